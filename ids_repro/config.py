@@ -1,0 +1,81 @@
+"""Paths, class names and profiles: what every other module may ask for and none may repeat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BPF = ROOT / "bpf"
+NOTEBOOKS = ROOT / "notebooks"
+FIGURES = ROOT / "figures"
+DATA = ROOT / "data"
+SAMPLE = DATA / "sample" / "lab.pcap"
+INTERIM = DATA / "interim"
+MODELS = DATA / "models"
+RESULTS = DATA / "results"
+BUILD = ROOT / "build"
+
+# The paper's names in the paper's order (Table III); the index is the class id.
+CLASSES = ("Botnet", "Brute force", "DoS", "Infiltration", "Normal", "Portscan", "Web attack")
+NORMAL = CLASSES.index("Normal")
+# Sec. IV-C: m* = 0 is normal, m* = 1 is abnormal.
+BINARY = ("Normal", "Attack")
+TASKS = {"binary": BINARY, "multi": CLASSES}
+
+
+class UserError(Exception):
+    """Something only the user can mend; its text says what was wrong and what to do next."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much of everything one run does.
+
+    Parameters
+    ----------
+    name : str
+        The name given as ``PROFILE=`` or ``-p profile``.
+    seeds : tuple of int
+        Seeds of the split and of the training, one trained pair of models for each.
+    epochs, batch_size : int
+        Of the MLP's training.
+    intervals_us : tuple of int
+        hping3 sending intervals I_s in microseconds; 0 is ``--flood`` (Sec. V-B1).
+    trial_s : float
+        Seconds of traffic in one trial of the sweep.
+    repeats : int
+        Trials for each method and interval.
+    timing_rounds : int
+        Interleaved rounds of the inference-time measurement.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    epochs: int
+    batch_size: int
+    intervals_us: tuple[int, ...]
+    trial_s: float
+    repeats: int
+    timing_rounds: int
+
+
+PROFILES = {
+    # Small enough for a first look; same code, same files.
+    "smoke": Profile("smoke", (0, 1), 20, 256, (10, 5, 2, 1, 0), 1.0, 1, 30),
+    # Sec. V-B1: 100 s a point, I_s from 0 to 10 us.
+    "paper": Profile("paper", tuple(range(10)), 40, 256, (10, 8, 6, 5, 4, 3, 2, 1, 0), 100.0, 3, 100),
+}
+
+
+def profile(name: str) -> Profile:
+    """Return the profile of that name.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    if name not in PROFILES:
+        raise UserError(f"there is no profile {name!r}: use one of {', '.join(PROFILES)}")
+    return PROFILES[name]
