@@ -1,0 +1,243 @@
+"""One JSON line per trial, appended at once, with what is needed to walk a number back to the run that made it.
+
+A line is ``{"kind", "asked", "raw", "status", "reason", "provenance"}``: what was wanted, every raw value with its unit
+in the key's name, how it ended, and where, when and with what it was made. A run that is killed half way through a
+line loses that line only: reading drops it with a warning, the next append cuts it off, and the trial runs again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import config
+
+STATUSES = ("ok", "failed", "bad")
+# What must agree before two trials may stand in one table; looked for in `asked`, then in `identity`.
+SCOPE = ("profile", "dataset", "data_hash")
+
+
+def append(
+    path: Path | str,
+    kind: str,
+    asked: Mapping[str, Any],
+    raw: Mapping[str, Any],
+    status: str = "ok",
+    reason: str = "",
+    *,
+    started: float | None = None,
+    identity: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> dict:
+    """Append one trial to a file of records and return the record.
+
+    Parameters
+    ----------
+    path : Path or str
+        A ``.jsonl`` file; it and its folder are made when missing.
+    kind : str
+        "accuracy", "inference", "sweep", "calibration", ...
+    asked : mapping
+        What the trial was told to do, seed and repeat number included: with `identity`, what makes it this trial.
+    raw : mapping
+        What was measured, before any averaging; units in the names of the keys.
+    status : {"ok", "failed", "bad"}
+        "failed": it ended in an error. "bad": it ended, but what it measured breaks an invariant.
+    reason : str
+        Why it is not ok, in words.
+    started : float, optional
+        ``time.time()`` at its beginning [s]; now, when not given.
+    identity : mapping, optional
+        What else must be equal for the trial to count as done: profile, data_hash, model_hash, ...
+    **more
+        Further provenance, such as ``mode="ssh"`` or ``seed=3``.
+
+    Returns
+    -------
+    dict
+        The record as `read` would return it.
+
+    Raises
+    ------
+    ValueError
+        If `status` is none of the three.
+    """
+    if status not in STATUSES:
+        raise ValueError(f"status is {status!r}: use one of {', '.join(STATUSES)}")
+    began = time.time() if started is None else started
+    stamp = datetime.datetime.fromtimestamp(began, datetime.timezone.utc).isoformat(timespec="milliseconds")
+    run = {"identity": dict(identity or {}), "started_utc": stamp, "duration_s": round(time.time() - began, 3)}
+    if "seed" in asked:
+        run["seed"] = asked["seed"]
+    entry = {"kind": kind, "asked": dict(asked), "raw": dict(raw), "status": status, "reason": reason}
+    line = json.dumps(_plain(entry | {"provenance": provenance() | run | more}), allow_nan=False)
+    _write_line(Path(path), line.encode() + b"\n")
+    return json.loads(line)
+
+
+def read(path: Path | str) -> list[dict]:
+    """Return the records of a file in the order of writing; none when there is no such file.
+
+    Warns
+    -----
+    UserWarning
+        For each line that is no whole record, which is left out.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    records = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        record = _parse(line)
+        if record is not None:
+            records.append(record)
+        elif line.strip():
+            warnings.warn(f"{path.name} line {number} is not a whole record and is left out", stacklevel=2)
+    return records
+
+
+def key(asked: Mapping[str, Any], identity: Mapping[str, Any] | None = None) -> str:
+    """Return what two trials have in common when they are the same trial: canonical JSON of `asked` and `identity`."""
+    return json.dumps(_plain({"asked": asked, "identity": identity or {}}), sort_keys=True, allow_nan=False)
+
+
+def done(path: Path | str, kind: str) -> set[str]:
+    """Return the keys of the trials of one kind that ended ok and need not run again.
+
+    ``key(asked, identity) in done(path, kind)`` is the question to ask before a trial.
+    """
+    return {
+        key(record["asked"], record["provenance"].get("identity"))
+        for record in read(path)
+        if record["kind"] == kind and record["status"] == "ok"
+    }
+
+
+def current(records: Iterable[Mapping[str, Any]], kind: str) -> list[dict]:
+    """Return the records that may stand together in one table or figure.
+
+    Of one kind, ok, of the same profile and data as the newest, and of each trial asked for the newest only: a file
+    may also hold a smoke run beside a paper run, or runs from before the models were trained again.
+
+    Returns
+    -------
+    list of dict
+        In the order of writing.
+    """
+    ok = [dict(record) for record in records if record["kind"] == kind and record["status"] == "ok"]
+    if not ok:
+        return []
+    ok = [record for record in ok if scope(record) == scope(ok[-1])]
+    last = {key(record["asked"]): index for index, record in enumerate(ok)}
+    return [ok[index] for index in sorted(last.values())]
+
+
+def scope(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the profile, dataset and data hash a record was made with, None where it does not say."""
+    identity = record["provenance"].get("identity", {})
+    return {name: record["asked"].get(name, identity.get(name)) for name in SCOPE}
+
+
+def provenance() -> dict[str, Any]:
+    """Return where and with what this process runs: code, machine and versions; no host name.
+
+    The expensive part is made once a process, so it says what the code was when the process first asked.
+    """
+    return {**_machine_and_code(), "mode": "netns", "argv": [Path(sys.argv[0]).name, *sys.argv[1:]]}
+
+
+@lru_cache(maxsize=1)
+def _machine_and_code() -> dict[str, Any]:
+    # Asked of git in config.ROOT only: a copy of the project inside some other repository has no commit of its own.
+    git = ("git", "-c", f"safe.directory={config.ROOT}", "-C", str(config.ROOT))
+    ours = _output(*git, "rev-parse", "--show-toplevel") == str(config.ROOT)
+    commit = _output(*git, "rev-parse", "HEAD") if ours else None
+    changes = _output(*git, "status", "--porcelain") if commit else None
+    return {
+        "commit": commit,
+        "dirty": None if changes is None else bool(changes),
+        "version": _version("ids_repro"),
+        "kernel": platform.release(),
+        "compiler": (_output("gcc", "--version") or "").partition("\n")[0] or None,
+        "cpu": _cpu_model(),
+        "cpus": os.cpu_count(),
+        "ram_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in ("torch", "scikit-learn", "numpy")},
+    }
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _output(*command: str) -> str | None:
+    """Return what a command printed, or None when it is not installed or failed."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON knows it: arrays as lists, paths as text, not-a-number and infinity as null."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def _parse(line: bytes) -> dict | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return (
+        record if isinstance(record, dict) and {"kind", "asked", "raw", "status", "provenance"} <= set(record) else None
+    )
+
+
+def _write_line(path: Path, line: bytes) -> None:
+    """Write a line behind the last whole one and see it to the disk; one writer at a time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        whole, newline, tail = file.read().rpartition(b"\n")
+        if tail and _parse(tail) is None:
+            file.truncate(len(whole) + len(newline))
+        elif tail:
+            line = b"\n" + line
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())

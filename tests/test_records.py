@@ -1,0 +1,142 @@
+"""Records survive what happens to long runs: a kill in the middle of a line, a second run, no git."""
+
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ids_repro import config, records
+
+ASKED = {"task": "binary", "row": "dt_c", "seed": 0}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "results" / "trials.jsonl"
+
+
+def test_a_record_reads_back_as_it_was_returned(path):
+    written = records.append(path, "accuracy", ASKED, {"confusion": np.eye(2, dtype=int), "path": Path("a")})
+    assert records.read(path) == [written]
+    assert written["raw"] == {"confusion": [[1, 0], [0, 1]], "path": "a"}
+    assert set(written) == {"kind", "asked", "raw", "status", "reason", "provenance"}
+    assert written["provenance"]["seed"] == 0
+
+
+def test_not_a_number_becomes_null_so_that_the_line_is_json(path):
+    written = records.append(path, "sweep", {}, {"rates_pps": [np.nan, np.float64(2.0), float("inf")]})
+    assert written["raw"]["rates_pps"] == [None, 2.0, None]
+    assert "NaN" not in path.read_text()
+
+
+def test_an_unknown_status_is_refused(path):
+    with pytest.raises(ValueError, match="ok, failed, bad"):
+        records.append(path, "sweep", {}, {}, status="fine")
+    assert not path.exists()
+
+
+def test_no_file_has_no_records(path):
+    assert records.read(path) == []
+    assert records.done(path, "sweep") == set()
+
+
+@pytest.mark.parametrize("keep", [1, 10, 200, -2])
+def test_a_half_written_line_is_left_out_and_cut_off(path, keep):
+    first = records.append(path, "sweep", {"repeat": 0}, {})
+    line = path.read_bytes()
+    path.write_bytes(line + line[:keep])
+    with pytest.warns(UserWarning, match="line 2"):
+        assert records.read(path) == [first]
+    second = records.append(path, "sweep", {"repeat": 1}, {})
+    assert records.read(path) == [first, second]
+
+
+def test_a_line_that_only_misses_its_newline_is_kept(path):
+    first = records.append(path, "sweep", {"repeat": 0}, {})
+    path.write_bytes(path.read_bytes().rstrip())
+    assert records.read(path) == [first]
+    second = records.append(path, "sweep", {"repeat": 1}, {})
+    assert records.read(path) == [first, second]
+
+
+def test_rubbish_in_the_middle_is_a_warning(path):
+    first = records.append(path, "sweep", {}, {})
+    path.write_bytes(b"\x00\x00\n[1]\n" + path.read_bytes())
+    with pytest.warns(UserWarning) as caught:
+        assert records.read(path) == [first]
+    assert len(caught) == 2
+
+
+def test_only_an_ok_trial_with_the_same_identity_is_done(path):
+    records.append(path, "sweep", ASKED, {}, identity={"model_hash": "a", "profile": "smoke"})
+    records.append(path, "sweep", {**ASKED, "seed": 1}, {}, status="failed", reason="no link")
+    done = records.done(path, "sweep")
+    assert records.key(dict(reversed(ASKED.items())), {"profile": "smoke", "model_hash": "a"}) in done
+    assert records.key(ASKED, {"model_hash": "b", "profile": "smoke"}) not in done
+    assert records.key({**ASKED, "seed": 1}) not in done
+    assert records.done(path, "accuracy") == set()
+
+
+def test_tuples_and_numpy_numbers_make_the_same_key():
+    assert records.key({"a": (1, np.int64(2))}) == records.key({"a": [1, 2]})
+
+
+def test_current_is_the_newest_of_each_trial_in_the_newest_scope(path):
+    def add(profile, seed, model_hash, **more):
+        identity = {"profile": profile, "model_hash": model_hash}
+        return records.append(path, "accuracy", {"seed": seed}, {}, identity=identity, **more)
+
+    add("paper", 0, "a")
+    add("smoke", 0, "b")
+    kept = [add("smoke", 1, "b"), add("smoke", 0, "c")]
+    add("paper", 3, "d", status="bad")
+    assert records.current(records.read(path), "accuracy") == kept
+    assert records.current(records.read(path), "sweep") == []
+
+
+def test_provenance_says_what_and_where_but_not_whose(path):
+    began = time.time() - 2
+    made = records.append(path, "sweep", {}, {}, started=began, mode="ssh")["provenance"]
+    assert {"commit", "dirty", "version", "kernel", "compiler", "cpu", "cpus", "ram_bytes", "python"} <= set(made)
+    assert made["mode"] == "ssh"
+    assert 2 <= made["duration_s"] < 60
+    assert made["started_utc"].endswith("+00:00")
+    assert platform.node() not in made.values()
+
+
+def test_without_git_or_compiler_they_are_null(monkeypatch, tmp_path):
+    monkeypatch.setattr(records, "_machine_and_code", records._machine_and_code.__wrapped__)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    made = records.provenance()
+    assert made["commit"] is None and made["dirty"] is None and made["compiler"] is None
+
+
+def test_a_copy_inside_another_repository_has_no_commit(monkeypatch, tmp_path):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "copy").mkdir()
+    monkeypatch.setattr(config, "ROOT", tmp_path / "copy")
+    monkeypatch.setattr(records, "_machine_and_code", records._machine_and_code.__wrapped__)
+    assert records.provenance()["commit"] is None
+
+
+def test_two_writers_and_a_kill_lose_no_whole_line(path):
+    code = (
+        "import sys; from ids_repro import records as r\nwhile True: r.append(sys.argv[1], '', {}, {'x': 'y' * 9999})"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=config.ROOT) for _ in range(2)]
+    try:
+        until = time.monotonic() + 30
+        while (not path.exists() or path.stat().st_size < 200_000) and time.monotonic() < until:
+            time.sleep(0.01)
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+    records.append(path, "sweep", {}, {})
+    lines = path.read_bytes().splitlines()
+    assert len(lines) > 10
+    assert len(records.read(path)) == len(lines)
