@@ -93,16 +93,18 @@ def append(
 def read(path: Path | str) -> list[dict]:
     """Return the records of a file in the order of writing; none when there is no such file.
 
+    A folder stands for all its ``.jsonl`` files, by name.
+
     Warns
     -----
     UserWarning
         For each line that is no whole record, which is left out.
     """
     path = Path(path)
-    if not path.exists():
-        return []
+    if path.is_dir():
+        return [record for file in sorted(path.glob("*.jsonl")) for record in read(file)]
     records = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else (), start=1):
         record = _parse(line)
         if record is not None:
             records.append(record)

@@ -71,6 +71,11 @@ def test_rubbish_in_the_middle_is_a_warning(path):
     assert len(caught) == 2
 
 
+def test_a_folder_is_all_its_files(tmp_path):
+    written = [records.append(tmp_path / f"{name}.jsonl", name, {}, {}) for name in ("accuracy", "sweep")]
+    assert records.read(tmp_path) == written
+
+
 def test_only_an_ok_trial_with_the_same_identity_is_done(path):
     records.append(path, "sweep", ASKED, {}, identity={"model_hash": "a", "profile": "smoke"})
     records.append(path, "sweep", {**ASKED, "seed": 1}, {}, status="failed", reason="no link")
