@@ -1,0 +1,207 @@
+/* Packet -> flow key; flow state -> the twelve features. No map, helper, context or clock: those belong to the caller. */
+#ifndef IDS_FLOW_H
+#define IDS_FLOW_H
+
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/types.h>
+
+#include "fixed.h"
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define ids_ntoh16(v) __builtin_bswap16(v)
+#define ids_ntoh32(v) __builtin_bswap32(v)
+#else
+#define ids_ntoh16(v) (v)
+#define ids_ntoh32(v) (v)
+#endif
+
+/* x1..x12 in the paper's order (Sec. IV-B, IV-C); FEATURES in ids_repro/features.py is tested equal. */
+enum ids_feature {
+	IDS_SPORT,
+	IDS_DPORT,
+	IDS_PROTO,
+	IDS_LEN, /* IP total length, bytes */
+	IDS_DIR, /* 1: the same way as the flow's first packet */
+	IDS_IAT, /* time since the flow's last packet, us; 0 for the first */
+	IDS_LEN_MEAN,
+	IDS_DIR_MEAN,
+	IDS_IAT_MEAN,
+	IDS_LEN_DEV, /* |x4 - x7|, and so on */
+	IDS_DIR_DEV,
+	IDS_IAT_DEV,
+	IDS_N_FEATURES,
+};
+
+#define IDS_X_SIZE 16 /* a power of two, so that a masked index is in bounds for the verifier */
+
+/* What became of a packet before any classification. */
+enum ids_reason {
+	IDS_OK,
+	IDS_TRUNCATED, /* the headers are not all there */
+	IDS_NOT_IPV4,
+	IDS_MALFORMED, /* an IPv4 header that contradicts itself */
+	IDS_N_REASONS,
+};
+
+#define IDS_FIN 0x01
+#define IDS_RST 0x04
+#define IDS_ACK 0x10
+
+/* Flow expiry as in the paper's dataset (go-flows; Sec. III-C via [7]). */
+#define IDS_IDLE_US (300ULL * 1000000)
+#define IDS_ACTIVE_US (1800ULL * 1000000)
+
+struct ids_packet { /* host byte order */
+	__u32 saddr, daddr;
+	__u16 sport, dport;
+	__u16 len;
+	__u8 proto;
+	__u8 tcp_flags;
+};
+
+struct ids_key { /* two-way: the lower endpoint stands first */
+	__u32 addr[2];
+	__u16 port[2];
+	__u8 proto;
+	__u8 pad[3];
+};
+
+/* v_k of Sec. IV-C, and what ends a flow. Differs: the first packet's time and side, for the timeouts and for x5. */
+struct ids_flow {
+	__u64 first_us, last_us;
+	__u64 len_sum, iat_sum;
+	__u32 dir_sum, num;
+	__u8 side;  /* endpoint that sent the first packet: 0 the lower, 1 the higher */
+	__u8 fin;   /* bit 0/1: FIN seen from the initiator/responder; bit 2/3: that FIN acknowledged */
+	__u8 ended; /* the next packet starts a new flow */
+	__u8 pad[5];
+};
+
+static __always_inline int ids_parse_ipv4(const void *data, const void *end, struct ids_packet *p)
+{
+	const struct iphdr *ip = data;
+	const __u8 *l4;
+
+	if ((const void *)(ip + 1) > end)
+		return IDS_TRUNCATED;
+	if (ip->version != 4 || ip->ihl < 5)
+		return IDS_MALFORMED;
+	p->saddr = ids_ntoh32(ip->saddr);
+	p->daddr = ids_ntoh32(ip->daddr);
+	p->len = ids_ntoh16(ip->tot_len);
+	p->proto = ip->protocol;
+	p->sport = 0;
+	p->dport = 0;
+	p->tcp_flags = 0;
+	if (p->proto != IPPROTO_TCP && p->proto != IPPROTO_UDP)
+		return IDS_OK;
+	if (ids_ntoh16(ip->frag_off) & 0x1fff) /* a later fragment has no ports */
+		return IDS_OK;
+	l4 = (const __u8 *)ip + ip->ihl * 4;
+	if ((const void *)(l4 + 4) > end)
+		return IDS_TRUNCATED;
+	p->sport = ids_ntoh16(*(const __u16 *)l4);
+	p->dport = ids_ntoh16(*(const __u16 *)(l4 + 2));
+	if (p->proto == IPPROTO_TCP) {
+		if ((const void *)(l4 + 14) > end)
+			return IDS_TRUNCATED;
+		p->tcp_flags = l4[13];
+	}
+	return IDS_OK;
+}
+
+static __always_inline int ids_parse(const void *data, const void *end, struct ids_packet *p)
+{
+	const struct ethhdr *eth = data;
+
+	if ((const void *)(eth + 1) > end)
+		return IDS_TRUNCATED;
+	if (eth->h_proto != ids_ntoh16(ETH_P_IP))
+		return IDS_NOT_IPV4;
+	return ids_parse_ipv4(eth + 1, end, p);
+}
+
+/* Fill the two-way key; return which endpoint sent the packet, 0 the lower or 1 the higher. */
+static __always_inline __u8 ids_make_key(const struct ids_packet *p, struct ids_key *k)
+{
+	__u64 from = (__u64)p->saddr << 16 | p->sport;
+	__u64 to = (__u64)p->daddr << 16 | p->dport;
+	__u8 side = from > to;
+
+	k->addr[0] = side ? p->daddr : p->saddr;
+	k->addr[1] = side ? p->saddr : p->daddr;
+	k->port[0] = side ? p->dport : p->sport;
+	k->port[1] = side ? p->sport : p->dport;
+	k->proto = p->proto;
+	k->pad[0] = k->pad[1] = k->pad[2] = 0;
+	return side;
+}
+
+/* TCP ends at any RST, or when both FINs are acknowledged (go-flows). */
+static __always_inline void ids_follow_tcp(struct ids_flow *f, __u8 flags, int forward)
+{
+	if (flags & IDS_RST)
+		f->ended = 1;
+	if (flags & IDS_FIN)
+		f->fin |= forward ? 1 : 2;
+	if (flags & IDS_ACK)
+		f->fin |= forward ? (f->fin & 2) << 2 : (f->fin & 1) << 2;
+	if (f->fin == 15)
+		f->ended = 1;
+}
+
+/* Is there no flow here that this packet can belong to? Also true of a zeroed state. */
+static __always_inline int ids_flow_over(const struct ids_flow *f, __u64 now_us)
+{
+	return f->num == 0 || f->ended || (now_us > f->last_us && now_us - f->last_us > IDS_IDLE_US) ||
+	       (now_us > f->first_us && now_us - f->first_us > IDS_ACTIVE_US);
+}
+
+/*
+ * Steps k2 and k3 (Sec. IV-C): fold one packet into its flow's state and derive x1..x12 as Q16 numbers.
+ * Returns 1 if the packet started a new flow. The time is in us, as in the captures; a step back counts as 0.
+ */
+static __always_inline int ids_flow_update(struct ids_flow *f, const struct ids_packet *p, __u8 side, __u64 now_ns,
+					   __s64 *x)
+{
+	__u64 now_us = now_ns / 1000, iat;
+	int first = ids_flow_over(f, now_us), dir, i;
+
+	if (first) {
+		f->first_us = f->last_us = now_us;
+		f->len_sum = f->iat_sum = 0;
+		f->dir_sum = f->num = 0;
+		f->side = side;
+		f->fin = f->ended = 0;
+	}
+	iat = now_us > f->last_us ? now_us - f->last_us : 0;
+	dir = side == f->side;
+	f->num += 1;
+	f->len_sum += p->len;
+	f->dir_sum += dir;
+	f->iat_sum += iat;
+	f->last_us = now_us;
+	if (p->proto == IPPROTO_TCP)
+		ids_follow_tcp(f, p->tcp_flags, dir);
+
+	x[IDS_SPORT] = ids_to_q16(p->sport);
+	x[IDS_DPORT] = ids_to_q16(p->dport);
+	x[IDS_PROTO] = ids_to_q16(p->proto);
+	x[IDS_LEN] = ids_to_q16(p->len);
+	x[IDS_DIR] = ids_to_q16(dir);
+	x[IDS_IAT] = ids_to_q16(iat);
+	x[IDS_LEN_MEAN] = (f->len_sum << IDS_Q) / f->num; /* unsigned: BPF has no other division */
+	x[IDS_DIR_MEAN] = ((__u64)f->dir_sum << IDS_Q) / f->num;
+	x[IDS_IAT_MEAN] = (f->iat_sum << IDS_Q) / f->num;
+#pragma clang loop unroll(full)
+	for (i = 0; i < 3; i++) {
+		__s64 d = x[IDS_LEN + i] - x[IDS_LEN_MEAN + i], sign = d >> 63;
+
+		x[IDS_LEN_DEV + i] = (d ^ sign) - sign; /* |d| */
+	}
+	return first;
+}
+
+#endif

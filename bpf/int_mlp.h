@@ -1,0 +1,78 @@
+/*
+ * The MLP 12-16-16-{2,7} in integers: arithmetic "q16", the paper's (Sec. IV-C, steps k4 to k6), int64 with 16
+ * fractional bits. ids_repro/quantize.py holds the NumPy twin that defines every bit.
+ *
+ * Differs: two constants carry more fractional bits than 16, because with 16 they would be zero or far off:
+ * s (an interval's 1/(max - min) is below 2^-16) and 1/(sigma sigma_weight) (2 to 65 in Q16).
+ */
+#ifndef IDS_INT_MLP_H
+#define IDS_INT_MLP_H
+
+#include "flow.h"
+
+#define IDS_LAYERS 3
+#define IDS_HIDDEN 16
+#define IDS_MAX_CLASSES 8 /* 2 or 7 are used */
+#define IDS_S_BITS 46
+#define IDS_DEQUANT_BITS 32
+#define IDS_INT8_MAX 127
+
+struct ids_mlp_q16 {
+	__s64 min[IDS_X_SIZE];			    /* Q16 */
+	__s64 range[IDS_X_SIZE];		    /* max - min, Q16, below 2^47 */
+	__s64 s[IDS_X_SIZE];			    /* 1 / (max - min), 46 fractional bits */
+	__s64 sigma[4];				    /* activations' scale factor of each layer, Eq. (1), Q16 */
+	__s64 dequant[IDS_LAYERS][IDS_HIDDEN];	    /* 1 / (sigma sigma_weight) of each column, 32 fractional bits */
+	__s8 w[IDS_LAYERS][IDS_HIDDEN][IDS_HIDDEN]; /* w[l][column j][row k] = w_q,k,j */
+};
+
+struct ids_mlp_scratch {
+	__s64 a[IDS_HIDDEN]; /* activations, Q16 */
+	__s64 q[IDS_HIDDEN]; /* their int8 values */
+};
+
+/* Step k4, min-max normalisation. Clipping to [-1, 1] is what Eq. (1) does later anyway, since alpha <= 1. */
+static __always_inline void ids_normalise_q16(const struct ids_mlp_q16 *m, const __s64 *x, __s64 *a)
+{
+	int i;
+
+	for (i = 0; i < IDS_N_FEATURES; i++)
+		a[i] = ids_round_shift(ids_clip(x[i] - m->min[i], m->range[i]) * m->s[i], IDS_S_BITS);
+}
+
+/* Steps k5-1 to k5-4 of layer l: quantise, multiply, dequantise; the activation function is the caller's. */
+static __always_inline void ids_layer_q16(const struct ids_mlp_q16 *m, int l, int n_in, int n_out, int relu,
+					  struct ids_mlp_scratch *t, __s64 *out)
+{
+	int j, k;
+
+	for (k = 0; k < n_in; k++)
+		t->q[k] = ids_clip(ids_round_shift(t->a[k] * m->sigma[l], 2 * IDS_Q), IDS_INT8_MAX);
+	for (j = 0; j < n_out; j++) {
+		__s64 sum = 0, y;
+
+#pragma clang loop unroll(full)
+		for (k = 0; k < n_in; k++)
+			sum += t->q[k] * m->w[l][j][k];
+		y = ids_round_shift(sum * m->dequant[l][j], IDS_DEQUANT_BITS - IDS_Q);
+		out[j] = relu ? ids_relu(y) : y;
+	}
+}
+
+/* Steps k4 to k6: features (Q16, 12) -> logits (Q16, n_classes); returns the class, the first of equals. */
+static __always_inline int ids_mlp_q16(const struct ids_mlp_q16 *m, int n_classes, const __s64 *x,
+				       struct ids_mlp_scratch *t, __s64 *logits)
+{
+	int j, best = 0;
+
+	ids_normalise_q16(m, x, t->a);
+	ids_layer_q16(m, 0, IDS_N_FEATURES, IDS_HIDDEN, 1, t, t->a);
+	ids_layer_q16(m, 1, IDS_HIDDEN, IDS_HIDDEN, 1, t, t->a);
+	ids_layer_q16(m, 2, IDS_HIDDEN, n_classes, 0, t, logits);
+	for (j = 1; j < n_classes; j++)
+		if (logits[j] > logits[best & (IDS_MAX_CLASSES - 1)])
+			best = j;
+	return best;
+}
+
+#endif

@@ -1,0 +1,34 @@
+/* The decision tree of depth 5 in integers: a complete binary tree, so that a walk is five steps and no pointers. */
+#ifndef IDS_INT_TREE_H
+#define IDS_INT_TREE_H
+
+#include "flow.h"
+
+#define IDS_TREE_DEPTH 5
+#define IDS_TREE_LEAVES (1 << IDS_TREE_DEPTH)
+
+/*
+ * Node 1 is the root; node i goes on to 2i where x <= threshold and to 2i + 1 where not. A leaf above the last level
+ * is stretched down: threshold INT64_MAX, and the same class everywhere below.
+ */
+struct ids_tree {
+	__s64 threshold[IDS_TREE_LEAVES]; /* Q16; entry 0 is unused */
+	__u8 feature[IDS_TREE_LEAVES];
+	__u8 leaf[IDS_TREE_LEAVES]; /* class of node 32 + i */
+};
+
+static __always_inline int ids_tree_walk(const struct ids_tree *t, const __s64 *x)
+{
+	__u32 i = 1;
+	int level;
+
+#pragma clang loop unroll(full)
+	for (level = 0; level < IDS_TREE_DEPTH; level++) {
+		__u32 at = i & (IDS_TREE_LEAVES - 1);
+
+		i = 2 * at + (x[t->feature[at] & (IDS_X_SIZE - 1)] > t->threshold[at]);
+	}
+	return t->leaf[i & (IDS_TREE_LEAVES - 1)];
+}
+
+#endif

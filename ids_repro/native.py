@@ -1,0 +1,190 @@
+"""The shared C headers compiled for user space: bpf/user.c behind ctypes, NumPy arrays in and out."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from .config import BPF, BUILD, UserError
+
+# -fwrapv: int64 wraps as NumPy's does.
+CFLAGS = ("-O2", "-fwrapv", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
+
+# struct ids_packet, ids_row of bpf/flow.h, bpf/user.c
+PACKET = [
+    ("saddr", "u4"),
+    ("daddr", "u4"),
+    ("sport", "u2"),
+    ("dport", "u2"),
+    ("len", "u2"),
+    ("proto", "u1"),
+    ("tcp_flags", "u1"),
+]
+ROW = np.dtype([("ts_ns", "u8"), ("offset", "u8"), ("caplen", "u4"), ("pad", "u4"), *PACKET])
+REASONS = ("ok", "truncated", "not_ipv4", "malformed")  # enum ids_reason of bpf/flow.h
+N_FEATURES = 12
+
+
+def build(source: str, output: str, flags: Sequence[str] = ()) -> Path:
+    """Compile one C file of bpf/ into build/ and return the result's path; nothing is compiled twice.
+
+    Parameters
+    ----------
+    source : str
+        Name of the C file.
+    output : str
+        Stem of the result; a hash of the sources and flags is added to it.
+    flags : sequence of str
+        Compiler flags after the common ones.
+
+    Raises
+    ------
+    UserError
+        Without a C compiler, or if it fails.
+    """
+    compiler = os.environ.get("CC", "cc")
+    if shutil.which(compiler) is None:
+        raise UserError(f"no C compiler ({compiler}): run 'make system'")
+    flags = [*CFLAGS, *flags]
+    digest = hashlib.sha256(" ".join([compiler, *flags]).encode())
+    for path in (BPF / source, *sorted(BPF.glob("*.h"))):
+        digest.update(path.read_bytes())
+    target = BUILD / f"{output}-{digest.hexdigest()[:16]}"
+    if not target.exists():
+        BUILD.mkdir(parents=True, exist_ok=True)
+        part = target.with_suffix(f".{os.getpid()}")
+        run = subprocess.run([compiler, *flags, str(BPF / source), "-o", str(part)], capture_output=True, text=True)
+        if run.returncode:
+            raise UserError(f"{compiler} could not compile bpf/{source}: {run.stderr.strip()}")
+        part.rename(target)
+    return target
+
+
+@lru_cache
+def library(optimise: str = "-O2") -> ctypes.CDLL:
+    """Return bpf/user.c as a loaded library.
+
+    Parameters
+    ----------
+    optimise : str
+        The optimisation flag; the released code was built with -O0.
+    """
+    lib = ctypes.CDLL(str(build("user.c", "user", ("-shared", "-fPIC", optimise))))
+    for name in ("ids_read_pcap", "ids_sizeof_row", "ids_sizeof_mlp_q16", "ids_sizeof_tree"):
+        getattr(lib, name).restype = ctypes.c_uint64
+    return lib
+
+
+def _pointer(array: np.ndarray | bytes) -> ctypes.c_void_p:
+    return ctypes.c_void_p(
+        np.frombuffer(array, np.uint8).ctypes.data if isinstance(array, bytes) else array.ctypes.data
+    )
+
+
+def read_pcap(data: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Parse a classic pcap file of Ethernet frames.
+
+    Parameters
+    ----------
+    data : ndarray of shape (n_bytes,), uint8
+        The whole file, at least its 24-byte header; a memory map will do.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_packets,), dtype ROW
+        The IPv4 packets in the order of the file.
+    reasons : ndarray of shape (4,), uint64
+        How many frames had each outcome of REASONS.
+    end : int
+        Where reading stopped [byte]; less than n_bytes if the last record is cut off.
+    """
+    lib, end = library(), ctypes.c_uint64()
+    size = ctypes.c_uint64(len(data))
+    reasons = np.zeros(len(REASONS), np.uint64)
+    n = lib.ids_read_pcap(_pointer(data), size, None, _pointer(reasons), ctypes.byref(end))
+    rows = np.zeros(n, ROW)
+    reasons[:] = 0
+    lib.ids_read_pcap(_pointer(data), size, _pointer(rows), _pointer(reasons), ctypes.byref(end))
+    return rows, reasons, end.value
+
+
+def extract(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Run bpf/flow.h over packets in the order of arrival.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_packets,), dtype ROW
+
+    Returns
+    -------
+    x : ndarray of shape (n_packets, 12), int64
+        x1..x12 after each packet, Q16 (Sec. IV-C).
+    flow : ndarray of shape (n_packets,), uint64
+        Number of the packet's flow, counted from 0 in the order of first packets.
+    """
+    rows = np.ascontiguousarray(rows, ROW)
+    x = np.zeros((len(rows), N_FEATURES), np.int64)
+    flow = np.zeros(len(rows), np.uint64)
+    if library().ids_extract(_pointer(rows), ctypes.c_uint64(len(rows)), _pointer(x), _pointer(flow)):
+        raise MemoryError("no memory for the flow table")
+    return x, flow
+
+
+def predict_mlp(params: bytes, n_classes: int, x: np.ndarray, optimise: str = "-O2") -> tuple[np.ndarray, np.ndarray]:
+    """Run bpf/int_mlp.h over feature vectors.
+
+    Parameters
+    ----------
+    params : bytes
+        A struct ids_mlp_q16 (`export.mlp_bytes`).
+    n_classes : int
+        2 or 7.
+    x : ndarray of shape (n, 12), int64
+        Features, Q16.
+
+    Returns
+    -------
+    logits : ndarray of shape (n, n_classes), int64
+        Y^(L), Q16.
+    classes : ndarray of shape (n,), uint8
+    """
+    x = np.ascontiguousarray(x, np.int64)
+    logits = np.zeros((len(x), n_classes), np.int64)
+    classes = np.zeros(len(x), np.uint8)
+    library(optimise).ids_predict_mlp_q16(
+        _pointer(params),
+        ctypes.c_int(n_classes),
+        _pointer(x),
+        ctypes.c_uint64(len(x)),
+        _pointer(logits),
+        _pointer(classes),
+    )
+    return logits, classes
+
+
+def predict_tree(params: bytes, x: np.ndarray, optimise: str = "-O2") -> np.ndarray:
+    """Run bpf/int_tree.h over feature vectors.
+
+    Parameters
+    ----------
+    params : bytes
+        A struct ids_tree (`export.tree_bytes`).
+    x : ndarray of shape (n, 12), int64
+        Features, Q16.
+
+    Returns
+    -------
+    classes : ndarray of shape (n,), uint8
+    """
+    x = np.ascontiguousarray(x, np.int64)
+    classes = np.zeros(len(x), np.uint8)
+    library(optimise).ids_predict_tree(_pointer(params), _pointer(x), ctypes.c_uint64(len(x)), _pointer(classes))
+    return classes
