@@ -46,11 +46,11 @@ def require_root(what: str) -> None:
         )
 
 
-def require_programs(*programs: str) -> None:
-    """Raise UserError naming the first program that is not installed."""
+def require_programs(*programs: str, remedy: str = "make system") -> None:
+    """Raise UserError naming the first program that is not installed, and the command that installs it."""
     for program in programs:
         if shutil.which(program) is None:
-            raise UserError(f"the program {program!r} is not installed: run 'make system'")
+            raise UserError(f"the program {program!r} is not installed: run '{remedy}'")
 
 
 def in_netns(name: str, function: Callable[[], T]) -> T:
