@@ -1,0 +1,99 @@
+# Everything installs what it needs, where it is missing; a second run calls neither apt nor pip.
+# On a machine without apt: install PACKAGES in your own way, then `make venv` (or environment.yml).
+PROFILE ?= smoke
+PYTHON ?= /usr/bin/python3
+PACKAGES := python3-bpfcc python3-venv clang clang-format gcc libc6-dev make hping3 iproute2 ethtool util-linux
+# Clients and tools without a service of their own: installing them starts no daemon (tests/test_setup.py looks).
+LAB_PACKAGES := nmap hydra slowhttptest tcpdump dnsmasq-base curl openssh-client
+ifneq ($(filter system-lab test record,$(MAKECMDGOALS)),)
+PACKAGES += $(LAB_PACKAGES)
+endif
+# The headers of the running kernel if there are any; these if not (packet programs need only UAPI headers).
+KERNEL := $(shell uname -r)
+DISTRO := $(shell . /etc/os-release 2>/dev/null && echo $$ID $$ID_LIKE)
+HEADERS := linux-headers-$(if $(filter ubuntu,$(DISTRO)),generic,$(shell dpkg --print-architecture 2>/dev/null))
+# PyPI's torch brings 2.5 GB of CUDA that nothing here uses; where this index answers, the small one is taken.
+CPU_WHEELS := https://download.pytorch.org/whl/cpu
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euc
+.ONESHELL:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help system system-lab venv reproduce record test lint format lab clean distclean
+export LC_ALL := C
+export PATH := $(PATH):/usr/sbin:/sbin
+
+C_FILES := $(wildcard bpf/*.c bpf/*.h)
+BOOKS := $(wildcard notebooks/*.ipynb)
+STRIP := .venv/bin/python -m nbstripout --extra-keys metadata.language_info.version
+SUDO := $(if $(filter 0,$(shell id -u)),,$(if $(shell command -v sudo),sudo -EH,false))
+APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -q -o DPkg::Lock::Timeout=120
+# What runs as root writes here; -h, because build/ holds links into /usr/src.
+WRITTEN := build data figures notebooks ids_repro tests .hypothesis .pytest_cache .ruff_cache
+# $(call as_root,COMMAND): afterwards, Ctrl-C included, what it wrote belongs to the owner of the checkout.
+define as_root
+@$(SUDO) true || { echo "'make $@' needs root or sudo (network namespaces and BPF)." >&2; exit 1; }
+echo '$(1)'
+$(SUDO) bash -c 'trap "chown -fhR --reference=Makefile $(WRITTEN)" EXIT; $(1)'
+endef
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 14
+
+reproduce: system venv ## data, models, measurements, tables, figures and report (PROFILE=smoke or paper)
+	$(call as_root,.venv/bin/python -m ids_repro reproduce --profile $(PROFILE))
+
+record: system-lab venv ## record the lab capture anew
+	$(call as_root,.venv/bin/python -m ids_repro record)
+
+test: system-lab venv ## all tests
+	$(call as_root,.venv/bin/python -m pytest)
+
+lab: system venv ## open the notebooks in JupyterLab (04 and 05 need root: sudo make lab)
+	.venv/bin/python -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
+
+lint: system venv ## check style: Python, C, notebooks
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m ruff format --check .
+	$(if $(C_FILES),clang-format --dry-run -Werror $(C_FILES))
+	$(if $(BOOKS),$(STRIP) --verify $(BOOKS))
+
+format: system venv ## apply the style that lint checks
+	.venv/bin/python -m ruff check --fix .
+	.venv/bin/python -m ruff format .
+	$(if $(C_FILES),clang-format -i $(C_FILES))
+	$(if $(BOOKS),$(STRIP) $(BOOKS))
+
+system: ## install Debian's or Ubuntu's packages (apt)
+	@installed() { dpkg-query -Wf '$${Status}\n' "$$1" 2>/dev/null | grep -q ' installed$$'; }
+	missing=
+	for package in $(PACKAGES); do installed $$package || missing+=" $$package"; done
+	[ -d /lib/modules/$(KERNEL)/build/include ] || installed $(HEADERS) || missing+=" $(HEADERS)"
+	[ -n "$$missing" ] || exit 0
+	{ $(SUDO) true && command -v apt-get >/dev/null; } ||
+		{ echo "These packages are missing, and installing them needs apt and root or sudo:$$missing" >&2; exit 1; }
+	$(APT) update
+	if apt-cache show linux-headers-$(KERNEL) >/dev/null 2>&1; then missing=$${missing/$(HEADERS)/linux-headers-$(KERNEL)}; fi
+	$(APT) install -y --no-install-recommends $$missing
+
+system-lab: system ## the same, and what only record and test need
+
+venv: .venv/.stamp ## install the pinned Python packages into .venv (pip)
+
+.venv/.stamp: pyproject.toml
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: run 'make system'." >&2; exit 1; }
+	echo "Installing the pinned Python packages into .venv ..."
+	$(PYTHON) -m venv .venv
+	cpu_wheels=$$($(PYTHON) -c 'import urllib.request as r; r.urlopen("$(CPU_WHEELS)/torch/", timeout=5)' 2>/dev/null && echo --extra-index-url $(CPU_WHEELS) || true)
+	.venv/bin/python -m pip install -q --disable-pip-version-check $$cpu_wheels -e '.[dev]'
+	touch $@
+	chown -fhR --reference=Makefile .venv *.egg-info || true
+
+clean: ## remove what was generated; data/raw and .venv stay
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	find figures -type f ! -name README.md -delete
+	rm -rf build data/interim data/models data/results notebooks/executed notebooks/.ipynb_checkpoints .pytest_cache .ruff_cache .hypothesis
+
+distclean: clean ## the same, and .venv
+	rm -rf .venv *.egg-info

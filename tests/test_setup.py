@@ -1,0 +1,204 @@
+"""The pins agree, and the Makefile installs what is missing, once, and nothing else."""
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ids_repro.config import ROOT
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10, where pytest brings the same thing
+    import tomli as tomllib
+
+PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([0-9][0-9.]*)$")
+FIXED = {"jupyterlab", "torch", "scikit-learn", "pandas", "matplotlib", "seaborn", "papermill"}
+# What the recipes of `make system` call besides apt, dpkg-query and sudo, which the tests replace.
+TOOLS = ("make", "bash", "sh", "env", "grep", "true", "false", "cat", "chmod", "touch", "dpkg")
+
+
+def pins(requirements: list[str]) -> dict[str, str]:
+    """Name -> version; every requirement has to be an exact pin and to stand once."""
+    matches = [PIN.match(requirement) for requirement in requirements]
+    assert all(matches), requirements
+    found = {match[1].lower(): match[2] for match in matches}
+    assert len(found) == len(requirements), requirements
+    return found
+
+
+@pytest.fixture(scope="module")
+def pyproject() -> dict[str, str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return pins(project["dependencies"] + project["optional-dependencies"]["dev"])
+
+
+@pytest.fixture(scope="module")
+def conda() -> dict:
+    return yaml.safe_load((ROOT / "environment.yml").read_text())
+
+
+def test_both_files_pin_the_same_versions(pyproject, conda):
+    (pip,) = [entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict)]
+    assert pins([line for line in pip if not line.startswith("--")]) == pyproject
+
+
+def test_the_fixed_packages_are_pinned(pyproject):
+    assert set(pyproject) >= FIXED
+
+
+def test_condas_python_is_one_that_the_project_supports(conda):
+    (python,) = [entry for entry in conda["dependencies"] if str(entry).startswith("python=")]
+    minor = int(re.fullmatch(r"python=3\.(\d+)", python)[1])
+    oldest = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert int(re.fullmatch(r">=3\.(\d+)", oldest)[1]) <= minor <= 12
+
+
+def test_bcc_comes_from_the_distribution(pyproject, conda):
+    assert not {name for name in pyproject if name in ("bcc", "bpfcc", "python3-bpfcc")}
+    assert "python3-bpfcc" in make_variable("PACKAGES")
+    assert "python3-bpfcc" in (ROOT / "environment.yml").read_text()
+
+
+def test_what_is_installed_is_what_is_pinned(pyproject):
+    installed = {name: importlib.metadata.version(name).split("+")[0] for name in pyproject}  # torch's: 2.13.0+cpu
+    assert installed == pyproject
+
+
+def make_variable(name: str) -> list[str]:
+    """A variable of the Makefile, without the packages that only some goals add."""
+    show = f"show:\n\t@echo $({name})\n"
+    run = subprocess.run(
+        ["make", "-s", "-f", "Makefile", "-f", "-", "show"],
+        cwd=ROOT, input=show, capture_output=True, text=True, check=True, env=os.environ | {"MAKEFLAGS": ""},
+    )  # fmt: skip
+    return run.stdout.split()
+
+
+class Machine:
+    """A machine made of stubs: what is installed, what apt offers, who runs make; and what apt was told to do."""
+
+    def __init__(self, folder: Path, installed: tuple[str, ...] = (), offered: tuple[str, ...] = (), user: int = 0):
+        self.log = folder / "apt.log"
+        self.installed = folder / "installed"
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        for tool in TOOLS:
+            (self.bin / tool).symlink_to(shutil.which(tool))
+        self.stub("id", f"echo {user}")
+        self.stub("uname", "echo 9.9.9-test")
+        self.stub("dpkg-query", f'grep -qx -- "$3" {self.installed} && echo "install ok installed"')
+        self.stub("apt-cache", f'case " {" ".join(offered)} " in *" $2 "*) ;; *) exit 100 ;; esac')
+        # apt-get: writes down its arguments, and installs what it is asked to.
+        self.stub("apt-get", f'echo "$@" >> {self.log}; for p; do echo "$p" >> {self.installed}; done')
+        self.installed.write_text("\n".join(installed) + "\n")
+
+    def stub(self, name: str, text: str) -> None:
+        (self.bin / name).write_text(f"#!{shutil.which('bash')}\n{text}\n")
+        (self.bin / name).chmod(0o755)
+
+    def make(self, *arguments: str) -> subprocess.CompletedProcess:
+        """Run make with nothing but the stubs on its PATH."""
+        return subprocess.run(
+            ["make", f"PATH={self.bin}", "DISTRO=debian", *arguments],
+            cwd=ROOT, capture_output=True, text=True, env={"PATH": str(self.bin), "HOME": os.environ.get("HOME", "/")},
+        )  # fmt: skip
+
+    def apt(self) -> list[list[str]]:
+        """The calls of apt-get, without its options."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [[word for word in line.split() if not word.startswith(("-", "DPkg::"))] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def distribution_headers() -> str:
+    return f"linux-headers-{subprocess.check_output(['dpkg', '--print-architecture'], text=True).strip()}"
+
+
+def test_a_bare_machine_gets_everything_in_one_go_and_once(tmp_path, distribution_headers):
+    machine = Machine(tmp_path)
+    assert machine.make("system").returncode == 0
+    assert machine.apt() == [["update"], ["install", *make_variable("PACKAGES"), distribution_headers]]
+    assert "--no-install-recommends" in machine.log.read_text()
+    assert machine.make("system").returncode == 0
+    assert len(machine.apt()) == 2
+
+
+def test_only_what_is_missing_is_installed(tmp_path, distribution_headers):
+    packages = make_variable("PACKAGES")
+    machine = Machine(tmp_path, installed=(*packages[2:], distribution_headers))
+    assert machine.make("system").returncode == 0
+    assert machine.apt() == [["update"], ["install", *packages[:2]]]
+
+
+def test_a_removed_package_that_left_its_settings_is_missing(tmp_path, distribution_headers):
+    machine = Machine(tmp_path, installed=(distribution_headers,))
+    machine.stub("dpkg-query", 'echo "deinstall ok config-files"')
+    machine.make("system")
+    assert machine.apt()[1] == ["install", *make_variable("PACKAGES"), distribution_headers]
+
+
+def test_the_running_kernels_headers_are_preferred(tmp_path):
+    machine = Machine(tmp_path, installed=tuple(make_variable("PACKAGES")), offered=("linux-headers-9.9.9-test",))
+    assert machine.make("system").returncode == 0
+    assert machine.apt() == [["update"], ["install", "linux-headers-9.9.9-test"]]
+
+
+def test_ubuntu_has_another_name_for_its_headers(tmp_path):
+    machine = Machine(tmp_path, installed=tuple(make_variable("PACKAGES")))
+    assert machine.make("system", "DISTRO=ubuntu debian").returncode == 0
+    assert machine.apt() == [["update"], ["install", "linux-headers-generic"]]
+
+
+def test_the_lab_programs_come_with_the_goals_that_need_them(tmp_path, distribution_headers):
+    machine = Machine(tmp_path)
+    assert machine.make("system", "system-lab").returncode == 0
+    wanted = [*make_variable("PACKAGES"), *make_variable("LAB_PACKAGES"), distribution_headers]
+    assert machine.apt() == [["update"], ["install", *wanted]]
+
+
+def test_a_user_with_sudo_installs_through_it(tmp_path):
+    machine = Machine(tmp_path, user=1000)
+    machine.stub("sudo", f'echo "sudo $@" >> {tmp_path}/sudo.log; shift; exec "$@"')
+    assert machine.make("system").returncode == 0
+    assert [call[0] for call in machine.apt()] == ["update", "install"]
+    assert "apt-get" in (tmp_path / "sudo.log").read_text()
+
+
+def test_a_user_without_sudo_is_told_what_is_missing(tmp_path, distribution_headers):
+    machine = Machine(tmp_path, user=1000)
+    run = machine.make("system")
+    assert run.returncode != 0
+    assert machine.apt() == []
+    message, *rest = run.stderr.splitlines()
+    assert message.endswith(" ".join(["root or sudo:", *make_variable("PACKAGES"), distribution_headers]))
+    assert all(line.startswith("make: ***") for line in rest)
+
+
+def test_a_user_without_sudo_needs_neither_if_nothing_is_missing(tmp_path, distribution_headers):
+    machine = Machine(tmp_path, installed=(*make_variable("PACKAGES"), distribution_headers), user=1000)
+    run = machine.make("system")
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_no_package_that_we_name_brings_a_service():
+    """Installing one would start a daemon on the user's machine."""
+    always_there = {"util-linux"}
+    for package in {*make_variable("PACKAGES"), *make_variable("LAB_PACKAGES")} - always_there:
+        run = subprocess.run(["dpkg-query", "-L", package], capture_output=True, text=True)
+        if run.returncode:
+            pytest.skip(f"{package} is not installed: run make system-lab")
+        services = re.findall(r"^.*/systemd/system/.+\.(?:service|socket)$|^/etc/init\.d/.+$", run.stdout, re.MULTILINE)
+        assert not services, package
+
+
+def test_every_target_has_a_line_of_help():
+    targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    listed = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert sorted(line.split()[0] for line in listed.splitlines()) == sorted(targets)
+    assert all(len(line.split()) > 2 for line in listed.splitlines())
