@@ -13,6 +13,7 @@ from .config import UserError
 _MAGICS = (b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d")
 _PCAPNG = b"\x0a\x0d\x0d\x0a"
 _ETHERNET = 1
+HEADER_BYTES = 128
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,14 @@ class Capture:
     rows: np.ndarray
     frames: dict[str, int]
 
-    def frame_bytes(self) -> list[bytes]:
-        """Return each packet's captured bytes, link layer included, in the order of `rows`."""
+    def headers(self) -> list[bytes]:
+        """Return the beginning of each packet's frame, link layer included, in the order of `rows`.
+
+        128 bytes hold Ethernet, IPv4 with all its options and TCP's fixed part: all that is ever parsed.
+        """
         data = np.memmap(self.path, np.uint8, mode="r")
-        return [data[o : o + n].tobytes() for o, n in zip(self.rows["offset"], self.rows["caplen"], strict=True)]
+        ends = self.rows["offset"] + np.minimum(self.rows["caplen"], HEADER_BYTES)
+        return [data[start:end].tobytes() for start, end in zip(self.rows["offset"], ends, strict=True)]
 
 
 def read(path: Path | str) -> Capture:

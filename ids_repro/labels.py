@@ -1,0 +1,85 @@
+"""Where a flow's label comes from: a schedule of what was run when, and between which hosts."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .config import CLASSES, UserError
+
+COLUMNS = ("label", "activity", "start_us", "end_us", "src", "dst", "dport", "proto")
+
+
+def read_schedule(path: Path | str) -> pd.DataFrame:
+    """Read a schedule of labels.
+
+    Parameters
+    ----------
+    path : Path or str
+        CSV with the columns of COLUMNS. ``src`` opens the flow; an empty ``dport`` or ``proto`` means any.
+
+    Returns
+    -------
+    DataFrame
+        One row an activity.
+
+    Raises
+    ------
+    UserError
+        If the file or a column is missing, or a label is not one of the paper's seven.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such label schedule")
+    try:
+        schedule = pd.read_csv(path)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a CSV file ({error})") from None
+    missing = [name for name in COLUMNS if name not in schedule]
+    if missing:
+        raise UserError(f"{path}: the column {missing[0]!r} is missing; a schedule has {', '.join(COLUMNS)}")
+    unknown = sorted(set(schedule["label"]) - set(CLASSES))
+    if unknown:
+        raise UserError(f"{path}: {unknown[0]!r} is no class; use {', '.join(CLASSES)}")
+    return schedule
+
+
+def label_flows(first: np.ndarray, schedule: pd.DataFrame) -> np.ndarray:
+    """Label flows by their first packets: the first schedule row that matches decides.
+
+    Parameters
+    ----------
+    first : ndarray of shape (n_flows,), dtype native.ROW
+        The first packet of each flow.
+    schedule : DataFrame
+        From `read_schedule`.
+
+    Returns
+    -------
+    ndarray of shape (n_flows,), int8
+        Index into CLASSES, -1 where no row matches.
+
+    Raises
+    ------
+    UserError
+        If no flow at all matches.
+    """
+    labels = np.full(len(first), -1, np.int8)
+    time_us = first["ts_ns"] // 1000
+    for row in schedule.itertuples():
+        match = (labels < 0) & (time_us >= row.start_us) & (time_us <= row.end_us)
+        match &= first["saddr"] == int(ipaddress.IPv4Address(row.src))
+        match &= first["daddr"] == int(ipaddress.IPv4Address(row.dst))
+        for field in ("dport", "proto"):
+            if not pd.isna(getattr(row, field)):
+                match &= first[field] == int(getattr(row, field))
+        labels[match] = CLASSES.index(row.label)
+    if (labels < 0).all():
+        raise UserError(
+            f"the label schedule matches none of the {len(first):,} flows: do its times (start_us, end_us, "
+            "microseconds since 1970 in UTC) and addresses belong to this capture?"
+        )
+    return labels
