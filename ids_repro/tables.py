@@ -1,0 +1,178 @@
+"""Tables II and III from records, each number beside the paper's; no other source than records and published.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from . import config, layout, metrics, records
+from .layout import ABSENT, OVERALL
+
+PUBLISHED = config.DATA / "published.json"
+TITLES = {"binary": "Table II. Binary classification", "multi": "Table III. Multi-class classification"}
+NUMBERS = {"binary": "table2", "multi": "table3"}
+# What the paper does not have: a row of this name, or any other that the records bring, goes below the paper's.
+BEYOND = {"nn_c_fused": "NN (C, fused)", "dt_kernel": "DT (kernel)", "nn_kernel": "NN (kernel)"}
+# "Measured in the user space" (Sec. V-A1): Python rows as called from Python, C rows as called from C.
+TIMES = {"inference_us": ("python_single", "c_loop"), "inference_ctypes_us": ("ctypes_single",)}
+NO_RECORDS = "no records yet: run notebook 04"
+
+
+@lru_cache(maxsize=1)
+def published() -> dict[str, Any]:
+    """Return the paper's numbers: "table2", "table3" (rows by name) and "claims", each with its source."""
+    return json.loads(PUBLISHED.read_text(encoding="utf-8"))
+
+
+def table(task: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return Table II (task "binary") or Table III ("multi") with one number a line.
+
+    Parameters
+    ----------
+    task : {"binary", "multi"}
+    rows : iterable of record
+        Of kinds "accuracy" and "inference"; others are passed over.
+
+    Returns
+    -------
+    DataFrame
+        task, row, name, label, metric, ours, ours_low, ours_high, n, statistic, paper, difference, unit, dataset,
+        commit, note. Scores in [0, 1], times in µs. `ours` is the mean over n seeds with its 95 % interval for
+        scores, the median over n rounds with the quartiles for times; `statistic` says which. NaN: not known.
+    """
+    rows = list(rows)
+    trials = {kind: _by_row(task, records.current(rows, kind)) for kind in ("accuracy", "inference")}
+    paper = published()[NUMBERS[task]]["rows"]
+    names = list(dict.fromkeys([*paper, *trials["accuracy"], *trials["inference"]]))
+    lines = []
+    for row in names:
+        head = {"task": task, "row": row, "name": paper.get(row, {}).get("name", BEYOND.get(row, row) + " †")}
+        theirs = _paper(task, paper.get(row, {}))
+        lines += [head | line for line in _score_lines(task, trials["accuracy"].get(row, []), theirs)]
+        lines += [head | line for line in _time_lines(trials["inference"].get(row, []), theirs)]
+    frame = pd.DataFrame(lines)
+    frame.insert(frame.columns.get_loc("paper") + 1, "difference", frame["ours"] - frame["paper"])
+    return frame
+
+
+def caption(task: str, rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return what was measured, where, with what code and from which records."""
+    used = [record for kind in ("accuracy", "inference") for record in records.current(rows, kind)]
+    used = [record for record in used if record["asked"].get("task") == task]
+    title = f"{TITLES[task]} performance"
+    if not used:
+        return f"{title}: {NO_RECORDS}. The paper's numbers are for {published()['dataset']}."
+    facts = circumstances(used)
+    dataset, paper = facts.get("dataset", "an unnamed dataset"), published()["dataset"]
+    text = f"{title}. Dataset: {dataset} (the paper's: {paper}); seeds {facts.get('seed', 'not given')}. "
+    text += f"Profile {facts.get('profile', 'not given')}; {facts['machine']}; kernel {facts['kernel']}; "
+    text += (
+        f"commit {facts['commit']}. Records: " + ", ".join(sorted({f"{record['kind']}.jsonl" for record in used})) + "."
+    )
+    if dataset != paper:
+        text += f" Numbers from the {dataset} are not comparable with the paper's in level, only in shape."
+    return text
+
+
+def circumstances(used: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return profile, dataset, seed, machine, kernel and commit of records, all values of each joined by commas."""
+    facts: dict[str, dict[str, None]] = {}
+    for record in used:
+        made, scope = record["provenance"], records.scope(record)
+        commit = (made.get("commit") or "unknown")[:7] + " (with uncommitted changes)" * bool(made.get("dirty"))
+        seed = record["asked"].get("seed")
+        for name, value in {
+            "profile": scope["profile"],
+            "dataset": scope["dataset"],
+            "seed": seed,
+            "machine": f"{made.get('cpu')}, {made.get('cpus')} CPUs",
+            "kernel": made.get("kernel"),
+            "commit": commit,
+        }.items():
+            if value is not None:
+                facts.setdefault(name, {})[str(value)] = None
+    return {name: ", ".join(values) for name, values in facts.items()}
+
+
+def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES) -> dict[str, pd.DataFrame]:
+    """Write table2 and table3 as .csv and .md, and return their frames by those names."""
+    rows = list(rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    frames = {}
+    for task, number in NUMBERS.items():
+        frames[number] = table(task, rows)
+        frames[number].to_csv(folder / f"{number}.csv", index=False)
+        text = layout.markdown(layout.blocks(frames[number]), caption(task, rows))
+        (folder / f"{number}.md").write_text(text, encoding="utf-8")
+    return frames
+
+
+def _by_row(task: str, trials: Iterable[dict]) -> dict[str, list[dict]]:
+    found: dict[str, list[dict]] = {}
+    for record in trials:
+        if record["asked"]["task"] == task:
+            found.setdefault(record["asked"]["row"], []).append(record)
+    return found
+
+
+def _paper(task: str, row: Mapping[str, Any]) -> dict[tuple[str, str], float]:
+    """Return one row of published.json by (label, metric), in the shape of `_scores`."""
+    classes = row.get("classes") or {config.BINARY[1]: row}
+    theirs = {(label, name): one.get(name) for label, one in classes.items() for name in ("precision", "recall", "f1")}
+    return theirs | {(OVERALL, name): row.get(name) for name in ("accuracy", "inference_us")}
+
+
+def _scores(task: str, confusion: Sequence[Sequence[int]]) -> dict[tuple[str, str], float]:
+    """Return every score of one confusion matrix by (label, metric); Table II looks at attacks only (Sec. V-A2)."""
+    each = metrics.per_class(confusion)
+    shown = config.BINARY[1:] if task == "binary" else config.TASKS[task]
+    scores = {
+        (label, name): float(each[name][index])
+        for index, label in enumerate(config.TASKS[task])
+        if label in shown
+        for name in ("precision", "recall", "f1")
+    }
+    overall = {(OVERALL, "accuracy"): metrics.accuracy(confusion)}
+    return (
+        overall | scores
+        if task == "binary"
+        else scores | overall | {(OVERALL, "macro_f1"): metrics.macro_f1(confusion)}
+    )
+
+
+def _score_lines(task: str, trials: Sequence[dict], theirs: Mapping[tuple[str, str], float]) -> list[dict]:
+    seeds = [_scores(task, record["raw"]["confusion"]) for record in trials]
+    cells = _scores(task, np.zeros((len(config.TASKS[task]),) * 2, dtype=int))
+    lines = []
+    for label, metric in cells:
+        ours = metrics.mean_interval([scores[label, metric] for scores in seeds])
+        note = "" if ours.n else (ABSENT if seeds else NO_RECORDS)
+        lines.append(_line(label, metric, ours, "mean over seeds, 95 % interval", theirs, "1", trials, note))
+    return lines
+
+
+def _time_lines(trials: Sequence[dict], theirs: Mapping[tuple[str, str], float]) -> list[dict]:
+    lines = []
+    for metric, ways in TIMES.items():
+        used = [record for record in trials if record["asked"]["how"] in ways]
+        times_us = [ns / 1000 for record in used for ns in record["raw"]["ns_per_inference"]]
+        ours = metrics.median_quartiles(times_us)
+        note = "" if ours.n else NO_RECORDS
+        if ours.n or (OVERALL, metric) in theirs:
+            lines.append(_line(OVERALL, metric, ours, "median over rounds, quartiles", theirs, "µs", used, note))
+    return lines
+
+
+def _line(label, metric, ours: metrics.Interval, statistic, theirs, unit, used, note) -> dict:
+    facts = circumstances(used)
+    values = {"ours": ours.middle, "ours_low": ours.low, "ours_high": ours.high, "n": ours.n, "statistic": statistic}
+    paper = theirs.get((label, metric))
+    origin = {"dataset": facts.get("dataset"), "commit": facts.get("commit"), "note": note}
+    paper_value = float("nan") if paper is None else paper
+    return {"label": label, "metric": metric, **values, "paper": paper_value, "unit": unit, **origin}
