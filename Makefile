@@ -2,7 +2,7 @@
 # On a machine without apt: install PACKAGES in your own way, then `make venv` (or environment.yml).
 PROFILE ?= smoke
 PYTHON ?= /usr/bin/python3
-PACKAGES := python3-bpfcc python3-venv clang clang-format gcc libc6-dev make hping3 iproute2 ethtool util-linux
+PACKAGES := python3-bpfcc python3-venv clang clang-format gcc libc6-dev make hping3 iproute2 ethtool util-linux git
 # Clients and tools without a service of their own: installing them starts no daemon (tests/test_setup.py looks).
 LAB_PACKAGES := nmap hydra slowhttptest tcpdump dnsmasq-base curl openssh-client
 ifneq ($(filter system-lab test record,$(MAKECMDGOALS)),)
@@ -80,6 +80,7 @@ system: ## install Debian's or Ubuntu's packages (apt)
 system-lab: system ## the same, and what only record and test need
 
 venv: .venv/.stamp ## install the pinned Python packages into .venv (pip)
+	@:
 
 .venv/.stamp: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: run 'make system'." >&2; exit 1; }
