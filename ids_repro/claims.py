@@ -38,7 +38,7 @@ def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     known = {
         "times": pd.concat([tables.table(task, rows) for task in tables.NUMBERS]),
         "accuracy": records.current(rows, "accuracy"),
-        "sweep": plots.medians(plots.points(rows)),
+        "sweep": metrics.medians(metrics.points(rows)),
     }
     answer = {
         "time_ratio": _time_ratio,

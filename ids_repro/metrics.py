@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
+
+from . import records
+
+# Of the server's CPU, in the words of Fig. 5.
+CPU = ("usr", "sys", "soft", "idle")
 
 
 class Interval(NamedTuple):
@@ -114,6 +121,40 @@ def no_loss_rate(r_tx: ArrayLike, r_rx: ArrayLike, tolerance: float = 0.01) -> f
     order = np.argsort(r_tx)
     held = np.logical_and.accumulate(r_rx[order] >= (1 - tolerance) * r_tx[order])
     return float(r_tx[order][held].max(initial=0.0))
+
+
+def points(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return one line per trial of the sweep.
+
+    Parameters
+    ----------
+    rows : iterable of record
+        Those of kind "sweep" that `records.current` keeps are used.
+
+    Returns
+    -------
+    DataFrame
+        method, generator, interval_us, repeat, workers; r_tx_pps and r_rx_pps (Sec. V-B1: packets leaving the
+        client, and arriving at the server's program, per second); usr, sys, soft, idle in % of the server's CPU.
+    """
+    lines = []
+    for record in records.current(rows, "sweep"):
+        asked, raw = record["asked"], record["raw"]
+        line = {name: asked.get(name) for name in ("method", "generator", "interval_us", "repeat")}
+        line["workers"] = raw.get("workers", asked.get("workers", 1))
+        line["r_tx_pps"] = raw["sent_packets"] / raw["duration_s"]
+        line["r_rx_pps"] = raw["received_packets"] / raw["duration_s"]
+        lines.append(line | {name: raw["cpu_percent"].get(name) for name in CPU})
+    columns = ["method", "generator", "interval_us", "repeat", "workers", "r_tx_pps", "r_rx_pps", *CPU]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def medians(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the medians over repeats of `points`, and r_rx_min_pps and r_rx_max_pps, by method and rising R_TX."""
+    by = trials.groupby(["method", "generator", "interval_us"], sort=False)
+    middle = by[["workers", "r_tx_pps", "r_rx_pps", *CPU]].median()
+    middle["r_rx_min_pps"], middle["r_rx_max_pps"] = by["r_rx_pps"].min(), by["r_rx_pps"].max()
+    return middle.reset_index().sort_values(["method", "r_tx_pps"], ignore_index=True)
 
 
 def _counts(confusion: ArrayLike) -> np.ndarray:

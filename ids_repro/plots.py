@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from . import config, records, tables
+from . import config, metrics, records, tables
 
 # Sec. V-B1, in the order of Fig. 5. {n}: the workers of the records; the paper has 24.
 METHODS = {
@@ -42,7 +43,6 @@ FIG5 = {
     "(a)": ("no_filter", "xdp_drv_flow", "xdp_drv_nn", "xdp_drv_dt", "xdp_skb_nn", "tc_nn"),
     "(b)": ("rawsock1_nn", "rawsockN_nn"),
 }
-CPU = ("usr", "sys", "soft", "idle")
 CPU_COLOURS = ("#0173b2", "#de8f05", "#cc3311", "#e9e9e9")
 # Place in seaborn's colour-blind palette, which readers of any colour vision tell apart, and line style.
 LOOKS = {
@@ -71,44 +71,20 @@ STYLE = {
 }
 
 
-def points(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return one line per trial of the sweep.
-
-    Parameters
-    ----------
-    rows : iterable of record
-        Those of kind "sweep" that `records.current` keeps are used.
-
-    Returns
-    -------
-    DataFrame
-        method, generator, interval_us, repeat, workers; r_tx_pps and r_rx_pps (Sec. V-B1: packets leaving the
-        client, and arriving at the server's program, per second); usr, sys, soft, idle in % of the server's CPU.
-    """
-    lines = []
-    for record in records.current(rows, "sweep"):
-        asked, raw = record["asked"], record["raw"]
-        line = {name: asked.get(name) for name in ("method", "generator", "interval_us", "repeat")}
-        line["workers"] = raw.get("workers", asked.get("workers", 1))
-        line["r_tx_pps"] = raw["sent_packets"] / raw["duration_s"]
-        line["r_rx_pps"] = raw["received_packets"] / raw["duration_s"]
-        lines.append(line | {name: raw["cpu_percent"].get(name) for name in CPU})
-    columns = ["method", "generator", "interval_us", "repeat", "workers", "r_tx_pps", "r_rx_pps", *CPU]
-    return pd.DataFrame(lines, columns=columns)
-
-
-def medians(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the medians over repeats of `points`, and r_rx_min_pps and r_rx_max_pps, by method and rising R_TX."""
-    by = trials.groupby(["method", "generator", "interval_us"], sort=False)
-    middle = by[["workers", "r_tx_pps", "r_rx_pps", *CPU]].median()
-    middle["r_rx_min_pps"], middle["r_rx_max_pps"] = by["r_rx_pps"].min(), by["r_rx_pps"].max()
-    return middle.reset_index().sort_values(["method", "r_tx_pps"], ignore_index=True)
-
-
 def method_name(method: str, trials: pd.DataFrame | None = None) -> str:
     """Return the paper's name of a method, with the number of cores its trials really had."""
     workers = [] if trials is None else trials.loc[trials["method"] == method, "workers"]
     return METHODS.get(method, method).format(n=f"{max(workers):.0f}" if len(workers) else "N")
+
+
+class Chart(Figure):
+    """A figure that a notebook shows without pyplot, which would keep it open."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        with mpl.rc_context(STYLE):
+            self.savefig(file, format="png")
+        return file.getvalue()
 
 
 def fig4(rows: Iterable[Mapping[str, Any]]) -> Figure:
@@ -118,9 +94,9 @@ def fig4(rows: Iterable[Mapping[str, Any]]) -> Figure:
     the rates up to which the paper saw no loss (Sec. V-B2), in the colour of the method.
     """
     rows = list(rows)
-    middle = medians(points(rows))
+    middle = metrics.medians(metrics.points(rows))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 3.9), layout="constrained")
+        figure = Chart(figsize=(7.2, 3.9), layout="constrained")
         axes = figure.subplots(1, 2, sharex=True, sharey=True)
         top = 1.05 * max(
             [middle["r_tx_pps"].max(), *_paper_rates().values()] if len(middle) else _paper_rates().values()
@@ -139,9 +115,9 @@ def fig5(rows: Iterable[Mapping[str, Any]]) -> Figure:
     Ticks under the areas are the rates that were measured; between them the areas are straight lines.
     """
     rows = list(rows)
-    middle = medians(points(rows))
+    middle = metrics.medians(metrics.points(rows))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 5.2), layout="constrained")
+        figure = Chart(figsize=(7.2, 5.2), layout="constrained")
         axes = figure.subplots(3, 3, sharex=True, sharey=True).ravel()
         panels = [(part, method) for part, methods in FIG5.items() for method in methods]
         for axis, (part, method) in zip(axes, panels, strict=False):
@@ -225,10 +201,10 @@ def _cpu(axis: Axes, part: pd.DataFrame) -> None:
     part = part.sort_values("r_tx_pps")
     x = part["r_tx_pps"].to_numpy() / 1e3
     if len(part) > 1:
-        axis.stackplot(x, part[list(CPU)].to_numpy().T, colors=CPU_COLOURS, linewidth=0)
+        axis.stackplot(x, part[list(metrics.CPU)].to_numpy().T, colors=CPU_COLOURS, linewidth=0)
     else:
         bottom = 0.0
-        for name, colour in zip(CPU, CPU_COLOURS, strict=True):
+        for name, colour in zip(metrics.CPU, CPU_COLOURS, strict=True):
             axis.bar(x, part[name], width=20, bottom=bottom, color=colour)
             bottom = bottom + part[name].to_numpy()
     axis.plot(x, np.zeros(len(x)), "|", color="black", markersize=5, clip_on=False, zorder=5)
@@ -237,7 +213,7 @@ def _cpu(axis: Axes, part: pd.DataFrame) -> None:
 def _cpu_handles() -> list[Line2D]:
     handles = [
         Line2D([], [], marker="s", linestyle="", markersize=7, color=colour, label=name, markeredgecolor="0.6")
-        for name, colour in reversed(list(zip(CPU, CPU_COLOURS, strict=True)))
+        for name, colour in reversed(list(zip(metrics.CPU, CPU_COLOURS, strict=True)))
     ]
     return [*handles, Line2D([], [], marker="|", linestyle="", color="black", markersize=5, label="measured rate")]
 

@@ -45,6 +45,11 @@ def table(task: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         task, row, name, label, metric, ours, ours_low, ours_high, n, statistic, paper, difference, unit, dataset,
         commit, note. Scores in [0, 1], times in µs. `ours` is the mean over n seeds with its 95 % interval for
         scores, the median over n rounds with the quartiles for times; `statistic` says which. NaN: not known.
+
+    Raises
+    ------
+    config.UserError
+        If a confusion matrix does not have the classes of its task.
     """
     rows = list(rows)
     trials = {kind: _by_row(task, records.current(rows, kind)) for kind in ("accuracy", "inference")}
@@ -131,6 +136,11 @@ def _paper(task: str, row: Mapping[str, Any]) -> dict[tuple[str, str], float]:
 def _scores(task: str, confusion: Sequence[Sequence[int]]) -> dict[tuple[str, str], float]:
     """Return every score of one confusion matrix by (label, metric); Table II looks at attacks only (Sec. V-A2)."""
     each = metrics.per_class(confusion)
+    if len(each["support"]) != len(config.TASKS[task]):
+        raise config.UserError(
+            f"a record of task {task!r} has a confusion matrix of {len(each['support'])} classes, not "
+            f"{len(config.TASKS[task])}: take it out of accuracy.jsonl and run notebook 04 again"
+        )
     shown = config.BINARY[1:] if task == "binary" else config.TASKS[task]
     scores = {
         (label, name): float(each[name][index])

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
-from ids_repro import metrics
+from ids_repro import metrics, records
 
 MATRICES = st.integers(2, 7).flatmap(lambda n: hnp.arrays(int, (n, n), elements=st.integers(0, 4)))
 
@@ -80,3 +81,25 @@ def test_the_rate_without_loss_stops_at_the_first_loss():
     assert metrics.no_loss_rate(r_tx, r_tx * [1, 1, 0.98, 0.995]) == 200e3
     assert metrics.no_loss_rate(r_tx, r_tx * 0.5) == 0
     assert np.isnan(metrics.no_loss_rate([], []))
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    synthetic.sweep(tmp_path / "sweep.jsonl")
+    return records.read(tmp_path)
+
+
+def test_points_are_rates_of_each_trial(sweep):
+    trials = metrics.points(sweep)
+    assert len(trials) == len(sweep)
+    first = trials.iloc[0]
+    assert (first.r_tx_pps, first.r_rx_pps) == (90e3, 90e3)
+    np.testing.assert_allclose(trials[list(metrics.CPU)].sum(axis=1), 100)
+
+
+def test_medians_are_over_repeats_and_rise_with_the_rate(sweep):
+    middle = metrics.medians(metrics.points(sweep))
+    assert len(middle) == len(sweep) / 2
+    part = middle[middle["method"] == "no_filter"]
+    assert part["r_tx_pps"].is_monotonic_increasing
+    assert part["r_rx_pps"].iloc[0] == 90_450 and part["r_rx_max_pps"].iloc[0] == 90_900

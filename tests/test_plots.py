@@ -1,11 +1,10 @@
 """Figures show what the records say, and the same records make the same file."""
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
 import synthetic
 
-from ids_repro import plots, records
+from ids_repro import metrics, plots, records
 
 
 @pytest.fixture(scope="module")
@@ -18,22 +17,6 @@ def rows(tmp_path_factory):
 def words(figure):
     legends = [text.get_text() for axis in figure.axes for text in (axis.get_legend() or axis).findobj(plt.Text)]
     return " ".join([*legends, *(axis.get_title() for axis in figure.axes), figure.get_supxlabel()])
-
-
-def test_points_are_rates_of_each_trial(rows):
-    trials = plots.points(rows)
-    assert len(trials) == len(rows)
-    first = trials.iloc[0]
-    assert (first.r_tx_pps, first.r_rx_pps) == (90e3, 90e3)
-    np.testing.assert_allclose(trials[list(plots.CPU)].sum(axis=1), 100)
-
-
-def test_medians_are_over_repeats_and_rise_with_the_rate(rows):
-    middle = plots.medians(plots.points(rows))
-    assert len(middle) == len(rows) / 2
-    part = middle[middle["method"] == "no_filter"]
-    assert part["r_tx_pps"].is_monotonic_increasing
-    assert part["r_rx_pps"].iloc[0] == 90_450 and part["r_rx_max_pps"].iloc[0] == 90_900
 
 
 def test_fig4_has_both_panels_every_method_and_the_papers_marks(rows):
@@ -54,7 +37,7 @@ def test_fig5_has_a_panel_for_each_method(rows):
     titles = [axis.get_title() for axis in figure.axes]
     assert len([title for title in titles if title]) == len(plots.METHODS)
     assert all(
-        len(axis.collections) == len(plots.CPU) for axis, title in zip(figure.axes, titles, strict=True) if title
+        len(axis.collections) == len(metrics.CPU) for axis, title in zip(figure.axes, titles, strict=True) if title
     )
 
 
@@ -73,6 +56,10 @@ def test_no_records_or_one_point_still_make_a_figure(rows, tmp_path):
     for some in ([], rows[:1]):
         figures = plots.write(some, tmp_path)
         assert ("no records yet: run notebook 05" in figures["fig4"].get_supxlabel()) == (not some)
+
+
+def test_a_notebook_shows_a_figure(rows):
+    assert plots.fig4(rows)._repr_png_().startswith(b"\x89PNG")
 
 
 def test_every_method_has_a_look_and_a_panel():
