@@ -157,10 +157,10 @@ def _below_limit(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
     top = both.loc[both["r_tx_pps"].idxmax()]
     ours = 100 * (1 - top["r_rx_pps"] / top["r_rx_pps_limit"])
     detail = f"at {_pps(top['r_tx_pps'])}; No Filter received {_pps(top['r_rx_pps_limit'])}"
-    if abs(ours - claim["value"]) <= SAME_POINTS:
-        return Answer(ours, HOLDS, detail)
     if top["r_tx_pps"] < SAME_RATE * claim["at_pps"]:
         return Answer(ours, NOT_REACHED, detail)
+    if abs(ours - claim["value"]) <= SAME_POINTS:
+        return Answer(ours, HOLDS, detail)
     return Answer(ours, DIRECTION if ours > 1 else DIFFERS, detail)
 
 
