@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 BINS = 2048
-# Levels that |x| is cut into, and so the smallest candidate; with no more bins than levels the search has one candidate.
+# Levels that |x| is cut into, and so the smallest candidate: with 128 bins the search would have one candidate.
 LEVELS = 128
 
 
