@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 BPF = ROOT / "bpf"
@@ -68,14 +69,21 @@ PROFILES = {
 }
 
 
-def profile(name: str) -> Profile:
+def profile(name: str, **changes: Any) -> Profile:
     """Return the profile of that name.
+
+    Parameters
+    ----------
+    name : str
+        "smoke" or "paper".
+    **changes
+        Fields to set otherwise; None leaves the profile's own value.
 
     Raises
     ------
     UserError
-        If there is none.
+        If there is no such profile.
     """
     if name not in PROFILES:
         raise UserError(f"there is no profile {name!r}: use one of {', '.join(PROFILES)}")
-    return PROFILES[name]
+    return replace(PROFILES[name], **{field: value for field, value in changes.items() if value is not None})

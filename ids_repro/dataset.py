@@ -17,6 +17,7 @@ from .config import CLASSES, NORMAL, UserError
 from .features import FEATURES, Q
 
 FIRST_PACKETS = 100  # the paper's vectors are taken within a flow's first 100 packets
+COLUMNS = ("flow", "index", "packet", "time_us", "label")
 TEST_SHARE, VALIDATION_SHARE = 0.33, 0.20  # Sec. V-A1: 33 % test, the rest 80/20
 
 
@@ -32,6 +33,10 @@ class Dataset:
         Flow number.
     index : ndarray of shape (n,), int64
         The packet's index within its flow, from 0.
+    packet : ndarray of shape (n,), int64
+        The packet's index within the capture's IPv4 packets.
+    time_us : ndarray of shape (n,), int64
+        Its time stamp, since 1970.
     label : ndarray of shape (n,), int8
         Index into config.CLASSES.
     meta : dict
@@ -41,6 +46,8 @@ class Dataset:
     x: np.ndarray
     flow: np.ndarray
     index: np.ndarray
+    packet: np.ndarray
+    time_us: np.ndarray
     label: np.ndarray
     meta: dict
 
@@ -64,7 +71,11 @@ class Dataset:
         if sampling == "last":
             at = at[np.lexsort((self.index[at], self.flow[at]))]
             at = at[np.append(np.diff(self.flow[at]) != 0, True)]
-        return Dataset(self.x[at], self.flow[at], self.index[at], self.label[at], self.meta)
+        return self.take(at)
+
+    def take(self, at: np.ndarray) -> Dataset:
+        """Return the vectors at these places (indices or a mask)."""
+        return Dataset(self.x[at], *(getattr(self, name)[at] for name in COLUMNS), self.meta)
 
     def target(self, task: str) -> np.ndarray:
         """Return the class of each vector: 0 normal, 1 attack in "binary", index into CLASSES in "multi"."""
@@ -83,7 +94,7 @@ def prepare(pcap: Path | str, schedule: Path | str, out: Path | str, name: str =
     pcap, schedule : Path or str
         See `packets.read` and `labels.read_schedule`.
     out : Path or str
-        The Parquet file: columns x1..x12 by name (int64, Q16), flow, index, label; the metadata under "ids_repro".
+        The Parquet file: columns x1..x12 by name (int64, Q16) and those of COLUMNS; the metadata under "ids_repro".
     name : str
         What the data is called in tables and figures.
 
@@ -108,15 +119,15 @@ def prepare(pcap: Path | str, schedule: Path | str, out: Path | str, name: str =
         "flows": len(counts),
         "flows_without_label": int(np.sum(label[first] < 0)),
     }
-    known = label >= 0
-    dataset = Dataset(x[known], flow[known], index[known], label[known], meta)
+    packet, time_us = np.arange(len(x)), (capture.rows["ts_ns"] // 1000).astype(np.int64)
+    dataset = Dataset(x, flow, index, packet, time_us, label, meta).take(label >= 0)
     _write(dataset, Path(out))
     return dataset
 
 
 def _write(dataset: Dataset, out: Path) -> None:
     columns = {name: dataset.x[:, i] for i, name in enumerate(FEATURES)}
-    columns |= {"flow": dataset.flow, "index": dataset.index, "label": dataset.label}
+    columns |= {name: getattr(dataset, name) for name in COLUMNS}
     table = pa.table(columns).replace_schema_metadata({"ids_repro": json.dumps(dataset.meta, sort_keys=True)})
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_suffix(".part")
@@ -140,7 +151,7 @@ def load(path: Path | str) -> Dataset:
     if meta is None:
         raise UserError(f"{path}: not a dataset of ids_repro")
     x = np.stack([table[name].to_numpy() for name in FEATURES], axis=1)
-    return Dataset(x, *(table[name].to_numpy() for name in ("flow", "index", "label")), json.loads(meta))
+    return Dataset(x, *(table[name].to_numpy() for name in COLUMNS), json.loads(meta))
 
 
 def split(dataset: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

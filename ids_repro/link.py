@@ -1,4 +1,4 @@
-"""The link that is measured: a client and a server, eth0 to eth0, the server's work held to one CPU (Sec. V-B1, Fig. 3)."""
+"""The link that is measured (Sec. V-B1, Fig. 3): a client and a server, eth0 to eth0, each held to one CPU."""
 
 from __future__ import annotations
 

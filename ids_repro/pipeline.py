@@ -1,24 +1,20 @@
-"""The stages between data and tables: train, quantize, evaluate, time; each for every task and seed of a profile."""
+"""The stages that make models: train and quantize, for every task and seed of a profile, saved between the two."""
 
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Iterator
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.tree import DecisionTreeClassifier
 from tqdm.auto import tqdm
 
-from . import calibrate, dataset, export, models, native, quantize, records
-from .config import MODELS, RESULTS, TASKS, Profile, UserError
-
-ACCURACY, INFERENCE = RESULTS / "accuracy.jsonl", RESULTS / "inference.jsonl"
+from . import calibrate, dataset, export, models, quantize
+from .config import MODELS, PROFILES, SAMPLE, TASKS, Profile, UserError
 
 
 @dataclass(frozen=True)
@@ -165,114 +161,55 @@ def load_all(profile: Profile) -> list[Model]:
     return [load(task, seed) for task, seed in tasks_and_seeds(profile)]
 
 
-def predictions(model: Model, x: np.ndarray) -> dict[str, np.ndarray]:
-    """Classes of feature vectors by every user-space row of Tables II and III.
+def validation_scores(trained: list[Model], data: dataset.Dataset) -> pd.DataFrame:
+    """Accuracy of the float models on their validation parts, one line a model."""
+    lines = []
+    for model in trained:
+        _, at, _ = dataset.split(data, model.seed)
+        truth, x = data.target(model.task)[at], data.x[at]
+        scores = {
+            "DT (sklearn)": np.mean(model.tree.predict(dataset.as_float(x)) == truth),
+            "NN (PyTorch)": np.mean(model.mlp.predict(model.scaler.transform(x)) == truth),
+        }
+        lines.append({"task": model.task, "seed": model.seed, "flows": len(at)} | scores)
+    return pd.DataFrame(lines)
 
-    Parameters
-    ----------
-    x : ndarray of shape (n, 12), int64
-        Features, Q16.
 
-    Returns
-    -------
-    dict of str to ndarray of shape (n,)
-        By row: dt_sklearn, nn_pytorch, dt_c, nn_c_q16.
+def agreement(quantized: list[Model], data: dataset.Dataset) -> pd.DataFrame:
+    """Share of the validation part on which the integer models decide as their float originals, one line a model."""
+    lines = []
+    for model in quantized:
+        _, at, _ = dataset.split(data, model.seed)
+        x = data.x[at]
+        same = {
+            "DT": np.mean(model.int_tree.predict(x) == model.tree.predict(dataset.as_float(x))),
+            "NN": np.mean(model.int_mlp.predict(x) == model.mlp.predict(model.scaler.transform(x))),
+        }
+        lines.append({"task": model.task, "seed": model.seed, "flows": len(at)} | same)
+    return pd.DataFrame(lines)
+
+
+def thresholds_table(quantized: list[Model]) -> pd.DataFrame:
+    """Every threshold alpha beside the largest magnitude it was chosen from; weights as the mean over columns."""
+    lines = []
+    for model in quantized:
+        for layer, (x, columns) in enumerate(zip(*model.thresholds, strict=True), start=1):
+            ratios = [column.alpha / column.edges[-1] for column in columns]
+            line = {"task": model.task, "seed": model.seed, "layer": layer, "max |X|": x.edges[-1], "alpha": x.alpha}
+            line |= {"alpha / max": x.alpha / x.edges[-1], "weights: mean alpha / max": np.mean(ratios)}
+            lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def any_model(task: str) -> Model:
+    """Return a quantized model of a task: the first that was saved, or one trained now on the lab capture.
+
+    Nothing is saved: this is for checks that need some real model, whichever.
     """
-    return {
-        "dt_sklearn": model.tree.predict(dataset.as_float(x)),
-        "nn_pytorch": model.mlp.predict(model.scaler.transform(x)),
-        "dt_c": native.predict_tree(model.params("dt"), x),
-        "nn_c_q16": native.predict_mlp(model.params("nn"), model.n_classes, x)[1],
-    }
-
-
-def confusion(truth: np.ndarray, found: np.ndarray, n_classes: int) -> np.ndarray:
-    """Confusion matrix of shape (n_classes, n_classes): rows true, columns predicted."""
-    return np.bincount(truth * n_classes + found.astype(np.int64), minlength=n_classes**2).reshape(n_classes, n_classes)
-
-
-def evaluate_all(data: dataset.Dataset, profile: Profile, kernel: dict | None = None) -> pd.DataFrame:
-    """Classify the test part by every row of Tables II and III, and record the confusion matrices.
-
-    Parameters
-    ----------
-    data : Dataset
-        What the models were trained on.
-    kernel : dict, optional
-        More rows: (task, seed) to {row: verdicts of shape (n,) on the vectors of `data`} (`replay.verdicts`).
-
-    Returns
-    -------
-    DataFrame
-        task, seed, row, accuracy, and agreement with the float row of the same family.
-    """
-    out = []
-    for model in load_all(profile):
-        started = time.time()
-        _, _, test = dataset.split(data, model.seed)
-        truth = data.target(model.task)[test]
-        rows = predictions(model, data.x[test])
-        rows |= {name: found[test] for name, found in (kernel or {}).get((model.task, model.seed), {}).items()}
-        for row, found in rows.items():
-            floats = rows["dt_sklearn" if row.startswith("dt") else "nn_pytorch"]
-            asked = {"task": model.task, "row": row, "seed": model.seed, "dataset": data.meta["name"]}
-            asked |= {"profile": profile.name}
-            raw = {"confusion": confusion(truth, found, model.n_classes).tolist(), "unit": "flows"}
-            raw |= {"agreement_with_float": float(np.mean(found == floats))}
-            identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
-            records.append(ACCURACY, "accuracy", asked, raw, started=started, identity=identity)
-            out.append(asked | {"accuracy": np.mean(found == truth), "agreement": raw["agreement_with_float"]})
-    return pd.DataFrame(out)
-
-
-def _timed(model: Model, x: np.ndarray) -> Iterator[tuple[str, str, int, callable]]:
-    """Everything that is timed on one model: (row, how, inferences a call, call)."""
-    floats, scaled = dataset.as_float(x), model.scaler.transform(x)
-    one, one_scaled = floats[:1], torch.as_tensor(scaled[:1], dtype=torch.float32)
-    nn, dt, n = model.params("nn"), model.params("dt"), model.n_classes
-
-    @torch.no_grad()
-    def pytorch() -> None:
-        model.mlp(one_scaled).argmax(dim=1)
-
-    yield "dt_sklearn", "python_single", 1, lambda: model.tree.predict(one)
-    yield "nn_pytorch", "python_single", 1, pytorch
-    yield "dt_c", "ctypes_single", 1, lambda: native.predict_tree(dt, x[:1])
-    yield "nn_c_q16", "ctypes_single", 1, lambda: native.predict_mlp(nn, n, x[:1])
-    yield "dt_c", "c_loop", len(x), lambda: native.predict_tree(dt, x)
-    yield "nn_c_q16", "c_loop", len(x), lambda: native.predict_mlp(nn, n, x)
-
-
-def time_all(data: dataset.Dataset, profile: Profile, calls: int = 50) -> pd.DataFrame:
-    """Measure the inference time of the first seed's models, in interleaved rounds, and record every round.
-
-    One sample at a time from Python is what the paper measured (Sec. V-A1); the C in a loop over packets, compiled
-    with -O2, is what a packet costs.
-
-    Returns
-    -------
-    DataFrame
-        task, row, how, and the median [ns] over the rounds.
-    """
-    out = []
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    for model in (load(task, profile.seeds[0]) for task in TASKS):
-        started, timed = time.time(), list(_timed(model, data.x[:10000]))
-        ns = {case[:2]: [] for case in timed}
-        for _ in tqdm(range(profile.timing_rounds), desc=f"timing, {model.task}", unit="round"):
-            for row, how, size, call in timed:
-                repeat = calls if size == 1 else 1
-                begin = time.perf_counter_ns()
-                for _ in range(repeat):
-                    call()
-                ns[row, how].append((time.perf_counter_ns() - begin) / (repeat * size))
-        for (row, how), values in ns.items():
-            asked = {"task": model.task, "row": row, "how": how}
-            asked |= {"dataset": data.meta["name"], "profile": profile.name}
-            identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
-            raw = {"ns_per_inference": values}
-            records.append(INFERENCE, "inference", asked, raw, started=started, identity=identity)
-            out.append({"task": model.task, "row": row, "how": how, "median_ns": float(np.median(values))})
-    torch.set_num_threads(threads)
-    return pd.DataFrame(out)
+    saved = sorted(MODELS.glob(f"{task}-*.joblib"))
+    model = joblib.load(saved[0]) if saved else None
+    if model is not None and model.int_mlp is not None:
+        return model
+    with tempfile.TemporaryDirectory() as folder:
+        data = dataset.prepare(SAMPLE, SAMPLE.with_suffix(".csv"), Path(folder) / "lab.parquet").sample()
+    return quantize_model(train_model(data, task, 0, PROFILES["smoke"]), data)

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from tqdm.auto import tqdm
 
 from . import native, records, traffic
@@ -233,12 +232,3 @@ def run(model: Model, profile: Profile, methods: Sequence[str] = tuple(METHODS))
             bar.set_postfix(method=asked["method"], interval_us=asked["interval_us"])
             out.append(_recorded(on, receivers, asked, identity))
     return out
-
-
-def rates(rows: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
-    """R_TX and R_RX [packets/s] of sweep records."""
-    raw = [row["raw"] for row in rows]
-    seconds = np.array([r["duration_s"] for r in raw])
-    return np.array([r["sent_packets"] for r in raw]) / seconds, np.array(
-        [r["received_packets"] for r in raw]
-    ) / seconds

@@ -1,0 +1,107 @@
+"""Command line: every command is one call of the package."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from .config import INTERIM, PROFILES, SAMPLE, TASKS, UserError, profile
+
+
+def _record(args: argparse.Namespace) -> int:
+    from . import lab
+
+    return lab.main(args)
+
+
+def _extract(args: argparse.Namespace) -> int:
+    from . import dataset
+
+    data = dataset.prepare(args.pcap, args.labels, args.out, args.name)
+    print(f"{args.out}: {len(data.x):,} packets, {data.meta['flows']:,} flows", file=sys.stderr)
+    print(json.dumps(data.meta | {"packets_by_class": data.counts()}))
+    return 0
+
+
+def _reproduce(args: argparse.Namespace) -> int:
+    from . import notebooks
+    from .config import FIGURES
+    from .testbed import require_programs, require_root
+
+    profile(args.profile)
+    if not args.only or any(o.startswith(("04", "05")) for o in args.only):
+        require_root("reproducing the tables and figures")
+        require_programs("hping3", "ethtool", "ip", "cc")
+    notebooks.run_all(args.profile, args.only)
+    print(f"done: open {FIGURES / 'report.html'}")
+    return 0
+
+
+def _parity(args: argparse.Namespace) -> int:
+    from . import packets, parity, pipeline
+
+    models = [pipeline.any_model(task) for task in TASKS]
+    found = parity.compare(models, packets.read(args.pcap), args.n, args.user_space)
+    mismatches = sum(sum(row.values()) for row in found.values())
+    if args.json:
+        print(json.dumps(found))
+    else:
+        for classifier, row in found.items():
+            print(classifier, ", ".join(f"{pair}: {n} differ" for pair, n in row.items()))
+    return int(mismatches > 0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("ids_repro", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, run, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        return command
+
+    command = add("reproduce", _reproduce, "run the notebooks in order: Tables II-III, Figs. 4-5, report (root)")
+    command.add_argument("--profile", default="smoke", help=", ".join(PROFILES))
+    command.add_argument("--only", nargs="+", default=(), metavar="NN", help="only these notebooks, such as 05 06")
+
+    command = add("record", _record, "record the lab capture between namespaces of its own (root)")
+    from . import lab
+
+    lab.add_arguments(command)
+
+    command = add("extract", _extract, "pcap and label schedule -> the twelve features of every packet, as Parquet")
+    command.add_argument("pcap", type=Path)
+    command.add_argument("--labels", type=Path, required=True, help="CSV: label, activity, start_us, end_us, ...")
+    command.add_argument("--out", type=Path, default=INTERIM / "dataset.parquet")
+    command.add_argument("--name", default="own capture", help="what the data is called in tables and figures")
+
+    command = add("parity", _parity, "compare NumPy, C, XDP and TC bit for bit; exit code 1 on any difference (root)")
+    command.add_argument("--n", type=int, default=10000, help="random and boundary vectors for each model")
+    command.add_argument("--pcap", type=Path, default=SAMPLE, help="packets to send through all of them as well")
+    command.add_argument("--user-space", action="store_true", help="without the kernel: needs no root")
+    command.add_argument("--json", action="store_true", help="one JSON object of mismatch counts")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 2 for what only the user can mend, said in one sentence."""
+    args = _parser().parse_args(argv)
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    try:
+        return args.run(args)
+    except UserError as error:
+        print(f"ids_repro {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            f"ids_repro {args.command}: interrupted; finished trials and files stay, a rerun resumes", file=sys.stderr
+        )
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""The six notebooks: run in order by papermill, each into a copy of its own; no parameter goes unnoticed."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import papermill
+from papermill.exceptions import PapermillExecutionError
+from tqdm.auto import tqdm
+
+from .config import NOTEBOOKS, UserError
+
+EXECUTED = NOTEBOOKS / "executed"
+_INJECTED = "# Parameters\n"  # how papermill begins the cell that it puts in
+
+
+def names() -> list[str]:
+    """Stems of the notebooks, in their order."""
+    return [path.stem for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))]
+
+
+def parameters(name: str) -> set[str]:
+    """Names in the ``parameters`` cell of a notebook."""
+    return set(papermill.inspect_notebook(str(NOTEBOOKS / f"{name}.ipynb")))
+
+
+def _assigned(source: str) -> set[str]:
+    targets = [t for node in ast.parse(source).body if isinstance(node, ast.Assign) for t in node.targets]
+    return {t.id for t in targets if isinstance(t, ast.Name)}
+
+
+def refuse_unknown(cells: list[str]) -> None:
+    """Refuse parameters that the notebook does not have; papermill itself only warns and goes on.
+
+    Parameters
+    ----------
+    cells : list of str
+        The cells run so far, IPython's ``In``: the parameters cell is followed by what papermill injected.
+
+    Raises
+    ------
+    UserError
+        Naming the first unknown parameter and those there are.
+    """
+    for own, injected in zip(cells, cells[1:], strict=False):
+        if injected.startswith(_INJECTED):
+            _refuse(_assigned(injected), _assigned(own), "this notebook")
+
+
+def _refuse(given: Iterable[str], known: set[str], where: str) -> None:
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise UserError(f"{where} has no parameter {unknown[0]!r}; it has {', '.join(sorted(known))}")
+
+
+def run(name: str, values: Mapping[str, Any], out: Path | None = None) -> Path:
+    """Execute one notebook into a new file.
+
+    Parameters
+    ----------
+    name : str
+        One of `names`.
+    values : mapping
+        Values for its parameters.
+    out : Path, optional
+        The executed copy; notebooks/executed/NAME.ipynb by default.
+
+    Raises
+    ------
+    UserError
+        For an unknown parameter, or if a cell fails: with the cell's own sentence if it was a UserError.
+    """
+    _refuse(values, parameters(name), f"notebook {name}")
+    out = out or EXECUTED / f"{name}.ipynb"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    source = str(NOTEBOOKS / f"{name}.ipynb")
+    try:
+        papermill.execute_notebook(source, str(out), dict(values), kernel_name="python3", progress_bar=False)
+    except PapermillExecutionError as error:
+        known = error.ename == UserError.__name__
+        what = error.evalue if known else f"{error.ename}: {error.evalue}"
+        raise UserError(f"{name}: {what}\n(the executed copy with the whole story: {out})") from None
+    return out
+
+
+def run_all(profile: str, only: Iterable[str] = ()) -> list[Path]:
+    """Execute the notebooks in order with one profile, with a progress bar.
+
+    Parameters
+    ----------
+    profile : str
+        Name of a profile in `config.PROFILES`.
+    only : iterable of str
+        Beginnings of names, such as "05"; all by default.
+    """
+    chosen = [name for name in names() if not only or any(name.startswith(o) for o in only)]
+    if not chosen:
+        raise UserError(f"no notebook begins with {', '.join(only)}; there are {', '.join(names())}")
+    out = []
+    for name in (bar := tqdm(chosen, desc="reproduce", unit="notebook")):
+        bar.set_postfix_str(name)
+        out.append(run(name, {"profile": profile}))
+    return out
