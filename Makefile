@@ -30,7 +30,7 @@ STRIP := .venv/bin/python -m nbstripout --extra-keys metadata.language_info.vers
 SUDO := $(if $(filter 0,$(shell id -u)),,$(if $(shell command -v sudo),sudo -EH,false))
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -q -o DPkg::Lock::Timeout=120
 # What runs as root writes here; -h, because build/ holds links into /usr/src.
-WRITTEN := build data figures notebooks ids_repro tests .hypothesis .pytest_cache .ruff_cache
+WRITTEN := .venv build data figures notebooks ids_repro tests .hypothesis .pytest_cache .ruff_cache
 # $(call as_root,COMMAND): afterwards, Ctrl-C included, what it wrote belongs to the owner of the checkout.
 define as_root
 @$(SUDO) true || { echo "'make $@' needs root or sudo (network namespaces and BPF)." >&2; exit 1; }
@@ -60,7 +60,7 @@ lint: system venv ## check style: Python, C, notebooks
 	$(if $(BOOKS),$(STRIP) --verify $(BOOKS))
 
 format: system venv ## apply the style that lint checks
-	.venv/bin/python -m ruff check --fix .
+	.venv/bin/python -m ruff check --fix --exit-zero -q .
 	.venv/bin/python -m ruff format .
 	$(if $(C_FILES),clang-format -i $(C_FILES))
 	$(if $(BOOKS),$(STRIP) $(BOOKS))
@@ -93,7 +93,7 @@ venv: .venv/.stamp ## install the pinned Python packages into .venv (pip)
 
 clean: ## remove what was generated; data/raw and .venv stay
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
-	find figures -type f ! -name README.md -delete
+	[ ! -d figures ] || find figures -type f ! -name README.md -delete
 	rm -rf build data/interim data/models data/results notebooks/executed notebooks/.ipynb_checkpoints .pytest_cache .ruff_cache .hypothesis
 
 distclean: clean ## the same, and .venv
