@@ -17,8 +17,7 @@ CPU_WHEELS := https://download.pytorch.org/whl/cpu
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euc
-.ONESHELL:
-.NOTPARALLEL:
+.ONESHELL .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help system system-lab venv reproduce record test lint format lab clean distclean
 export LC_ALL := C
