@@ -99,8 +99,7 @@ void ids_predict_mlp_q16(const struct ids_mlp_q16 *m, int n_classes, const __s64
 		__s64 *li = logits + i * n_classes;
 
 		/* constants, so that the compiler unrolls as it does in the kernel */
-		verdict[i] = n_classes == 2 ? ids_mlp_q16(m, 2, xi, &scratch, li) :
-					      ids_mlp_q16(m, 7, xi, &scratch, li);
+		verdict[i] = n_classes == 2 ? ids_mlp_q16(m, 2, xi, &scratch, li) : ids_mlp_q16(m, 7, xi, &scratch, li);
 	}
 }
 

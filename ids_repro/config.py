@@ -39,8 +39,8 @@ class Profile:
         The name given as ``PROFILE=`` or ``-p profile``.
     seeds : tuple of int
         Seeds of the split and of the training, one trained pair of models for each.
-    epochs, batch_size : int
-        Of the MLP's training.
+    epochs, min_steps, batch_size : int
+        Of the MLP's training: passes over the data, but as many more as make ``min_steps`` updates on small data.
     intervals_us : tuple of int
         hping3 sending intervals I_s in microseconds; 0 is ``--flood`` (Sec. V-B1).
     trial_s : float
@@ -54,6 +54,7 @@ class Profile:
     name: str
     seeds: tuple[int, ...]
     epochs: int
+    min_steps: int
     batch_size: int
     intervals_us: tuple[int, ...]
     trial_s: float
@@ -63,9 +64,9 @@ class Profile:
 
 PROFILES = {
     # Small enough for a first look; same code, same files.
-    "smoke": Profile("smoke", (0, 1), 20, 256, (10, 5, 2, 1, 0), 1.0, 1, 30),
+    "smoke": Profile("smoke", (0, 1), 10, 15_000, 64, (10, 5, 2, 1, 0), 1.0, 1, 30),
     # Sec. V-B1: 100 s a point, I_s from 0 to 10 us.
-    "paper": Profile("paper", tuple(range(10)), 40, 256, (10, 8, 6, 5, 4, 3, 2, 1, 0), 100.0, 3, 100),
+    "paper": Profile("paper", tuple(range(10)), 10, 40_000, 64, (10, 8, 6, 5, 4, 3, 2, 1, 0), 100.0, 3, 100),
 }
 
 

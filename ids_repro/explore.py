@@ -105,7 +105,7 @@ def learning_curves(trained: list[Model]) -> Figure:
 
 
 def calibration(model: Model) -> Figure:
-    """Draw each layer's input: its histogram, the KL divergence of every threshold, and the one that was chosen."""
+    """Draw each layer's input: its histogram, the KL divergence of every threshold, the least, and the one used."""
     with mpl.rc_context(STYLE):
         figure = _chart(8, 4)
         axes = figure.subplots(2, len(model.thresholds[0]), sharex="col")
@@ -115,7 +115,10 @@ def calibration(model: Model) -> Figure:
             below.plot(t.edges[LEVELS:], np.where(np.isfinite(t.divergence), t.divergence, np.nan), linewidth=0.8)
             below.set(xlabel="$|x|$", yscale="log")
             for axis in (above, below):
-                axis.axvline(t.alpha, color="#cc3311", linewidth=0.8, label=rf"$\alpha$ = {t.alpha:.3f}")
+                axis.axvline(t.alpha, color="#cc3311", linewidth=0.8, label=rf"KL: $\alpha$ = {t.alpha:.3f}")
+                if model.alpha[layer - 1] != t.alpha:
+                    used = model.alpha[layer - 1]
+                    axis.axvline(used, color="#0173b2", linewidth=0.8, label=rf"used: $\alpha$ = {used:.3f}")
             above.legend()
         axes[0, 0].set_ylabel("values")
         axes[1, 0].set_ylabel("KL divergence [nat]")

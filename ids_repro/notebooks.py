@@ -78,7 +78,14 @@ def run(name: str, values: Mapping[str, Any], out: Path | None = None) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     source = str(NOTEBOOKS / f"{name}.ipynb")
     try:
-        papermill.execute_notebook(source, str(out), dict(values), kernel_name="python3", progress_bar=False)
+        papermill.execute_notebook(
+            source,
+            str(out),
+            dict(values),
+            kernel_name="python3",
+            progress_bar=False,
+            extra_arguments=["--log-level=40"],
+        )
     except PapermillExecutionError as error:
         known = error.ename == UserError.__name__
         what = error.evalue if known else f"{error.ename}: {error.evalue}"

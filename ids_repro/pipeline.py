@@ -36,6 +36,8 @@ class Model:
         Of the capture and schedule behind it.
     thresholds : tuple, optional
         From `calibrate.thresholds`.
+    alpha : tuple of float, optional
+        Threshold of each layer's input that the integer net was made with.
     int_mlp, int_tree : IntMlp, IntTree, optional
         The integer models.
     """
@@ -48,6 +50,7 @@ class Model:
     history: list[dict]
     data_sha256: str
     thresholds: tuple | None = None
+    alpha: tuple[float, ...] | None = None
     int_mlp: quantize.IntMlp | None = None
     int_tree: quantize.IntTree | None = None
 
@@ -107,21 +110,22 @@ def train_model(data: dataset.Dataset, task: str, seed: int, profile: Profile, b
     data : Dataset
         The vectors to learn from (`Dataset.sample`).
     bar : tqdm, optional
-        Advanced by one each epoch; shows loss and validation accuracy.
+        Advances from 0 to 1 over the epochs; shows loss and validation accuracy.
     """
     train, validation, _ = dataset.split(data, seed)
+    epochs = max(profile.epochs, -(-profile.min_steps // -(-len(train) // profile.batch_size)))
     y = data.target(task)
     scaler = dataset.MinMax.fit(data.x[train])
 
     def progress(epoch: int, loss: float, accuracy: float) -> None:
         if bar is not None:
             bar.set_postfix(task=task, seed=seed, loss=f"{loss:.4f}", validation=f"{accuracy:.4f}")
-            bar.update()
+            bar.update(1 / epochs)
 
     held_out = scaler.transform(data.x[validation]), y[validation]
     inputs = scaler.transform(data.x[train])
     mlp, history = models.train_mlp(
-        inputs, y[train], held_out, len(TASKS[task]), seed, profile.epochs, profile.batch_size, progress
+        inputs, y[train], held_out, len(TASKS[task]), seed, epochs, profile.batch_size, progress
     )
     tree = models.train_tree(dataset.as_float(data.x[train]), y[train], seed)
     return Model(task, seed, mlp, tree, scaler, history, data.meta["sha256"])
@@ -130,27 +134,43 @@ def train_model(data: dataset.Dataset, task: str, seed: int, profile: Profile, b
 def train_all(data: dataset.Dataset, profile: Profile) -> list[Model]:
     """Train and save every pair of the profile, with a progress bar."""
     pairs = tasks_and_seeds(profile)
-    with tqdm(total=len(pairs) * profile.epochs, desc="training", unit="epoch") as bar:
+    shape = "{l_bar}{bar}| {n:.1f}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+    with tqdm(total=len(pairs), desc="training", unit="model", bar_format=shape) as bar:
         trained = [train_model(data, task, seed, profile, bar) for task, seed in pairs]
     for model in trained:
         save(model)
     return trained
 
 
-def quantize_model(model: Model, data: dataset.Dataset) -> Model:
-    """Calibrate on the training part and make the integer pair (Sec. IV-B, step u2)."""
+def quantize_model(model: Model, data: dataset.Dataset, input_alpha: float | None = 1.0) -> Model:
+    """Calibrate on the training part and make the integer pair (Sec. IV-B, step u2).
+
+    Differs: X^(1) is min-max normalised, so its range is known, and alpha = 1 loses nothing. The KL divergence of its
+    histogram says nothing about outliers: it is least at the spike that TCP's protocol number makes, a third of the
+    way up, and there it clips most ports away. All other thresholds are chosen by KL.
+
+    Parameters
+    ----------
+    data : Dataset
+        What the model was trained on.
+    input_alpha : float, optional
+        Threshold of X^(1); None takes the KL threshold there too.
+    """
     train, _, _ = dataset.split(data, model.seed)
     weights = model.mlp.weights()
     found = calibrate.thresholds(model.mlp.inputs(model.scaler.transform(data.x[train])), weights)
-    alpha, alpha_w = [t.alpha for t in found[0]], [np.array([t.alpha for t in column]) for column in found[1]]
-    int_mlp = quantize.quantize_mlp(weights, model.scaler, alpha, alpha_w)
-    return replace(model, thresholds=found, int_mlp=int_mlp, int_tree=quantize.quantize_tree(model.tree))
+    alpha = [t.alpha for t in found[0]]
+    if input_alpha is not None:
+        alpha[0] = input_alpha
+    alpha_w = [np.array([t.alpha for t in columns]) for columns in found[1]]
+    int_mlp, int_tree = quantize.quantize_mlp(weights, model.scaler, alpha, alpha_w), quantize.quantize_tree(model.tree)
+    return replace(model, thresholds=found, alpha=tuple(alpha), int_mlp=int_mlp, int_tree=int_tree)
 
 
-def quantize_all(data: dataset.Dataset, profile: Profile) -> list[Model]:
-    """Quantize and save every trained pair of the profile, with a progress bar."""
+def quantize_all(data: dataset.Dataset, profile: Profile, input_alpha: float | None = 1.0) -> list[Model]:
+    """Quantize and save every trained pair of the profile, with a progress bar; see `quantize_model`."""
     pairs = tqdm(tasks_and_seeds(profile), desc="calibrating", unit="model")
-    done = [quantize_model(load(task, seed), data) for task, seed in pairs]
+    done = [quantize_model(load(task, seed), data, input_alpha) for task, seed in pairs]
     for model in done:
         save(model)
     return done
@@ -176,27 +196,32 @@ def validation_scores(trained: list[Model], data: dataset.Dataset) -> pd.DataFra
 
 
 def agreement(quantized: list[Model], data: dataset.Dataset) -> pd.DataFrame:
-    """Share of the validation part on which the integer models decide as their float originals, one line a model."""
+    """Share of the validation part on which the integer models decide as their float originals, one line a model.
+
+    The last column is the net with every threshold chosen by KL, that of X^(1) too.
+    """
     lines = []
     for model in quantized:
         _, at, _ = dataset.split(data, model.seed)
         x = data.x[at]
+        floats = model.mlp.predict(model.scaler.transform(x))
         same = {
             "DT": np.mean(model.int_tree.predict(x) == model.tree.predict(dataset.as_float(x))),
-            "NN": np.mean(model.int_mlp.predict(x) == model.mlp.predict(model.scaler.transform(x))),
+            "NN": np.mean(model.int_mlp.predict(x) == floats),
+            "NN, X(1) by KL": np.mean(quantize_model(model, data, None).int_mlp.predict(x) == floats),
         }
         lines.append({"task": model.task, "seed": model.seed, "flows": len(at)} | same)
     return pd.DataFrame(lines)
 
 
 def thresholds_table(quantized: list[Model]) -> pd.DataFrame:
-    """Every threshold alpha beside the largest magnitude it was chosen from; weights as the mean over columns."""
+    """Every threshold beside the largest magnitude it was chosen from; weights as the mean over columns."""
     lines = []
     for model in quantized:
         for layer, (x, columns) in enumerate(zip(*model.thresholds, strict=True), start=1):
-            ratios = [column.alpha / column.edges[-1] for column in columns]
-            line = {"task": model.task, "seed": model.seed, "layer": layer, "max |X|": x.edges[-1], "alpha": x.alpha}
-            line |= {"alpha / max": x.alpha / x.edges[-1], "weights: mean alpha / max": np.mean(ratios)}
+            line = {"task": model.task, "seed": model.seed, "layer": layer, "max |X|": x.edges[-1]}
+            line |= {"alpha by KL": x.alpha, "alpha used": model.alpha[layer - 1]}
+            line |= {"weights: alpha / max": np.mean([column.alpha / column.edges[-1] for column in columns])}
             lines.append(line)
     return pd.DataFrame(lines)
 
