@@ -11,6 +11,7 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 from tqdm.auto import tqdm
 
+from . import testbed
 from .config import NOTEBOOKS, UserError
 
 EXECUTED = NOTEBOOKS / "executed"
@@ -90,6 +91,8 @@ def run(name: str, values: Mapping[str, Any], out: Path | None = None) -> Path:
         known = error.ename == UserError.__name__
         what = error.evalue if known else f"{error.ename}: {error.evalue}"
         raise UserError(f"{name}: {what}\n(the executed copy with the whole story: {out})") from None
+    finally:
+        testbed.clean_up()  # an interrupted driver kills its kernel, which then cannot clean up itself
     return out
 
 

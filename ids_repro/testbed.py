@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -116,11 +117,11 @@ def leftovers() -> list[str]:
 
 def _processes_in(name: str) -> list[psutil.Process]:
     """Processes whose network namespace is the named one."""
-    inode = os.stat(f"/run/netns/{name}").st_ino
+    inode = Path(f"/run/netns/{name}").stat().st_ino
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(OSError):
-            if process.pid != os.getpid() and os.stat(f"/proc/{process.pid}/ns/net").st_ino == inode:
+            if process.pid != os.getpid() and Path(f"/proc/{process.pid}/ns/net").stat().st_ino == inode:
                 found.append(process)
     return found
 
@@ -176,6 +177,23 @@ def _bridge(hosts: Sequence[Host]) -> None:
         for host in hosts:
             ip.link("add", ifname=host.name, kind="veth", peer={"ifname": "eth0", "net_ns_fd": host.ns})
             ip.link("set", index=ip.link_lookup(ifname=host.name)[0], master=bridge, state="up")
+
+
+def clean_up(patience_s: float = 10.0) -> None:
+    """Remove what a dead run left, once no live run holds the network; a live one cleans up after itself.
+
+    Parameters
+    ----------
+    patience_s : float
+        How long to wait for a run that is ending.
+    """
+    end = time.monotonic() + patience_s
+    while os.geteuid() == 0 and leftovers():
+        with contextlib.suppress(UserError), _lock():
+            remove(leftovers())
+        if time.monotonic() > end:
+            return
+        time.sleep(0.1)
 
 
 @contextlib.contextmanager
