@@ -92,7 +92,7 @@ venv: .venv/.stamp ## install the pinned Python packages into .venv (pip)
 
 clean: ## remove what was generated; data/raw and .venv stay
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
-	[ ! -d figures ] || find figures -type f ! -name README.md -delete
+	[ ! -d figures ] || find figures -type f ! -name README.md ! -path 'figures/example/*' -delete
 	rm -rf build data/interim data/models data/results notebooks/executed notebooks/.ipynb_checkpoints .pytest_cache .ruff_cache .hypothesis
 
 distclean: clean ## the same, and .venv

@@ -188,14 +188,21 @@ def _recorded(on: Link, receivers: _Receivers, asked: dict, identity: dict) -> d
     return record
 
 
-def plan(profile: Profile, methods: Sequence[str] = tuple(METHODS)) -> list[dict]:
+def plan(profile: Profile, methods: str | Sequence[str] = "all") -> list[dict]:
     """List the trials of a sweep: methods interleave within each interval, so that drift hits all alike.
+
+    Parameters
+    ----------
+    methods : str or sequence of str
+        Names in METHODS; as one string, with commas between them; "all" for all.
 
     Raises
     ------
     UserError
         If there is no such method.
     """
+    if isinstance(methods, str):
+        methods = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",")]
     unknown = [name for name in methods if name not in METHODS]
     if unknown:
         raise UserError(f"there is no method {unknown[0]!r}: use {', '.join(METHODS)}")
@@ -208,13 +215,15 @@ def plan(profile: Profile, methods: Sequence[str] = tuple(METHODS)) -> list[dict
     ]
 
 
-def run(model: Model, profile: Profile, methods: Sequence[str] = tuple(METHODS)) -> list[dict]:
+def run(model: Model, profile: Profile, methods: str | Sequence[str] = "all") -> list[dict]:
     """Run every trial of the plan that has no good record yet, one record each, with a progress bar.
 
     Parameters
     ----------
     model : Model
         Whose integer pair is put into the kernel; the paper sweeps the binary one.
+    methods : str or sequence of str
+        See `plan`.
 
     Returns
     -------
