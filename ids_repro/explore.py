@@ -79,6 +79,8 @@ def features(data: Dataset) -> Figure:
             )
             if frame[name].max() - frame[name].min() > WIDE:
                 axis.set_xscale("symlog")
+                axis.set_xlim(left=0)
+                axis.xaxis.get_major_locator().set_params(numticks=4)
             axis.set(title=f"$x_{{{FEATURES.index(name) + 1}}}$ {name}", xlabel="", ylabel="")
             axis.tick_params(labelleft=axis.get_subplotspec().is_first_col())
     return figure
