@@ -132,7 +132,7 @@ def write_files(directory: Path, address: str, seed: int) -> Login:
     for prefix, ending, sizes in (
         ("page", "html", np.geomspace(300, 9_000, 40)),
         ("part", "css", np.geomspace(200, 4_000, 8)),
-        ("file", "bin", np.geomspace(4_000, 60_000, 6)),
+        ("file", "bin", np.geomspace(3_000, 40_000, 6)),
     ):
         for number, size in enumerate(sizes, 1):
             (www / f"{prefix}{number}.{ending}").write_bytes(rng.bytes(int(size)))
