@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import csv
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -35,6 +36,8 @@ ADDRESSES = {
 SECONDS = 135.0
 # Ethernet 14, IPv4 without options 20, TCP with options at most 60: 94.
 SNAPLEN = 96
+TEMPORARY = "ids-lab-"
+FILTER = "ip and (tcp or udp or icmp)"
 OFFLOADS = ("tx", "off", "rx", "off", "sg", "off", "tso", "off", "gso", "off", "gro", "off")
 
 
@@ -51,7 +54,8 @@ def _normal_rows(start_us: int, end_us: int) -> list[Row]:
 def _capture(switch: Host, path: Path, snaplen: int) -> Iterator[Counter]:
     """Capture the bridge's TCP, UDP and ICMP, each packet once, into a pcap; yields what will be tcpdump's counts."""
     counts: Counter = Counter()
-    argv = ["tcpdump", "-i", "br0", "-n", "-U", "-s", snaplen, "-B", 16384, "-w", "-", "ip and (tcp or udp or icmp)"]
+    # As root to the end: a program that changes its user outlives us if we are killed.
+    argv = ["tcpdump", "-Z", "root", "-i", "br0", "-n", "-U", "-s", snaplen, "-B", 16384, "-w", "-", FILTER]
     with path.open("wb") as out:
         process = switch.popen(argv, stdout=out, stderr=subprocess.PIPE, text=True)
         try:
@@ -103,12 +107,16 @@ def record(
         Without root, if a program is missing, or if a server or tcpdump does not start or loses packets.
     """
     require_programs(*PROGRAMS, remedy="make system-lab")
-    with tempfile.TemporaryDirectory(prefix="ids-lab-") as name, network(ADDRESSES) as hosts:
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY) as name, network(ADDRESSES) as hosts:
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{out} cannot be the output directory ({error.strerror}): give another to --out") from None
         directory = Path(name)
+        # Only one network exists at a time, so any other directory was left by a run that was killed.
+        for stale in directory.parent.glob(f"{TEMPORARY}*"):
+            if stale != directory:
+                shutil.rmtree(stale, ignore_errors=True)
         directory.chmod(0o711)
         login = write_files(directory, ADDRESSES[SERVER], seed)
         for host in ADDRESSES:

@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .lab_servers import Login
-from .lab_traffic import ACTIVITIES, ICMP, UDP, Activity, attack_rounds, command
+from .lab_traffic import ACTIVITIES, ICMP, TOGETHER, UDP, Activity, attack_rounds, command
 from .testbed import Host
 
 USERS_PER_HOST = 3
@@ -109,7 +109,8 @@ def _go(lab: Lab, host: Host, activity: Activity, rng: np.random.Generator) -> N
         fixed["words"] = str(_words(rng, lab.directory))
     processes = [
         host.popen(
-            ["sh", "-c", command(activity, rng, lab.directory, **fixed)],
+            # "exit" keeps the shell from becoming its last command, which then would be the first process.
+            [*TOGETHER, "sh", "-c", command(activity, rng, lab.directory, **fixed) + "; exit $?"],
             cwd=lab.directory,
             env={"PATH": os.environ["PATH"], "HOME": str(lab.directory), "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
@@ -123,7 +124,7 @@ def _go(lab: Lab, host: Host, activity: Activity, rng: np.random.Generator) -> N
     while any(p.poll() is None for p in processes) and time.monotonic() < end and not lab.stop.wait(0.02):
         pass
     for process in processes:
-        # The group, for the shell may have children; SIGKILL, for they hold nothing that needs an orderly end.
+        # SIGKILL, for they hold nothing that needs an orderly end.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     # A list of all, not any() over a generator: each process is to be waited for.

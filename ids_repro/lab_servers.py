@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from .config import UserError
+from .lab_traffic import TOGETHER
 from .testbed import Host
 
 USER = "alice"
@@ -27,7 +28,7 @@ START_S = 10.0
 # In a mount namespace of its own the server sees our user list, and its login records go to a memory file system.
 _PRIVATE = """\
 mount --bind "$0/passwd" /etc/passwd && mount --bind "$0/shadow" /etc/shadow &&
-mount -t tmpfs tmpfs /var/log && mount -t tmpfs tmpfs /run && exec "$@"
+mount -t tmpfs tmpfs /var/log && mount -t tmpfs tmpfs /run && { "$@" & wait $!; }
 """
 
 _APACHE = """\
@@ -216,7 +217,7 @@ def servers(host: Host, directory: Path, login: Login) -> Iterator[None]:
             log = directory / f"{name}.err"
             with log.open("w") as error:
                 process = host.popen(
-                    ["unshare", "--mount", "sh", "-c", _PRIVATE, directory, *argv],
+                    [*TOGETHER, "--mount", "sh", "-c", _PRIVATE, directory, *argv],
                     cwd=directory,
                     stdin=subprocess.DEVNULL,
                     stdout=error,

@@ -230,6 +230,11 @@ class _Draw:
         return f"{self.rng.uniform(float(low), float(high)):.2f}"
 
 
+# Death by signal does not reach a program that changes its user, as servers do, nor a shell's children. A process
+# namespace does: when its first process dies, the kernel ends all in it. (setpriv ends unshare, unshare the first.)
+TOGETHER = ("unshare", "--pid", "--fork", "--kill-child")
+
+
 def _ports(rng: np.random.Generator) -> str:
     """Fifty ports to scan, the open ones among them."""
     return ",".join(map(str, sorted({*OPEN_PORTS, *rng.choice(10_000, 46, replace=False) + 1})))
