@@ -119,8 +119,8 @@ class Program:
         self.variant = variant
         self._kind = bcc.BPF.SCHED_CLS if variant.hook == "tc" else bcc.BPF.XDP
         try:
-            self._bpf = bcc.BPF(src_file=str(BPF / "ids.bpf.c"), cflags=variant.flags())
-            self._function = self._bpf.load_func("ids_main", self._kind)
+            self._bpf = bcc.BPF(src_file=bytes(BPF / "ids.bpf.c"), cflags=variant.flags())
+            self._function = self._bpf.load_func(b"ids_main", self._kind)
         except Exception as error:  # BCC raises nothing narrower
             raise UserError(
                 f"BCC could not build or load bpf/ids.bpf.c as {variant}: {error}. Does this kernel allow BPF "
@@ -139,8 +139,14 @@ class Program:
         # not self._bpf[name]: BCC trips over int8 arrays when it decodes the leaf's type
         return self._lib.bpf_table_fd(self._bpf.module, name.encode())
 
+    def leaf_size(self, name: str) -> int:
+        """Bytes of one entry of a map."""
+        return self._lib.bpf_table_leaf_size(self._bpf.module, name.encode())
+
     def set_params(self, params: bytes) -> None:
         """Put a model, as a C struct, into the BPF map (Sec. IV-B, step u3)."""
+        if len(params) != self.leaf_size("params"):
+            raise ValueError(f"params has {len(params)} bytes; {self.variant} takes {self.leaf_size('params')}")
         key = ctypes.c_int(0)
         if self._lib.bpf_update_elem(self._map("params"), ctypes.byref(key), ctypes.c_char_p(params), 0):
             raise OSError("bpf_update_elem failed on params")
@@ -160,7 +166,7 @@ class Program:
         key, leaves = ctypes.c_int(0), np.zeros(self._cpus, COUNTS)
         if self._lib.bpf_update_elem(self._map("counts"), ctypes.byref(key), ctypes.c_void_p(leaves.ctypes.data), 0):
             raise OSError("bpf_update_elem failed on counts")
-        self._bpf["flows"].clear()
+        self._bpf[b"flows"].clear()
 
     def close(self) -> None:
         """Release the program and its maps, unless they are attached somewhere."""
@@ -172,8 +178,8 @@ class Program:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _test_run(self, frame: ctypes.Array, size: int, repeat: int = 1) -> int:
-        """BPF_PROG_TEST_RUN in place; returns the mean duration [ns]. BCC 0.26 does not wrap this command."""
+    def _test_run(self, frame: ctypes.Array, size: int, repeat: int = 1) -> _TestRun:
+        """BPF_PROG_TEST_RUN in place: what it returned, mean duration [ns]. BCC 0.26 does not wrap this command."""
         attr = _TestRun(self.fd, 0, size, size, ctypes.addressof(frame), ctypes.addressof(frame), repeat)
         number = _SYS_BPF.get(platform.machine())
         if number is None:
@@ -181,7 +187,11 @@ class Program:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.syscall(number, _PROG_TEST_RUN, ctypes.byref(attr), ctypes.sizeof(attr)) < 0:
             raise OSError(ctypes.get_errno(), "BPF_PROG_TEST_RUN: " + os.strerror(ctypes.get_errno()))
-        return attr.duration
+        return attr
+
+    def run(self, frame: bytes) -> int:
+        """Run the program once on a frame, inside the kernel; returns its return value, such as XDP_DROP."""
+        return self._test_run(ctypes.create_string_buffer(frame, len(frame)), len(frame)).retval
 
     def probe(self, probes: np.ndarray, frames: Sequence[bytes] | None = None) -> np.ndarray:
         """Run the program once for each probe, inside the kernel, and return the probes as it left them.
@@ -232,16 +242,21 @@ class Program:
         try:
             yield
         finally:
-            host.call(self._detach_tc if mode == "tc" else lambda: self._bpf.remove_xdp("eth0", XDP_FLAGS[mode]))
+            host.call(self._detach_tc if mode == "tc" else lambda: self._bpf.remove_xdp(b"eth0", XDP_FLAGS[mode]))
 
     def _attach_xdp(self, flags: int) -> None:
-        self._bpf.attach_xdp("eth0", self._function, flags)
+        self._bpf.attach_xdp(b"eth0", self._function, flags)
 
     def _attach_tc(self) -> None:
         with IPRoute() as ip:
             index = ip.link_lookup(ifname="eth0")[0]
             ip.tc("add", "clsact", index)
-            ip.tc("add-filter", "bpf", index, fd=self.fd, name="ids", parent="ffff:fff2", classid=1, direct_action=True)
+            what = {"fd": self.fd, "name": "ids", "classid": 1, "direct_action": True}
+            try:
+                ip.tc("add-filter", "bpf", index, parent="ffff:fff2", **what)
+            except NetlinkError:
+                ip.tc("del", "clsact", index)
+                raise
 
     def _detach_tc(self) -> None:
         with IPRoute() as ip:
