@@ -1,0 +1,111 @@
+"""What several tests share: small models of the sample capture, copies of the project, and what a host's network is."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ids_repro import config, dataset, packets, pipeline, testbed
+
+NOT_COPIED = (".*", "build", "interim", "models", "results", "executed", "tests", "__pycache__", "*.egg-info")
+# A profile for tests: everything once and small. It is appended to a copy's config.py, as a user would add one.
+TINY = '\nPROFILES["{name}"] = Profile("{name}", (0,), 1, 500, 64, (10, 0), {trial_s}, 1, 3)\n'
+
+
+@pytest.fixture(scope="session")
+def sample() -> packets.Capture:
+    """The committed capture."""
+    return packets.read(config.SAMPLE)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory) -> dict[str, pipeline.Model]:
+    """A quantized model for each task, trained for a moment on the sample."""
+    table = tmp_path_factory.mktemp("models") / "lab.parquet"
+    data = dataset.prepare(config.SAMPLE, config.SAMPLE.with_suffix(".csv"), table).sample()
+    short = replace(config.PROFILES["smoke"], epochs=1, min_steps=500)
+    return {task: pipeline.quantize_model(pipeline.train_model(data, task, 0, short), data) for task in config.TASKS}
+
+
+class Project:
+    """A copy of the project without anything that was generated, to run commands in."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        shutil.copytree(config.ROOT, root, ignore=shutil.ignore_patterns(*NOT_COPIED))
+        for path in (root / "figures").iterdir():
+            if path.name != "README.md":
+                path.unlink()
+
+    def add_profile(self, name: str, trial_s: float) -> None:
+        """Add a profile that trains little and sends for so long."""
+        with (self.root / "ids_repro/config.py").open("a") as file:
+            file.write(TINY.format(name=name, trial_s=trial_s))
+
+    def save(self, models: dict[str, pipeline.Model]) -> None:
+        """Put models where notebook 03 puts them."""
+        for model in models.values():
+            pipeline.save(model, self.root / "data/models")
+
+    def popen(self, *argv: str | Path, cwd: Path | None = None, **kwargs) -> subprocess.Popen:
+        """Start a program that imports the copy's ids_repro; a session of its own, like a terminal's foreground job."""
+        return subprocess.Popen(
+            [*map(str, argv)], cwd=cwd or self.root, env=os.environ | {"PYTHONPATH": str(self.root)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **kwargs,
+        )  # fmt: skip
+
+    def run(self, *argv: str | Path, cwd: Path | None = None, timeout: float = 240) -> subprocess.CompletedProcess:
+        """Run such a program to its end."""
+        with self.popen(*argv, cwd=cwd) as process:
+            out, err = process.communicate(timeout=timeout)
+        return subprocess.CompletedProcess(argv, process.returncode, out, err)
+
+    def cli(self, *argv: str | Path) -> subprocess.CompletedProcess:
+        """Run ``python -m ids_repro``."""
+        return self.run(sys.executable, "-m", "ids_repro", *argv)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Project:
+    """A copy of the project, one a module."""
+    return Project(tmp_path_factory.mktemp("copy") / "project")
+
+
+def interfaces() -> list[dict]:
+    """This host's own interfaces and queueing disciplines, without counters."""
+    links = subprocess.run(["ip", "-j", "-d", "link"], capture_output=True, check=True).stdout
+    qdiscs = subprocess.run(["tc", "-j", "qdisc"], capture_output=True, check=True).stdout
+    return json.loads(links) + json.loads(qdiscs)
+
+
+def load_processes() -> list[str]:
+    """Load generators and receivers that run now."""
+    names = (process.info["name"] for process in psutil.process_iter(["name", "status"]) if process.info["name"])
+    return [name for name in names if name == "hping3" or name.startswith("rawsock")]
+
+
+def until(condition, patience_s: float = 10.0) -> bool:
+    """Wait for a condition; returns whether it came true."""
+    end = time.monotonic() + patience_s
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.fixture
+def nothing_left():
+    """Whatever the test does: afterwards no namespace and no process is left, and the host's network is as it was."""
+    before = interfaces()
+    yield
+    assert testbed.leftovers() == []
+    assert load_processes() == []
+    assert interfaces() == before

@@ -1,0 +1,244 @@
+"""The kernel program's variants build, load, count and decide as they say, and attach without a trace."""
+
+import json
+import socket
+import subprocess
+import sys
+from functools import lru_cache
+
+import numpy as np
+import pytest
+from conftest import interfaces
+
+from ids_repro import config, export, kernel, link, native, quantize, testbed
+from ids_repro.config import UserError
+from ids_repro.kernel import PROBE, Program, Variant
+
+ETHERNET = bytes(12)
+BLOCKED = 9  # the port that the tree below calls an attack
+RETURNS = {("xdp", "pass"): 2, ("xdp", "drop"): 1, ("tc", "pass"): 0, ("tc", "drop"): 2}
+HOSTS = {"client": "10.99.0.1", "server": "10.99.0.2"}
+
+
+def ipv4(proto=17, dport=80, sport=1234, payload=64, version_ihl=0x45, fragment=0) -> bytes:
+    """A frame with an IPv4 packet of TCP or UDP."""
+    l4 = b"".join(int(v).to_bytes(2, "big") for v in (sport, dport)) + bytes(16)
+    header = bytes([version_ihl, 0]) + (len(l4) + 20 + payload).to_bytes(2, "big") + bytes(2)
+    header += fragment.to_bytes(2, "big") + bytes([64, proto, 0, 0]) + bytes([10, 99, 0, 1, 10, 99, 0, 2])
+    return ETHERNET + b"\x08\x00" + header + l4 + bytes(payload)
+
+
+UDP, TCP = ipv4(), ipv4(proto=6)
+FRAMES = {
+    "udp": (UDP, "ok"),
+    "tcp": (TCP, "ok"),
+    "icmp": (ipv4(proto=1), "ok"),
+    "a later fragment has no ports": (ipv4(fragment=100)[: 14 + 20], "ok"),
+    "arp": (ETHERNET + b"\x08\x06" + bytes(28), "not_ipv4"),
+    "ipv6": (ETHERNET + b"\x86\xdd\x60" + bytes(60), "not_ipv4"),
+    "vlan": (ETHERNET + b"\x81\x00\x00\x01" + UDP[12:], "not_ipv4"),
+    "no ethernet header": (UDP[:13], "truncated"),
+    "nothing": (b"", "truncated"),
+    "half an ip header": (UDP[: 14 + 19], "truncated"),
+    "no ports": (UDP[: 14 + 20 + 3], "truncated"),
+    "no tcp flags": (TCP[: 14 + 20 + 13], "truncated"),
+    "version 6 in an ipv4 frame": (ipv4(version_ihl=0x65), "malformed"),
+    "a header shorter than 20 bytes": (ipv4(version_ihl=0x44), "malformed"),
+}
+
+
+def port_tree(n_classes: int) -> bytes:
+    """A tree that calls packets to BLOCKED an attack and all others normal."""
+    dport, size = 1, 1 << quantize.TREE_DEPTH
+    normal, attack = (0, 1) if n_classes == 2 else (config.NORMAL, 2)
+    tree = quantize.IntTree(
+        np.full(size, quantize.ALWAYS_LEFT), np.zeros(size, np.uint8), np.full(size, normal, np.uint8)
+    )
+    for node, limit in ((1, BLOCKED), (2, BLOCKED - 1)):  # dport <= 9, then dport <= 8
+        tree.feature[node], tree.threshold[node] = dport, limit << quantize.Q
+    tree.leaf[size // 4 : size // 2] = attack
+    return export.tree_bytes(tree)
+
+
+@lru_cache
+def program(hook: str, classifier: str = "none", n_classes: int = 2, action: str = "count", probe: bool = False):
+    """A variant, built once for all tests."""
+    params = port_tree(n_classes) if classifier == "dt" else None
+    return Program(Variant(hook, classifier, n_classes, action, probe=probe), params)
+
+
+def probed(hook: str, frames: list[bytes], now_ns: int = 10**9) -> np.ndarray:
+    """Send frames through flow extraction, one microsecond apart."""
+    probes = np.zeros(len(frames), PROBE)
+    probes["now_ns"] = now_ns + 1000 * np.arange(len(frames))
+    return program(hook, probe=True).probe(probes, frames)
+
+
+def test_these_tests_run_as_root():
+    testbed.require_root("every test of the kernel")
+
+
+@pytest.mark.parametrize("hook", ["xdp", "tc"])
+def test_every_frame_is_counted_under_its_reason(hook):
+    loaded = program(hook, probe=True)
+    loaded.reset()
+    frames, reasons = zip(*FRAMES.values(), strict=True)
+    out = probed(hook, list(frames))
+    assert dict(zip(FRAMES, (native.REASONS[r] for r in out["reason"]), strict=True)) == dict(
+        zip(FRAMES, reasons, strict=True)
+    )
+    counts = loaded.counts()
+    assert counts["packets"] == len(frames)
+    assert counts["reason"].tolist() == [reasons.count(reason) for reason in native.REASONS]
+    assert counts["verdict"].sum() == 0
+    assert (out["verdict"] == -1).all()
+
+
+@pytest.mark.parametrize("hook", ["xdp", "tc"])
+def test_a_frames_features_come_back_in_their_places(hook):
+    program(hook, probe=True).reset()
+    out = probed(hook, [UDP, ipv4(payload=100)])
+    q = 1 << quantize.Q
+    # sport, dport, protocol, length, direction, time since the last packet; means and deviations after them
+    assert (out["x"] // q).tolist() == [
+        [1234, 80, 17, 104, 1, 0, 104, 1, 0, 0, 0, 0],
+        [1234, 80, 17, 140, 1, 1, 122, 1, 0, 18, 0, 0],
+    ]
+    assert out["first"].tolist() == [1, 0]
+
+
+def test_reset_forgets_flows_and_counts():
+    loaded = program("xdp", probe=True)
+    probed("xdp", [UDP])
+    loaded.reset()
+    assert (loaded.counts()["packets"], loaded.counts()["reason"].sum()) == (0, 0)
+    assert probed("xdp", [UDP, UDP])["first"].tolist() == [1, 0]
+
+
+def test_our_structs_are_as_large_as_the_kernels(models):
+    loaded = program("xdp", probe=True)
+    assert loaded.leaf_size("counts") == kernel.COUNTS.itemsize
+    assert program("xdp", "dt", action="filter").leaf_size("params") == len(port_tree(2))
+    with pytest.raises(ValueError, match="params"):
+        program("xdp", "dt", action="filter").set_params(models["binary"].params("nn"))
+
+
+ACTIONS = [
+    # what the kernel does with: a normal packet, an attack, a frame that is no IPv4
+    ("count", ("pass", "pass", "pass")),
+    ("filter", ("pass", "drop", "pass")),
+    ("sink", ("drop", "drop", "drop")),
+]
+
+
+@pytest.mark.parametrize("hook", ["xdp", "tc"])
+@pytest.mark.parametrize(("action", "expected"), ACTIONS, ids=lambda value: str(value))
+def test_actions_pass_and_drop(hook, action, expected):
+    loaded = program(hook, "dt", action=action)
+    loaded.reset()
+    frames = [UDP, ipv4(dport=BLOCKED), FRAMES["arp"][0]]
+    assert [loaded.run(frame) for frame in frames] == [RETURNS[hook, what] for what in expected]
+    assert loaded.counts()["verdict"].tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
+
+
+def test_of_seven_classes_only_normal_passes():
+    loaded = program("xdp", "dt", len(config.CLASSES), "filter")
+    assert loaded.run(UDP) == RETURNS["xdp", "pass"]
+    assert loaded.run(ipv4(dport=BLOCKED)) == RETURNS["xdp", "drop"]
+    assert loaded.counts()["verdict"].tolist() == [0, 0, 1, 0, 1, 0, 0, 0]
+
+
+def test_parameters_are_swapped_while_the_program_runs():
+    loaded = program("xdp", "dt", action="filter")
+    loaded.set_params(export.tree_bytes(quantize.IntTree(*(np.zeros(32, t) for t in ("i8", "u1", "u1")))))
+    assert loaded.run(ipv4(dport=BLOCKED)) == RETURNS["xdp", "pass"]
+    loaded.set_params(port_tree(2))
+    assert loaded.run(ipv4(dport=BLOCKED)) == RETURNS["xdp", "drop"]
+
+
+@pytest.fixture
+def on():
+    """The measured link."""
+    with link.link() as made:
+        yield made
+
+
+def attachments(host: testbed.Host) -> list[dict]:
+    """Everything XDP and TC on a host."""
+    text = host.run(["ip", "-j", "-d", "link"], capture_output=True, check=True).stdout
+    qdiscs = host.run(["tc", "-j", "qdisc"], capture_output=True, check=True).stdout
+    programs = [entry["xdp"] for entry in json.loads(text) if "xdp" in entry]
+    return programs + [entry for entry in json.loads(qdiscs) if entry["kind"] == "clsact"]
+
+
+MODES = {"xdp_drv": "xdp", "xdp_skb": "xdp", "tc": "tc"}
+
+
+@pytest.mark.usefixtures("nothing_left")
+@pytest.mark.parametrize("mode", MODES)
+def test_an_attached_filter_drops_attacks_lets_the_rest_through_and_goes_without_a_trace(on, mode):
+    loaded, own = program(MODES[mode], "dt", action="filter"), interfaces()
+    with on.server.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as receiver:
+        receiver.bind((on.server.address, 0))
+        receiver.setblocking(False)
+        port = receiver.getsockname()[1]
+        loaded.reset()
+        with on.client.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sender:
+            with loaded.attached(on.server, mode):
+                assert len(attachments(on.server)) == 1
+                assert interfaces() == own
+                on.hold_server()
+                before = on.counters()
+                for n in range(20):
+                    sender.sendto(bytes([n]), (on.server.address, port if n % 2 else BLOCKED))
+                sent = on.counters()["sent"] - before["sent"]
+                while loaded.counts()["packets"] < sent:
+                    pass
+            counts = loaded.counts()
+        assert counts["verdict"].tolist()[:2] == [10, 10]
+        assert [receiver.recv(100)[0] for _ in range(10)] == list(range(1, 20, 2))
+        with pytest.raises(BlockingIOError):
+            receiver.recv(100)
+    assert attachments(on.server) == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("what", [ValueError, KeyboardInterrupt])
+def test_it_is_detached_after_an_exception_too(on, mode, what):
+    with pytest.raises(what), program(MODES[mode], "dt", action="filter").attached(on.server, mode):
+        assert len(attachments(on.server)) == 1
+        raise what
+    assert attachments(on.server) == []
+
+
+@pytest.mark.parametrize(("hook", "mode"), [("xdp", "tc"), ("tc", "xdp_drv"), ("tc", "xdp_skb")])
+def test_an_interface_that_refuses_a_program_keeps_nothing_of_it(on, hook, mode):
+    with (
+        pytest.raises(UserError, match=f"does not take a {mode} program"),
+        program(hook, "dt", action="filter").attached(on.server, mode),
+    ):
+        pass
+    assert attachments(on.server) == []
+
+
+def test_a_program_that_the_kernel_refuses_is_an_error_that_names_it():
+    with pytest.raises(UserError, match=r"could not build or load bpf/ids\.bpf\.c as Variant\(.*flows=0"):
+        Program(Variant(flows=0))
+
+
+WITHOUT = {
+    "headers": (("/usr/src", "/lib/modules"), "BCC needs kernel headers and none are installed: run 'make system'"),
+    "bcc": ((kernel.DIST_PACKAGES,), "BCC is not installed (No module named 'bcc'): run 'make system'"),
+}
+
+
+@pytest.mark.parametrize("what", WITHOUT)
+def test_what_bcc_needs_and_is_missing_is_named_with_its_remedy(what):
+    folders, message = WITHOUT[what]
+    # A mount namespace in which those folders are empty; the machine itself keeps them.
+    hide = "".join(f"[ ! -d {folder} ] || mount -t tmpfs none {folder}; " for folder in folders)
+    load = f"{sys.executable} -c 'from ids_repro.kernel import *; Program(Variant())'"
+    done = subprocess.run(["unshare", "-m", "sh", "-c", hide + load], cwd=config.ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert message in done.stderr.splitlines()[-1]
+    assert "ids_repro.config.UserError" in done.stderr

@@ -1,0 +1,74 @@
+"""NumPy, C, XDP and TC agree bit for bit, and a single wrong weight would be seen."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ids_repro import export, native, parity
+from ids_repro.kernel import Program
+
+
+def test_nothing_differs_on_10000_vectors_a_model_and_on_every_packet_of_the_sample(project, models):
+    project.save(models)
+    done = project.cli("parity", "--n", "10000", "--json")
+    assert done.returncode == 0, done.stderr
+    none = {"numpy_c": 0, "c_xdp": 0, "c_tc": 0}
+    assert json.loads(done.stdout) == {"nn": none, "dt": none}
+    assert done.stdout.count("\n") == 1
+
+
+def test_the_vectors_hold_the_boundaries_of_every_feature_and_node(models):
+    model = models["multi"]
+    x = parity.vectors(model, 2000)
+    assert (x.shape, x.dtype, x.min() >= 0) == ((2000, 12), np.int64, True)
+    low, high = model.scaler.min_, model.scaler.min_ + model.scaler.range_
+    for i in range(12):
+        seen = set(x[:, i].tolist())
+        assert {0, int(low[i]), int(low[i]) + 1, int(high[i]) - 1, int(high[i]), int(high[i]) + 1} <= seen
+        limits = model.int_tree.threshold[(model.int_tree.feature == i) & (model.int_tree.threshold < 1 << 62)]
+        assert {int(t) + step for t in limits if t > 0 for step in (0, 1)} <= seen
+    assert len(parity.vectors(model, 10)) == 10
+
+
+def corrupted(params: bytes) -> bytes:
+    """Change one weight of a net by one, or cut a tree at its root."""
+    if len(params) == export.MLP_Q16.itemsize:
+        net = np.frombuffer(params, export.MLP_Q16, 1).copy()
+        net["w"][0, 0, 0, :12] += np.where(np.arange(12) == np.abs(net["w"][0, 0, 0, :12]).argmin(), 1, 0).astype("i1")
+        return net.tobytes()
+    tree = np.frombuffer(params, export.TREE, 1).copy()
+    tree["threshold"][0, 1] = np.iinfo(np.int64).max
+    return tree.tobytes()
+
+
+@pytest.fixture
+def few(sample):
+    """The sample's first packets."""
+    return replace(sample, rows=sample.rows[:300])
+
+
+def test_a_wrong_weight_in_c_is_seen(models, few, monkeypatch):
+    right = type(models["binary"]).params
+    monkeypatch.setattr(type(models["binary"]), "params", lambda model, kind: corrupted(right(model, kind)))
+    found = parity.compare(models.values(), few, 2000, user_space=True)
+    assert found["nn"]["numpy_c"] > 0
+    assert found["dt"]["numpy_c"] > 0
+
+
+def test_a_wrong_weight_in_the_kernel_is_seen(models, few, monkeypatch):
+    load = Program.set_params
+    monkeypatch.setattr(Program, "set_params", lambda program, params: load(program, corrupted(params)))
+    found = parity.compare([models["multi"]], few, 2000)
+    assert {name: row["numpy_c"] for name, row in found.items()} == {"nn": 0, "dt": 0}
+    assert all(row[hook] > 0 for row in found.values() for hook in ("c_xdp", "c_tc"))
+
+
+def test_the_kernels_verdicts_are_those_of_c_on_the_wanted_packets(models, few):
+    wanted = np.arange(0, len(few.rows), 3)
+    found = parity.verdicts([models["multi"]], few, wanted)
+    x, _ = native.extract(few.rows)
+    for classifier in parity.CLASSIFIERS:
+        _, classes = parity.in_c(models["multi"], classifier, x[wanted])
+        assert found["multi", 0][f"{classifier}_kernel"].tolist() == classes.tolist()
