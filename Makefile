@@ -3,8 +3,9 @@
 PROFILE ?= smoke
 PYTHON ?= /usr/bin/python3
 PACKAGES := python3-bpfcc python3-venv clang clang-format gcc libc6-dev make hping3 iproute2 ethtool util-linux git
-# Clients and tools without a service of their own: installing them starts no daemon (tests/test_setup.py looks).
-LAB_PACKAGES := nmap hydra slowhttptest tcpdump dnsmasq-base curl openssh-client
+# Programs without a service of their own: installing them starts no daemon (tests/test_setup.py looks).
+LAB_PACKAGES := apache2-bin bind9-dnsutils curl dnsmasq-base dropbear-bin hydra iputils-ping ncrack nmap openssh-client \
+	openssl python3-pyftpdlib slowhttptest sshpass tcpdump wget
 ifneq ($(filter system-lab test record,$(MAKECMDGOALS)),)
 PACKAGES += $(LAB_PACKAGES)
 endif

@@ -107,7 +107,6 @@ def time_all(data: dataset.Dataset, profile: Profile, calls: int = 50) -> pd.Dat
         task, row, how, and the median [ns] over the rounds.
     """
     out = []
-    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for model in (load(task, profile.seeds[0]) for task in TASKS):
         started, timed = time.time(), list(_timed(model, data.x[:10000]))
@@ -126,5 +125,4 @@ def time_all(data: dataset.Dataset, profile: Profile, calls: int = 50) -> pd.Dat
             raw = {"ns_per_inference": values}
             records.append(INFERENCE, "inference", asked, raw, started=started, identity=identity)
             out.append({"task": model.task, "row": row, "how": how, "median_ns": float(np.median(values))})
-    torch.set_num_threads(threads)
     return pd.DataFrame(out)
