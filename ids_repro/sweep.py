@@ -115,7 +115,9 @@ class _Receivers:
                 yield
             finally:
                 process.send_signal(signal.SIGTERM)
-                text, _ = process.communicate(timeout=30)
+                text, errors = process.communicate(timeout=30)
+        if process.returncode:
+            raise UserError(f"rawsock ended with code {process.returncode}: {errors.strip() or 'no message'}")
         found = json.loads(text)
         drops = {"socket": found["socket_drops"], "queue": found["queue_drops"], "unparsed": found["unparsed"]}
         out |= {"received": found["classified"], "verdicts": found["verdicts"], "drops": drops, "workers": workers}
@@ -142,6 +144,8 @@ def trial(on: Link, receivers: _Receivers, method: Method, interval_us: int, tri
             clock, started = CpuClock(on.server_cpu), time.monotonic()
             time.sleep(trial_s)
             cpu, duration_s = clock.percent(), time.monotonic() - started
+            if sender.poll() is not None:
+                raise UserError(f"hping3 ended before its trial did: {sender.stderr.read().strip() or 'no message'}")
         time.sleep(DRAIN_S)  # what is in the ring still belongs to the trial
         after = on.counters()
     n = {name: after[name] - before[name] for name in after}

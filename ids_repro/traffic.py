@@ -28,8 +28,9 @@ def hping3(link: Link, interval_us: int, limit_s: float, one_flow: bool = False)
     pace = ["--flood"] if interval_us == 0 else ["-i", f"u{interval_us}"]
     keep = ["--keep"] if one_flow else []
     argv = ["hping3", "-q", "-n", "-S", "-p", "80", "-s", "1024", *keep, *pace, link.target]
+    # timeout does not pass SIGKILL on: hping3 has to watch its own parent, or a kill -9 would let it flood on.
     process = link.client.popen(
-        ["timeout", "--signal=INT", f"{limit_s}", *argv],
+        ["timeout", "--signal=INT", f"{limit_s}", "setpriv", "--pdeathsig", "KILL", *argv],
         cpu=link.client_cpu,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
