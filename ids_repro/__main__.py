@@ -43,9 +43,13 @@ def _reproduce(args: argparse.Namespace) -> int:
 
 def _parity(args: argparse.Namespace) -> int:
     from . import packets, parity, pipeline
+    from .testbed import require_root
 
+    if not args.user_space:
+        require_root("the kernel's part of parity (all but --user-space)")
+    capture = packets.read(args.pcap)
     models = [pipeline.any_model(task) for task in TASKS]
-    found = parity.compare(models, packets.read(args.pcap), args.n, args.user_space)
+    found = parity.compare(models, capture, args.n, args.user_space)
     mismatches = sum(sum(row.values()) for row in found.values())
     if args.json:
         print(json.dumps(found))

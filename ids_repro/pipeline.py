@@ -60,7 +60,9 @@ class Model:
         return len(TASKS[self.task])
 
     def params(self, classifier: str) -> bytes:
-        """The C struct of "nn" or "dt"."""
+        """The C struct of "nn" or "dt"; UserError before `quantize_model`."""
+        if self.int_mlp is None:
+            raise UserError(f"the {self.task} model of seed {self.seed} is not quantized yet: run notebook 03")
         return export.mlp_bytes(self.int_mlp) if classifier == "nn" else export.tree_bytes(self.int_tree)
 
     def sha256(self) -> str:
