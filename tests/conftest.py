@@ -85,9 +85,17 @@ def interfaces() -> list[dict]:
     return json.loads(links) + json.loads(qdiscs)
 
 
+def alive(pid: int) -> bool:
+    """Does it run still? A zombie does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def load_processes() -> list[str]:
     """Load generators and receivers that run now."""
-    names = (process.info["name"] for process in psutil.process_iter(["name", "status"]) if process.info["name"])
+    names = [process.info["name"] or "" for process in psutil.process_iter(["name"]) if alive(process.pid)]
     return [name for name in names if name == "hping3" or name.startswith("rawsock")]
 
 

@@ -8,9 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
-from conftest import until
+from conftest import alive, until
 
 from ids_repro import link, testbed
 from ids_repro.config import UserError
@@ -41,14 +40,6 @@ def reaches(source: testbed.Host, target: testbed.Host) -> bool:
 def names(host: testbed.Host) -> list[str]:
     """Interfaces of a host."""
     return sorted(host.call(lambda: [name for _, name in socket.if_nameindex()]))
-
-
-def alive(pid: int) -> bool:
-    """Does it run still? A zombie does not."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def hold() -> tuple[subprocess.Popen, int]:
