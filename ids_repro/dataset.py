@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from sklearn.model_selection import train_test_split
 
 from . import labels, native, packets
-from .config import CLASSES, NORMAL, UserError
+from .config import CLASSES, NORMAL, TASKS, UserError
 from .features import FEATURES, Q
 
 FIRST_PACKETS = 100  # the paper's vectors are taken within a flow's first 100 packets
@@ -79,6 +79,8 @@ class Dataset:
 
     def target(self, task: str) -> np.ndarray:
         """Return the class of each vector: 0 normal, 1 attack in "binary", index into CLASSES in "multi"."""
+        if task not in TASKS:
+            raise UserError(f"there is no task {task!r}: use {' or '.join(TASKS)}")
         return (self.label != NORMAL).astype(np.int64) if task == "binary" else self.label.astype(np.int64)
 
     def counts(self) -> dict[str, int]:
@@ -146,7 +148,10 @@ def load(path: Path | str) -> Dataset:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: there is no dataset yet; run notebook 01, or: python -m ids_repro extract")
-    table = pq.read_table(path)
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid:
+        raise UserError(f"{path}: not a dataset of ids_repro (not even Parquet)") from None
     meta = (table.schema.metadata or {}).get(b"ids_repro")
     if meta is None:
         raise UserError(f"{path}: not a dataset of ids_repro")
@@ -171,8 +176,11 @@ def split(dataset: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     label = dataset.label[first]
     if np.bincount(label)[np.unique(label)].min() < 5:
         raise UserError(f"a class has fewer than 5 flows, too few to split: {dataset.counts()}")
-    rest, test = train_test_split(np.arange(len(flows)), test_size=TEST_SHARE, random_state=seed, stratify=label)
-    train, valid = train_test_split(rest, test_size=VALIDATION_SHARE, random_state=seed, stratify=label[rest])
+    try:
+        rest, test = train_test_split(np.arange(len(flows)), test_size=TEST_SHARE, random_state=seed, stratify=label)
+        train, valid = train_test_split(rest, test_size=VALIDATION_SHARE, random_state=seed, stratify=label[rest])
+    except ValueError:
+        raise UserError(f"{len(flows):,} flows are too few for every class in each part: {dataset.counts()}") from None
     return tuple(np.flatnonzero(np.isin(dataset.flow, flows[part])) for part in (train, valid, test))
 
 

@@ -10,6 +10,15 @@ import pandas as pd
 
 from .config import CLASSES, UserError
 
+_OPTIONAL = ("dport", "proto")
+_FIELDS = {
+    "start_us": int,
+    "end_us": int,
+    "src": ipaddress.IPv4Address,
+    "dst": ipaddress.IPv4Address,
+    "dport": int,
+    "proto": int,
+}
 COLUMNS = ("label", "activity", "start_us", "end_us", "src", "dst", "dport", "proto")
 
 
@@ -33,7 +42,7 @@ def read_schedule(path: Path | str) -> pd.DataFrame:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: there is no such label schedule")
+        raise UserError(f"{path}: there is no such label schedule; name a CSV with the columns {', '.join(COLUMNS)}")
     try:
         schedule = pd.read_csv(path)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
@@ -41,9 +50,16 @@ def read_schedule(path: Path | str) -> pd.DataFrame:
     missing = [name for name in COLUMNS if name not in schedule]
     if missing:
         raise UserError(f"{path}: the column {missing[0]!r} is missing; a schedule has {', '.join(COLUMNS)}")
-    unknown = sorted(set(schedule["label"]) - set(CLASSES))
+    unknown = sorted(set(schedule["label"].fillna("")) - set(CLASSES))
     if unknown:
         raise UserError(f"{path}: {unknown[0]!r} is no class; use {', '.join(CLASSES)}")
+    for name, check in _FIELDS.items():
+        for line, value in schedule[name].items():
+            try:
+                if not (pd.isna(value) and name in _OPTIONAL):
+                    check(value)
+            except ValueError:
+                raise UserError(f"{path}: line {line + 2}: {value!r} is no {name}") from None
     return schedule
 
 
@@ -73,7 +89,7 @@ def label_flows(first: np.ndarray, schedule: pd.DataFrame) -> np.ndarray:
         match = (labels < 0) & (time_us >= row.start_us) & (time_us <= row.end_us)
         match &= first["saddr"] == int(ipaddress.IPv4Address(row.src))
         match &= first["daddr"] == int(ipaddress.IPv4Address(row.dst))
-        for field in ("dport", "proto"):
+        for field in _OPTIONAL:
             if not pd.isna(getattr(row, field)):
                 match &= first[field] == int(getattr(row, field))
         labels[match] = CLASSES.index(row.label)

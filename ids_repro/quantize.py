@@ -97,6 +97,8 @@ def quantize_mlp(weights: list[np.ndarray], scaler: MinMax, alpha: list[float], 
         If a value would not fit into int64 on the way.
     """
     sigma = to_fixed(INT8_MAX / np.asarray(alpha), Q)
+    if np.any(sigma < 1) or sigma[0] >= 1 << 45:
+        raise UserError(f"a threshold is beyond 16-bit fixed point: {', '.join(f'{a:g}' for a in alpha)}")
     weights_q, dequant = [], []
     for layer, (w, a_w) in enumerate(zip(weights, alpha_w, strict=True)):
         sigma_w = INT8_MAX / np.asarray(a_w, np.float64)

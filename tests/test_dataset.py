@@ -98,7 +98,6 @@ def test_a_class_too_small_to_split_is_refused():
     )
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="scikit-learn wants a validation flow for each class")
 def test_many_small_classes_are_refused_or_split():
     try:
         parts = dataset.split(labelled(sorted(list(range(7)) * 5)), 0)
@@ -180,7 +179,6 @@ def test_what_is_no_dataset_is_refused(tmp_path):
         dataset.load(tmp_path / "nowhere.parquet")
 
 
-@pytest.mark.xfail(strict=True, reason="load lets pyarrow's error through")
 def test_a_file_that_is_not_parquet_is_an_error_for_the_user(tmp_path):
     (tmp_path / "text.parquet").write_text("not Parquet, though its name says so")
     with pytest.raises(config.UserError, match="not a dataset"):

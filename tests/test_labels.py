@@ -89,7 +89,6 @@ def test_a_missing_file_is_named(tmp_path):
         labels.read_schedule(tmp_path / "nowhere.csv")
 
 
-@pytest.mark.xfail(strict=True, reason="read_schedule does not look into the fields yet")
 @pytest.mark.parametrize(
     "lines",
     [

@@ -247,7 +247,6 @@ def test_thresholds_that_would_overflow_are_refused(alpha, layer):
         quantize_with(alpha)
 
 
-@pytest.mark.xfail(strict=True, reason="_check_range does not see a sigma of 0, nor the product of the first layer")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("alpha", [[1.0, 1e8, 1.0], [1.0, 1.0, 1e12], [1e-9, 1.0, 1.0]])
 def test_thresholds_beyond_fixed_point_are_refused(alpha):
