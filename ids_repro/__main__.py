@@ -100,6 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"ids_repro {args.command}: {error}", file=sys.stderr)
         return 2
+    except PermissionError as error:
+        print(f"ids_repro {args.command}: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(
             f"ids_repro {args.command}: interrupted; finished trials and files stay, a rerun resumes", file=sys.stderr
