@@ -1,0 +1,142 @@
+"""The six notebooks: their form, their parameters, and one run through all of them from the command line."""
+
+import ast
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import until
+
+from ids_repro import config, notebooks, records, testbed
+from ids_repro.config import UserError
+
+NAMES = ["01_dataset", "02_training", "03_quantization", "04_inference", "05_packet_processing", "06_report"]
+PAPERMILL = Path(sys.executable).with_name("papermill")
+MADE = ["fig4.png", "fig4.svg", "fig5.png", "fig5.svg", "report.html"]
+MADE += ["table2.csv", "table2.md", "table3.csv", "table3.md"]
+
+
+def code(name: str) -> list[nbformat.NotebookNode]:
+    """Code cells of a notebook."""
+    book = nbformat.read(config.NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    nbformat.validate(book)
+    return [cell for cell in book.cells if cell.cell_type == "code"]
+
+
+def test_there_are_six():
+    assert notebooks.names() == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_thin(name):
+    cells = code(name)
+    assert len(cells) <= 10
+    assert max(len(cell.source.splitlines()) for cell in cells) <= 12
+    for cell in cells:  # parsing also refuses magics and !commands
+        for node in ast.walk(ast.parse(cell.source)):
+            assert not isinstance(node, (ast.FunctionDef, ast.Lambda, ast.ClassDef, ast.For, ast.While)), cell.source
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not node.value.startswith(("/", "~")), node.value
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_stored_without_results(name):
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_first_code_cell_is_its_parameters_and_the_second_refuses_others(name):
+    first, second, *rest = code(name)
+    assert first.metadata.get("tags") == ["parameters"]
+    assert not any(cell.metadata.get("tags") for cell in (second, *rest))
+    assert all(isinstance(node, ast.Assign) for node in ast.parse(first.source).body)
+    assert 'profile = "smoke"' in first.source
+    assert "notebooks.refuse_unknown(In)" in second.source
+    assert "profile" in notebooks.parameters(name)
+
+
+def test_an_unknown_parameter_is_refused_before_anything_runs(tmp_path):
+    with pytest.raises(UserError, match="06_report has no parameter 'bogus'; it has figures, profile, results"):
+        notebooks.run("06_report", {"bogus": 1}, tmp_path / "out.ipynb")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refuse_unknown_looks_only_at_what_papermill_put_in():
+    own = "profile = 'smoke'\nn = 1"
+    notebooks.refuse_unknown(["", own, "bogus = 1"])
+    notebooks.refuse_unknown(["", own, "# Parameters\nprofile = 'paper'\nn = 2"])
+    with pytest.raises(UserError, match="'bogus'; it has n, profile"):
+        notebooks.refuse_unknown(["", own, "# Parameters\nbogus = 1"])
+
+
+@pytest.fixture(scope="module")
+def reproduced(project):
+    """A copy of the project in which all six notebooks ran, by the command that users run."""
+    project.add_profile("tiny", trial_s=0.3)
+    project.add_profile("long", trial_s=30.0)
+    done = project.cli("reproduce", "--profile", "tiny")
+    assert done.returncode == 0, done.stderr
+    return project
+
+
+def test_all_six_make_the_tables_figures_and_the_report(reproduced):
+    figures = reproduced.root / "figures"
+    assert sorted(path.name for path in figures.iterdir() if path.stat().st_size and path.name != "README.md") == MADE
+    assert sorted(path.stem for path in (reproduced.root / "notebooks/executed").iterdir()) == NAMES
+    report = (figures / "report.html").read_text()
+    assert report.count("<svg") + report.count("data:image/png") >= 2
+    assert not re.search(r"""(src|href)=["'](?!#|data:)""", report), "the report is one page"
+
+
+def test_every_number_has_its_record(reproduced):
+    rows = records.read(reproduced.root / "data/results")
+    assert {row["status"] for row in rows if row["kind"] != "sweep"} == {"ok"}
+    for kind in ("accuracy", "inference", "sweep"):
+        assert records.current(rows, kind), kind
+    confusions = {
+        (r["asked"]["task"], r["asked"]["row"]): r["raw"]["confusion"] for r in records.current(rows, "accuracy")
+    }
+    for task, classes in config.TASKS.items():
+        assert {len(c) for (t, _), c in confusions.items() if t == task} == {len(classes)}
+        # The program in the kernel decides every test flow as user-space C does.
+        assert confusions[task, "nn_kernel"] == confusions[task, "nn_c_q16"]
+        assert confusions[task, "dt_kernel"] == confusions[task, "dt_c"]
+    assert {r["asked"]["profile"] for r in rows if r["kind"] == "sweep"} == {"tiny"}
+    assert len(records.current(rows, "sweep")) == 16
+
+
+def test_the_inputs_are_untouched(reproduced):
+    for name in NAMES:
+        path = Path("notebooks") / f"{name}.ipynb"
+        assert (reproduced.root / path).read_bytes() == (config.ROOT / path).read_bytes()
+
+
+def test_it_runs_from_another_folder_as_in_jupyterlab_with_papermill_itself(reproduced, tmp_path):
+    book, out = reproduced.root / "notebooks/06_report.ipynb", tmp_path / "out.ipynb"
+    options = ("-p", "profile", "tiny", "-p", "figures", "data/interim/elsewhere", "-k", "python3")
+    done = reproduced.run(PAPERMILL, book, out, *options, cwd=reproduced.root / "notebooks")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (reproduced.root / "data/interim/elsewhere").iterdir()) == MADE
+    assert json.loads(out.read_text())["metadata"]["papermill"]["parameters"]["profile"] == "tiny"
+
+
+def test_papermill_itself_is_stopped_at_an_unknown_parameter(reproduced, tmp_path):
+    book = reproduced.root / "notebooks/06_report.ipynb"
+    done = reproduced.run(PAPERMILL, book, tmp_path / "out.ipynb", "-p", "bogus", "1", "-k", "python3", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "this notebook has no parameter 'bogus'; it has figures, profile, results" in done.stderr
+
+
+def test_ctrl_c_at_the_driver_cleans_up_after_the_kernel_too(reproduced, nothing_left):
+    command = (sys.executable, "-m", "ids_repro", "reproduce", "--profile", "long", "--only", "05")
+    with reproduced.popen(*command) as process:
+        assert until(lambda: "ids-server" in testbed.leftovers(), patience_s=30)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == ("ids_repro reproduce: interrupted; finished trials and files stay, a rerun resumes")
