@@ -1,7 +1,7 @@
 /*
  * The one kernel program. BCC compiles it in variants chosen by -D flags (VARIANTS in ids_repro/kernel.py):
  *   IDS_TC          attach to the ingress of TC instead of XDP
- *   IDS_CLASSIFIER  IDS_NONE (flow extraction only), IDS_NN or IDS_DT
+ *   IDS_CLASSIFIER  IDS_NONE (flow extraction only), IDS_NN (arithmetic q16), IDS_NN_FUSED or IDS_DT
  *   IDS_CLASSES     2 or 7
  *   IDS_ACTION      IDS_COUNT (pass everything), IDS_FILTER (drop what is not normal) or IDS_SINK (drop everything)
  *   IDS_FLOWS       entries of the flow table
@@ -13,11 +13,13 @@
 #include "hook.h"
 #include "flow.h"
 #include "int_mlp.h"
+#include "int_mlp_fused.h"
 #include "int_tree.h"
 
 #define IDS_NONE 0
 #define IDS_NN 1
 #define IDS_DT 2
+#define IDS_NN_FUSED 3
 
 #define IDS_COUNT 0
 #define IDS_FILTER 1
@@ -36,6 +38,7 @@ struct ids_work { /* what does not fit the stack of 512 bytes */
 	__s64 x[IDS_X_SIZE];
 	__s64 logits[IDS_MAX_CLASSES];
 	struct ids_mlp_scratch mlp;
+	struct ids_fused_scratch fused;
 };
 
 struct ids_probe { /* native byte order; all of it stays in the packet, where a test run returns it */
@@ -54,6 +57,8 @@ BPF_PERCPU_ARRAY(counts, struct ids_counts, 1);
 BPF_PERCPU_ARRAY(work, struct ids_work, 1);
 #if IDS_CLASSIFIER == IDS_NN
 BPF_ARRAY(params, struct ids_mlp_q16, 1);
+#elif IDS_CLASSIFIER == IDS_NN_FUSED
+BPF_ARRAY(params, struct ids_mlp_fused, 1);
 #elif IDS_CLASSIFIER == IDS_DT
 BPF_ARRAY(params, struct ids_tree, 1);
 #endif
@@ -83,6 +88,10 @@ static __always_inline int ids_classify(struct ids_work *w)
 	struct ids_mlp_q16 *m = params.lookup(&zero);
 
 	return m ? ids_mlp_q16(m, IDS_CLASSES, w->x, &w->mlp, w->logits) : -1;
+#elif IDS_CLASSIFIER == IDS_NN_FUSED
+	struct ids_mlp_fused *m = params.lookup(&zero);
+
+	return m ? ids_mlp_fused(m, IDS_CLASSES, w->x, &w->fused, w->logits) : -1;
 #elif IDS_CLASSIFIER == IDS_DT
 	struct ids_tree *t = params.lookup(&zero);
 

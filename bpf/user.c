@@ -1,6 +1,7 @@
 /* The user-space twin: what ids_repro/native.py calls through ctypes. The arithmetic is all in the shared headers. */
 #include "flow.h"
 #include "int_mlp.h"
+#include "int_mlp_fused.h"
 #include "int_tree.h"
 #include "table.h"
 
@@ -21,6 +22,11 @@ __u64 ids_sizeof_row(void)
 __u64 ids_sizeof_mlp_q16(void)
 {
 	return sizeof(struct ids_mlp_q16);
+}
+
+__u64 ids_sizeof_mlp_fused(void)
+{
+	return sizeof(struct ids_mlp_fused);
 }
 
 __u64 ids_sizeof_tree(void)
@@ -100,6 +106,22 @@ void ids_predict_mlp_q16(const struct ids_mlp_q16 *m, int n_classes, const __s64
 
 		/* constants, so that the compiler unrolls as it does in the kernel */
 		verdict[i] = n_classes == 2 ? ids_mlp_q16(m, 2, xi, &scratch, li) : ids_mlp_q16(m, 7, xi, &scratch, li);
+	}
+}
+
+/* The same with logits of 32 fractional bits. */
+void ids_predict_mlp_fused(const struct ids_mlp_fused *m, int n_classes, const __s64 *x, __u64 n, __s64 *logits,
+			   __u8 *verdict)
+{
+	struct ids_fused_scratch scratch;
+	__u64 i;
+
+	for (i = 0; i < n; i++) {
+		const __s64 *xi = x + i * IDS_N_FEATURES;
+		__s64 *li = logits + i * n_classes;
+
+		verdict[i] =
+			n_classes == 2 ? ids_mlp_fused(m, 2, xi, &scratch, li) : ids_mlp_fused(m, 7, xi, &scratch, li);
 	}
 }
 

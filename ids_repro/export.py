@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from .fused import FusedMlp
 from .quantize import IntMlp, IntTree
 
-_X, _HIDDEN, _LAYERS = 16, 16, 3
+_X, _HIDDEN, _LAYERS, _LANES, _LANE_BITS = 16, 16, 3, 3, 21
+_WORDS = 6
 
-# struct ids_mlp_q16 of bpf/int_mlp.h, struct ids_tree of bpf/int_tree.h
+# struct ids_mlp_q16 of bpf/int_mlp.h, ids_mlp_fused of bpf/int_mlp_fused.h, ids_tree of bpf/int_tree.h
 MLP_Q16 = np.dtype(
     [
         ("min", "i8", _X),
@@ -17,6 +19,17 @@ MLP_Q16 = np.dtype(
         ("sigma", "i8", 4),
         ("dequant", "i8", (_LAYERS, _HIDDEN)),
         ("w", "i1", (_LAYERS, _HIDDEN, _HIDDEN)),
+    ]
+)
+MLP_FUSED = np.dtype(
+    [
+        ("min", "i8", _X),
+        ("range", "i8", _X),
+        ("mul", "i8", _X),
+        ("half", "i8", _X),
+        ("shift", "i8", _X),
+        ("requant", "i8", (_LAYERS, _LANES * _WORDS)),
+        ("w", "i8", (_LAYERS, _HIDDEN, _WORDS)),
     ]
 )
 TREE = np.dtype([("threshold", "i8", 32), ("feature", "u1", 32), ("leaf", "u1", 32)])
@@ -30,6 +43,26 @@ def mlp_bytes(net: IntMlp) -> bytes:
     for layer, (w, d) in enumerate(zip(net.weights, net.dequant, strict=True)):
         out["dequant"][layer, : len(d)] = d
         out["w"][layer, : w.shape[1], : w.shape[0]] = w.T
+    return out.tobytes()
+
+
+def pack_lanes(weights: np.ndarray) -> np.ndarray:
+    """Put three columns of int8 weights, shape (K, M), into each 64-bit word, lanes of 21 bits; shape (K, 6), int64."""
+    columns = np.zeros((len(weights), _WORDS, _LANES), np.int64)
+    columns.reshape(len(weights), -1)[:, : weights.shape[1]] = weights
+    return (columns << (_LANE_BITS * np.arange(_LANES))).sum(axis=2)
+
+
+def fused_bytes(net: FusedMlp) -> bytes:
+    """Return a struct ids_mlp_fused; what the net does not use is zero."""
+    out = np.zeros((), MLP_FUSED)
+    half = np.int64(1) << (net.shift - 1)
+    parts = {"min": net.min_, "range": net.range_, "mul": net.mul, "half": half, "shift": net.shift}
+    for name, value in parts.items():
+        out[name][: len(value)] = value
+    for layer, (w, mul) in enumerate(zip(net.weights, net.requant, strict=True)):
+        out["requant"][layer, : len(mul)] = mul
+        out["w"][layer, : len(w)] = pack_lanes(w)
     return out.tobytes()
 
 

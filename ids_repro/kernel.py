@@ -22,7 +22,7 @@ from .testbed import Host, require_root
 
 DIST_PACKAGES = "/usr/lib/python3/dist-packages"
 ACTIONS = {"count": 0, "filter": 1, "sink": 2}  # pass everything, drop attacks, drop everything
-CLASSIFIERS = {"none": 0, "nn": 1, "dt": 2}
+CLASSIFIERS = {"none": 0, "nn": 1, "dt": 2, "nn_fused": 3}
 XDP_FLAGS = {"xdp_skb": 1 << 1, "xdp_drv": 1 << 2}
 MAX_CLASSES, N_REASONS = 8, 4
 
@@ -52,8 +52,8 @@ class Variant:
     Parameters
     ----------
     hook : {"xdp", "tc"}
-    classifier : {"none", "nn", "dt"}
-        "none" is flow extraction only.
+    classifier : {"none", "nn", "nn_fused", "dt"}
+        "none" is flow extraction only; "nn" is the net in arithmetic q16.
     n_classes : int
         2 or 7.
     action : {"count", "filter", "sink"}

@@ -78,7 +78,7 @@ def library(optimise: str = "-O2") -> ctypes.CDLL:
         The optimisation flag; the released code was built with -O0.
     """
     lib = ctypes.CDLL(str(build("user.c", "user", ("-shared", "-fPIC", optimise))))
-    for name in ("ids_read_pcap", "ids_sizeof_row", "ids_sizeof_mlp_q16", "ids_sizeof_tree"):
+    for name in ("ids_read_pcap", "ids_sizeof_row", "ids_sizeof_mlp_q16", "ids_sizeof_mlp_fused", "ids_sizeof_tree"):
         getattr(lib, name).restype = ctypes.c_uint64
     return lib
 
@@ -138,35 +138,34 @@ def extract(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x, flow
 
 
-def predict_mlp(params: bytes, n_classes: int, x: np.ndarray, optimise: str = "-O2") -> tuple[np.ndarray, np.ndarray]:
-    """Run bpf/int_mlp.h over feature vectors.
+def predict_mlp(
+    params: bytes, n_classes: int, x: np.ndarray, arithmetic: str = "q16", optimise: str = "-O2"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run bpf/int_mlp.h or bpf/int_mlp_fused.h over feature vectors.
 
     Parameters
     ----------
     params : bytes
-        A struct ids_mlp_q16 (`export.mlp_bytes`).
+        A struct ids_mlp_q16 or ids_mlp_fused (`export.mlp_bytes`, `export.fused_bytes`).
     n_classes : int
         2 or 7.
     x : ndarray of shape (n, 12), int64
         Features, Q16.
+    arithmetic : {"q16", "fused"}
+        Which of the two.
 
     Returns
     -------
     logits : ndarray of shape (n, n_classes), int64
-        Y^(L), Q16.
+        Y^(L), Q16; 32 fractional bits in "fused".
     classes : ndarray of shape (n,), uint8
     """
     x = np.ascontiguousarray(x, np.int64)
     logits = np.zeros((len(x), n_classes), np.int64)
     classes = np.zeros(len(x), np.uint8)
-    library(optimise).ids_predict_mlp_q16(
-        _pointer(params),
-        ctypes.c_int(n_classes),
-        _pointer(x),
-        ctypes.c_uint64(len(x)),
-        _pointer(logits),
-        _pointer(classes),
-    )
+    predict = getattr(library(optimise), f"ids_predict_mlp_{arithmetic}")
+    n = ctypes.c_uint64(len(x))
+    predict(_pointer(params), ctypes.c_int(n_classes), _pointer(x), n, _pointer(logits), _pointer(classes))
     return logits, classes
 
 
