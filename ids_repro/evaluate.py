@@ -28,13 +28,14 @@ def predictions(model: Model, x: np.ndarray) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of str to ndarray of shape (n,)
-        By row: dt_sklearn, nn_pytorch, dt_c, nn_c_q16.
+        By row: dt_sklearn, nn_pytorch, dt_c, nn_c_q16, nn_c_fused.
     """
     return {
         "dt_sklearn": model.tree.predict(dataset.as_float(x)),
         "nn_pytorch": model.mlp.predict(model.scaler.transform(x)),
         "dt_c": native.predict_tree(model.params("dt"), x),
         "nn_c_q16": native.predict_mlp(model.params("nn"), model.n_classes, x)[1],
+        "nn_c_fused": native.predict_mlp(model.params("nn_fused"), model.n_classes, x, "fused")[1],
     }
 
 
@@ -81,7 +82,7 @@ def _timed(model: Model, x: np.ndarray) -> Iterator[tuple[str, str, int, Callabl
     """Everything that is timed on one model: (row, how, inferences a call, call)."""
     floats, scaled = dataset.as_float(x), model.scaler.transform(x)
     one, one_scaled = floats[:1], torch.as_tensor(scaled[:1], dtype=torch.float32)
-    nn, dt, n = model.params("nn"), model.params("dt"), model.n_classes
+    nn, dt, fused, n = model.params("nn"), model.params("dt"), model.params("nn_fused"), model.n_classes
 
     @torch.no_grad()
     def pytorch() -> None:
@@ -93,6 +94,8 @@ def _timed(model: Model, x: np.ndarray) -> Iterator[tuple[str, str, int, Callabl
     yield "nn_c_q16", "ctypes_single", 1, lambda: native.predict_mlp(nn, n, x[:1])
     yield "dt_c", "c_loop", len(x), lambda: native.predict_tree(dt, x)
     yield "nn_c_q16", "c_loop", len(x), lambda: native.predict_mlp(nn, n, x)
+    yield "nn_c_fused", "ctypes_single", 1, lambda: native.predict_mlp(fused, n, x[:1], "fused")
+    yield "nn_c_fused", "c_loop", len(x), lambda: native.predict_mlp(fused, n, x, "fused")
 
 
 def time_all(data: dataset.Dataset, profile: Profile, calls: int = 50) -> pd.DataFrame:

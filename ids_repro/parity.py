@@ -14,7 +14,8 @@ from .packets import Capture
 from .pipeline import Model
 
 HOOKS = ("xdp", "tc")
-CLASSIFIERS = ("nn", "dt")
+CLASSIFIERS = ("nn", "nn_fused", "dt")
+NETS = {"nn": "q16", "nn_fused": "fused"}
 MAX_FEATURE = 1 << 47  # no feature of a flow reaches it: 1,800 s in us, Q16
 
 
@@ -56,7 +57,7 @@ def in_numpy(model: Model, classifier: str, x: np.ndarray) -> tuple[np.ndarray, 
     """Logits (n, n_classes; none for "dt") and classes (n,) by the NumPy reference."""
     if classifier == "dt":
         return np.zeros((len(x), 0), np.int64), model.int_tree.predict(x)
-    logits = model.int_mlp.logits(x)
+    logits = (model.int_mlp if classifier == "nn" else model.int_fused).logits(x)
     return logits, logits.argmax(axis=1)
 
 
@@ -64,7 +65,7 @@ def in_c(model: Model, classifier: str, x: np.ndarray) -> tuple[np.ndarray, np.n
     """The same by bpf/user.c."""
     if classifier == "dt":
         return np.zeros((len(x), 0), np.int64), native.predict_tree(model.params("dt"), x)
-    return native.predict_mlp(model.params("nn"), model.n_classes, x)
+    return native.predict_mlp(model.params(classifier), model.n_classes, x, NETS[classifier])
 
 
 def in_kernel(program: Program, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +73,7 @@ def in_kernel(program: Program, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     probes = np.zeros(len(x), PROBE)
     probes["use_x"], probes["x"] = 1, x
     out = program.probe(probes)
-    n = program.variant.n_classes if program.variant.classifier == "nn" else 0
+    n = program.variant.n_classes if program.variant.classifier in NETS else 0
     return out["logits"][:, :n], out["verdict"]
 
 
@@ -101,7 +102,7 @@ def verdicts(models: Sequence[Model], capture: Capture, packet: np.ndarray) -> d
     Returns
     -------
     dict
-        (task, seed) to {"nn_kernel": ndarray of shape (n,), "dt_kernel": ...}.
+        (task, seed) to {"nn_kernel": ndarray of shape (n,), "nn_fused_kernel": ..., "dt_kernel": ...}.
     """
     out: dict[tuple[str, int], dict] = {(m.task, m.seed): {} for m in models}
     with tqdm(total=len(CLASSIFIERS) * len(models), desc="replaying in the kernel", unit="replay") as bar:
@@ -139,7 +140,7 @@ def compare(models: Sequence[Model], capture: Capture, n: int, user_space: bool 
     Returns
     -------
     dict
-        {"nn": {"numpy_c": 0, "c_xdp": 0, "c_tc": 0}, "dt": {...}}
+        {"nn": {"numpy_c": 0, "c_xdp": 0, "c_tc": 0}, "nn_fused": {...}, "dt": {...}}
     """
     hooks = () if user_space else HOOKS
     out = {c: dict.fromkeys(["numpy_c", *(f"c_{hook}" for hook in hooks)], 0) for c in CLASSIFIERS}

@@ -13,7 +13,7 @@ import pandas as pd
 from sklearn.tree import DecisionTreeClassifier
 from tqdm.auto import tqdm
 
-from . import calibrate, dataset, export, models, quantize
+from . import calibrate, dataset, export, fused, models, quantize
 from .config import MODELS, PROFILES, SAMPLE, TASKS, Profile, UserError
 
 
@@ -38,8 +38,8 @@ class Model:
         From `calibrate.thresholds`.
     alpha : tuple of float, optional
         Threshold of each layer's input that the integer net was made with.
-    int_mlp, int_tree : IntMlp, IntTree, optional
-        The integer models.
+    int_mlp, int_tree, int_fused : IntMlp, IntTree, FusedMlp, optional
+        The integer models: the net in arithmetic q16, the tree, the net in arithmetic fused.
     """
 
     task: str
@@ -53,6 +53,7 @@ class Model:
     alpha: tuple[float, ...] | None = None
     int_mlp: quantize.IntMlp | None = None
     int_tree: quantize.IntTree | None = None
+    int_fused: fused.FusedMlp | None = None
 
     @property
     def n_classes(self) -> int:
@@ -60,14 +61,16 @@ class Model:
         return len(TASKS[self.task])
 
     def params(self, classifier: str) -> bytes:
-        """The C struct of "nn" or "dt"; UserError before `quantize_model`."""
+        """The C struct of "nn" (arithmetic q16), "nn_fused" or "dt"; UserError before `quantize_model`."""
         if self.int_mlp is None:
             raise UserError(f"the {self.task} model of seed {self.seed} is not quantized yet: run notebook 03")
+        if classifier == "nn_fused":
+            return export.fused_bytes(self.int_fused)
         return export.mlp_bytes(self.int_mlp) if classifier == "nn" else export.tree_bytes(self.int_tree)
 
     def sha256(self) -> str:
-        """Hash of both integer models."""
-        return hashlib.sha256(self.params("nn") + self.params("dt")).hexdigest()
+        """Hash of the integer models."""
+        return hashlib.sha256(b"".join(map(self.params, ("nn", "nn_fused", "dt")))).hexdigest()
 
 
 def model_path(task: str, seed: int, folder: Path = MODELS) -> Path:
@@ -165,8 +168,14 @@ def quantize_model(model: Model, data: dataset.Dataset, input_alpha: float | Non
     if input_alpha is not None:
         alpha[0] = input_alpha
     alpha_w = [np.array([t.alpha for t in columns]) for columns in found[1]]
-    int_mlp, int_tree = quantize.quantize_mlp(weights, model.scaler, alpha, alpha_w), quantize.quantize_tree(model.tree)
-    return replace(model, thresholds=found, alpha=tuple(alpha), int_mlp=int_mlp, int_tree=int_tree)
+    return replace(
+        model,
+        thresholds=found,
+        alpha=tuple(alpha),
+        int_mlp=quantize.quantize_mlp(weights, model.scaler, alpha, alpha_w),
+        int_tree=quantize.quantize_tree(model.tree),
+        int_fused=fused.quantize_fused(weights, model.scaler, alpha, data.x[train]),
+    )
 
 
 def quantize_all(data: dataset.Dataset, profile: Profile, input_alpha: float | None = 1.0) -> list[Model]:
@@ -210,6 +219,7 @@ def agreement(quantized: list[Model], data: dataset.Dataset) -> pd.DataFrame:
         same = {
             "DT": np.mean(model.int_tree.predict(x) == model.tree.predict(dataset.as_float(x))),
             "NN": np.mean(model.int_mlp.predict(x) == floats),
+            "NN (fused)": np.mean(model.int_fused.predict(x) == floats),
             "NN, X(1) by KL": np.mean(quantize_model(model, data, None).int_mlp.predict(x) == floats),
         }
         lines.append({"task": model.task, "seed": model.seed, "flows": len(at)} | same)
