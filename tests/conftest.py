@@ -26,12 +26,17 @@ def sample() -> packets.Capture:
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory) -> dict[str, pipeline.Model]:
+def flows(tmp_path_factory) -> dataset.Dataset:
+    """One vector for each flow of the sample."""
+    table = tmp_path_factory.mktemp("dataset") / "lab.parquet"
+    return dataset.prepare(config.SAMPLE, config.SAMPLE.with_suffix(".csv"), table).sample()
+
+
+@pytest.fixture(scope="session")
+def models(flows) -> dict[str, pipeline.Model]:
     """A quantized model for each task, trained for a moment on the sample."""
-    table = tmp_path_factory.mktemp("models") / "lab.parquet"
-    data = dataset.prepare(config.SAMPLE, config.SAMPLE.with_suffix(".csv"), table).sample()
     short = replace(config.PROFILES["smoke"], epochs=1, min_steps=500)
-    return {task: pipeline.quantize_model(pipeline.train_model(data, task, 0, short), data) for task in config.TASKS}
+    return {task: pipeline.quantize_model(pipeline.train_model(flows, task, 0, short), flows) for task in config.TASKS}
 
 
 class Project:

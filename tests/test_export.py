@@ -20,6 +20,7 @@ def net(n_classes):
 def test_sizes_are_those_the_compiler_gives():
     lib = native.library()
     assert export.MLP_Q16.itemsize == lib.ids_sizeof_mlp_q16()
+    assert export.MLP_FUSED.itemsize == lib.ids_sizeof_mlp_fused()
     assert export.TREE.itemsize == lib.ids_sizeof_tree()
     assert native.ROW.itemsize == lib.ids_sizeof_row()
 

@@ -15,7 +15,7 @@ def test_nothing_differs_on_10000_vectors_a_model_and_on_every_packet_of_the_sam
     done = project.cli("parity", "--n", "10000", "--json")
     assert done.returncode == 0, done.stderr
     none = {"numpy_c": 0, "c_xdp": 0, "c_tc": 0}
-    assert json.loads(done.stdout) == {"nn": none, "dt": none}
+    assert json.loads(done.stdout) == {"nn": none, "nn_fused": none, "dt": none}
     assert done.stdout.count("\n") == 1
 
 
@@ -38,6 +38,10 @@ def corrupted(params: bytes) -> bytes:
         net = np.frombuffer(params, export.MLP_Q16, 1).copy()
         net["w"][0, 0, 0, :12] += np.where(np.arange(12) == np.abs(net["w"][0, 0, 0, :12]).argmin(), 1, 0).astype("i1")
         return net.tobytes()
+    if len(params) == export.MLP_FUSED.itemsize:
+        net = np.frombuffer(params, export.MLP_FUSED, 1).copy()
+        net["w"][0, 0, :12, 0] += np.where(np.arange(12) == 5, 100, 0)
+        return net.tobytes()
     tree = np.frombuffer(params, export.TREE, 1).copy()
     tree["threshold"][0, 1] = np.iinfo(np.int64).max
     return tree.tobytes()
@@ -54,6 +58,7 @@ def test_a_wrong_weight_in_c_is_seen(models, few, monkeypatch):
     monkeypatch.setattr(type(models["binary"]), "params", lambda model, kind: corrupted(right(model, kind)))
     found = parity.compare(models.values(), few, 2000, user_space=True)
     assert found["nn"]["numpy_c"] > 0
+    assert found["nn_fused"]["numpy_c"] > 0
     assert found["dt"]["numpy_c"] > 0
 
 
@@ -61,7 +66,7 @@ def test_a_wrong_weight_in_the_kernel_is_seen(models, few, monkeypatch):
     load = Program.set_params
     monkeypatch.setattr(Program, "set_params", lambda program, params: load(program, corrupted(params)))
     found = parity.compare([models["multi"]], few, 2000)
-    assert {name: row["numpy_c"] for name, row in found.items()} == {"nn": 0, "dt": 0}
+    assert {name: row["numpy_c"] for name, row in found.items()} == {"nn": 0, "nn_fused": 0, "dt": 0}
     assert all(row[hook] > 0 for row in found.values() for hook in ("c_xdp", "c_tc"))
 
 
