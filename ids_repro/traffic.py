@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import subprocess
 from collections.abc import Iterator
 
@@ -28,9 +27,10 @@ def hping3(link: Link, interval_us: int, limit_s: float, one_flow: bool = False)
     pace = ["--flood"] if interval_us == 0 else ["-i", f"u{interval_us}"]
     keep = ["--keep"] if one_flow else []
     argv = ["hping3", "-q", "-n", "-S", "-p", "80", "-s", "1024", *keep, *pace, link.target]
-    # timeout does not pass SIGKILL on: hping3 has to watch its own parent, or a kill -9 would let it flood on.
+    # Killed, not interrupted: at short intervals SIGALRM can starve hping3's handler of SIGINT, and it sends on.
+    # timeout does not pass SIGKILL on, so hping3 watches its own parent.
     process = link.client.popen(
-        ["timeout", "--signal=INT", f"{limit_s}", "setpriv", "--pdeathsig", "KILL", *argv],
+        ["timeout", "--signal=KILL", f"{limit_s}", "setpriv", "--pdeathsig", "KILL", *argv],
         cpu=link.client_cpu,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -39,9 +39,5 @@ def hping3(link: Link, interval_us: int, limit_s: float, one_flow: bool = False)
     try:
         yield process
     finally:
-        process.send_signal(signal.SIGINT)  # timeout passes it on
-        try:
-            process.communicate(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+        process.kill()
+        process.communicate()  # returns when hping3, which holds the pipe too, has ended
