@@ -142,7 +142,7 @@ def test_hping3_ends_itself_in_time_and_keeps_its_port_if_asked(nothing_left):
     with link.link() as on, traffic.hping3(on, 0, limit_s=0.3, one_flow=True) as process:
         assert until(lambda: load_processes() == ["hping3"])
         assert until(lambda: process.poll() is not None, patience_s=3)
-        assert load_processes() == []
+        assert until(lambda: load_processes() == [], patience_s=1)
 
 
 @pytest.mark.parametrize("victim", ["hping3", "rawsock"])
@@ -163,3 +163,17 @@ def test_a_trial_whose_sender_or_receiver_dies_is_recorded_as_failed(
     (made,) = sweep.run(models["binary"], replace(LONG, repeats=1), ["rawsock1_nn"])
     assert made["status"] == "failed"
     assert victim in made["reason"]
+
+
+@pytest.mark.parametrize("interval_us", [0, 1, 10])
+def test_the_sender_stops_at_once_so_that_no_packet_is_sent_after_the_measured_time(interval_us, nothing_left):
+    with link.link() as on:
+        with traffic.hping3(on, interval_us, limit_s=20):
+            start = on.counters()["sent"]
+            assert until(lambda: on.counters()["sent"] > start + 1000)
+            stopping = time.monotonic()
+        assert time.monotonic() - stopping < 0.5
+        time.sleep(sweep.DRAIN_S)
+        after = on.counters()
+        time.sleep(0.1)
+        assert on.counters() == after

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import alive, until
 
@@ -45,7 +46,9 @@ def names(host: testbed.Host) -> list[str]:
 def hold() -> tuple[subprocess.Popen, int]:
     """Start a process that holds a network with a running child."""
     process = subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True)
-    return process, int(process.stdout.readline())
+    child = int(process.stdout.readline())
+    assert until(lambda: psutil.Process(child).name() == "sleep")  # setpriv, nsenter and taskset come before it
+    return process, child
 
 
 def test_two_hosts_reach_each_other_over_eth0():
