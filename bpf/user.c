@@ -1,4 +1,5 @@
 /* The user-space twin: what ids_repro/native.py calls through ctypes. The arithmetic is all in the shared headers. */
+#include "float_mlp.h"
 #include "flow.h"
 #include "int_mlp.h"
 #include "int_mlp_fused.h"
@@ -27,6 +28,11 @@ __u64 ids_sizeof_mlp_q16(void)
 __u64 ids_sizeof_mlp_fused(void)
 {
 	return sizeof(struct ids_mlp_fused);
+}
+
+__u64 ids_sizeof_mlp_float(void)
+{
+	return sizeof(struct ids_mlp_float);
 }
 
 __u64 ids_sizeof_tree(void)
@@ -123,6 +129,17 @@ void ids_predict_mlp_fused(const struct ids_mlp_fused *m, int n_classes, const _
 		verdict[i] =
 			n_classes == 2 ? ids_mlp_fused(m, 2, xi, &scratch, li) : ids_mlp_fused(m, 7, xi, &scratch, li);
 	}
+}
+
+/* The same in float32, without the logits. */
+void ids_predict_mlp_float(const struct ids_mlp_float *m, int n_classes, const __s64 *x, __u64 n, __u8 *verdict)
+{
+	float logits[IDS_HIDDEN];
+	__u64 i;
+
+	for (i = 0; i < n; i++)
+		verdict[i] = n_classes == 2 ? ids_mlp_float(m, 2, x + i * IDS_N_FEATURES, logits) :
+					      ids_mlp_float(m, 7, x + i * IDS_N_FEATURES, logits);
 }
 
 /* Features (n, 12) in Q16 -> classes (n). */

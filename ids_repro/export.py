@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .dataset import MinMax
 from .fused import FusedMlp
 from .quantize import IntMlp, IntTree
 
@@ -32,6 +33,7 @@ MLP_FUSED = np.dtype(
         ("w", "i8", (_LAYERS, _HIDDEN, _WORDS)),
     ]
 )
+MLP_FLOAT = np.dtype([("min", "i8", _X), ("scale", "f4", _X), ("w", "f4", (_LAYERS, _HIDDEN, _HIDDEN))])
 TREE = np.dtype([("threshold", "i8", 32), ("feature", "u1", 32), ("leaf", "u1", 32)])
 
 
@@ -63,6 +65,16 @@ def fused_bytes(net: FusedMlp) -> bytes:
     for layer, (w, mul) in enumerate(zip(net.weights, net.requant, strict=True)):
         out["requant"][layer, : len(mul)] = mul
         out["w"][layer, : len(w)] = pack_lanes(w)
+    return out.tobytes()
+
+
+def float_bytes(weights: list[np.ndarray], scaler: MinMax) -> bytes:
+    """Return a struct ids_mlp_float of W^(l), each of shape (M_{l-1}, M_l), and the normaliser."""
+    out = np.zeros((), MLP_FLOAT)
+    out["min"][: len(scaler.min_)] = scaler.min_
+    out["scale"][: len(scaler.min_)] = 1.0 / scaler.range_
+    for layer, w in enumerate(weights):
+        out["w"][layer, : w.shape[0], : w.shape[1]] = w
     return out.tobytes()
 
 

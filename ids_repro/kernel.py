@@ -193,6 +193,11 @@ class Program:
         """Run the program once on a frame, inside the kernel; returns its return value, such as XDP_DROP."""
         return self._test_run(ctypes.create_string_buffer(frame, len(frame)), len(frame)).retval
 
+    def time(self, data: bytes, repeat: int = 20000) -> int:
+        """Run the program `repeat` times on one packet inside the kernel; returns the mean time of a run [ns]."""
+        size = max(len(data), _MIN_FRAME)
+        return self._test_run(ctypes.create_string_buffer(data.ljust(size, b"\0"), size), size, repeat).duration
+
     def probe(self, probes: np.ndarray, frames: Sequence[bytes] | None = None) -> np.ndarray:
         """Run the program once for each probe, inside the kernel, and return the probes as it left them.
 

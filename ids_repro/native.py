@@ -78,7 +78,14 @@ def library(optimise: str = "-O2") -> ctypes.CDLL:
         The optimisation flag; the released code was built with -O0.
     """
     lib = ctypes.CDLL(str(build("user.c", "user", ("-shared", "-fPIC", optimise))))
-    for name in ("ids_read_pcap", "ids_sizeof_row", "ids_sizeof_mlp_q16", "ids_sizeof_mlp_fused", "ids_sizeof_tree"):
+    for name in (
+        "ids_read_pcap",
+        "ids_sizeof_row",
+        "ids_sizeof_mlp_q16",
+        "ids_sizeof_mlp_fused",
+        "ids_sizeof_mlp_float",
+        "ids_sizeof_tree",
+    ):
         getattr(lib, name).restype = ctypes.c_uint64
     return lib
 
@@ -167,6 +174,29 @@ def predict_mlp(
     n = ctypes.c_uint64(len(x))
     predict(_pointer(params), ctypes.c_int(n_classes), _pointer(x), n, _pointer(logits), _pointer(classes))
     return logits, classes
+
+
+def predict_float(params: bytes, n_classes: int, x: np.ndarray, optimise: str = "-O2") -> np.ndarray:
+    """Run bpf/float_mlp.h, the net in float32, over feature vectors.
+
+    Parameters
+    ----------
+    params : bytes
+        A struct ids_mlp_float (`export.float_bytes`).
+    n_classes : int
+        2 or 7.
+    x : ndarray of shape (n, 12), int64
+        Features, Q16.
+
+    Returns
+    -------
+    classes : ndarray of shape (n,), uint8
+    """
+    x = np.ascontiguousarray(x, np.int64)
+    classes, n = np.zeros(len(x), np.uint8), ctypes.c_uint64(len(x))
+    predict = library(optimise).ids_predict_mlp_float
+    predict(_pointer(params), ctypes.c_int(n_classes), _pointer(x), n, _pointer(classes))
+    return classes
 
 
 def predict_tree(params: bytes, x: np.ndarray, optimise: str = "-O2") -> np.ndarray:

@@ -61,12 +61,15 @@ class Model:
         return len(TASKS[self.task])
 
     def params(self, classifier: str) -> bytes:
-        """The C struct of "nn" (arithmetic q16), "nn_fused" or "dt"; UserError before `quantize_model`."""
+        """The C struct of "nn" (arithmetic q16), "nn_fused", "dt" or "nn_float"; UserError before `quantize_model`."""
         if self.int_mlp is None:
             raise UserError(f"the {self.task} model of seed {self.seed} is not quantized yet: run notebook 03")
-        if classifier == "nn_fused":
-            return export.fused_bytes(self.int_fused)
-        return export.mlp_bytes(self.int_mlp) if classifier == "nn" else export.tree_bytes(self.int_tree)
+        return {
+            "nn": lambda: export.mlp_bytes(self.int_mlp),
+            "nn_fused": lambda: export.fused_bytes(self.int_fused),
+            "nn_float": lambda: export.float_bytes(self.mlp.weights(), self.scaler),
+            "dt": lambda: export.tree_bytes(self.int_tree),
+        }[classifier]()
 
     def sha256(self) -> str:
         """Hash of the integer models."""

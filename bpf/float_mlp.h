@@ -1,0 +1,39 @@
+/* The MLP in float32, user space only: what the integer nets are measured against when both are compiled. */
+#ifndef IDS_FLOAT_MLP_H
+#define IDS_FLOAT_MLP_H
+
+#include "int_mlp.h"
+
+struct ids_mlp_float {
+	__s64 min[IDS_X_SIZE];			     /* Q16 */
+	float scale[IDS_X_SIZE];		     /* 1 / (max - min), both in Q16 */
+	float w[IDS_LAYERS][IDS_HIDDEN][IDS_HIDDEN]; /* w[l][row k][column j] */
+};
+
+static inline int ids_mlp_float(const struct ids_mlp_float *m, int n_classes, const __s64 *x, float *logits)
+{
+	float a[IDS_HIDDEN], sum[IDS_HIDDEN];
+	int j, k, l, best = 0;
+
+	for (k = 0; k < IDS_N_FEATURES; k++)
+		a[k] = (float)(x[k] - m->min[k]) * m->scale[k];
+	for (l = 0; l < IDS_LAYERS; l++) {
+		int n_in = l ? IDS_HIDDEN : IDS_N_FEATURES, n_out = l == IDS_LAYERS - 1 ? n_classes : IDS_HIDDEN;
+
+		for (j = 0; j < n_out; j++)
+			sum[j] = 0;
+		for (k = 0; k < n_in; k++) /* rows outside: the inner loop vectorises */
+			for (j = 0; j < n_out; j++)
+				sum[j] += a[k] * m->w[l][k][j];
+		for (j = 0; j < n_out; j++)
+			a[j] = sum[j] > 0 ? sum[j] : 0;
+	}
+	for (j = 0; j < n_classes; j++) {
+		logits[j] = sum[j]; /* the last layer has no ReLU */
+		if (logits[j] > logits[best])
+			best = j;
+	}
+	return best;
+}
+
+#endif

@@ -1,0 +1,147 @@
+"""Inference time (Sec. V-A): as the paper measured it, as it is in C, and inside the kernel -> records."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from . import dataset, native, records
+from .config import RESULTS, TASKS, Profile
+from .kernel import Program, Variant
+from .packets import Capture
+from .pipeline import Model, load
+
+INFERENCE = RESULTS / "inference.jsonl"
+LOOP = 10_000  # vectors that one call of C classifies
+SINGLE_CALLS = 50  # calls of one sample each in a round
+KERNEL_RUNS = 20_000  # test runs of one packet in a round
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something that is timed.
+
+    Parameters
+    ----------
+    row : str
+        Row of Tables II and III, or what there is to subtract.
+    how : {"python_single", "ctypes_single", "c_loop", "kernel_packet"}
+        One sample at a time from Python; the C so; the C in a loop over vectors; one packet through the kernel program.
+    measure : callable
+        Returns the time of one inference [ns].
+    """
+
+    row: str
+    how: str
+    measure: Callable[[], float]
+
+
+def _mean_ns(call: Callable[[], object], calls: int, each: int = 1) -> Callable[[], float]:
+    def measure() -> float:
+        begin = time.perf_counter_ns()
+        for _ in range(calls):
+            call()
+        return (time.perf_counter_ns() - begin) / (calls * each)
+
+    return measure
+
+
+def _in_c(model: Model, x: np.ndarray) -> dict[str, Callable[[], object]]:
+    """Calls of C on the same vectors, by row."""
+    params = {name: model.params(name) for name in ("nn", "nn_fused", "nn_float", "dt")}
+    n = model.n_classes
+    return {
+        "dt_c": lambda: native.predict_tree(params["dt"], x),
+        "nn_c_q16": lambda: native.predict_mlp(params["nn"], n, x),
+        "nn_c_fused": lambda: native.predict_mlp(params["nn_fused"], n, x, "fused"),
+        "nn_float_c": lambda: native.predict_float(params["nn_float"], n, x),
+        # the released code was built without optimisation
+        "dt_c_O0": lambda: native.predict_tree(params["dt"], x, "-O0"),
+        "nn_c_q16_O0": lambda: native.predict_mlp(params["nn"], n, x, "q16", "-O0"),
+    }
+
+
+def user_space_cases(model: Model, x: np.ndarray) -> list[Case]:
+    """Everything that is timed in user space on one model, for features of shape (n, 12), int64, Q16."""
+    floats, scaled = dataset.as_float(x[:1]), torch.as_tensor(model.scaler.transform(x[:1]), dtype=torch.float32)
+
+    @torch.no_grad()
+    def pytorch() -> None:
+        model.mlp(scaled).argmax(dim=1)
+
+    python = {"dt_sklearn": lambda: model.tree.predict(floats), "nn_pytorch": pytorch}
+    nothing = {"empty_call": _in_c(model, x[:0])["dt_c"]}
+    return [
+        *(Case(row, "python_single", _mean_ns(call, SINGLE_CALLS)) for row, call in python.items()),
+        *(Case(r, "ctypes_single", _mean_ns(c, SINGLE_CALLS)) for r, c in (nothing | _in_c(model, x[:1])).items()),
+        *(Case(row, "c_loop", _mean_ns(call, 1, len(x))) for row, call in _in_c(model, x).items()),
+    ]
+
+
+@contextlib.contextmanager
+def kernel_cases(model: Model, frame: bytes) -> Iterator[list[Case]]:
+    """One packet of a known flow through XDP programs loaded for the block: flow extraction alone, and each classifier."""
+    with contextlib.ExitStack() as stack:
+        cases = []
+        for classifier in ("none", "dt", "nn", "nn_fused"):
+            params = None if classifier == "none" else model.params(classifier)
+            program = stack.enter_context(Program(Variant("xdp", classifier, model.n_classes), params))
+            row = "flow_kernel" if classifier == "none" else f"{classifier}_kernel"
+            cases.append(Case(row, "kernel_packet", lambda p=program: p.time(frame, KERNEL_RUNS)))
+        yield cases
+
+
+def _rounds(cases: list[Case], rounds: int, title: str) -> dict[tuple[str, str], list[float]]:
+    """Measure every case once a round, so that drift hits all alike; then what is a difference within a round."""
+    ns: dict[tuple[str, str], list[float]] = {(case.row, case.how): [] for case in cases}
+    for _ in tqdm(range(rounds), desc=title, unit="round"):
+        for case in cases:
+            ns[case.row, case.how].append(case.measure())
+    flow = ns.get(("flow_kernel", "kernel_packet"))
+    if flow:
+        rows = [row for row, how in ns if how == "kernel_packet" and row != "flow_kernel"]
+        ns |= {(row, "kernel"): list(np.subtract(ns[row, "kernel_packet"], flow)) for row in rows}
+    call = np.array(ns["empty_call", "ctypes_single"])
+    rows = [row for row, how in ns if how == "ctypes_single" and row != "empty_call"]
+    return ns | {(row, "ctypes_less_call"): list(np.array(ns[row, "ctypes_single"]) - call) for row in rows}
+
+
+def time_all(data: dataset.Dataset, profile: Profile, capture: Capture | None = None) -> pd.DataFrame:
+    """Measure the inference time of the first seed's models in interleaved rounds and record every round.
+
+    Parameters
+    ----------
+    data : Dataset
+        Whose vectors are classified.
+    capture : Capture, optional
+        Whose first packet goes through the kernel programs; without it the kernel is left out, and root not needed.
+
+    Returns
+    -------
+    DataFrame
+        task, row, how, median and quartiles [ns] over the rounds.
+    """
+    out = []
+    torch.set_num_threads(1)
+    for model in (load(task, profile.seeds[0]) for task in TASKS):
+        started, cases = time.time(), user_space_cases(model, data.x[:LOOP])
+        with contextlib.ExitStack() as stack:
+            if capture is not None:
+                cases += stack.enter_context(kernel_cases(model, capture.headers()[0]))
+            found = _rounds(cases, profile.timing_rounds, f"timing, {model.task}")
+        for (row, how), values in found.items():
+            asked = {"task": model.task, "row": row, "how": how, "dataset": data.meta["name"], "profile": profile.name}
+            identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
+            raw = {"ns_per_inference": values}
+            records.append(INFERENCE, "inference", asked, raw, started=started, identity=identity)
+            low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+            line = {"task": model.task, "row": row, "how": how}
+            out.append(line | {"median_ns": middle, "q1_ns": low, "q3_ns": high})
+    return pd.DataFrame(out)
