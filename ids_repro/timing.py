@@ -87,7 +87,7 @@ def user_space_cases(model: Model, x: np.ndarray) -> list[Case]:
 
 @contextlib.contextmanager
 def kernel_cases(model: Model, frame: bytes) -> Iterator[list[Case]]:
-    """One packet of a known flow through XDP programs loaded for the block: flow extraction alone, and each classifier."""
+    """One packet of a known flow through XDP programs: flow extraction alone, and with each classifier."""
     with contextlib.ExitStack() as stack:
         cases = []
         for classifier in ("none", "dt", "nn", "nn_fused"):

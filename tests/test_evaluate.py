@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix
 
-from ids_repro import config, dataset, evaluate, native, pipeline, records, tables
+from ids_repro import config, dataset, evaluate, native, packets, pipeline, records, tables, timing
 
 PROFILE = config.profile("smoke", seeds=(0, 1), epochs=1, min_steps=0, timing_rounds=2)
-USER_SPACE = ["dt_sklearn", "nn_pytorch", "dt_c", "nn_c_q16"]
+USER_SPACE = ["dt_sklearn", "nn_pytorch", "dt_c", "nn_c_q16", "nn_c_fused", "nn_float_c"]
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +21,8 @@ def results(tmp_path, monkeypatch):
     """Models and results in a folder of the test's own."""
     for function in (pipeline.save, pipeline.load, pipeline.model_path):
         monkeypatch.setattr(function, "__defaults__", (tmp_path / "models",))
-    for name in ("accuracy", "inference"):
-        monkeypatch.setattr(evaluate, name.upper(), tmp_path / "results" / f"{name}.jsonl")
+    for module, name in ((evaluate, "accuracy"), (timing, "inference")):
+        monkeypatch.setattr(module, name.upper(), tmp_path / "results" / f"{name}.jsonl")
     return tmp_path / "results"
 
 
@@ -40,10 +40,10 @@ def test_models_become_records_and_records_tables(data, results):
     quantized = pipeline.quantize_all(data, PROFILE)
     replayed = {(m.task, m.seed): {"nn_kernel": m.int_mlp.predict(data.x).astype(np.uint8)} for m in quantized}
     frame = evaluate.evaluate_all(data, PROFILE, replayed)
-    times = evaluate.time_all(data, PROFILE, calls=2)
+    times = timing.time_all(data, PROFILE, packets.read(config.SAMPLE))
     rows = records.read(results)
 
-    assert len(frame) == len(records.current(rows, "accuracy")) == 2 * 2 * 5
+    assert len(frame) == len(records.current(rows, "accuracy")) == 2 * 2 * 7
     for model in quantized:
         _, _, test = dataset.split(data, model.seed)
         truth = data.target(model.task)[test]
