@@ -91,8 +91,9 @@ def run(name: str, values: Mapping[str, Any], out: Path | None = None) -> Path:
         known = error.ename == UserError.__name__
         what = error.evalue if known else f"{error.ename}: {error.evalue}"
         raise UserError(f"{name}: {what}\n(the executed copy with the whole story: {out})") from None
-    finally:
+    except BaseException:
         testbed.clean_up()  # an interrupted driver kills its kernel, which then cannot clean up itself
+        raise
     return out
 
 

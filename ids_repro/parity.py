@@ -8,7 +8,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from . import native
-from .config import TASKS
+from .config import TASKS, UserError
 from .kernel import PROBE, Program, Variant
 from .packets import Capture
 from .pipeline import Model
@@ -106,7 +106,7 @@ def verdicts(models: Sequence[Model], capture: Capture, packet: np.ndarray) -> d
     """
     out: dict[tuple[str, int], dict] = {(m.task, m.seed): {} for m in models}
     with tqdm(total=len(CLASSIFIERS) * len(models), desc="replaying in the kernel", unit="replay") as bar:
-        for task, classes in TASKS.items():
+        for task, classes in ((t, c) for t, c in TASKS.items() if any(m.task == t for m in models)):
             for classifier in CLASSIFIERS:
                 with Program(Variant("xdp", classifier, len(classes), probe=True)) as program:
                     for model in (m for m in models if m.task == task):
@@ -142,6 +142,8 @@ def compare(models: Sequence[Model], capture: Capture, n: int, user_space: bool 
     dict
         {"nn": {"numpy_c": 0, "c_xdp": 0, "c_tc": 0}, "nn_fused": {...}, "dt": {...}}
     """
+    if n < 1:
+        raise UserError(f"parity needs at least 1 vector, not {n}")
     hooks = () if user_space else HOOKS
     out = {c: dict.fromkeys(["numpy_c", *(f"c_{hook}" for hook in hooks)], 0) for c in CLASSIFIERS}
     packets, _ = native.extract(capture.rows)
