@@ -120,13 +120,17 @@ int ids_sampler_end(struct ids_sampler *s)
 /* out: vectors that wait to be taken, packets, flows. */
 void ids_sampler_counts(const struct ids_sampler *s, __u64 *out)
 {
-	out[0] = s->out.n;
+	out[0] = s->out.n - s->taken;
 	out[1] = s->packets;
 	out[2] = s->flows;
 }
 
-void ids_sampler_take(struct ids_sampler *s, struct ids_sample *out)
+/* Hand out the next n of the vectors that wait. */
+void ids_sampler_take(struct ids_sampler *s, struct ids_sample *out, __u64 n)
 {
-	memcpy(out, s->out.list, s->out.n * sizeof(*out));
-	s->out.n = 0;
+	if (n)
+		memcpy(out, s->out.list + s->taken, n * sizeof(*out));
+	s->taken += n;
+	if (s->taken == s->out.n)
+		s->taken = s->out.n = 0;
 }

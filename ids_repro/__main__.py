@@ -19,12 +19,21 @@ def _record(args: argparse.Namespace) -> int:
 
 
 def _extract(args: argparse.Namespace) -> int:
-    from . import dataset
+    from . import extract, labels
 
-    data = dataset.prepare(args.pcap, args.labels, args.out, args.name)
-    print(f"{args.out}: {len(data.x):,} packets, {data.meta['flows']:,} flows", file=sys.stderr)
-    print(json.dumps(data.meta | {"packets_by_class": data.counts()}))
-    return 0
+    labeller = labels.from_schedule(args.labels) if args.labels else None
+    options = {name: getattr(args, name) for name in ("sampling", "dedup_ms", "reorder_ms", "name")}
+    found = extract.run(args.source, args.out, labeller, **options)
+    if args.json:
+        print(json.dumps(found))
+    else:
+        print(
+            f"{args.out}: {found['vectors']:,} vectors of {found['flows']:,} flows, {found['packets']:,} packets, "
+            f"{found['duplicates']:,} duplicates; {found['packets_per_s']:,} packets/s"
+        )
+    if found["damage"]:
+        print(f"ids_repro extract: {args.source}: {found['damage']}", file=sys.stderr)
+    return int(found["damage"] is not None)
 
 
 def _reproduce(args: argparse.Namespace) -> int:
@@ -77,11 +86,15 @@ def _parser() -> argparse.ArgumentParser:
 
     lab.add_arguments(command)
 
-    command = add("extract", _extract, "pcap and label schedule -> the twelve features of every packet, as Parquet")
-    command.add_argument("pcap", type=Path)
-    command.add_argument("--labels", type=Path, required=True, help="CSV: label, activity, start_us, end_us, ...")
+    command = add("extract", _extract, "a capture or packet table -> the paper's twelve features, as Parquet")
+    command.add_argument("source", type=Path, help="pcap or pcapng, plain or .gz; or a folder with a packet table")
+    command.add_argument("--labels", type=Path, help="CSV: label, activity, start_us, end_us, ...")
     command.add_argument("--out", type=Path, default=INTERIM / "dataset.parquet")
     command.add_argument("--name", default="own capture", help="what the data is called in tables and figures")
+    command.add_argument("--sampling", choices=("last", "every"), default="last", help="a vector a flow, or a packet")
+    command.add_argument("--dedup-ms", type=float, default=0, help="leave out copies of a frame within this time")
+    command.add_argument("--reorder-ms", type=float, default=0, help="let packets wait this long for older ones")
+    command.add_argument("--json", action="store_true", help="one JSON object of counts")
 
     command = add("parity", _parity, "compare NumPy, C, XDP and TC bit for bit; exit code 1 on any difference (root)")
     command.add_argument("--n", type=int, default=10000, help="random and boundary vectors for each model")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,30 @@ _FIELDS = {
     "proto": int,
 }
 COLUMNS = ("label", "activity", "start_us", "end_us", "src", "dst", "dport", "proto")
+NO_MATCH = (
+    "the label schedule matches none of the {n:,} flows: do its times (start_us, end_us, microseconds since 1970 in "
+    "UTC) and addresses belong to this capture?"
+)
+
+
+@dataclass(frozen=True)
+class Labeller:
+    """A source of labels.
+
+    Parameters
+    ----------
+    source : str
+        Its name, such as "lab.csv".
+    content : bytes
+        What decides the labels; its hash goes into the data's metadata.
+    find : callable
+        First packets of flows, ndarray of shape (n,) and dtype native.ROW (time, addresses, ports and protocol are
+        set), to their labels: ndarray of shape (n,), int8, index into CLASSES, -1 for none.
+    """
+
+    source: str
+    content: bytes
+    find: Callable[[np.ndarray], np.ndarray]
 
 
 def read_schedule(path: Path | str) -> pd.DataFrame:
@@ -78,10 +104,6 @@ def label_flows(first: np.ndarray, schedule: pd.DataFrame) -> np.ndarray:
     ndarray of shape (n_flows,), int8
         Index into CLASSES, -1 where no row matches.
 
-    Raises
-    ------
-    UserError
-        If no flow at all matches.
     """
     labels = np.full(len(first), -1, np.int8)
     time_us = first["ts_ns"] // 1000
@@ -93,9 +115,17 @@ def label_flows(first: np.ndarray, schedule: pd.DataFrame) -> np.ndarray:
             if not pd.isna(getattr(row, field)):
                 match &= first[field] == int(getattr(row, field))
         labels[match] = CLASSES.index(row.label)
-    if (labels < 0).all():
-        raise UserError(
-            f"the label schedule matches none of the {len(first):,} flows: do its times (start_us, end_us, "
-            "microseconds since 1970 in UTC) and addresses belong to this capture?"
-        )
     return labels
+
+
+def from_schedule(path: Path | str) -> Labeller:
+    """Labels from a schedule file.
+
+    Raises
+    ------
+    UserError
+        As `read_schedule` does.
+    """
+    path = Path(path)
+    schedule = read_schedule(path)
+    return Labeller(path.name, path.read_bytes(), lambda first: label_flows(first, schedule))

@@ -65,7 +65,7 @@ class Source:
             self._tail, self._unzip = self._unzip.unused_data, zlib.decompressobj(_GZIP_BITS)
             if not self._more() or not self._tail.strip(b"\0"):
                 return None
-        more = self._more()
+        more = self._more()  # nothing more: what zlib still holds may come yet
         try:
             out = self._unzip.decompress(self._tail, most)
         except zlib.error:

@@ -59,7 +59,7 @@ def _library() -> ctypes.CDLL:
         (sampler, "ids_sampler_push", c_int, p, p, p, u64),
         (sampler, "ids_sampler_end", c_int, p),
         (sampler, "ids_sampler_counts", None, p, p),
-        (sampler, "ids_sampler_take", None, p, p),
+        (sampler, "ids_sampler_take", None, p, p, u64),
         (sampler, "ids_sizeof_sample", u64),
     ):
         function = getattr(lib, name)
@@ -123,7 +123,7 @@ class Reader(_Stage):
         MemoryError
             If the window of duplicates does not fit.
         """
-        rows, n, status = self._rows.ctypes.data, c_uint64(), c_int()
+        n, status = c_uint64(), c_int()
         used = self._lib.ids_capture_read(
             self._c,
             data.ctypes.data,
@@ -214,8 +214,9 @@ class Sampler(_Stage):
         self._lib.ids_sampler_counts(self._c, out.ctypes.data)
         return dict(zip(("waiting", "packets", "flows"), map(int, out), strict=True))
 
-    def take(self) -> np.ndarray:
-        """Return the vectors that wait, dtype SAMPLE."""
-        out = np.zeros(self.counts()["waiting"], SAMPLE)
-        self._lib.ids_sampler_take(self._c, out.ctypes.data)
+    def take(self, most: int | None = None) -> np.ndarray:
+        """Return the next vectors that wait, all or at most so many; dtype SAMPLE."""
+        waiting = self.counts()["waiting"]
+        out = np.empty(waiting if most is None else min(most, waiting), SAMPLE)
+        self._lib.ids_sampler_take(self._c, out.ctypes.data, len(out))
         return out
