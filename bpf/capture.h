@@ -107,7 +107,7 @@ static inline __s64 ids_pcap_header(struct ids_capture *c, const __u8 *p, __u64 
 	if (magic != 0xa1b2c3d4 && magic != 0xa1b23c4d)
 		return IDS_DAMAGED;
 	/* the highest bits tell the length of the frame check sequence */
-	failed = ids_add_interface(c, ids_load32(c, p + 20) & 0x0fffffff, magic == 0xa1b23c4d ? 9 : 6, 0);
+	failed = ids_add_interface(c, ids_load32(c, p + 20) & 0x03ffffff, magic == 0xa1b23c4d ? 9 : 6, 0);
 	return failed ? failed : 24;
 }
 

@@ -128,12 +128,13 @@ def load(path: Path | str) -> Dataset:
     if not path.is_file():
         raise UserError(f"{path}: there is no dataset yet; run notebook 01, or: python -m ids_repro extract")
     try:
-        table = pq.read_table(path)
+        file = pq.ParquetFile(path)
     except pa.ArrowException as error:
         raise UserError(f"{path}: not a dataset of ids_repro ({error})") from None
-    meta = (table.schema.metadata or {}).get(b"ids_repro")
+    meta = (file.metadata.metadata or {}).get(b"ids_repro")
     if meta is None:
         raise UserError(f"{path}: not a dataset of ids_repro")
+    table = file.read()
     x = np.stack([table[name].to_numpy() for name in FEATURES], axis=1)
     dataset = Dataset(x, *(table[name].to_numpy() for name in COLUMNS), json.loads(meta))
     if not (dataset.label >= 0).any():

@@ -93,7 +93,7 @@ class Packets:
             raise UserError(f"{self.path}: the file is empty or shorter than a pcap header (24 bytes)")
         if start[:4] not in _MAGICS:
             raise UserError(f"{self.path}: not a pcap or pcapng file (it begins with {start[:4].hex()})")
-        link = int.from_bytes(start[20:24], "little" if start[:4] in _PCAP[::2] else "big") & 0x0FFFFFFF
+        link = int.from_bytes(start[20:24], "little" if start[:4] in _PCAP[::2] else "big") & 0x03FFFFFF
         if start[:4] in _PCAP and not stream.link_is_known(link):
             raise UserError(f"{self.path}: link type {link} is not read, only {stream.LINKS}")
 
