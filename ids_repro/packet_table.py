@@ -92,7 +92,7 @@ class PacketTable:
         if ((columns["ip_len"] < 0) | (columns["ip_len"] > 0xFFFF)).any():
             raise UserError(f"{self.path / PACKETS}: an ip_len is not between 0 and 65535 bytes")
         rows = self._first[at]
-        rows["ts_ns"] += (np.maximum(since_ns, 0).astype(np.uint64) + 500) // 1000 * 1000
+        rows["ts_ns"] = np.maximum(rows["ts_ns"].astype(np.int64) + (since_ns + 500) // 1000 * 1000, 0)
         rows["len"] = columns["ip_len"]
         back = columns["dir_fwd"] == 0
         for one, other in (("saddr", "daddr"), ("sport", "dport")):
