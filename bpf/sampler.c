@@ -106,14 +106,15 @@ int ids_sampler_push(struct ids_sampler *s, const struct ids_row *rows, const __
 	return failed;
 }
 
-/* The capture is over, and with it every flow. Returns 0, or -1 without memory. */
-int ids_sampler_end(struct ids_sampler *s)
+/* The capture is over, and with it every flow. Returns 1 if at least most vectors wait and more come, 0, or -1. */
+int ids_sampler_end(struct ids_sampler *s, __u64 most)
 {
-	__u64 i;
-
-	for (i = 0; i < s->table.size; i++)
-		if (ids_sampler_release(s, &s->table.slots[i]))
+	for (; s->ended < s->table.size; s->ended++) {
+		if (s->out.n - s->taken >= most)
+			return 1;
+		if (ids_sampler_release(s, &s->table.slots[s->ended]))
 			return -1;
+	}
 	return ids_sampler_release(s, &s->given);
 }
 
@@ -131,6 +132,10 @@ void ids_sampler_take(struct ids_sampler *s, struct ids_sample *out, __u64 n)
 	if (n)
 		memcpy(out, s->out.list + s->taken, n * sizeof(*out));
 	s->taken += n;
-	if (s->taken == s->out.n)
-		s->taken = s->out.n = 0;
+	if (s->taken >= s->out.n - s->taken) { /* the rest is the smaller part: it moves to the front */
+		s->out.n -= s->taken;
+		if (s->out.n)
+			memcpy(s->out.list, s->out.list + s->taken, s->out.n * sizeof(*out));
+		s->taken = 0;
+	}
 }

@@ -27,7 +27,7 @@ struct ids_sampler {
 	int every; /* a vector of each packet; else one a flow, at the last of its first packets */
 	struct ids_table table;
 	struct ids_samples out, held; /* held: the latest vector of each live flow */
-	__u64 taken;		      /* of out */
+	__u64 taken, ended;	      /* of out; of the table's slots */
 	__u64 unused;		      /* first free place in held + 1; its .flow is the next one */
 	__u64 packets, flows;
 	struct ids_slot given; /* the flow at hand, where the caller knows the flows */

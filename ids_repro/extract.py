@@ -113,8 +113,7 @@ def _from_capture(packets: Packets, out: Path, every: bool, labels: label_source
             writer.drain(sampler, ROW_GROUP)
             bar.update(packets.source.position - bar.n)
         packets.require_some()
-        sampler.end()
-        writer.drain(sampler, 1)
+        writer.drain_all(sampler)
         digest = packets.source.sha256
         sources = {packets.path.name: digest.hexdigest()}
         if labels:
@@ -142,8 +141,7 @@ def _from_table(table: PacketTable, out: Path, every: bool, meta: dict) -> dict:
             sampler.push(rows, flow)
             writer.drain(sampler, ROW_GROUP)
             bar.update(table.position - bar.n)
-        sampler.end()
-        writer.drain(sampler, 1)
+        writer.drain_all(sampler)
         sources = table.sha256()
         digest = hashlib.sha256("".join(sources.values()).encode()).hexdigest()
         meta |= {"source": table.path.name, "sources": sources, "sha256": digest, "damage": None}
@@ -212,6 +210,12 @@ class _Writer:
         """Write row groups as long as at least so many vectors wait."""
         while sampler.counts()["waiting"] >= least:
             self._write(sampler.take(ROW_GROUP))
+
+    def drain_all(self, sampler: stream.Sampler) -> None:
+        """End the sampler and write what is left, without holding all of it at once."""
+        while sampler.end(ROW_GROUP):
+            self.drain(sampler, ROW_GROUP)
+        self.drain(sampler, 1)
 
     def _write(self, samples: np.ndarray) -> None:
         if not self._every:

@@ -57,7 +57,7 @@ def _library() -> ctypes.CDLL:
         (sampler, "ids_sampler_new", p, c_int),
         (sampler, "ids_sampler_free", None, p),
         (sampler, "ids_sampler_push", c_int, p, p, p, u64),
-        (sampler, "ids_sampler_end", c_int, p),
+        (sampler, "ids_sampler_end", c_int, p, u64),
         (sampler, "ids_sampler_counts", None, p, p),
         (sampler, "ids_sampler_take", None, p, p, u64),
         (sampler, "ids_sizeof_sample", u64),
@@ -203,10 +203,12 @@ class Sampler(_Stage):
         if self._lib.ids_sampler_push(self._c, rows.ctypes.data, None if flow is None else flow.ctypes.data, len(rows)):
             raise MemoryError("no memory for the flow table")
 
-    def end(self) -> None:
-        """Nothing comes after: every flow is over."""
-        if self._lib.ids_sampler_end(self._c):
+    def end(self, most: int | None = None) -> bool:
+        """Nothing comes after: every flow is over. True if `most` vectors wait: take them and call again for more."""
+        more = self._lib.ids_sampler_end(self._c, 2**64 - 1 if most is None else most)
+        if more < 0:
             raise MemoryError("no memory for the last vectors")
+        return bool(more)
 
     def counts(self) -> dict[str, int]:
         """Vectors that wait to be taken ("waiting"), "packets" and "flows" so far."""

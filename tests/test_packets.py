@@ -351,7 +351,7 @@ int main(int argc, char **argv) {
 			ids_sampler_push(sampler, sorted, NULL, m);
 		}
 		ids_sampler_push(sampler, sorted, NULL, ids_order_pass(order, rows, 0, 1, sorted));
-		ids_sampler_end(sampler);
+		ids_sampler_end(sampler, ~0ULL);
 		ids_sampler_counts(sampler, counts);
 		ids_sampler_take(sampler, samples, counts[0]);
 		ids_capture_free(capture); ids_order_free(order); ids_sampler_free(sampler);
