@@ -51,7 +51,8 @@ def run(
     Parameters
     ----------
     source : Path or str
-        A pcap or pcapng file, plain or gzip; or a folder with a packet table, which brings its own labels.
+        A pcap or pcapng file, plain or gzip; or a folder with a packet table (or its
+        packets.parquet), which brings its own labels.
     out : Path or str
         The Parquet file; it appears under this name when it is whole. The same inputs give the same bytes.
         Columns: FEATURES (int64, Q16), then "flow" (number of the flow), "index" (of the packet in the flow, from 0),
@@ -87,15 +88,21 @@ def run(
         "first_packets": stream.FIRST_PACKETS,
         "idle_s": IDLE_US / 1e6,
         "active_s": ACTIVE_US / 1e6,
-        "dedup_ms": dedup_ms,
-        "reorder_ms": reorder_ms,
+        "dedup_ms": float(dedup_ms),
+        "reorder_ms": float(reorder_ms),
         "labels": labels.source if labels else None,
     }
     every = sampling == "every"
-    if Path(source).is_dir():
+    source = Path(source)
+    if source.is_dir() or source.suffix == ".parquet":
         if labels or dedup_ms or reorder_ms:
             raise UserError(f"{source}: a packet table brings its own labels and order; leave out what is for captures")
-        meta = _from_table(PacketTable(source), Path(out), every, {"name": name, "parameters": parameters})
+        meta = _from_table(
+            PacketTable(source if source.is_dir() else source.parent),
+            Path(out),
+            every,
+            {"name": name, "parameters": parameters},
+        )
     else:
         packets = Packets(source, dedup_ms, reorder_ms)
         meta = _from_capture(packets, Path(out), every, labels, {"name": name, "parameters": parameters})

@@ -317,7 +317,7 @@ def write_table(folder, flows=None, rows=None):
 
 def test_packet_table_by_hand(tmp_path, capsys):
     out = tmp_path / "x.parquet"
-    code, found, _ = run(capsys, write_table(tmp_path), "--sampling", "every", "--out", out)
+    code, found, _ = run(capsys, write_table(tmp_path) / "packets.parquet", "--sampling", "every", "--out", out)
     table = pq.read_table(out)
     column = {name: table[name].to_numpy() for name in table.column_names}
     assert code == 0 and (found["packets"], found["flows"], found["flows_without_label"]) == (6, 3, 1)
