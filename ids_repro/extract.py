@@ -211,7 +211,7 @@ class _Writer:
         try:
             yield
         except OSError as error:
-            raise UserError(f"{self.out}: cannot be written, and nothing was left under this name ({error})") from None
+            raise UserError(f"{self.out}: cannot be written, and no part of it was left ({error})") from None
 
     def drain(self, sampler: stream.Sampler, least: int) -> None:
         """Write row groups as long as at least so many vectors wait."""
