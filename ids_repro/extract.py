@@ -113,7 +113,7 @@ def _from_capture(packets: Packets, out: Path, every: bool, labels: label_source
     sampler = stream.Sampler(every)
     with (
         _Writer(out, every, _by_first_packet(labels)) as writer,
-        tqdm(total=packets.path.stat().st_size, desc=packets.path.name, unit="B", unit_scale=True) as bar,
+        tqdm(total=packets.path.stat().st_size, desc=packets.path.name, unit="B", unit_scale=True, delay=1) as bar,
     ):
         for rows in packets:
             sampler.push(rows)
@@ -142,7 +142,7 @@ def _from_table(table: PacketTable, out: Path, every: bool, meta: dict) -> dict:
     sampler = stream.Sampler(every)
     with (
         _Writer(out, every, lambda samples: table.labels(samples["flow"])) as writer,
-        tqdm(total=table.total, desc=table.path.name, unit="packet", unit_scale=True) as bar,
+        tqdm(total=table.total, desc=table.path.name, unit="packet", unit_scale=True, delay=1) as bar,
     ):
         for rows, flow in table:
             sampler.push(rows, flow)
