@@ -68,6 +68,24 @@ def _parity(args: argparse.Namespace) -> int:
     return int(mismatches > 0)
 
 
+def _accuracy(args: argparse.Namespace) -> int:
+    from . import accuracy
+    from .testbed import require_root
+
+    if not args.user_space:
+        require_root("the kernel's part of accuracy (all but --user-space)")
+    chosen = profile("smoke", seeds=tuple(range(args.seeds)))
+    found = accuracy.study(accuracy.read(args.data, args.labels), chosen, kernel=not args.user_space)
+    if args.json:
+        print(json.dumps(found))
+        return 0
+    for task, rows in found.items():
+        print(f"{task}: accuracy, macro F1, agreement with the float model; mean of {args.seeds} seeds")
+        for row, scores in rows.items():
+            print(f"  {row:16}", *(f"{scores[name]['mean']:.4f}" for name in ("accuracy", "macro_f1", "agreement")))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("ids_repro", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -101,6 +119,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--pcap", type=Path, default=SAMPLE, help="packets to send through all of them as well")
     command.add_argument("--user-space", action="store_true", help="without the kernel: needs no root")
     command.add_argument("--json", action="store_true", help="one JSON object of mismatch counts")
+
+    command = add("accuracy", _accuracy, "train with several seeds and score every implementation (root)")
+    command.add_argument("--data", type=Path, default=SAMPLE, help="a capture, a packet table's folder, or a dataset")
+    command.add_argument("--labels", type=Path, help="label schedule of a capture; the .csv beside it by default")
+    command.add_argument("--seeds", type=int, default=3, help="how many")
+    command.add_argument("--user-space", action="store_true", help="without the kernel: needs no root")
+    command.add_argument("--json", action="store_true", help="one JSON object with intervals")
     return parser
 
 
