@@ -21,7 +21,7 @@ def _record(args: argparse.Namespace) -> int:
 def _extract(args: argparse.Namespace) -> int:
     from . import extract, labels
 
-    labeller = labels.from_schedule(args.labels) if args.labels else None
+    labeller = labels.source(args.labels) if args.labels else None
     options = {name: getattr(args, name) for name in ("sampling", "dedup_ms", "reorder_ms", "name")}
     found = extract.run(args.source, args.out, labeller, **options)
     if args.json:
@@ -106,7 +106,8 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add("extract", _extract, "a capture or packet table -> the paper's twelve features, as Parquet")
     command.add_argument("source", type=Path, help="pcap or pcapng, plain or .gz; or a folder with a packet table")
-    command.add_argument("--labels", type=Path, help="CSV: label, activity, start_us, end_us, ...")
+    text = "published, corrected or csv for CIC-IDS2017; else a schedule (CSV: label, activity, start_us, end_us, ...)"
+    command.add_argument("--labels", help=f"{text}, or GeneratedLabelledFlows CSV file or folder")
     command.add_argument("--out", type=Path, default=INTERIM / "dataset.parquet")
     command.add_argument("--name", default="own capture", help="what the data is called in tables and figures")
     command.add_argument("--sampling", choices=("last", "every"), default="last", help="a vector a flow, or a packet")

@@ -35,7 +35,7 @@ def read(source: Path | str, schedule: Path | str | None = None) -> dataset.Data
     source = Path(source)
     if source.suffix == ".parquet":
         return dataset.load(source).sample()
-    labeller = None if source.is_dir() else labels.from_schedule(schedule or source.with_suffix(".csv"))
+    labeller = None if source.is_dir() else labels.source(schedule or source.with_suffix(".csv"))
     name = "lab capture" if source.resolve() == SAMPLE else source.resolve().name
     with tempfile.TemporaryDirectory() as folder:
         extract.run(source, Path(folder) / "vectors.parquet", labeller, name=name)

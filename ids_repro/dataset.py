@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,13 +89,17 @@ class Dataset:
         return {name: int(n) for i, name in enumerate(CLASSES) if (n := np.sum(self.label == i))}
 
 
-def prepare(pcap: Path | str, schedule: Path | str, out: Path | str, name: str = "lab capture") -> Dataset:
-    """Turn a capture and its label schedule into a table of features of every packet, written to a Parquet file.
+def prepare(
+    pcap: Path | str, schedule: Path | str | Sequence[Path | str], out: Path | str, name: str = "lab capture"
+) -> Dataset:
+    """Turn a capture and its labels into a table of features of every packet, written to a Parquet file.
 
     Parameters
     ----------
-    pcap, schedule : Path or str
-        See `packets.Packets` and `labels.read_schedule`.
+    pcap : Path or str
+        See `packets.Packets`.
+    schedule : Path, str, or sequence of them
+        What the labels come from: "published", "corrected", "csv" or files, see `labels.source`.
     out : Path or str
         The Parquet file, see `extract.run`.
     name : str
@@ -110,7 +115,7 @@ def prepare(pcap: Path | str, schedule: Path | str, out: Path | str, name: str =
     UserError
         As `extract.run` does.
     """
-    counts = extract.run(pcap, out, labels.from_schedule(schedule), sampling="every", name=name)
+    counts = extract.run(pcap, out, labels.source(schedule), sampling="every", name=name)
     if counts["damage"]:
         warnings.warn(f"{pcap}: {counts['damage']}", stacklevel=2)
     return load(out)

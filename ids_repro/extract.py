@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
-from . import labels as label_sources
 from . import native, stream
 from .config import UserError
 from .features import ACTIVE_US, FEATURES, IDLE_US
+from .labels import LabelSource, Report
 from .packet_table import PacketTable
 from .packets import Packets
 
@@ -39,7 +39,7 @@ SAMPLINGS = ("last", "every")
 def run(
     source: Path | str,
     out: Path | str,
-    labels: label_sources.Labeller | None = None,
+    labels: LabelSource | None = None,
     *,
     sampling: str = "last",
     dedup_ms: float = 0,
@@ -60,7 +60,7 @@ def run(
         config.CLASSES, -1: none). Order: with "every" that of arrival; with "last" that in which the vectors were
         final, sorted by flow in each row group. Metadata: JSON under "ids_repro" with the sources' SHA-256,
         parameters and counts.
-    labels : Labeller, optional
+    labels : LabelSource, optional
         Of a capture's flows.
     sampling : {"last", "every"}
         "last": one vector a flow, at the last of its first 100 packets (Tables II and III). "every": one a packet.
@@ -90,7 +90,7 @@ def run(
         "active_s": ACTIVE_US / 1e6,
         "dedup_ms": float(dedup_ms),
         "reorder_ms": float(reorder_ms),
-        "labels": labels.source if labels else None,
+        "labels": labels.name if labels else None,
     }
     every = sampling == "every"
     source = Path(source)
@@ -109,10 +109,11 @@ def run(
     return _summary(meta, time.perf_counter() - begin)
 
 
-def _from_capture(packets: Packets, out: Path, every: bool, labels: label_sources.Labeller | None, meta: dict) -> dict:
+def _from_capture(packets: Packets, out: Path, every: bool, labels: LabelSource | None, meta: dict) -> dict:
     sampler = stream.Sampler(every)
+    label = _ByFirstPacket(labels, every) if labels else _no_labels
     with (
-        _Writer(out, every, _by_first_packet(labels)) as writer,
+        _Writer(out, every, label) as writer,
         tqdm(total=packets.path.stat().st_size, desc=packets.path.name, unit="B", unit_scale=True, delay=1) as bar,
     ):
         for rows in packets:
@@ -124,7 +125,7 @@ def _from_capture(packets: Packets, out: Path, every: bool, labels: label_source
         digest = packets.source.sha256
         sources = {packets.path.name: digest.hexdigest()}
         if labels:
-            sources[labels.source] = hashlib.sha256(labels.content).hexdigest()
+            sources[labels.name] = hashlib.sha256(labels.content).hexdigest()
             digest.update(labels.content)
         counts = packets.counts()
         meta |= {
@@ -135,7 +136,10 @@ def _from_capture(packets: Packets, out: Path, every: bool, labels: label_source
         }
         meta["frames"] = {name: counts[name] for name in stream.OUTCOMES}
         meta |= {"out_of_order": counts["out_of_order"], "late": counts.get("late", 0), "damage": packets.damage}
-        return writer.finish(meta | sampler.counts(), labels is not None)
+        if labels:
+            labels.require_some(label.report)
+            meta["labels"] = {"source": labels.name, "notes": labels.notes} | label.report.as_dict()["flows"]
+        return writer.finish(meta | sampler.counts())
 
 
 def _from_table(table: PacketTable, out: Path, every: bool, meta: dict) -> dict:
@@ -153,7 +157,7 @@ def _from_table(table: PacketTable, out: Path, every: bool, meta: dict) -> dict:
         digest = hashlib.sha256("".join(sources.values()).encode()).hexdigest()
         meta |= {"source": table.path.name, "sources": sources, "sha256": digest, "damage": None}
         meta |= {"frames": {"ok": sampler.counts()["packets"]}, "out_of_order": 0, "late": 0}
-        return writer.finish(meta | sampler.counts(), False)
+        return writer.finish(meta | sampler.counts())
 
 
 def _summary(meta: dict, seconds: float) -> dict:
@@ -170,20 +174,28 @@ def _summary(meta: dict, seconds: float) -> dict:
     } | {key: meta[key] for key in ("vectors", "flows_without_label", "out_of_order", "late", "damage")}
 
 
-def _by_first_packet(labels: label_sources.Labeller | None) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from vectors (dtype stream.SAMPLE) to labels (int8) by the first packet of each vector's flow."""
+class _ByFirstPacket:
+    """Labels of vectors (dtype stream.SAMPLE) by the first packet of each vector's flow, and a report of all flows."""
 
-    def find(samples: np.ndarray) -> np.ndarray:
-        if labels is None:
-            return np.full(len(samples), -1, np.int8)
+    def __init__(self, labels: LabelSource, every: bool) -> None:
+        self._labels, self._every, self.report = labels, every, Report()
+
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        """Label vectors, shape (n,); int8, index into CLASSES or -1."""
         _, first, flow = np.unique(samples["flow"], return_index=True, return_inverse=True)
         rows = np.zeros(len(first), native.ROW)
         rows["ts_ns"] = samples["first_us"][first] * np.uint64(1000)
         for name in ("saddr", "daddr", "sport", "dport", "proto"):
             rows[name] = samples[name][first]
-        return labels.find(rows)[flow]
+        found, report = self._labels.label(rows)
+        if self._every:  # a flow has vectors in several pieces, and counts where it begins
+            _, report = self._labels.label(rows[samples["index"][first] == 0])
+        self.report += report
+        return found[flow]
 
-    return find
+
+def _no_labels(samples: np.ndarray) -> np.ndarray:
+    return np.full(len(samples), -1, np.int8)
 
 
 class _Writer:
@@ -236,12 +248,10 @@ class _Writer:
         with self._said():
             self._file.write_table(pa.table(columns, schema=SCHEMA))
 
-    def finish(self, meta: dict, must_match: bool) -> dict:
+    def finish(self, meta: dict) -> dict:
         """Write the metadata and give the file its name; returns the metadata, counts included."""
         del meta["waiting"]
         meta |= {"vectors": self._vectors, "flows_without_label": self._without_label}
-        if must_match and self._without_label == meta["flows"]:
-            raise UserError(label_sources.NO_MATCH.format(n=meta["flows"]))
         with self._said():
             self._file.add_key_value_metadata({"ids_repro": json.dumps(meta, sort_keys=True)})
             self._file.close()

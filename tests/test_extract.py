@@ -194,7 +194,7 @@ def test_flow_ends_exactly_as_go_flows_does(tmp_path):
 def test_last_is_a_choice_from_every(tmp_path):
     schedule = config.SAMPLE.with_suffix(".csv")
     every = dataset.prepare(config.SAMPLE, schedule, tmp_path / "every.parquet").sample("last")
-    extract.run(config.SAMPLE, tmp_path / "last.parquet", dataset.labels.from_schedule(schedule), name="lab capture")
+    extract.run(config.SAMPLE, tmp_path / "last.parquet", dataset.labels.source(schedule), name="lab capture")
     last = dataset.load(tmp_path / "last.parquet").sample("last")
     for name in ("x", *extract.COLUMNS):
         assert np.array_equal(getattr(every, name), getattr(last, name)), name
