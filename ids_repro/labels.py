@@ -124,8 +124,8 @@ class LabelSource:
         report : Report
         """
         rows = self.rows_of(first)
-        last = np.append(self.row_kind, 0)[np.maximum(rows, 0)]
-        kind = np.where(rows >= 0, last, len(self.kinds) - 1 - rows)
+        of_row = np.append(self.row_kind, 0)[np.maximum(rows, 0)]  # a schedule may have no row
+        kind = np.where(rows >= 0, of_row, len(self.kinds) - 1 - rows)
         names = [*self.kinds, *((None, reason) for reason in self.reasons)]
         report = Report(_counts(names, kind), Counter() if packets is None else _counts(names, kind, packets))
         unmatched = np.full(len(self.reasons), -1, np.int8)
