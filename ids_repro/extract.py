@@ -138,7 +138,7 @@ def _from_capture(packets: Packets, out: Path, every: bool, labels: LabelSource 
         meta |= {"out_of_order": counts["out_of_order"], "late": counts.get("late", 0), "damage": packets.damage}
         if labels:
             labels.require_some(label.report)
-            meta["labels"] = {"source": labels.name, "notes": labels.notes} | label.report.as_dict()["flows"]
+            meta["labels"] = {"source": labels.name, "notes": labels.notes} | label.report.as_dict()
         return writer.finish(meta | sampler.counts())
 
 
@@ -187,9 +187,10 @@ class _ByFirstPacket:
         rows["ts_ns"] = samples["first_us"][first] * np.uint64(1000)
         for name in ("saddr", "daddr", "sport", "dport", "proto"):
             rows[name] = samples[name][first]
-        found, report = self._labels.label(rows)
+        found, report = self._labels.label(rows, np.bincount(flow) if self._every else None)
         if self._every:  # a flow has vectors in several pieces, and counts where it begins
-            _, report = self._labels.label(rows[samples["index"][first] == 0])
+            _, begun = self._labels.label(rows[samples["index"][first] == 0])
+            report = Report(begun.flows, report.packets)
         self.report += report
         return found[flow]
 
