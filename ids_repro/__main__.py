@@ -19,11 +19,10 @@ def _record(args: argparse.Namespace) -> int:
 
 
 def _extract(args: argparse.Namespace) -> int:
-    from . import extract, labels
+    from . import captures
 
-    labeller = labels.source(args.labels) if args.labels else None
     options = {name: getattr(args, name) for name in ("sampling", "dedup_ms", "reorder_ms", "name")}
-    found = extract.run(args.source, args.out, labeller, **options)
+    found = captures.run(args.source, args.out, args.labels, args.scheduler, **options)
     if args.json:
         print(json.dumps(found))
     else:
@@ -32,7 +31,7 @@ def _extract(args: argparse.Namespace) -> int:
             f"{found['duplicates']:,} duplicates; {found['packets_per_s']:,} packets/s"
         )
     if found["damage"]:
-        print(f"ids_repro extract: {args.source}: {found['damage']}", file=sys.stderr)
+        print(f"ids_repro extract: {', '.join(map(str, args.source))}: {found['damage']}", file=sys.stderr)
     return int(found["damage"] is not None)
 
 
@@ -105,7 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     lab.add_arguments(command)
 
     command = add("extract", _extract, "a capture or packet table -> the paper's twelve features, as Parquet")
-    command.add_argument("source", type=Path, help="pcap or pcapng, plain or .gz; or a folder with a packet table")
+    text = "captures (pcap or pcapng, plain or .gz) in the order of time, or a folder with a packet table"
+    command.add_argument("source", type=Path, nargs="+", help=text)
     text = "published, corrected or csv for CIC-IDS2017; else a schedule (CSV: label, activity, start_us, end_us, ...)"
     command.add_argument("--labels", help=f"{text}, or GeneratedLabelledFlows CSV file or folder")
     command.add_argument("--out", type=Path, default=INTERIM / "dataset.parquet")
@@ -113,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--sampling", choices=("last", "every"), default="last", help="a vector a flow, or a packet")
     command.add_argument("--dedup-ms", type=float, default=0, help="leave out copies of a frame within this time")
     command.add_argument("--reorder-ms", type=float, default=0, help="let packets wait this long for older ones")
+    command.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler; this machine's cores by default")
     command.add_argument("--json", action="store_true", help="one JSON object of counts")
 
     command = add("parity", _parity, "compare NumPy, C, XDP and TC bit for bit; exit code 1 on any difference (root)")

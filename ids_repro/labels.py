@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from . import flow_table, labels_csv
-from .config import CIC_IDS2017, CLASSES, LABELS, UserError
+from .config import CIC_IDS2017, CLASSES, LABELS, ROOT, UserError
 from .schedule import COLUMNS, find_rows, read_schedule
 
 __all__ = ["COLUMNS", "LabelSource", "Report", "find_rows", "label_flows", "read_schedule", "source"]
@@ -169,6 +169,8 @@ def source(spec: Path | str | Sequence[Path | str]) -> LabelSource:
     if str(spec) in NAMED:
         return _from_schedule(LABELS / f"{spec}.csv", str(spec))
     path = CIC_IDS2017 if str(spec) == "csv" else Path(spec)
+    if not path.exists():
+        path = ROOT / path  # the notebooks name files from the project's root
     if path.is_dir() or str(spec) == "csv":
         return _from_csv(labels_csv.files(path))
     return _from_csv([path]) if labels_csv.is_one(path) else _from_schedule(path, path.name)

@@ -13,7 +13,7 @@ import pandas as pd
 from sklearn.tree import DecisionTreeClassifier
 from tqdm.auto import tqdm
 
-from . import calibrate, dataset, export, fused, models, quantize
+from . import calibrate, dataset, export, fused, models, quantize, tasks
 from .config import MODELS, PROFILES, SAMPLE, TASKS, Profile, UserError
 
 
@@ -139,12 +139,25 @@ def train_model(data: dataset.Dataset, task: str, seed: int, profile: Profile, b
     return Model(task, seed, mlp, tree, scaler, history, data.meta["sha256"])
 
 
-def train_all(data: dataset.Dataset, profile: Profile) -> list[Model]:
-    """Train and save every pair of the profile, with a progress bar."""
+def _train_one(job: tuple[dataset.Dataset, str, int, Profile]) -> Model:
+    return train_model(*job)
+
+
+def train_all(data: dataset.Dataset, profile: Profile, scheduler: str | None = None) -> list[Model]:
+    """Train and save every pair of the profile, with a progress bar.
+
+    Parameters
+    ----------
+    scheduler : str, optional
+        Address of a Dask scheduler (`tasks.run`); one pair after the other in this process by default.
+    """
     pairs = tasks_and_seeds(profile)
-    shape = "{l_bar}{bar}| {n:.1f}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-    with tqdm(total=len(pairs), desc="training", unit="model", bar_format=shape) as bar:
-        trained = [train_model(data, task, seed, profile, bar) for task, seed in pairs]
+    if scheduler:
+        trained = tasks.run(_train_one, [(data, *pair, profile) for pair in pairs], scheduler, "training")
+    else:
+        shape = "{l_bar}{bar}| {n:.1f}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+        with tqdm(total=len(pairs), desc="training", unit="model", bar_format=shape) as bar:
+            trained = [train_model(data, task, seed, profile, bar) for task, seed in pairs]
     for model in trained:
         save(model)
     return trained
