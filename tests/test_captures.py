@@ -74,7 +74,8 @@ def test_trainings_on_the_cluster_are_the_same(cluster, flows, tmp_path, monkeyp
 
 def test_the_command_takes_several_captures(halves, tmp_path, capsys):
     out = tmp_path / "days.parquet"
-    assert main(["extract", *map(str, halves), "--labels", SCHEDULE, "--out", str(out), "--sampling", "every", "--json"]) == 0
+    argv = ["extract", *halves, "--labels", SCHEDULE, "--out", out, "--sampling", "every", "--json"]
+    assert main([str(arg) for arg in argv]) == 0
     assert json.loads(capsys.readouterr().out)["packets"] == pq.ParquetFile(out).metadata.num_rows
 
 
