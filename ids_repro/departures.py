@@ -94,7 +94,10 @@ def running_mean(values: np.ndarray, data: Dataset) -> np.ndarray:
 
 
 def one_way(data: Dataset) -> Dataset:
-    """Return the features that a table with one-way keys makes: each direction is a flow of its own, x5 always 1."""
+    """Return the features that a table with one-way keys makes: each direction is a flow of its own, x5 always 1.
+
+    The packets stay the same, so that the vector of a flow's last packet is what its own direction knows by then.
+    """
     way = replace(data, flow=2 * data.flow + (data.x[:, 4] == 0))
     order = np.lexsort((way.index, way.flow))
     same = np.diff(way.flow[order], prepend=-1) == 0
@@ -113,7 +116,10 @@ def as_released(data: Dataset) -> Dataset:
 
 
 def in_ms_and_ns(learn: Dataset, seen: Dataset) -> tuple[Dataset, Dataset]:
-    """Return the intervals in ms in the vectors to learn from, in ns in those that the integer net sees."""
+    """Return the intervals in ms in the vectors to learn from, in ns in those that the integer net sees.
+
+    Min-max normalisation takes a unit away, so that nothing has to be trained anew.
+    """
     in_ms, in_ns = learn.x.copy(), seen.x.copy()
     in_ms[:, IAT] //= 1000
     in_ns[:, IAT] *= 1000

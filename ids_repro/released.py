@@ -45,7 +45,7 @@ class Switch:
 
 TRAIN, QUANTIZE = "fixed-nn/src/train_mlp.py", "fixed-nn/src/quantize.py"
 KERNEL, PARAMETERS = "nn-filter/nn_filter_xdp.py", "nn-filter/mlp_params.json"
-# In the order in which they act: on data, on normaliser and net, on the arithmetic.
+# In the order in which they act: on data, on net and normaliser, on the arithmetic.
 SWITCHES = {
     "direction": Switch(
         "One-way flows: training flows are two-way, the kernel's keys one-way, so that x5 is always 1.",
@@ -58,8 +58,8 @@ SWITCHES = {
         TRAIN,
         data=lambda learn, seen: (departures.as_released(learn), departures.as_released(seen)),
     ),
-    "refit": Switch("Scaler: fitted again on the test part, which it normalises.", TRAIN, setup=departures.refit),
     "maximum": Switch("Thresholds: the largest magnitude, KL never acts.", QUANTIZE, setup=departures.maximum),
+    "refit": Switch("Scaler: fitted again on the test part, which it normalises.", TRAIN, setup=departures.refit),
     "scale": Switch(
         "Truncated scale: s = int(2^16 / (max - min)), 0 for a span above 65,536, up to half too small below.",
         PARAMETERS,
@@ -91,7 +91,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     NONE: (),
     **{name: (name,) for name in SWITCHES},
     "maximum+clip": ("maximum", "clip"),
-    "tables": ("features", "refit", "maximum", "dequantiser", "clip"),
+    "tables": ("features", "maximum", "refit", "dequantiser", "clip"),
     "kernel": tuple(name for name in SWITCHES if name != "refit"),
     "all": tuple(SWITCHES),
 }

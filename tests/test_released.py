@@ -178,6 +178,14 @@ def test_time_is_a_million_times_too_long_and_training_does_not_notice(everythin
     np.testing.assert_allclose(made.scaler.transform(made.learn.x), none.scaler.transform(none.learn.x), atol=1e-5)
 
 
+def test_thresholds_at_the_maximum_are_those_of_the_training_part(everything, models):
+    model, none = models["multi"], made_with(everything, models["multi"], ())
+    inputs = model.mlp.inputs(model.scaler.transform(none.learn.x[none.train]))
+    for on in (("maximum",), ("maximum", "refit")):
+        sigma = made_with(everything, model, on).net.sigma
+        np.testing.assert_array_equal(sigma, [round(127 / float(x.max()) * (1 << Q)) for x in inputs])
+
+
 def test_a_feature_that_is_constant_in_the_test_part_is_refitted_to_zero(everything, models):
     none = made_with(everything, models["binary"], ())
     x = none.learn.x.copy()
