@@ -159,15 +159,12 @@ static __always_inline int ids_flow_over(const struct ids_flow *f, __u64 now_us)
 	       (now_us > f->first_us && now_us - f->first_us > IDS_ACTIVE_US);
 }
 
-/*
- * Steps k2 and k3 (Sec. IV-C): fold one packet into its flow's state and derive x1..x12 as Q16 numbers.
- * Returns 1 if the packet started a new flow. The time is in us, as in the captures; a step back counts as 0.
- */
-static __always_inline int ids_flow_update(struct ids_flow *f, const struct ids_packet *p, __u8 side, __u64 now_ns,
-					   __s64 *x)
+/* Fold one packet into its flow's state and derive x1..x12; first: the flow begins here. A step back in time counts as 0. */
+static __always_inline void ids_flow_add(struct ids_flow *f, const struct ids_packet *p, __u8 side, __u64 now_us,
+					 int first, __s64 *x)
 {
-	__u64 now_us = now_ns / 1000, iat;
-	int first = ids_flow_over(f, now_us), dir, i;
+	__u64 iat;
+	int dir, i;
 
 	if (first) {
 		f->first_us = f->last_us = now_us;
@@ -201,6 +198,19 @@ static __always_inline int ids_flow_update(struct ids_flow *f, const struct ids_
 
 		x[IDS_LEN_DEV + i] = (d ^ sign) - sign; /* |d| */
 	}
+}
+
+/*
+ * Steps k2 and k3 (Sec. IV-C): x1..x12 as Q16 numbers; the time is in us, as in the captures.
+ * Returns 1 if the packet started a new flow.
+ */
+static __always_inline int ids_flow_update(struct ids_flow *f, const struct ids_packet *p, __u8 side, __u64 now_ns,
+					   __s64 *x)
+{
+	__u64 now_us = now_ns / 1000;
+	int first = ids_flow_over(f, now_us);
+
+	ids_flow_add(f, p, side, now_us, first, x);
 	return first;
 }
 

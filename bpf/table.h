@@ -11,6 +11,7 @@ struct ids_slot {
 	struct ids_key key;
 	struct ids_flow flow; /* flow.num == 0: the slot is free */
 	__u64 id;
+	__u64 note; /* the caller's own */
 };
 
 struct ids_table {

@@ -4,15 +4,8 @@
 #include "int_mlp.h"
 #include "int_mlp_fused.h"
 #include "int_tree.h"
+#include "link.h"
 #include "table.h"
-
-struct ids_row { /* one IPv4 packet of a capture */
-	__u64 ts_ns;
-	__u64 offset; /* of the frame in the file */
-	__u32 caplen;
-	__u32 pad;
-	struct ids_packet packet;
-};
 
 /* For the tests that hold the Python layouts to these. */
 __u64 ids_sizeof_row(void)
@@ -38,48 +31,6 @@ __u64 ids_sizeof_mlp_float(void)
 __u64 ids_sizeof_tree(void)
 {
 	return sizeof(struct ids_tree);
-}
-
-static __u32 load32(const __u8 *p, int swapped)
-{
-	__u32 v;
-
-	memcpy(&v, p, sizeof(v));
-	return swapped ? __builtin_bswap32(v) : v;
-}
-
-/*
- * Walk a classic pcap file of Ethernet frames. With rows == NULL only count. reasons[IDS_N_REASONS] counts every
- * frame; *end is where reading stopped, which is before size if the last record is cut off.
- * Returns the number of IPv4 packets.
- */
-__u64 ids_read_pcap(const __u8 *file, __u64 size, struct ids_row *rows, __u64 *reasons, __u64 *end)
-{
-	__u32 magic = load32(file, 0);
-	int swapped = magic == 0xd4c3b2a1 || magic == 0x4d3cb2a1;
-	int ns = magic == 0xa1b23c4d || magic == 0x4d3cb2a1;
-	__u64 at = 24, n = 0;
-
-	while (size - at >= 16) {
-		__u32 caplen = load32(file + at + 8, swapped);
-		struct ids_row row = { .offset = at + 16, .caplen = caplen };
-		int reason;
-
-		if (caplen > size - at - 16)
-			break;
-		row.ts_ns = load32(file + at, swapped) * 1000000000ULL +
-			    load32(file + at + 4, swapped) * (ns ? 1ULL : 1000ULL);
-		reason = ids_parse(file + at + 16, file + at + 16 + caplen, &row.packet);
-		reasons[reason]++;
-		if (reason == IDS_OK) {
-			if (rows)
-				rows[n] = row;
-			n++;
-		}
-		at += 16 + caplen;
-	}
-	*end = at;
-	return n;
 }
 
 /* Packets in the order of arrival -> features (n, 12) in Q16 and each packet's flow number. Returns 0, or -1. */

@@ -19,12 +19,20 @@ def _record(args: argparse.Namespace) -> int:
 
 
 def _extract(args: argparse.Namespace) -> int:
-    from . import dataset
+    from . import captures
 
-    data = dataset.prepare(args.pcap, args.labels, args.out, args.name)
-    print(f"{args.out}: {len(data.x):,} packets, {data.meta['flows']:,} flows", file=sys.stderr)
-    print(json.dumps(data.meta | {"packets_by_class": data.counts()}))
-    return 0
+    options = {name: getattr(args, name) for name in ("sampling", "dedup_ms", "reorder_ms", "name")}
+    found = captures.run(args.source, args.out, args.labels, args.scheduler, **options)
+    if args.json:
+        print(json.dumps(found))
+    else:
+        print(
+            f"{args.out}: {found['vectors']:,} vectors of {found['flows']:,} flows, {found['packets']:,} packets, "
+            f"{found['duplicates']:,} duplicates; {found['packets_per_s']:,} packets/s"
+        )
+    if found["damage"]:
+        print(f"ids_repro extract: {', '.join(map(str, args.source))}: {found['damage']}", file=sys.stderr)
+    return int(found["damage"] is not None)
 
 
 def _reproduce(args: argparse.Namespace) -> int:
@@ -59,6 +67,24 @@ def _parity(args: argparse.Namespace) -> int:
     return int(mismatches > 0)
 
 
+def _accuracy(args: argparse.Namespace) -> int:
+    from . import accuracy
+    from .testbed import require_root
+
+    if not args.user_space:
+        require_root("the kernel's part of accuracy (all but --user-space)")
+    chosen = profile("smoke", seeds=tuple(range(args.seeds)))
+    found = accuracy.study(accuracy.read(args.data, args.labels), chosen, kernel=not args.user_space)
+    if args.json:
+        print(json.dumps(found))
+        return 0
+    for task, rows in found.items():
+        print(f"{task}: accuracy, macro F1, agreement with the float model; mean of {args.seeds} seeds")
+        for row, scores in rows.items():
+            print(f"  {row:16}", *(f"{scores[name]['mean']:.4f}" for name in ("accuracy", "macro_f1", "agreement")))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("ids_repro", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -77,17 +103,31 @@ def _parser() -> argparse.ArgumentParser:
 
     lab.add_arguments(command)
 
-    command = add("extract", _extract, "pcap and label schedule -> the twelve features of every packet, as Parquet")
-    command.add_argument("pcap", type=Path)
-    command.add_argument("--labels", type=Path, required=True, help="CSV: label, activity, start_us, end_us, ...")
+    command = add("extract", _extract, "a capture or packet table -> the paper's twelve features, as Parquet")
+    text = "captures (pcap or pcapng, plain or .gz) in the order of time, or a folder with a packet table"
+    command.add_argument("source", type=Path, nargs="+", help=text)
+    text = "published, corrected or csv for CIC-IDS2017; else a schedule (CSV: label, activity, start_us, end_us, ...)"
+    command.add_argument("--labels", help=f"{text}, or GeneratedLabelledFlows CSV file or folder")
     command.add_argument("--out", type=Path, default=INTERIM / "dataset.parquet")
     command.add_argument("--name", default="own capture", help="what the data is called in tables and figures")
+    command.add_argument("--sampling", choices=("last", "every"), default="last", help="a vector a flow, or a packet")
+    command.add_argument("--dedup-ms", type=float, default=0, help="leave out copies of a frame within this time")
+    command.add_argument("--reorder-ms", type=float, default=0, help="let packets wait this long for older ones")
+    command.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler; this machine's cores by default")
+    command.add_argument("--json", action="store_true", help="one JSON object of counts")
 
     command = add("parity", _parity, "compare NumPy, C, XDP and TC bit for bit; exit code 1 on any difference (root)")
     command.add_argument("--n", type=int, default=10000, help="random and boundary vectors for each model")
     command.add_argument("--pcap", type=Path, default=SAMPLE, help="packets to send through all of them as well")
     command.add_argument("--user-space", action="store_true", help="without the kernel: needs no root")
     command.add_argument("--json", action="store_true", help="one JSON object of mismatch counts")
+
+    command = add("accuracy", _accuracy, "train with several seeds and score every implementation (root)")
+    command.add_argument("--data", type=Path, default=SAMPLE, help="a capture, a packet table's folder, or a dataset")
+    command.add_argument("--labels", type=Path, help="label schedule of a capture; the .csv beside it by default")
+    command.add_argument("--seeds", type=int, default=3, help="how many")
+    command.add_argument("--user-space", action="store_true", help="without the kernel: needs no root")
+    command.add_argument("--json", action="store_true", help="one JSON object with intervals")
     return parser
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from .config import UserError
+
 BINS = 2048
 # Levels that |x| is cut into, and so the smallest candidate: with 128 bins the search would have one candidate.
 LEVELS = 128
+PERCENTILE = 99.99  # of |x|
 
 
 @dataclass(frozen=True)
@@ -23,14 +27,15 @@ class Threshold:
         Histogram of |x|.
     edges : ndarray of shape (2049,)
         Its bin edges, from 0 to max |x|.
-    divergence : ndarray of shape (1921,)
-        KL divergence [nat] of each candidate, edges[128] to edges[2048].
+    criterion : ndarray of shape (1921,), or empty
+        What was minimised, for each candidate edges[128] to edges[2048]: "kl" the divergence [nat], "mse" the mean
+        squared error relative to the mean square. "percentile" and "max" minimise nothing.
     """
 
     alpha: float
     counts: np.ndarray
     edges: np.ndarray
-    divergence: np.ndarray
+    criterion: np.ndarray
 
 
 def kl_divergence(counts: np.ndarray) -> np.ndarray:
@@ -76,27 +81,110 @@ def kl_divergence(counts: np.ndarray) -> np.ndarray:
     return np.where((last == 0) & (beyond > 0), np.inf, divergence)
 
 
-def kl_threshold(values: np.ndarray) -> Threshold:
-    """Choose alpha by the smallest KL divergence (Sec. III-D), the largest of equals.
+def squared_error(counts: np.ndarray) -> np.ndarray:
+    """Mean squared error of Eq. (1) and back by Eq. (2), for every threshold at once.
+
+    A value counts as the middle of its bin. Zeros do not move the least: the first bin becomes 0 with any threshold.
 
     Parameters
     ----------
-    values : ndarray
-        A tensor's values over the calibration data, or one column of weights.
+    counts : ndarray of shape (n_bins,), n_bins >= 128
+
+    Returns
+    -------
+    ndarray of shape (n_bins - 127,)
+        Error of thresholds at bins 128, 129, ..., n_bins relative to the mean square of the values.
     """
-    magnitude = np.abs(np.asarray(values, np.float64)).ravel()
-    top = magnitude.max() or 1.0  # a dead column: any threshold will do
-    counts, edges = np.histogram(magnitude, BINS, (0.0, top))
+    top = LEVELS - 1  # 127 of Eq. (1)
+    step = np.arange(LEVELS, len(counts) + 1)[:, None] / top  # [bins]
+    filled = np.flatnonzero(counts)
+    weight, middle = counts[filled] / counts.sum(), filled + 0.5
+    back = np.minimum(np.round(middle / step), top) * step
+    return (back - middle) ** 2 @ weight / (middle**2 @ weight)
+
+
+def _last_least(criterion: np.ndarray) -> int:
+    """Bin of the least value, the largest of equals."""
+    return LEVELS + len(criterion) - 1 - int(np.argmin(criterion[::-1]))
+
+
+def _kl(counts: np.ndarray) -> tuple[int, np.ndarray]:
+    """Least KL divergence (Sec. III-D)."""
     shape = counts.copy()
     shape[0] = shape[1]  # zeros are exact at any scale (ReLU makes many) and would drown the rest
     if shape.sum() == 0:
         shape[-1] = 1
     divergence = kl_divergence(shape)
-    best = len(divergence) - 1 - int(np.argmin(divergence[::-1]))
-    return Threshold(float(edges[best + LEVELS]), counts, edges, divergence)
+    return _last_least(divergence), divergence
 
 
-def thresholds(inputs: list[np.ndarray], weights: list[np.ndarray]) -> tuple[list[Threshold], list[list[Threshold]]]:
+def _mse(counts: np.ndarray) -> tuple[int, np.ndarray]:
+    """Least mean squared error."""
+    error = squared_error(counts)
+    return _last_least(error), error
+
+
+def _percentile(counts: np.ndarray, percentile: float = PERCENTILE) -> tuple[int, np.ndarray]:
+    """First bin edge with so many per cent of all values, zeros too, below it."""
+    if not 0 < percentile <= 100:
+        raise UserError(f"percentile is {percentile:g}: it must be above 0 and at most 100")
+    return int(np.searchsorted(np.cumsum(counts), counts.sum() * percentile / 100)) + 1, np.empty(0)
+
+
+def _max(counts: np.ndarray) -> tuple[int, np.ndarray]:
+    """Nothing is clipped."""
+    return len(counts), np.empty(0)
+
+
+# Each takes the histogram's counts and returns the edge to cut at, and the criterion of every candidate.
+METHODS: dict[str, Callable[..., tuple[int, np.ndarray]]] = {
+    "kl": _kl,
+    "mse": _mse,
+    "percentile": _percentile,
+    "max": _max,
+}
+
+
+def choose(counts: np.ndarray, edges: np.ndarray, method: str = "kl", **options: float) -> Threshold:
+    """Choose alpha from a histogram of |x|.
+
+    Parameters
+    ----------
+    counts, edges : ndarray of shape (2048,) and (2049,)
+        Also those of a `Threshold` that another method chose.
+    method : str
+        A name in `METHODS`.
+    **options
+        ``percentile=99.99`` of that method.
+
+    Raises
+    ------
+    UserError
+        If there is no such method.
+    """
+    if method not in METHODS:
+        raise UserError(f"there is no calibration method {method!r}: use one of {', '.join(METHODS)}")
+    cut, criterion = METHODS[method](counts, **options)
+    if counts[-1] == 0:  # a dead column: any threshold will do
+        cut = len(counts)
+    return Threshold(float(edges[cut]), counts, edges, criterion)
+
+
+def threshold(values: np.ndarray, method: str = "kl", **options: float) -> Threshold:
+    """Choose alpha for a tensor's values over the calibration data, or for one column of weights; see `choose`."""
+    magnitude = np.abs(np.asarray(values, np.float64)).ravel()
+    counts, edges = np.histogram(magnitude, BINS, (0.0, magnitude.max() or 1.0))
+    return choose(counts, edges, method, **options)
+
+
+def kl_threshold(values: np.ndarray) -> Threshold:
+    """Choose alpha by the smallest KL divergence (Sec. III-D), the largest of equals."""
+    return threshold(values, "kl")
+
+
+def thresholds(
+    inputs: list[np.ndarray], weights: list[np.ndarray], method: str = "kl"
+) -> tuple[list[Threshold], list[list[Threshold]]]:
     """Choose every threshold of a net (Sec. IV-B).
 
     Parameters
@@ -105,10 +193,13 @@ def thresholds(inputs: list[np.ndarray], weights: list[np.ndarray]) -> tuple[lis
         X^(l) over the calibration data, one a layer; one threshold each, the coarsest granularity.
     weights : list of ndarray of shape (M_{l-1}, M_l)
         W^(l); one threshold a column, the moderate granularity.
+    method : str
+        A name in `METHODS`; "kl" is the paper's.
 
     Returns
     -------
     activations : list of Threshold
     columns : list of list of Threshold
     """
-    return [kl_threshold(x) for x in inputs], [[kl_threshold(column) for column in w.T] for w in weights]
+    columns = [[threshold(column, method) for column in w.T] for w in weights]
+    return [threshold(x, method) for x in inputs], columns

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.model_selection import train_test_split
 
-from . import labels, native, packets
+from . import extract, labels
 from .config import CLASSES, NORMAL, TASKS, UserError
+from .extract import COLUMNS, SAMPLINGS
 from .features import FEATURES, Q
+from .stream import FIRST_PACKETS
 
-FIRST_PACKETS = 100  # the paper's vectors are taken within a flow's first 100 packets
-COLUMNS = ("flow", "index", "packet", "time_us", "label")
 TEST_SHARE, VALIDATION_SHARE = 0.33, 0.20  # Sec. V-A1: 33 % test, the rest 80/20
 
 
@@ -65,7 +66,7 @@ class Dataset:
         UserError
             If it is neither.
         """
-        if sampling not in ("last", "every"):
+        if sampling not in SAMPLINGS:
             raise UserError(f"sampling is {sampling!r}: use 'last' or 'every'")
         at = np.flatnonzero(self.index < FIRST_PACKETS)
         if sampling == "last":
@@ -88,75 +89,63 @@ class Dataset:
         return {name: int(n) for i, name in enumerate(CLASSES) if (n := np.sum(self.label == i))}
 
 
-def prepare(pcap: Path | str, schedule: Path | str, out: Path | str, name: str = "lab capture") -> Dataset:
-    """Turn a capture and its label schedule into a table of features, written to a Parquet file.
+def prepare(
+    pcap: Path | str, schedule: Path | str | Sequence[Path | str], out: Path | str, name: str = "lab capture"
+) -> Dataset:
+    """Turn a capture and its labels into a table of features of every packet, written to a Parquet file.
 
     Parameters
     ----------
-    pcap, schedule : Path or str
-        See `packets.read` and `labels.read_schedule`.
+    pcap : Path or str
+        See `packets.Packets`.
+    schedule : Path, str, or sequence of them
+        What the labels come from: "published", "corrected", "csv" or files, see `labels.source`.
     out : Path or str
-        The Parquet file: columns x1..x12 by name (int64, Q16) and those of COLUMNS; the metadata under "ids_repro".
+        The Parquet file, see `extract.run`.
     name : str
         What the data is called in tables and figures.
 
+    Returns
+    -------
+    Dataset
+        The packets of the flows that have a label. If the capture breaks off, a warning says where.
+
     Raises
     ------
     UserError
-        As the two readers do.
+        As `extract.run` does.
     """
-    capture = packets.read(pcap)
-    x, flow = native.extract(capture.rows)
-    flow = flow.astype(np.int64)
-    _, first, counts = np.unique(flow, return_index=True, return_counts=True)
-    label = labels.label_flows(capture.rows[first], labels.read_schedule(schedule))[flow]
-    order = np.argsort(flow, kind="stable")
-    index = np.empty(len(flow), np.int64)
-    index[order] = np.concatenate([np.arange(n) for n in counts])
-    meta = {
-        "name": name,
-        "source": Path(pcap).name,
-        "sha256": hashlib.sha256(Path(pcap).read_bytes() + Path(schedule).read_bytes()).hexdigest(),
-        "frames": capture.frames,
-        "flows": len(counts),
-        "flows_without_label": int(np.sum(label[first] < 0)),
-    }
-    packet, time_us = np.arange(len(x)), (capture.rows["ts_ns"] // 1000).astype(np.int64)
-    dataset = Dataset(x, flow, index, packet, time_us, label, meta).take(label >= 0)
-    _write(dataset, Path(out))
-    return dataset
-
-
-def _write(dataset: Dataset, out: Path) -> None:
-    columns = {name: dataset.x[:, i] for i, name in enumerate(FEATURES)}
-    columns |= {name: getattr(dataset, name) for name in COLUMNS}
-    table = pa.table(columns).replace_schema_metadata({"ids_repro": json.dumps(dataset.meta, sort_keys=True)})
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_suffix(".part")
-    pq.write_table(table, part)
-    part.replace(out)
+    counts = extract.run(pcap, out, labels.source(schedule), sampling="every", name=name)
+    if counts["damage"]:
+        warnings.warn(f"{pcap}: {counts['damage']}", stacklevel=2)
+    return load(out)
 
 
 def load(path: Path | str) -> Dataset:
-    """Read what `prepare` wrote.
+    """Read what `prepare` or `extract.run` wrote: the vectors that have a label, in the order of arrival.
 
     Raises
     ------
     UserError
-        If the file is missing or was not written by `prepare`.
+        If the file is missing, is no dataset, or has no label in it.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: there is no dataset yet; run notebook 01, or: python -m ids_repro extract")
     try:
-        table = pq.read_table(path)
-    except pa.ArrowInvalid:
-        raise UserError(f"{path}: not a dataset of ids_repro (not even Parquet)") from None
-    meta = (table.schema.metadata or {}).get(b"ids_repro")
+        file = pq.ParquetFile(path)
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: not a dataset of ids_repro ({error})") from None
+    meta = (file.metadata.metadata or {}).get(b"ids_repro")
     if meta is None:
         raise UserError(f"{path}: not a dataset of ids_repro")
+    table = file.read()
     x = np.stack([table[name].to_numpy() for name in FEATURES], axis=1)
-    return Dataset(x, *(table[name].to_numpy() for name in COLUMNS), json.loads(meta))
+    dataset = Dataset(x, *(table[name].to_numpy() for name in COLUMNS), json.loads(meta))
+    if not (dataset.label >= 0).any():
+        raise UserError(f"{path}: no vector in it has a label; extract it with --labels")
+    at = np.argsort(dataset.packet, kind="stable")
+    return dataset.take(at[dataset.label[at] >= 0])
 
 
 def split(dataset: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from .calibrate import LEVELS
+from .calibrate import LEVELS, METHODS, choose
 from .config import CLASSES
 from .dataset import Dataset, as_float
 from .features import FEATURES
@@ -17,6 +17,13 @@ from .plots import STYLE, Chart
 
 # One colour a class, everywhere.
 COLOURS = dict(zip(CLASSES, sns.color_palette("colorblind", len(CLASSES)).as_hex(), strict=True))
+# How the threshold of each calibration method is drawn: they may fall together, so the dashes differ too.
+LINES = {
+    "kl": {"color": "#cc3311", "linestyle": "-"},
+    "mse": {"color": "#0173b2", "linestyle": "--"},
+    "percentile": {"color": "#029e73", "linestyle": "-."},
+    "max": {"color": "#de8f05", "linestyle": ":"},
+}
 WIDE = 1000  # a feature that spans more is drawn on a symmetric logarithmic axis
 
 
@@ -107,21 +114,26 @@ def learning_curves(trained: list[Model]) -> Figure:
 
 
 def calibration(model: Model) -> Figure:
-    """Draw each layer's input: its histogram, the KL divergence of every threshold, the least, and the one used."""
+    """Draw each layer's input: its histogram, what KL and MSE minimise, every method's threshold and the one used."""
+    curves = {"kl": "KL divergence [nat]", "mse": "squared error / mean square"}
     with mpl.rc_context(STYLE):
-        figure = _chart(8, 4)
-        axes = figure.subplots(2, len(model.thresholds[0]), sharex="col")
-        for layer, (above, below, t) in enumerate(zip(*axes, model.thresholds[0], strict=True), start=1):
-            above.stairs(t.counts, t.edges, fill=True, color="0.6")
-            above.set(title=f"$X^{{({layer})}}$, {model.task}", yscale="log")
-            below.plot(t.edges[LEVELS:], np.where(np.isfinite(t.divergence), t.divergence, np.nan), linewidth=0.8)
-            below.set(xlabel="$|x|$", yscale="log")
-            for axis in (above, below):
-                axis.axvline(t.alpha, color="#cc3311", linewidth=0.8, label=rf"KL: $\alpha$ = {t.alpha:.3f}")
-                if model.alpha[layer - 1] != t.alpha:
-                    used = model.alpha[layer - 1]
-                    axis.axvline(used, color="#0173b2", linewidth=0.8, label=rf"used: $\alpha$ = {used:.3f}")
-            above.legend()
-        axes[0, 0].set_ylabel("values")
-        axes[1, 0].set_ylabel("KL divergence [nat]")
+        figure = _chart(9, 6)
+        axes = figure.subplots(1 + len(curves), len(model.alpha), sharex="col")
+        for layer, (column, t, used) in enumerate(zip(axes.T, model.thresholds[0], model.alpha, strict=True), start=1):
+            found = {method: choose(t.counts, t.edges, method) for method in METHODS}
+            column[0].stairs(t.counts, t.edges, fill=True, color="0.8")
+            column[0].set(title=f"$X^{{({layer})}}$, {model.task}", yscale="log")
+            for axis, method in zip(column[1:], curves, strict=True):
+                curve = found[method].criterion
+                axis.plot(t.edges[LEVELS:], np.where(np.isfinite(curve), curve, np.nan), color="0.3", linewidth=0.8)
+                axis.set_yscale("log")
+            for axis in column:
+                for method, style in LINES.items():
+                    alpha = found[method].alpha
+                    axis.axvline(alpha, **style, linewidth=1, label=rf"{method}: $\alpha$ = {alpha:.3f}")
+                axis.axvline(used, color="black", linewidth=2.5, alpha=0.3, label=rf"used: $\alpha$ = {used:.3f}")
+            column[0].legend(fontsize=6, frameon=True, framealpha=0.8, edgecolor="none")
+            column[-1].set_xlabel("$|x|$")
+        for axis, label in zip(axes[:, 0], ("values", *curves.values()), strict=True):
+            axis.set_ylabel(label)
     return figure

@@ -12,7 +12,7 @@ import psutil
 from pyroute2 import IPRoute
 
 from .config import UserError
-from .testbed import Host, network, require_programs
+from .testbed import FIRST, Host, network, require_programs
 
 CLIENT, SERVER = "10.77.0.1", "10.77.0.2"
 # Nobody's address, sent to the server's interface: an unfiltered server would answer hping3's SYNs with resets, whose
@@ -45,10 +45,11 @@ class Link:
     foreign: set[int] = field(default_factory=_napi_threads)
 
     def hold_server(self) -> None:
-        """Pin the server's NAPI threads to its CPU; to be called again whenever a program was attached."""
+        """Pin the server's NAPI threads to its CPU, before other work; to be called again after each attachment."""
         for pid in _napi_threads() - self.foreign:
             with contextlib.suppress(ProcessLookupError):
                 os.sched_setaffinity(pid, {self.server_cpu})
+                os.setpriority(os.PRIO_PROCESS, pid, FIRST)
 
     def counters(self) -> dict[str, int]:
         """Packets since the link was made: sent by the client (dropped ones too), dropped, received by the server."""

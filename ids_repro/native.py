@@ -18,7 +18,7 @@ from .config import BPF, BUILD, UserError
 # -fwrapv: int64 wraps as NumPy's does.
 CFLAGS = ("-O2", "-fwrapv", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
 
-# struct ids_packet, ids_row of bpf/flow.h, bpf/user.c
+# struct ids_packet, ids_row of bpf/flow.h, bpf/link.h
 PACKET = [
     ("saddr", "u4"),
     ("daddr", "u4"),
@@ -28,7 +28,7 @@ PACKET = [
     ("proto", "u1"),
     ("tcp_flags", "u1"),
 ]
-ROW = np.dtype([("ts_ns", "u8"), ("offset", "u8"), ("caplen", "u4"), ("pad", "u4"), *PACKET])
+ROW = np.dtype([("ts_ns", "u8"), ("offset", "u8"), ("caplen", "u4"), ("ip_at", "u4"), *PACKET])
 REASONS = ("ok", "truncated", "not_ipv4", "malformed")  # enum ids_reason of bpf/flow.h
 N_FEATURES = 12
 
@@ -78,15 +78,8 @@ def library(optimise: str = "-O2") -> ctypes.CDLL:
         The optimisation flag; the released code was built with -O0.
     """
     lib = ctypes.CDLL(str(build("user.c", "user", ("-shared", "-fPIC", optimise))))
-    for name in (
-        "ids_read_pcap",
-        "ids_sizeof_row",
-        "ids_sizeof_mlp_q16",
-        "ids_sizeof_mlp_fused",
-        "ids_sizeof_mlp_float",
-        "ids_sizeof_tree",
-    ):
-        getattr(lib, name).restype = ctypes.c_uint64
+    for name in ("row", "mlp_q16", "mlp_fused", "mlp_float", "tree"):
+        getattr(lib, f"ids_sizeof_{name}").restype = ctypes.c_uint64
     return lib
 
 
@@ -94,33 +87,6 @@ def _pointer(array: np.ndarray | bytes) -> ctypes.c_void_p:
     return ctypes.c_void_p(
         np.frombuffer(array, np.uint8).ctypes.data if isinstance(array, bytes) else array.ctypes.data
     )
-
-
-def read_pcap(data: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Parse a classic pcap file of Ethernet frames.
-
-    Parameters
-    ----------
-    data : ndarray of shape (n_bytes,), uint8
-        The whole file, at least its 24-byte header; a memory map will do.
-
-    Returns
-    -------
-    rows : ndarray of shape (n_packets,), dtype ROW
-        The IPv4 packets in the order of the file.
-    reasons : ndarray of shape (4,), uint64
-        How many frames had each outcome of REASONS.
-    end : int
-        Where reading stopped [byte]; less than n_bytes if the last record is cut off.
-    """
-    lib, end = library(), ctypes.c_uint64()
-    size = ctypes.c_uint64(len(data))
-    reasons = np.zeros(len(REASONS), np.uint64)
-    n = lib.ids_read_pcap(_pointer(data), size, None, _pointer(reasons), ctypes.byref(end))
-    rows = np.zeros(n, ROW)
-    reasons[:] = 0
-    lib.ids_read_pcap(_pointer(data), size, _pointer(rows), _pointer(reasons), ctypes.byref(end))
-    return rows, reasons, end.value
 
 
 def extract(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

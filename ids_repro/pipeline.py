@@ -13,7 +13,7 @@ import pandas as pd
 from sklearn.tree import DecisionTreeClassifier
 from tqdm.auto import tqdm
 
-from . import calibrate, dataset, export, fused, models, quantize
+from . import calibrate, dataset, export, fused, models, quantize, tasks
 from .config import MODELS, PROFILES, SAMPLE, TASKS, Profile, UserError
 
 
@@ -139,34 +139,50 @@ def train_model(data: dataset.Dataset, task: str, seed: int, profile: Profile, b
     return Model(task, seed, mlp, tree, scaler, history, data.meta["sha256"])
 
 
-def train_all(data: dataset.Dataset, profile: Profile) -> list[Model]:
-    """Train and save every pair of the profile, with a progress bar."""
+def _train_one(job: tuple[dataset.Dataset, str, int, Profile]) -> Model:
+    return train_model(*job)
+
+
+def train_all(data: dataset.Dataset, profile: Profile, scheduler: str | None = None) -> list[Model]:
+    """Train and save every pair of the profile, with a progress bar.
+
+    Parameters
+    ----------
+    scheduler : str, optional
+        Address of a Dask scheduler (`tasks.run`); one pair after the other in this process by default.
+    """
     pairs = tasks_and_seeds(profile)
-    shape = "{l_bar}{bar}| {n:.1f}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-    with tqdm(total=len(pairs), desc="training", unit="model", bar_format=shape) as bar:
-        trained = [train_model(data, task, seed, profile, bar) for task, seed in pairs]
+    if scheduler:
+        trained = tasks.run(_train_one, [(data, *pair, profile) for pair in pairs], scheduler, "training")
+    else:
+        shape = "{l_bar}{bar}| {n:.1f}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+        with tqdm(total=len(pairs), desc="training", unit="model", bar_format=shape) as bar:
+            trained = [train_model(data, task, seed, profile, bar) for task, seed in pairs]
     for model in trained:
         save(model)
     return trained
 
 
-def quantize_model(model: Model, data: dataset.Dataset, input_alpha: float | None = 1.0) -> Model:
+def quantize_model(model: Model, data: dataset.Dataset, input_alpha: float | None = 1.0, method: str = "kl") -> Model:
     """Calibrate on the training part and make the integer pair (Sec. IV-B, step u2).
 
     Differs: X^(1) is min-max normalised, so its range is known, and alpha = 1 loses nothing. The KL divergence of its
-    histogram says nothing about outliers: it is least at the spike that TCP's protocol number makes, a third of the
-    way up, and there it clips most ports away. All other thresholds are chosen by KL.
+    histogram says nothing about outliers: it is least at a spike that one frequent value makes, such as a packet's
+    length or TCP's protocol number, and there it clips most ports away. All other thresholds are the method's, in the
+    paper KL's.
 
     Parameters
     ----------
     data : Dataset
         What the model was trained on.
     input_alpha : float, optional
-        Threshold of X^(1); None takes the KL threshold there too.
+        Threshold of X^(1); None takes the method's there too.
+    method : str
+        A name in `calibrate.METHODS`.
     """
     train, _, _ = dataset.split(data, model.seed)
     weights = model.mlp.weights()
-    found = calibrate.thresholds(model.mlp.inputs(model.scaler.transform(data.x[train])), weights)
+    found = calibrate.thresholds(model.mlp.inputs(model.scaler.transform(data.x[train])), weights, method)
     alpha = [t.alpha for t in found[0]]
     if input_alpha is not None:
         alpha[0] = input_alpha
@@ -181,10 +197,12 @@ def quantize_model(model: Model, data: dataset.Dataset, input_alpha: float | Non
     )
 
 
-def quantize_all(data: dataset.Dataset, profile: Profile, input_alpha: float | None = 1.0) -> list[Model]:
+def quantize_all(
+    data: dataset.Dataset, profile: Profile, input_alpha: float | None = 1.0, method: str = "kl"
+) -> list[Model]:
     """Quantize and save every trained pair of the profile, with a progress bar; see `quantize_model`."""
     pairs = tqdm(tasks_and_seeds(profile), desc="calibrating", unit="model")
-    done = [quantize_model(load(task, seed), data, input_alpha) for task, seed in pairs]
+    done = [quantize_model(load(task, seed), data, input_alpha, method) for task, seed in pairs]
     for model in done:
         save(model)
     return done
@@ -206,38 +224,6 @@ def validation_scores(trained: list[Model], data: dataset.Dataset) -> pd.DataFra
             "NN (PyTorch)": np.mean(model.mlp.predict(model.scaler.transform(x)) == truth),
         }
         lines.append({"task": model.task, "seed": model.seed, "flows": len(at)} | scores)
-    return pd.DataFrame(lines)
-
-
-def agreement(quantized: list[Model], data: dataset.Dataset) -> pd.DataFrame:
-    """Share of the validation part on which the integer models decide as their float originals, one line a model.
-
-    The last column is the net with every threshold chosen by KL, that of X^(1) too.
-    """
-    lines = []
-    for model in quantized:
-        _, at, _ = dataset.split(data, model.seed)
-        x = data.x[at]
-        floats = model.mlp.predict(model.scaler.transform(x))
-        same = {
-            "DT": np.mean(model.int_tree.predict(x) == model.tree.predict(dataset.as_float(x))),
-            "NN": np.mean(model.int_mlp.predict(x) == floats),
-            "NN (fused)": np.mean(model.int_fused.predict(x) == floats),
-            "NN, X(1) by KL": np.mean(quantize_model(model, data, None).int_mlp.predict(x) == floats),
-        }
-        lines.append({"task": model.task, "seed": model.seed, "flows": len(at)} | same)
-    return pd.DataFrame(lines)
-
-
-def thresholds_table(quantized: list[Model]) -> pd.DataFrame:
-    """Every threshold beside the largest magnitude it was chosen from; weights as the mean over columns."""
-    lines = []
-    for model in quantized:
-        for layer, (x, columns) in enumerate(zip(*model.thresholds, strict=True), start=1):
-            line = {"task": model.task, "seed": model.seed, "layer": layer, "max |X|": x.edges[-1]}
-            line |= {"alpha by KL": x.alpha, "alpha used": model.alpha[layer - 1]}
-            line |= {"weights: alpha / max": np.mean([column.alpha / column.edges[-1] for column in columns])}
-            lines.append(line)
     return pd.DataFrame(lines)
 
 

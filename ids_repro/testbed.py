@@ -27,6 +27,7 @@ from .config import UserError
 
 PREFIX = "ids-"
 SWITCH = "switch"
+FIRST = -20  # niceness of what is measured
 LOCK = Path(tempfile.gettempdir()) / "ids_repro.lock"
 
 T = TypeVar("T")
@@ -92,9 +93,11 @@ class Host:
     def command(self, argv: Sequence[str], cpu: int | None = None) -> list[str]:
         """Return the command line that runs ``argv`` on this host, held to one CPU if one is given.
 
+        What is held to a CPU also goes before this machine's other work there: it is what is measured.
+
         The process dies with this one (setpriv --pdeathsig), so that even a kill -9 ends the load it generates.
         """
-        pin = [] if cpu is None else ["taskset", "-c", str(cpu)]
+        pin = [] if cpu is None else ["nice", "-n", str(FIRST), "taskset", "-c", str(cpu)]
         return ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net=/run/netns/{self.ns}", *pin, *map(str, argv)]
 
     def popen(self, argv: Sequence[str], cpu: int | None = None, **kwargs) -> subprocess.Popen:

@@ -166,7 +166,7 @@ def test_a_full_disk_leaves_the_old_file_or_none(path, data, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
         for out in (old, new):
-            with pytest.raises(OSError, match="large"):
+            with pytest.raises(config.UserError, match="cannot be written"):
                 dataset.prepare(config.SAMPLE, SCHEDULE, out)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -139,4 +139,5 @@ def test_ctrl_c_at_the_driver_cleans_up_after_the_kernel_too(reproduced, nothing
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err.splitlines()[-1] == ("ids_repro reproduce: interrupted; finished trials and files stay, a rerun resumes")
+    # the notebook's kernel, interrupted as well, may have its say after it
+    assert "ids_repro reproduce: interrupted; finished trials and files stay, a rerun resumes" in err.splitlines()

@@ -140,7 +140,7 @@ def random_net(n_classes, seed, alpha=(1.0, 1.0, 1.0)):
 def same_as_c(net, x):
     logits = net.logits(x)
     for optimise in ("-O2", "-O0"):
-        found, classes = native.predict_mlp(export.mlp_bytes(net), net.n_classes, x, optimise)
+        found, classes = native.predict_mlp(export.mlp_bytes(net), net.n_classes, x, optimise=optimise)
         np.testing.assert_array_equal(found, logits)
         np.testing.assert_array_equal(classes, net.predict(x))
     return logits

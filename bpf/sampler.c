@@ -1,0 +1,141 @@
+/* Packets -> feature vectors: what ids_repro/stream.py calls through ctypes. */
+#include "sampler.h"
+
+/* For the tests that hold the Python layouts to these. */
+__u64 ids_sizeof_sample(void)
+{
+	return sizeof(struct ids_sample);
+}
+
+/* After the slot's flow took the packet: note its vector. */
+static int ids_sampler_note(struct ids_sampler *s, struct ids_slot *slot, const struct ids_row *row, const __s64 *x)
+{
+	const struct ids_key *key = &slot->key;
+	__u32 index = slot->flow.num - 1, side = slot->flow.side;
+	struct ids_sample *to;
+
+	s->packets++;
+	if (!s->every && index >= IDS_FIRST_PACKETS)
+		return 0;
+	to = s->every ? ids_samples_add(&s->out) : ids_sampler_hold(s, slot);
+	if (!to)
+		return -1;
+	*to = (struct ids_sample){
+		.flow = slot->id,
+		.packet = s->packets - 1,
+		.time_us = row->ts_ns / 1000,
+		.first_us = slot->flow.first_us,
+		.saddr = key->addr[side],
+		.daddr = key->addr[!side],
+		.sport = key->port[side],
+		.dport = key->port[!side],
+		.index = index,
+		.proto = key->proto,
+	};
+	memcpy(to->x, x, sizeof(to->x));
+	return !s->every && index == IDS_FIRST_PACKETS - 1 ? ids_sampler_release(s, slot) : 0;
+}
+
+/* One packet, flows by the rules of flow.h. Returns 0, or -1 without memory. */
+static int ids_sampler_packet(struct ids_sampler *s, const struct ids_row *row)
+{
+	__s64 x[IDS_N_FEATURES];
+	struct ids_key key;
+	__u8 side = ids_make_key(&row->packet, &key);
+	struct ids_slot *slot = ids_sampler_find(s, &key, row->ts_ns / 1000);
+
+	if (!slot)
+		return -1;
+	if (ids_flow_update(&slot->flow, &row->packet, side, row->ts_ns, x)) {
+		if (ids_sampler_release(s, slot))
+			return -1;
+		slot->id = s->flows++;
+	}
+	return ids_sampler_note(s, slot, row, x);
+}
+
+/* One packet of a flow that is given, whatever its times: packets of a flow follow each other. */
+static int ids_sampler_given(struct ids_sampler *s, const struct ids_row *row, __u64 flow)
+{
+	__s64 x[IDS_N_FEATURES];
+	struct ids_key key;
+	__u8 side = ids_make_key(&row->packet, &key);
+	int first = !s->given.flow.num || s->given.id != flow;
+
+	if (first) {
+		if (ids_sampler_release(s, &s->given))
+			return -1;
+		s->given.key = key;
+		s->given.id = flow;
+		s->flows++;
+	}
+	ids_flow_add(&s->given.flow, &row->packet, side, row->ts_ns / 1000, first, x);
+	return ids_sampler_note(s, &s->given, row, x);
+}
+
+void *ids_sampler_new(int every)
+{
+	struct ids_sampler *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->every = every;
+	if (ids_table_init(&s->table, 1 << 16)) {
+		free(s);
+		return NULL;
+	}
+	return s;
+}
+
+void ids_sampler_free(struct ids_sampler *s)
+{
+	free(s->table.slots);
+	free(s->out.list);
+	free(s->held.list);
+	free(s);
+}
+
+/* Packets in the order of arrival; flow: their flows, or NULL for the rules of flow.h. Returns 0, or -1 without memory. */
+int ids_sampler_push(struct ids_sampler *s, const struct ids_row *rows, const __u64 *flow, __u64 n)
+{
+	__u64 i;
+	int failed = 0;
+
+	for (i = 0; i < n && !failed; i++)
+		failed = flow ? ids_sampler_given(s, &rows[i], flow[i]) : ids_sampler_packet(s, &rows[i]);
+	return failed;
+}
+
+/* The capture is over, and with it every flow. Returns 1 if at least most vectors wait and more come, 0, or -1. */
+int ids_sampler_end(struct ids_sampler *s, __u64 most)
+{
+	for (; s->ended < s->table.size; s->ended++) {
+		if (s->out.n - s->taken >= most)
+			return 1;
+		if (ids_sampler_release(s, &s->table.slots[s->ended]))
+			return -1;
+	}
+	return ids_sampler_release(s, &s->given);
+}
+
+/* out: vectors that wait to be taken, packets, flows. */
+void ids_sampler_counts(const struct ids_sampler *s, __u64 *out)
+{
+	out[0] = s->out.n - s->taken;
+	out[1] = s->packets;
+	out[2] = s->flows;
+}
+
+/* Hand out the next n of the vectors that wait. */
+void ids_sampler_take(struct ids_sampler *s, struct ids_sample *out, __u64 n)
+{
+	if (n)
+		memcpy(out, s->out.list + s->taken, n * sizeof(*out));
+	s->taken += n;
+	if (s->taken >= s->out.n - s->taken) { /* the rest is the smaller part: it moves to the front */
+		s->out.n -= s->taken;
+		if (s->out.n)
+			memcpy(s->out.list, s->out.list + s->taken, s->out.n * sizeof(*out));
+		s->taken = 0;
+	}
+}

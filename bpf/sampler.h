@@ -1,0 +1,121 @@
+/* Packets -> flows -> the feature vectors to learn from. The table lets go of flows that are over. */
+#ifndef IDS_SAMPLER_H
+#define IDS_SAMPLER_H
+
+#include "link.h"
+#include "table.h"
+
+#define IDS_FIRST_PACKETS 100	      /* of a flow: the last of them gives the paper's vector */
+#define IDS_LATE_US (60ULL * 1000000) /* a packet this much out of order still finds its flow */
+
+struct ids_sample { /* one feature vector, and the packet and flow that it belongs to */
+	__u64 flow, packet;
+	__u64 time_us, first_us; /* of the packet, of the flow's first packet */
+	__u32 saddr, daddr;	 /* of the flow's first packet, as are the ports */
+	__u16 sport, dport;
+	__u32 index; /* of the packet in the flow, from 0 */
+	__u64 proto;
+	__s64 x[IDS_N_FEATURES];
+};
+
+struct ids_samples {
+	struct ids_sample *list;
+	__u64 n, room;
+};
+
+struct ids_sampler {
+	int every; /* a vector of each packet; else one a flow, at the last of its first packets */
+	struct ids_table table;
+	struct ids_samples out, held; /* held: the latest vector of each live flow */
+	__u64 taken, ended;	      /* of out; of the table's slots */
+	__u64 unused;		      /* first free place in held + 1; its .flow is the next one */
+	__u64 packets, flows;
+	struct ids_slot given; /* the flow at hand, where the caller knows the flows */
+};
+
+/* Returns a new last element, or NULL without memory. */
+static inline struct ids_sample *ids_samples_add(struct ids_samples *s)
+{
+	if (s->n == s->room) {
+		__u64 room = s->room ? 2 * s->room : 1 << 12;
+		struct ids_sample *more = realloc(s->list, room * sizeof(*more));
+
+		if (!more)
+			return NULL;
+		s->list = more;
+		s->room = room;
+	}
+	return &s->list[s->n++];
+}
+
+/* The flow's vector is final: hand it out. slot->note is its place in held + 1. */
+static inline int ids_sampler_release(struct ids_sampler *s, struct ids_slot *slot)
+{
+	struct ids_sample *to;
+
+	if (!slot->note)
+		return 0;
+	to = ids_samples_add(&s->out);
+	if (!to)
+		return -1;
+	*to = s->held.list[slot->note - 1];
+	s->held.list[slot->note - 1].flow = s->unused;
+	s->unused = slot->note;
+	slot->note = 0;
+	return 0;
+}
+
+static inline struct ids_sample *ids_sampler_hold(struct ids_sampler *s, struct ids_slot *slot)
+{
+	if (!slot->note && s->unused) {
+		slot->note = s->unused;
+		s->unused = s->held.list[slot->note - 1].flow;
+	} else if (!slot->note) {
+		if (!ids_samples_add(&s->held))
+			return NULL;
+		slot->note = s->held.n;
+	}
+	return &s->held.list[slot->note - 1];
+}
+
+/* Make room: let go of flows that are over, and double the table only if those that stay need it. */
+static inline int ids_sampler_sweep(struct ids_sampler *s, __u64 now_us)
+{
+	struct ids_table next, *t = &s->table;
+	__u64 i, stay = 0, then_us = now_us > IDS_LATE_US ? now_us - IDS_LATE_US : 0;
+
+	for (i = 0; i < t->size; i++)
+		stay += !ids_flow_over(&t->slots[i].flow, then_us);
+	if (ids_table_init(&next, stay * 4 > t->size ? 2 * t->size : t->size))
+		return -1;
+	for (i = 0; i < t->size; i++) {
+		struct ids_slot *slot = &t->slots[i];
+
+		if (!ids_flow_over(&slot->flow, then_us))
+			*ids_table_probe(&next, &slot->key) = *slot;
+		else if (ids_sampler_release(s, slot)) {
+			free(next.slots);
+			return -1;
+		}
+	}
+	next.used = stay;
+	free(t->slots);
+	*t = next;
+	return 0;
+}
+
+static inline struct ids_slot *ids_sampler_find(struct ids_sampler *s, const struct ids_key *key, __u64 now_us)
+{
+	struct ids_slot *slot;
+
+	if (s->table.used * 2 >= s->table.size && ids_sampler_sweep(s, now_us))
+		return NULL;
+	slot = ids_table_probe(&s->table, key);
+	if (!slot->flow.num) {
+		slot->key = *key;
+		s->table.used++;
+	}
+	return slot;
+}
+
+#endif

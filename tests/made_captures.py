@@ -1,0 +1,88 @@
+"""Small capture files and frames, byte by byte, for tests of the reader."""
+
+import struct
+
+TCP, UDP, ICMP = 6, 17, 1
+FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
+A, B = 0x0A000001, 0x0A000002
+
+
+def ipv4(sport=1000, dport=80, proto=TCP, flags=ACK, payload=b"", src=A, dst=B, options=b"", fragment=0):
+    """An IPv4 packet; fragment is the 16-bit field of flags and offset."""
+    l4 = {
+        TCP: struct.pack(">HHIIBBHHH", sport, dport, 0, 0, 0x50, flags, 0, 0, 0),
+        UDP: struct.pack(">HHHH", sport, dport, 8 + len(payload), 0),
+    }.get(proto, b"\x08\0\0\0")
+    words, body = 5 + len(options) // 4, l4 + payload
+    head = struct.pack(">BBHHHBBHII", 0x40 | words, 0, 4 * words + len(body), 0, fragment, 64, proto, 0, src, dst)
+    return head + options + body
+
+
+def ethernet(packet, *tags, type_=0x0800):
+    """An Ethernet frame; tags are the EtherTypes of VLAN headers, outermost first."""
+    return bytes(range(12)) + b"".join(struct.pack(">HH", tag, 5) for tag in tags) + struct.pack(">H", type_) + packet
+
+
+def cooked(packet, *tags, type_=0x0800):
+    """Linux cooked, version 1."""
+    types = [*tags, type_]
+    return bytes(14) + struct.pack(">H", types[0]) + b"".join(struct.pack(">HH", 5, t) for t in types[1:]) + packet
+
+
+def cooked2(packet, type_=0x0800):
+    """Linux cooked, version 2."""
+    return struct.pack(">H", type_) + bytes(18) + packet
+
+
+def pcap(frames, link=1, endian="<", ns=False, snap=1 << 16):
+    """A pcap file of (time in the file's unit, frame) pairs; frames are cut at the snap length."""
+    unit = 10**9 if ns else 10**6
+    out = struct.pack(endian + "IHHiIII", 0xA1B23C4D if ns else 0xA1B2C3D4, 2, 4, 0, 0, snap, link)
+    for time, frame in frames:
+        kept = frame[:snap]
+        out += struct.pack(endian + "IIII", time // unit, time % unit, len(kept), len(frame)) + kept
+    return out
+
+
+def block(kind, body, endian="<"):
+    """A pcapng block."""
+    body += bytes(-len(body) % 4)
+    size = len(body) + 12
+    return struct.pack(endian + "II", kind, size) + body + struct.pack(endian + "I", size)
+
+
+def section(endian="<"):
+    """A section header."""
+    return block(0x0A0D0D0A, struct.pack(endian + "IHHq", 0x1A2B3C4D, 1, 0, -1), endian)
+
+
+def option(code, value, endian="<"):
+    """An option of a pcapng block."""
+    return struct.pack(endian + "HH", code, len(value)) + value + bytes(-len(value) % 4)
+
+
+def interface(link=1, endian="<", resolution=None, offset_s=None, snap=0):
+    """An interface description; resolution is the byte of if_tsresol."""
+    options = option(2, b"eth0", endian)
+    if resolution is not None:
+        options += option(9, bytes([resolution]), endian)
+    if offset_s is not None:
+        options += option(14, struct.pack(endian + "q", offset_s), endian)
+    return block(1, struct.pack(endian + "HHI", link, 0, snap) + options + option(0, b"", endian), endian)
+
+
+def enhanced(ticks, frame, interface_=0, endian="<"):
+    """An enhanced packet block, with a comment."""
+    head = struct.pack(endian + "IIIII", interface_, ticks >> 32, ticks & 0xFFFFFFFF, len(frame), len(frame))
+    return block(6, head + frame + bytes(-len(frame) % 4) + option(1, b"hello", endian), endian)
+
+
+def old_packet(ticks, frame, endian="<"):
+    """An obsolete packet block."""
+    head = struct.pack(endian + "HHIIII", 0, 0, ticks >> 32, ticks & 0xFFFFFFFF, len(frame), len(frame))
+    return block(2, head + frame, endian)
+
+
+def simple(frame, endian="<"):
+    """A simple packet block: no time stamp."""
+    return block(3, struct.pack(endian + "I", len(frame)) + frame, endian)
