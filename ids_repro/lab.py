@@ -17,23 +17,29 @@ from dataclasses import astuple
 from pathlib import Path
 
 from .config import DATA, UserError
+from .lab_files import write_files
 from .lab_hosts import Lab, Row, now_us, run_all
-from .lab_servers import servers, write_files
-from .lab_traffic import PROGRAMS, SERVICES
+from .lab_normal import SERVICES
+from .lab_servers import servers
+from .lab_traffic import PROGRAMS
 from .labels import COLUMNS
 from .testbed import SWITCH, Host, network, require_programs
 
-SERVER = "server"
+SERVERS = ("inside", "outside")
 ADDRESSES = {
-    SERVER: "10.88.0.10",
+    "inside": "10.88.0.10",
+    "outside": "10.88.0.40",
     "client1": "10.88.0.21",
     "client2": "10.88.0.22",
     "client3": "10.88.0.23",
+    "client4": "10.88.0.24",
+    "client5": "10.88.0.25",
     "attacker1": "10.88.0.31",
     "attacker2": "10.88.0.32",
     "attacker3": "10.88.0.33",
+    "attacker4": "10.88.0.34",
 }
-SECONDS = 135.0
+SECONDS = 370.0
 # Ethernet 14, IPv4 without options 20, TCP with options at most 60: 94.
 SNAPLEN = 96
 TEMPORARY = "ids-lab-"
@@ -43,11 +49,10 @@ OFFLOADS = ("tx", "off", "rx", "off", "sg", "off", "tso", "off", "gso", "off", "
 
 def _normal_rows(start_us: int, end_us: int) -> list[Row]:
     """Rows for all Normal flows. They come after the attacks', which so win where both match."""
-    server = ADDRESSES[SERVER]
-    hosts = [address for name, address in ADDRESSES.items() if name != SERVER]
-    return [
-        Row("Normal", name, start_us, end_us, src, server, port, None) for src in hosts for name, port in SERVICES
-    ] + [Row("Normal", "other", start_us, end_us, server, dst, None, None) for dst in hosts]
+    users = [address for name, address in ADDRESSES.items() if name not in SERVERS]
+    served = [(name, src, ADDRESSES[dst], port) for src in users for dst in SERVERS for name, port in SERVICES]
+    others = [("other", src, dst, None) for src in ADDRESSES.values() for dst in ADDRESSES.values() if src != dst]
+    return [Row("Normal", name, start_us, end_us, src, dst, port, None) for name, src, dst, port in served + others]
 
 
 @contextlib.contextmanager
@@ -118,16 +123,17 @@ def record(
             if stale != directory:
                 shutil.rmtree(stale, ignore_errors=True)
         directory.chmod(0o711)
-        login = write_files(directory, ADDRESSES[SERVER], seed)
+        login = write_files(directory, ADDRESSES, seed)
         for host in ADDRESSES:
             hosts[host].run(["ethtool", "-K", "eth0", *OFFLOADS], check=True, capture_output=True)
-        others = [hosts[host] for host in ADDRESSES if host != SERVER]
+        users = [hosts[host] for host in ADDRESSES if host not in SERVERS]
         part, part_csv = out / "lab.part.pcap", out / "lab.part.csv"
         try:
-            with servers(hosts[SERVER], directory, login), _capture(hosts[SWITCH], part, snaplen) as counts:
+            offering = [hosts[host] for host in ADDRESSES]
+            with servers(offering, directory, login), _capture(hosts[SWITCH], part, snaplen) as counts:
                 start_us, start = now_us(), time.monotonic()
-                lab = Lab(hosts[SERVER], directory, login, start + seconds)
-                run_all(lab, others, seed, progress)
+                lab = Lab(ADDRESSES, directory, login, start + seconds)
+                run_all(lab, users, seed, progress)
             if counts["dropped by kernel"]:
                 raise UserError(f"tcpdump lost {counts['dropped by kernel']} packets: run it when the machine is idle")
             rows = sorted(lab.rows, key=lambda row: row.start_us) + _normal_rows(start_us, now_us())

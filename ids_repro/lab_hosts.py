@@ -1,19 +1,20 @@
-"""What the hosts of the lab do during a recording: users who think between two activities, and attackers.
+"""What the hosts of the lab do during a recording: users who think between two activities, and attacks.
 
-An attacker's host makes Normal traffic too, but not while it attacks. So the schedule can tell the two by address and
-time, while over the whole recording neither address nor time tells them.
+Every host makes Normal traffic and attacks by turns, never both at once. So the schedule can tell the two by address
+and time, while over the whole recording neither address nor time tells them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +22,16 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from .lab_servers import Login
-from .lab_traffic import ACTIVITIES, ICMP, TOGETHER, UDP, Activity, attack_rounds, command
+from .lab_attacks import ATTACKS
+from .lab_files import Login
+from .lab_normal import NORMAL
+from .lab_traffic import ICMP, TCP, TOGETHER, Activity, attack_rounds, command, hosts_for
 from .testbed import Host
 
 USERS_PER_HOST = 3
 THINK_S = 0.6
+# Seconds without an attack between two, from and to, by how the host's name begins.
+CALM_S = {"client": (4.0, 12.0), "attacker": (0.5, 3.0)}
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,12 @@ class Lab:
 
     Parameters
     ----------
-    server : Host
-        Where all traffic goes.
+    addresses : dict of str to str
+        Host name to address, of all hosts.
     directory : pathlib.Path
         The recording's temporary directory.
     login : Login
-        The account of the server.
+        The account of the servers.
     until : float
         Its end, by time.monotonic().
     rows : list of Row
@@ -82,7 +87,7 @@ class Lab:
         Set when everything is to end at once.
     """
 
-    server: Host
+    addresses: dict[str, str]
     directory: Path
     login: Login
     until: float
@@ -102,15 +107,21 @@ def _words(rng: np.random.Generator, directory: Path) -> Path:
     return Path(file.name)
 
 
-def _go(lab: Lab, host: Host, activity: Activity, rng: np.random.Generator) -> None:
-    """Do an activity once: start its copies, wait for them, end what is not over in time."""
-    fixed = {"server": lab.server.address, "user": lab.login.user, "password": lab.login.password}
+def _commands(lab: Lab, host: Host, activity: Activity, rng: np.random.Generator) -> list[str]:
+    """Draw the command of each copy of an activity."""
+    fixed = {"user": lab.login.user, "password": lab.login.password}
     if "{words}" in activity.command:
         fixed["words"] = str(_words(rng, lab.directory))
+    fixed |= hosts_for(host.name, lab.addresses, rng)
+    return [command(activity, rng, lab.directory, **fixed) for _ in range(activity.copies)]
+
+
+def _go(lab: Lab, host: Host, activity: Activity, commands: Sequence[str]) -> None:
+    """Do an activity once: start its commands, wait for them, end what is not over in time."""
     processes = [
         host.popen(
             # "exit" keeps the shell from becoming its last command, which then would be the first process.
-            [*TOGETHER, "sh", "-c", command(activity, rng, lab.directory, **fixed) + "; exit $?"],
+            [*TOGETHER, "sh", "-c", text + "; exit $?"],
             cwd=lab.directory,
             env={"PATH": os.environ["PATH"], "HOME": str(lab.directory), "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
@@ -118,7 +129,7 @@ def _go(lab: Lab, host: Host, activity: Activity, rng: np.random.Generator) -> N
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        for _ in range(activity.copies)
+        for text in commands
     ]
     end = time.monotonic() + min(activity.seconds, lab.left() + 1)
     while any(p.poll() is None for p in processes) and time.monotonic() < end and not lab.stop.wait(0.02):
@@ -133,13 +144,14 @@ def _go(lab: Lab, host: Host, activity: Activity, rng: np.random.Generator) -> N
 
 def _normal(lab: Lab, host: Host, seconds: float, rng: np.random.Generator) -> None:
     """Make the Normal traffic of a host's users for some seconds, with time to think between two activities."""
-    rows = [a for a in ACTIVITIES if a.label == "Normal" and host.name.startswith(a.hosts)]
+    rows = [a for a in NORMAL if host.name.startswith(a.hosts)]
     weights = np.array([a.weight for a in rows], float)
     until = time.monotonic() + min(seconds, lab.left())
 
     def user(rng: np.random.Generator) -> None:
         while time.monotonic() < until and not lab.stop.wait(rng.exponential(THINK_S)):
-            _go(lab, host, rows[rng.choice(len(rows), p=weights / weights.sum())], rng)
+            activity = rows[rng.choice(len(rows), p=weights / weights.sum())]
+            _go(lab, host, activity, _commands(lab, host, activity, rng))
 
     with ThreadPoolExecutor(USERS_PER_HOST) as pool:
         for future in [pool.submit(user, child) for child in rng.spawn(USERS_PER_HOST)]:
@@ -148,25 +160,41 @@ def _normal(lab: Lab, host: Host, seconds: float, rng: np.random.Generator) -> N
 
 def _attack(lab: Lab, host: Host, activity: Activity, rng: np.random.Generator) -> None:
     """Attack once and write the schedule's rows for it."""
+    commands = _commands(lab, host, activity, rng)
     start = now_us()
-    _go(lab, host, activity, rng)
+    _go(lab, host, activity, commands)
     # What a killed program had queued leaves in the next instant.
     lab.stop.wait(0.05)
-    name, window = (activity.label, activity.name), (start, now_us())
-    here, there = host.address, lab.server.address
-    lab.rows.append(Row(*name, *window, here, there, activity.dport, activity.proto))
-    if activity.proto == UDP:
-        # Port unreachable, from the server for a closed port and from us for an answer that comes too late.
-        lab.rows += [Row(*name, *window, *pair, None, ICMP) for pair in ((there, here), (here, there))]
+    name, window, here = (activity.label, activity.name), (start, now_us()), host.address
+    for there in lab.addresses.values():
+        if there not in re.findall(r"[\d.]+\d", " ".join(commands)):
+            continue
+        lab.rows.append(Row(*name, *window, here, there, activity.dport, activity.proto))
+        if activity.proto != TCP:
+            # Port unreachable, from the other host for a closed port and from us for an answer that comes too late.
+            lab.rows += [Row(*name, *window, *pair, None, ICMP) for pair in ((there, here), (here, there))]
 
 
-def _attacker(lab: Lab, host: Host, attacks: Callable[[], Activity], rng: np.random.Generator) -> None:
-    """Live through the recording on an attacker's host: Normal traffic and attacks by turns."""
-    short = lab.left() / 8
+def _live(
+    lab: Lab, host: Host, attacks: Callable[[], Activity], calm_s: tuple[float, float], rng: np.random.Generator
+) -> None:
+    """Live through the recording on a host: Normal traffic and attacks by turns."""
+    longest = min(calm_s[1], lab.left() / 8 + 0.6)
     while lab.left() > 0:
-        _normal(lab, host, rng.uniform(0.5, min(4.0, short + 0.6)), rng)
+        _normal(lab, host, rng.uniform(min(calm_s[0], longest), longest), rng)
         if lab.left() > 1:
             _attack(lab, host, attacks(), rng)
+
+
+def _shared(rounds: Iterator[Activity]) -> Callable[[], Activity]:
+    """Let several threads draw from one iterator."""
+    lock = threading.Lock()
+
+    def draw() -> Activity:
+        with lock:
+            return next(rounds)
+
+    return draw
 
 
 def run_all(lab: Lab, hosts: Sequence[Host], seed: int, progress: bool) -> None:
@@ -177,7 +205,7 @@ def run_all(lab: Lab, hosts: Sequence[Host], seed: int, progress: bool) -> None:
     lab : Lab
         The recording; its rows and goes grow.
     hosts : sequence of Host
-        Those named ``attacker...`` attack now and then; the others are Normal all the time.
+        Those whose users and attacks make the traffic; each name begins with a key of CALM_S.
     seed : int
         Of every draw.
     progress : bool
@@ -185,24 +213,20 @@ def run_all(lab: Lab, hosts: Sequence[Host], seed: int, progress: bool) -> None:
     """
     seconds = lab.left()
     rng = np.random.default_rng(seed)
-    rounds, lock = attack_rounds(rng.spawn(1)[0]), threading.Lock()
-
-    def next_attack() -> Activity:
-        with lock:
-            return next(rounds)
-
+    kinds = {
+        begin: (_shared(attack_rounds([a for a in ATTACKS if begin.startswith(a.hosts)], child)), calm_s)
+        for (begin, calm_s), child in zip(CALM_S.items(), rng.spawn(len(CALM_S)), strict=True)
+    }
     with ThreadPoolExecutor(len(hosts)) as pool, tqdm(total=round(seconds), unit="s", disable=not progress) as bar:
         try:
             futures = [
-                pool.submit(_attacker, lab, host, next_attack, child)
-                if host.name.startswith("attacker")
-                else pool.submit(_normal, lab, host, seconds, child)
+                pool.submit(_live, lab, host, *kinds[host.name.rstrip("0123456789")], child)
                 for host, child in zip(hosts, rng.spawn(len(hosts)), strict=True)
             ]
             while not all(future.done() for future in futures):
                 time.sleep(0.25)
                 bar.update(min(round(seconds), int(seconds - lab.left())) - bar.n)
-                bar.set_postfix(attacks=len(lab.rows), refresh=False)
+                bar.set_postfix(attacks=len({(row.src, row.start_us) for row in lab.rows}), refresh=False)
                 for future in futures:
                     if future.done():
                         future.result()

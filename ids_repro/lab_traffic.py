@@ -1,22 +1,24 @@
-"""What happens in the lab capture: one row an activity. A new variant, or a new class, is a new row.
+"""How an activity of the lab capture is written down, and how its command is drawn.
 
 A command is a shell command with ``str.format`` fields, drawn anew at each go: ``{i[2-9]}`` is an integer,
-``{f[0.2-1.5]}`` a decimal number, ``{one[A,MX]}`` one of a list; `command` gives the others. The only host that a
-command names is the lab's own server.
+``{f[0.2-1.5]}`` a decimal number, ``{one[A,MX]}`` one of a list; `command` gives the others. The only hosts that a
+command names are the lab's own. The tables are `lab_normal.NORMAL` and `lab_attacks.ATTACKS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 TCP, UDP, ICMP = 6, 17, 1
-OPEN_PORTS = (21, 22, 53, 80)
+OPEN_PORTS = (21, 22, 53, 80, 8080)
 # Linux' own range of source ports: the raw-packet tools draw theirs from it too, so that the port tells nothing.
 EPHEMERAL = (32768, 60999)
+# A server's web port, three times of four the usual one.
+WEB = "http://{server}{one[,,,:8080]}"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Activity:
     dport : int or None
         Destination port of its flows; None where there are several.
     proto : int or None
-        IP protocol of its flows.
+        IP protocol of its flows; None where there are several.
     weight : int
         Share among the rows of its class.
     copies : int
@@ -55,141 +57,6 @@ class Activity:
     seconds: float = 7.0
     hosts: str = ""
 
-
-_WEB = "http://{server}"
-_SSH = "ssh -F {dir}/ssh_config"
-# As a person at a keyboard does; no key, so that the password is what decides.
-_SSH_PASSWORD = _SSH + " -o PubkeyAuthentication=no -o NumberOfPasswordPrompts=1 {user}@{server}"
-_DIG = "dig +tries=1 +time=2 @{server}"
-
-# Normal. hosts="client" where the attackers' own ICMP must stay that of their scans: ICMP has no ports to tell by.
-_NORMAL = (
-    ("page", f"curl -s {_WEB}/page{{i[1-40]}}.html", 80, TCP, 13),
-    ("page with parts", f"curl -s {_WEB}/page{{i[1-40]}}.html '{_WEB}/part[1-{{i[2-5]}}].css'", 80, TCP, 6),
-    ("parallel parts", f"curl -s -Z --parallel-max {{i[2-5]}} '{_WEB}/part[1-{{i[3-6]}}].css'", 80, TCP, 2),
-    (
-        "reader",
-        f"wget -q -O /dev/null --wait={{f[0.1-1.2]}} --random-wait "
-        f"{_WEB}/page{{i[1-40]}}.html {_WEB}/page{{i[1-40]}}.html {_WEB}/part{{i[1-8]}}.css",
-        80,
-        TCP,
-        2,
-    ),
-    ("download", f"curl -s --limit-rate {{i[60-900]}}k {_WEB}/file{{i[1-6]}}.bin", 80, TCP, 2),
-    ("download, cut off", f"curl -s -m {{f[0.1-0.9]}} --limit-rate {{i[20-60]}}k {_WEB}/file6.bin", 80, TCP, 1),
-    ("page over a slow line", f"curl -s -m 6 --limit-rate {{i[3-12]}}k {_WEB}/page{{i[1-40]}}.html", 80, TCP, 1),
-    ("missing page", f"curl -s {_WEB}/gone{{i[1-999]}}", 80, TCP, 3),
-    ("upload", f"head -c {{i[1-20]}}k {{dir}}/www/file6.bin | curl -s --data-binary @- {_WEB}/form", 80, TCP, 1),
-    ("connection kept in hand", "sleep {f[0.3-4.0]} | curl -s telnet://{server}:80", 80, TCP, 2),
-    ("name", f"{_DIG} host{{i[1-300]}}.lab.test {{one[A,A,A,AAAA]}}", 53, UDP, 19),
-    (
-        "names of a page",
-        f"{_DIG} host{{i[1-300]}}.lab.test A cdn{{i[1-20]}}.lab.test A cdn{{i[1-20]}}.lab.test AAAA lab.test MX",
-        53,
-        UDP,
-        5,
-    ),
-    ("other records", f"{_DIG} lab.test {{one[MX,TXT,NS,SOA,SRV,ANY]}} ; {_DIG} -x {{server}}", 53, UDP, 3),
-    ("unknown name", f"{_DIG} typo{{i[1-9999]}}.lab.test ; {_DIG} typo{{i[1-9999]}}.invalid AAAA", 53, UDP, 3),
-    ("name over TCP", f"{_DIG} +tcp host{{i[1-300]}}.lab.test", 53, TCP, 2),
-    ("remote command", f"{_SSH} {{user}}@{{server}} '{{one[uptime,id,ls -l /usr,df,ps aux]}}'", 22, TCP, 1),
-    (
-        "remote shell",
-        "(for x in {one[ls,id,pwd]} date 'ls -l /etc' {one[uptime,df]} exit; do sleep {f[0.1-0.9]}; echo $x; done)"
-        f" | {_SSH} -tt {{user}}@{{server}}",
-        22,
-        TCP,
-        1,
-    ),
-    ("copy from", f"{_SSH} {{user}}@{{server}} 'head -c {{i[2-14]}}k /dev/urandom'", 22, TCP, 1),
-    ("copy to", f"head -c {{i[2-14]}}k /dev/urandom | {_SSH} {{user}}@{{server}} 'cat > /dev/null'", 22, TCP, 1),
-    ("login by password", f"sshpass -p {{password}} {_SSH_PASSWORD} {{one[id,date]}}", 22, TCP, 1),
-    ("mistyped password", f"sshpass -p {{word}} {_SSH_PASSWORD} id", 22, TCP, 1),
-    ("file by FTP", "curl -s -u {user}:{password} ftp://{server}/file{i[1-4]}.bin", 21, TCP, 2),
-    ("listing by FTP", "curl -s -u {user}:{password} ftp://{server}/", 21, TCP, 1),
-    ("mistyped FTP password", "curl -s -u {user}:{word} ftp://{server}/", 21, TCP, 1),
-    ("wrong port", "curl -s -m 2 {one[http,ftp]}://{server}:{i[1025-9999]}/", None, TCP, 2),
-)
-
-_SCAN = "nmap -Pn -n -e eth0"
-_FLOOD = "for p in {sports}; do hping3 -q -n -S -p PORT -s $p -c {i[8-16]} -i u{i[200-20000]} {server}; done"
-_SLOW = f"slowhttptest -u {_WEB}/page{{i[1-40]}}.html -l {{i[4-6]}} -c {{i[20-40]}} -r {{i[10-40]}} -p 2"
-
-ACTIVITIES = (
-    *(Activity("Normal", name, command, dport, proto, weight) for name, command, dport, proto, weight in _NORMAL),
-    Activity("Normal", "ping", "ping -c {i[1-4]} -i {f[0.2-0.6]} {server}", None, ICMP, 1, hosts="client"),
-    # Portscan. Scanners at once, each from a port of its own (-g; -sT has the kernel's), spread the source ports:
-    # nmap's own choice goes above the kernel's range.
-    Activity("Portscan", "SYN scan", _SCAN + " -sS -T{i[3-5]} -g {sport} -p {ports} {server}", copies=2),
-    Activity("Portscan", "connect scan", _SCAN + " -sT -T{i[3-4]} -p {ports} {server}", copies=2),
-    Activity(
-        "Portscan",
-        "slow SYN scan",
-        _SCAN + " -sS --scan-delay {i[20-110]}ms -g {sport} -p {ports} {server}",
-        copies=3,
-    ),
-    Activity(
-        "Portscan",
-        "FIN, Xmas or null scan",
-        _SCAN + " {one[-sF,-sX,-sN]} -T4 --max-retries {i[0-1]} -g {sport} -p {ports} {server}",
-        copies=2,
-    ),
-    Activity(
-        "Portscan",
-        "ACK or Maimon scan",
-        _SCAN + " {one[-sA,-sM]} -T{i[3-4]} --max-retries 1 -g {sport} -p {ports} {server}",
-    ),
-    Activity(
-        "Portscan",
-        "UDP scan",
-        _SCAN + " -sU -T4 --max-retries {i[0-1]} -g {sport} -p {ports} {server}",
-        proto=UDP,
-        copies=2,
-    ),
-    Activity("Portscan", "version scan", _SCAN + " -sT -sV --version-light -p {ports} {server}", seconds=9.0),
-    # DoS. hping3 counts its source port up from a base: short runs from bases of their own spread it. They run one
-    # after another, for each hping3 would count the other's replies as its own and stop early.
-    Activity("DoS", "SYN flood", _FLOOD.replace("PORT", "80"), 80, weight=2),
-    Activity("DoS", "SYN flood on SSH", _FLOOD.replace("PORT", "22"), 22),
-    Activity("DoS", "SYN flood on DNS", _FLOOD.replace("PORT", "53"), 53),
-    Activity("DoS", "slow headers", _SLOW + " -H -i {i[1-3]} -x {i[8-40]}", 80, weight=2),
-    Activity("DoS", "slow body", _SLOW + " -B -i {i[1-3]} -s {i[1000-9000]} -x {i[8-40]}", 80, weight=2),
-    Activity("DoS", "slow read", _SLOW + " -X -w {i[10-60]} -y {i[100-600]} -n 1 -z {i[16-200]} -k {i[1-3]}", 80),
-    Activity("DoS", "range headers", _SLOW + " -R -a {i[1-20]} -b {i[200-900]}", 80),
-    # Brute force. The list never holds the password: the guessing fails to its end.
-    Activity(
-        "Brute force",
-        "SSH guessing, hydra",
-        "hydra -I -t {i[2-4]} -l {user} -P {words} ssh://{server}",
-        22,
-        weight=2,
-        seconds=3.2,
-    ),
-    Activity(
-        "Brute force",
-        "SSH spraying, hydra",
-        "hydra -I -u -t {i[2-4]} -L {words} -p {word} ssh://{server}",
-        22,
-        seconds=3.2,
-    ),
-    Activity(
-        "Brute force",
-        "FTP guessing, hydra",
-        "hydra -I -t {i[8-16]} -l {user} -P {words} ftp://{server}",
-        21,
-        weight=2,
-        seconds=3.2,
-    ),
-    Activity(
-        "Brute force",
-        "FTP guessing, ncrack",
-        "ncrack -T{i[3-5]} -g CL=16,at={i[1-3]} --user {user} -P {words} ftp://{server}",
-        21,
-        seconds=9.0,
-    ),
-)
-# In the schedule the Normal rows stand last and cover the rest by port, so a name for each suffices: "web", not "page".
-SERVICES = (("DNS", 53), ("web", 80), ("SSH", 22), ("FTP", 21), ("other", None))
 
 PROGRAMS = (
     "apache2",
@@ -236,8 +103,45 @@ TOGETHER = ("unshare", "--pid", "--fork", "--kill-child")
 
 
 def _ports(rng: np.random.Generator) -> str:
-    """Fifty ports to scan, the open ones among them."""
-    return ",".join(map(str, sorted({*OPEN_PORTS, *rng.choice(10_000, 46, replace=False) + 1})))
+    """Seventy ports to scan, the open ones among them."""
+    return ",".join(map(str, sorted({*OPEN_PORTS, *rng.choice(10_000, 70 - len(OPEN_PORTS), replace=False) + 1})))
+
+
+def _beats(rng: np.random.Generator) -> str:
+    """Pauses of a beacon: an interval of its own, each pause up to a third shorter or longer."""
+    interval = np.exp(rng.uniform(np.log(0.2), np.log(1.6)))
+    count = max(3, min(10, round(5.0 / interval)))
+    return " ".join(f"{pause:.2f}" for pause in interval * rng.uniform(2 / 3, 4 / 3, count))
+
+
+def hosts_for(me: str, addresses: dict[str, str], rng: np.random.Generator) -> dict[str, str]:
+    """Draw the hosts that a command may name.
+
+    Parameters
+    ----------
+    me : str
+        The host that runs it.
+    addresses : dict of str to str
+        Host name to address.
+    rng : numpy.random.Generator
+        Source of the draws.
+
+    Returns
+    -------
+    dict of str to str
+        ``server`` is one of the two servers, ``inside`` and ``outside`` are one each, ``peer`` is a client that is not
+        this host, ``peers`` are three of them, ``target`` is a server or a client.
+    """
+    peers = [address for name, address in addresses.items() if name.startswith("client") and name != me]
+    server, peer = rng.choice([addresses["inside"], addresses["outside"]]), rng.choice(peers)
+    return {
+        "server": str(server),
+        "inside": addresses["inside"],
+        "outside": addresses["outside"],
+        "peer": str(peer),
+        "peers": " ".join(rng.choice(peers, min(3, len(peers)), replace=False)),
+        "target": str(rng.choice([server, peer])),
+    }
 
 
 def command(activity: Activity, rng: np.random.Generator, directory: Path, **fixed: str) -> str:
@@ -252,27 +156,25 @@ def command(activity: Activity, rng: np.random.Generator, directory: Path, **fix
     directory : pathlib.Path
         The lab's temporary directory, field ``dir``.
     **fixed : str
-        Fields that do not change: server, user, password, words.
+        Fields that do not change: user, password, words, and those of `hosts_for`.
     """
     draws = {kind: _Draw(rng, kind) for kind in ("i", "f", "one")}
     sports = list(map(str, rng.integers(*EPHEMERAL, size=10, endpoint=True)))
-    word = f"{rng.integers(1 << 40):x}"
-    return activity.command.format(
-        dir=directory, sport=sports[0], sports=" ".join(sports), word=word, ports=_ports(rng), **draws, **fixed
-    )
+    drawn = {"word": f"{rng.integers(1 << 40):x}", "ports": _ports(rng), "beats": _beats(rng)}
+    return activity.command.format(dir=directory, sport=sports[0], sports=" ".join(sports), **drawn, **draws, **fixed)
 
 
-def attack_rounds(rng: np.random.Generator) -> Iterator[Activity]:
-    """Yield attacks without end, in rounds that hold one of each class in a new order.
+def attack_rounds(rows: Sequence[Activity], rng: np.random.Generator) -> Iterator[Activity]:
+    """Yield attacks without end, in rounds that hold one of each class of the rows in a new order.
 
     So every class is spread over the whole recording, and the time tells nothing.
     """
-    labels = sorted({a.label for a in ACTIVITIES} - {"Normal"})
+    labels = sorted({a.label for a in rows})
     decks: dict[str, list[Activity]] = {label: [] for label in labels}
     while True:
         for label in rng.permutation(labels):
             deck = decks[label]
             if not deck:
-                rows = [a for a in ACTIVITIES if a.label == label for _ in range(a.weight)]
-                deck += [rows[i] for i in rng.permutation(len(rows))]
+                choice = [a for a in rows if a.label == label for _ in range(a.weight)]
+                deck += [choice[i] for i in rng.permutation(len(choice))]
             yield deck.pop()
