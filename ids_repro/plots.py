@@ -105,7 +105,7 @@ def fig4(rows: Iterable[Mapping[str, Any]]) -> Figure:
             _throughput(axis, middle, methods)
             axis.set(title=title, xlabel="Sending rate $R_{TX}$ [kpps]", xlim=(0, top / 1e3), ylim=(0, top / 1e3))
         axes[0].set_ylabel("Receiving rate $R_{RX}$ [kpps]")
-        _footer(figure, rows)
+        footer(figure, rows)
     return figure
 
 
@@ -130,7 +130,7 @@ def fig5(rows: Iterable[Mapping[str, Any]]) -> Figure:
         for axis in axes[6:8]:
             axis.set_xlabel("Sending rate $R_{TX}$ [kpps]")
         figure.supylabel("CPU utilisation [%]", fontsize=8)
-        _footer(figure, rows)
+        footer(figure, rows)
     return figure
 
 
@@ -218,9 +218,9 @@ def _cpu_handles() -> list[Line2D]:
     return [*handles, Line2D([], [], marker="|", linestyle="", color="black", markersize=5, label="measured rate")]
 
 
-def _footer(figure: Figure, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write under a figure where its numbers come from."""
-    facts = tables.circumstances(records.current(rows, "sweep"))
+def footer(figure: Figure, rows: Iterable[Mapping[str, Any]], kind: str = "sweep", without: str = NO_RECORDS) -> None:
+    """Write under a figure where its numbers come from, or `without` if there are no records of that kind."""
+    facts = tables.circumstances(records.current(rows, kind))
     known = "; ".join(f"{name} {facts[name]}" for name in ("profile", "machine", "kernel", "commit") if name in facts)
-    text = f"sweep.jsonl: {known}" if facts else NO_RECORDS
+    text = f"{kind}.jsonl: {known}" if facts else without
     figure.supxlabel(text, fontsize=5.5, color="0.45", x=0.01, ha="left")

@@ -14,7 +14,7 @@ import jinja2
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from . import claims, config, layout, plots, records, tables
+from . import claims, config, layout, per_packet, plots, records, released, tables
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 GRADES = {claims.HOLDS: "good", claims.DIRECTION: "fair", claims.WITHIN: "fair", claims.DIFFERS: "bad"}
@@ -58,6 +58,8 @@ def html(rows: Iterable[Mapping[str, Any]]) -> str:
         ],
         notes=layout.NOTES,
         figures=_figures(rows),
+        per_packet=_inline(per_packet.figure(rows), "per_packet") if records.current(rows, "per_packet") else "",
+        released={"caption": released.caption(rows), "block": released.blocks(rows)[0][1], "notes": released.NOTES},
         trials=_trials(rows),
         failures=_failures(rows),
         origins=_origins(rows),

@@ -17,8 +17,8 @@ from ids_repro.config import UserError
 
 NAMES = ["01_dataset", "02_training", "03_quantization", "04_inference", "05_packet_processing", "06_report"]
 PAPERMILL = Path(sys.executable).with_name("papermill")
-MADE = ["fig4.png", "fig4.svg", "fig5.png", "fig5.svg", "report.html"]
-MADE += ["table2.csv", "table2.md", "table3.csv", "table3.md"]
+MADE = ["discrepancies.csv", "discrepancies.md", "fig4.png", "fig4.svg", "fig5.png", "fig5.svg"]
+MADE += ["per_packet.png", "per_packet.svg", "report.html", "table2.csv", "table2.md", "table3.csv", "table3.md"]
 
 
 def code(name: str) -> list[nbformat.NotebookNode]:
@@ -96,7 +96,7 @@ def test_all_six_make_the_tables_figures_and_the_report(reproduced):
 def test_every_number_has_its_record(reproduced):
     rows = records.read(reproduced.root / "data/results")
     assert {row["status"] for row in rows if row["kind"] != "sweep"} == {"ok"}
-    for kind in ("accuracy", "inference", "sweep"):
+    for kind in ("accuracy", "discrepancy", "inference", "per_packet", "sweep"):
         assert records.current(rows, kind), kind
     confusions = {
         (r["asked"]["task"], r["asked"]["row"]): r["raw"]["confusion"] for r in records.current(rows, "accuracy")
