@@ -98,13 +98,14 @@ class _Receivers:
 
     @contextlib.contextmanager
     def _rawsock(self, method: Method, on: Link, out: dict) -> Iterator[None]:
-        workers = (os.cpu_count() or 1) if method.all_cpus else 1
+        cpus = sorted(os.sched_getaffinity(0)) if method.all_cpus else [on.server_cpu]
+        workers = len(cpus)
         with tempfile.NamedTemporaryFile() as params:
             Path(params.name).write_bytes(self.model.params("nn"))
             argv = [native.build("rawsock.c", "rawsock", ("-pthread",)), "eth0", workers, self.model.n_classes]
             process = on.server.popen(
                 [*argv, params.name],
-                cpu=None if method.all_cpus else on.server_cpu,
+                cpu=",".join(map(str, cpus)),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

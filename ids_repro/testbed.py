@@ -90,21 +90,21 @@ class Host:
         """Name of the network namespace."""
         return PREFIX + self.name
 
-    def command(self, argv: Sequence[str], cpu: int | None = None) -> list[str]:
-        """Return the command line that runs ``argv`` on this host, held to one CPU if one is given.
+    def command(self, argv: Sequence[str], cpu: int | str | None = None) -> list[str]:
+        """Return the command line that runs ``argv`` on this host, held to a CPU (or a list, as taskset writes it).
 
-        What is held to a CPU also goes before this machine's other work there: it is what is measured.
+        What is given CPUs also goes before this machine's other work there: it is what is measured.
 
         The process dies with this one (setpriv --pdeathsig), so that even a kill -9 ends the load it generates.
         """
         pin = [] if cpu is None else ["nice", "-n", str(FIRST), "taskset", "-c", str(cpu)]
         return ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net=/run/netns/{self.ns}", *pin, *map(str, argv)]
 
-    def popen(self, argv: Sequence[str], cpu: int | None = None, **kwargs) -> subprocess.Popen:
+    def popen(self, argv: Sequence[str], cpu: int | str | None = None, **kwargs) -> subprocess.Popen:
         """Start a program on this host; see `command`. Keyword arguments go to subprocess.Popen."""
         return subprocess.Popen(self.command(argv, cpu), **kwargs)
 
-    def run(self, argv: Sequence[str], cpu: int | None = None, **kwargs) -> subprocess.CompletedProcess:
+    def run(self, argv: Sequence[str], cpu: int | str | None = None, **kwargs) -> subprocess.CompletedProcess:
         """Run a program on this host to its end; see `command`. Keyword arguments go to subprocess.run."""
         return subprocess.run(self.command(argv, cpu), **kwargs)
 
