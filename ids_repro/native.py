@@ -77,9 +77,10 @@ def library(optimise: str = "-O2") -> ctypes.CDLL:
     optimise : str
         The optimisation flag; the released code was built with -O0.
     """
-    lib = ctypes.CDLL(str(build("user.c", "user", ("-shared", "-fPIC", optimise))))
+    lib = ctypes.CDLL(str(build("user.c", "user", ("-shared", "-fPIC", optimise))), use_errno=True)
     for name in ("row", "mlp_q16", "mlp_fused", "mlp_float", "tree"):
         getattr(lib, f"ids_sizeof_{name}").restype = ctypes.c_uint64
+    lib.ids_test_runs.restype = ctypes.c_uint64
     return lib
 
 
@@ -183,3 +184,28 @@ def predict_tree(params: bytes, x: np.ndarray, optimise: str = "-O2") -> np.ndar
     classes = np.zeros(len(x), np.uint8)
     library(optimise).ids_predict_tree(_pointer(params), _pointer(x), ctypes.c_uint64(len(x)), _pointer(classes))
     return classes
+
+
+def test_runs(program: int, packets: np.ndarray, sizes: np.ndarray) -> None:
+    """Run a loaded BPF program once on each packet, inside the kernel and in place.
+
+    Parameters
+    ----------
+    program : int
+        File descriptor of the program.
+    packets : ndarray of shape (n, stride), uint8
+        One packet a row; the program's changes stay in it.
+    sizes : ndarray of shape (n,), uint32
+        Length of each [byte].
+
+    Raises
+    ------
+    OSError
+        If the kernel refuses a run.
+    """
+    n, stride = packets.shape
+    done = library().ids_test_runs(
+        ctypes.c_int(program), _pointer(packets), ctypes.c_uint64(stride), _pointer(sizes), ctypes.c_uint64(n)
+    )
+    if done < n:
+        raise OSError(ctypes.get_errno(), "BPF_PROG_TEST_RUN: " + os.strerror(ctypes.get_errno()))
