@@ -50,6 +50,21 @@ def classes(data: Dataset) -> Figure:
     return figure
 
 
+def outcomes(data: Dataset) -> Figure:
+    """Draw what became of every frame of the capture, and how many flows found no label, on a logarithmic axis."""
+    counts = {f"frames: {name}": n for name, n in data.meta["frames"].items()}
+    counts |= {"flows": data.meta["flows"], "flows without a label": data.meta["flows_without_label"]}
+    with mpl.rc_context(STYLE):
+        figure = _chart(5, 0.5 + 0.25 * len(counts))
+        axis = figure.subplots()
+        bars = axis.barh(list(counts), np.maximum(list(counts.values()), 0.5), color="0.6")
+        axis.bar_label(bars, [f"{n:,}" for n in counts.values()], padding=3)
+        axis.set(xscale="log", xlim=(0.5, None), xlabel=f"{data.meta['name']}: {data.meta['source']}")
+        axis.margins(x=0.2)
+        axis.invert_yaxis()
+    return figure
+
+
 def timeline(data: Dataset) -> Figure:
     """Draw each flow's first packet over time, one line a class."""
     first = data.take(data.index == 0)
