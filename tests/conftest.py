@@ -46,7 +46,7 @@ class Project:
         self.root = root
         shutil.copytree(config.ROOT, root, ignore=shutil.ignore_patterns(*NOT_COPIED))
         for path in (root / "figures").iterdir():
-            if path.name != "README.md":
+            if path.name not in ("README.md", "example"):
                 path.unlink()
 
     def add_profile(self, name: str, trial_s: float) -> None:

@@ -86,7 +86,14 @@ def reproduced(project):
 
 def test_all_six_make_the_tables_figures_and_the_report(reproduced):
     figures = reproduced.root / "figures"
-    assert sorted(path.name for path in figures.iterdir() if path.stat().st_size and path.name != "README.md") == MADE
+    assert (
+        sorted(
+            path.name
+            for path in figures.iterdir()
+            if path.is_file() and path.stat().st_size and path.name != "README.md"
+        )
+        == MADE
+    )
     assert sorted(path.stem for path in (reproduced.root / "notebooks/executed").iterdir()) == NAMES
     report = (figures / "report.html").read_text()
     assert report.count("<svg") + report.count("data:image/png") >= 2
