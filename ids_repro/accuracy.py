@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from . import dataset, extract, labels, metrics, parity, pipeline
 from .config import SAMPLE, TASKS, Profile, UserError
-from .evaluate import confusion, predictions
+from .evaluate import confusion, float_row, predictions
 from .kernel import Program, Variant
 
 
@@ -91,7 +91,7 @@ def study(data: dataset.Dataset, profile: Profile, kernel: bool = True) -> dict[
                     truth, x = data.target(task)[test], data.x[test]
                     rows = predictions(model, x) | _in_kernel(programs, model, x)
                     for row, classes in rows.items():
-                        floats = rows["dt_sklearn" if row.startswith("dt") else "nn_pytorch"]
+                        floats = rows[float_row(row)]
                         for name, value in _scores(truth, classes, task, floats).items():
                             found[task][row][name].append(value)
                     bar.update()

@@ -177,11 +177,6 @@ def threshold(values: np.ndarray, method: str = "kl", **options: float) -> Thres
     return choose(counts, edges, method, **options)
 
 
-def kl_threshold(values: np.ndarray) -> Threshold:
-    """Choose alpha by the smallest KL divergence (Sec. III-D), the largest of equals."""
-    return threshold(values, "kl")
-
-
 def thresholds(
     inputs: list[np.ndarray], weights: list[np.ndarray], method: str = "kl"
 ) -> tuple[list[Threshold], list[list[Threshold]]]:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,15 +79,15 @@ def run(
 
 
 def _added(counts: list[dict], sources: list[Path], seconds: float) -> dict:
-    total: dict[str, Any] = {}
-    for key, first in counts[0].items():
-        if isinstance(first, dict):
-            total[key] = dict(sum((Counter(c[key]) for c in counts), Counter()))
-        elif isinstance(first, int):
-            total[key] = sum(c[key] for c in counts)
+    total = _sum(counts) | {"dropped": _sum([c["dropped"] for c in counts])}
     damage = [f"{s.name}: {c['damage']}" for s, c in zip(sources, counts, strict=True) if c["damage"]]
     speed = {"seconds": round(seconds, 3), "packets_per_s": round(total["packets"] / seconds)}
     return total | speed | {"damage": "; ".join(damage) or None}
+
+
+def _sum(parts: list[dict]) -> dict[str, int]:
+    """Add up what is a count in each part; zeros stay, as in a part alone."""
+    return {key: sum(part[key] for part in parts) for key, value in parts[0].items() if isinstance(value, int)}
 
 
 def _join(parts: Sequence[Path], out: Path) -> None:
@@ -119,14 +118,9 @@ def _shifted(table: pa.Table, **by: int) -> pa.Table:
 def _meta(metas: list[dict]) -> dict:
     """Metadata of the whole: common parameters, the captures' own metadata, and what can be added up."""
     sources = {name: digest for meta in metas for name, digest in meta["sources"].items()}
-    summed = {
-        key: sum(meta[key] for meta in metas)
-        for key, value in metas[0].items()
-        if isinstance(value, int) and not isinstance(value, bool)
-    }
-    frames = dict(sum((Counter(meta["frames"]) for meta in metas), Counter()))
+    frames = _sum([meta["frames"] for meta in metas])
     digest = hashlib.sha256("".join(meta["sha256"] for meta in metas).encode()).hexdigest()
     own = {key: metas[0][key] for key in ("name", "parameters")}
     names = ", ".join(meta["source"] for meta in metas)
     rest = {"source": names, "sources": sources, "sha256": digest, "frames": frames, "captures": metas}
-    return own | summed | rest
+    return own | _sum(metas) | rest

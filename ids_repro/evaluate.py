@@ -37,6 +37,11 @@ def predictions(model: Model, x: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def float_row(row: str) -> str:
+    """The float model that a row is an implementation of: "dt_sklearn" or "nn_pytorch"."""
+    return "dt_sklearn" if row.startswith("dt") else "nn_pytorch"
+
+
 def confusion(truth: np.ndarray, found: np.ndarray, n_classes: int) -> np.ndarray:
     """Confusion matrix of shape (n_classes, n_classes): rows true, columns predicted."""
     return np.bincount(truth * n_classes + found.astype(np.int64), minlength=n_classes**2).reshape(n_classes, n_classes)
@@ -65,7 +70,7 @@ def evaluate_all(data: dataset.Dataset, profile: Profile, kernel: dict | None = 
         rows = predictions(model, data.x[test])
         rows |= {name: found[test] for name, found in (kernel or {}).get((model.task, model.seed), {}).items()}
         for row, found in rows.items():
-            floats = rows["dt_sklearn" if row.startswith("dt") else "nn_pytorch"]
+            floats = rows[float_row(row)]
             asked = {"task": model.task, "row": row, "seed": model.seed, "dataset": data.meta["name"]}
             asked |= {"profile": profile.name}
             raw = {"confusion": confusion(truth, found, model.n_classes).tolist(), "unit": "flows"}

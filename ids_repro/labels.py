@@ -8,39 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from . import flow_table, labels_csv
 from .config import CIC_IDS2017, CLASSES, LABELS, ROOT, UserError
 from .schedule import COLUMNS, find_rows, read_schedule
 
-__all__ = ["COLUMNS", "LabelSource", "Report", "find_rows", "label_flows", "read_schedule", "source"]
+__all__ = ["COLUMNS", "LabelSource", "Report", "find_rows", "read_schedule", "source"]
 
 NAMED = ("published", "corrected")  # the schedules in config.LABELS
 _NO_MATCH = (
     "the label source matches none of the {n:,} flows: do its times (UTC; in a schedule start_us and end_us, "
     "microseconds since 1970) and addresses belong to this capture?"
 )
-
-
-def label_flows(first: np.ndarray, schedule: pd.DataFrame) -> np.ndarray:
-    """Label flows by their first packets: the first schedule row that matches decides.
-
-    Parameters
-    ----------
-    first : ndarray of shape (n_flows,), dtype native.ROW
-        The first packet of each flow.
-    schedule : DataFrame
-        From `read_schedule`.
-
-    Returns
-    -------
-    ndarray of shape (n_flows,), int8
-        Index into CLASSES, -1 where no row matches.
-
-    """
-    rows = find_rows(first, schedule)
-    return np.append(_class_ids(schedule["label"]), np.int8(-1))[rows]
 
 
 def _class_ids(names: Sequence[str]) -> np.ndarray:

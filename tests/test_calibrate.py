@@ -68,7 +68,7 @@ def test_every_divergence_is_scipys(name):
 
 def test_the_threshold_is_where_the_divergence_is_least():
     values = np.append(RNG(0).normal(size=20_000), [40.0])
-    found = calibrate.kl_threshold(values)
+    found = calibrate.threshold(values)
     counts = histogram(values)
     np.testing.assert_array_equal(found.counts, counts)
     counts[0] = counts[1]
@@ -78,7 +78,7 @@ def test_the_threshold_is_where_the_divergence_is_least():
 
 
 def test_evenly_spread_values_keep_their_whole_range():
-    assert calibrate.kl_threshold(np.linspace(0.1, 3, 50_000)).alpha == 3
+    assert calibrate.threshold(np.linspace(0.1, 3, 50_000)).alpha == 3
 
 
 VALUES = st.lists(st.floats(-1e3, 1e3, width=32, allow_subnormal=False), min_size=1, max_size=40).map(np.array)
@@ -160,7 +160,7 @@ def test_max_clips_nothing():
 
 def test_a_histogram_serves_every_method():
     values = RNG(0).laplace(size=5_000)
-    found = calibrate.kl_threshold(values)
+    found = calibrate.threshold(values)
     for method in METHODS:
         again = calibrate.choose(found.counts, found.edges, method)
         assert again.alpha == calibrate.threshold(values, method).alpha

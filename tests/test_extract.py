@@ -206,7 +206,7 @@ def test_prepare_gives_what_the_parts_give(tmp_path):
     data, capture = dataset.prepare(config.SAMPLE, schedule, tmp_path / "a.parquet"), packets.read(config.SAMPLE)
     x, flow = native.extract(capture.rows)
     first = np.unique(flow, return_index=True)[1]
-    label = dataset.labels.label_flows(capture.rows[first], dataset.labels.read_schedule(schedule))[flow.astype(int)]
+    label = dataset.labels.source(schedule).label(capture.rows[first])[0][flow.astype(int)]
     kept = label >= 0
     assert np.array_equal(data.x, x[kept]) and np.array_equal(data.flow, flow[kept])
     assert np.array_equal(data.label, label[kept]) and np.array_equal(data.packet, np.flatnonzero(kept))

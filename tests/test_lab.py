@@ -17,7 +17,7 @@ from ids_repro.config import CLASSES, NORMAL, SAMPLE, TASKS, UserError
 from ids_repro.features import FEATURES
 from ids_repro.lab_attacks import ATTACKS
 from ids_repro.lab_normal import NORMAL as NORMAL_ROWS
-from ids_repro.labels import label_flows, read_schedule
+from ids_repro.labels import read_schedule, source
 from ids_repro.testbed import leftovers
 
 FIRST = [("ts_ns", "u8"), ("saddr", "u4"), ("daddr", "u4"), ("sport", "u2"), ("dport", "u2"), ("proto", "u1")]
@@ -70,7 +70,7 @@ def test_a_short_recording_is_labelled_whole_and_leaves_nothing(short):
     assert sorted(p.name for p in short["pcap"].parent.iterdir()) == ["lab.csv", "lab.pcap"]
     capture = read(short["pcap"])
     assert capture.packets.sum() == short["packets"] > 300
-    labels = label_flows(capture.first, read_schedule(short["schedule"]))
+    labels = source(short["schedule"]).label(capture.first)[0]
     assert (labels >= 0).all()
     assert {"Normal"} < {CLASSES[i] for i in labels}
 
@@ -88,7 +88,7 @@ def test_normal_activities_succeed(short):
 @pytest.fixture(scope="module")
 def sample():
     capture = read(SAMPLE)
-    capture.labels = label_flows(capture.first, read_schedule(SAMPLE.with_suffix(".csv")))
+    capture.labels = source(SAMPLE.with_suffix(".csv")).label(capture.first)[0]
     return capture
 
 

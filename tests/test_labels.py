@@ -31,7 +31,7 @@ def first(*flows):
 
 
 def names(flows, path):
-    found = labels.label_flows(first(*flows), labels.read_schedule(path))
+    found = labels.source(path).label(first(*flows))[0]
     assert found.dtype == np.int8
     return [CLASSES[i] if i >= 0 else None for i in found]
 
