@@ -1,95 +1,102 @@
 /*
  * The MLP in arithmetic "fused", ours: the same net with as little arithmetic as keeps its decisions.
  * Normalisation is folded into the first quantiser, one multiplier and shift a feature, so that features of wide range
- * keep their bits; dequantise, ReLU and requantise are folded into one multiplier and rounding shift a column.
+ * keep their bits. Columns are equalised: each has the unit in which one shift, the same for all, requantises it, and
+ * the rows of the next layer's weights are in those units. So no multiplier and no clip is left between layers.
  * ids_repro/fused.py holds the NumPy twin that defines every bit.
  *
- * SWAR: weights are int8, three columns to a 64-bit word in lanes of 21 bits, so that one multiplication makes three
- * products. A lane's sum must stay within +-2^20. With n inputs of at most L and weights of at most 127 it is at most
- * 127 n L, which leaves activations more than 8 bits: L = 687 for 12 inputs, 511 for 16 (checked below).
+ * SWAR: two columns to a 64-bit word in lanes of 32 bits, so that one multiplication makes two products.
+ * Range proof: an input of layer l lies in [-N_k, P_k]: the first layer's in [-IDS_INPUT_MAX, IDS_INPUT_MAX] by the
+ * clip, another's in [0, P_k], what the column before it can make at most. So a lane's sum is at most
+ * sum_k max(w,0) P_k + max(-w,0) N_k, and at least minus the same with P and N exchanged. quantize_fused scales each
+ * column until both are within IDS_LANE_MAX, and export.fused_bytes refuses weights that are not.
+ * Why not three lanes of 21 bits and int8 weights: it is no faster here, and flips up to 1 % of the decisions.
  */
 #ifndef IDS_INT_MLP_FUSED_H
 #define IDS_INT_MLP_FUSED_H
 
 #include "int_mlp.h"
 
-#define IDS_LANE 21
-#define IDS_LANES 3
-#define IDS_WORDS 6	    /* of 16 columns */
-#define IDS_INPUT_MAX 687   /* L of the first layer */
-#define IDS_HIDDEN_MAX 511  /* L of the others */
-#define IDS_REQUANT_BITS 32 /* fractional bits of the columns' multipliers */
+#define IDS_LANE 32
+#define IDS_LANES 2
+#define IDS_WORDS (IDS_HIDDEN / IDS_LANES)
+#define IDS_INPUT_MAX 16383 /* |a| of the first layer */
+#define IDS_SHIFT 16	    /* requantisation: a column's sum / 2^16, rounded */
+#define IDS_HALF (1LL << (IDS_SHIFT - 1))
+#define IDS_LANE_MAX ((1LL << (IDS_LANE - 1)) - 1 - IDS_HALF)
 
-_Static_assert(IDS_INT8_MAX *IDS_N_FEATURES *IDS_INPUT_MAX < 1 << (IDS_LANE - 1), "a lane of layer 1 overflows");
-_Static_assert(IDS_INT8_MAX *IDS_HIDDEN *IDS_HIDDEN_MAX < 1 << (IDS_LANE - 1), "a lane of layer 2 or 3 overflows");
+_Static_assert(IDS_LANES *IDS_LANE == 64, "the lanes fill a word");
+_Static_assert(IDS_LANE_MAX + IDS_HALF < 1LL << (IDS_LANE - 1), "a lane overflows when it is rounded");
+_Static_assert((IDS_LANE_MAX + IDS_HALF) >> IDS_SHIFT < 1 << 15, "a hidden activation has 15 bits");
 
 struct ids_mlp_fused {
 	__s64 min[IDS_X_SIZE];	 /* Q16 */
 	__s64 range[IDS_X_SIZE]; /* max - min, Q16, below 2^47 */
-	__s64 mul[IDS_X_SIZE];	 /* 687 / range * 2^shift, below 2^15 */
-	__s64 half[IDS_X_SIZE];	 /* 2^(shift - 1) */
+	__s64 mul[IDS_X_SIZE];	 /* 16383 / range * 2^shift, below 2^15 */
 	__s64 shift[IDS_X_SIZE];
-	__s64 requant[IDS_LAYERS]
-		     [IDS_LANES * IDS_WORDS];	    /* columns' multipliers; the last layer's make logits comparable */
-	__s64 w[IDS_LAYERS][IDS_HIDDEN][IDS_WORDS]; /* w[l][row k][word]: columns 3 word, + 1, + 2 */
+	__s64 w[IDS_LAYERS][IDS_HIDDEN][IDS_WORDS]; /* w[l][row k][word]: columns 2 word and 2 word + 1 */
 };
 
 struct ids_fused_scratch {
-	__s64 a[IDS_HIDDEN];
-	__s64 lane[IDS_LANES * IDS_WORDS];
+	__s64 a[2][IDS_HIDDEN];
 };
 
-/* Sums of n_in products for 3 n_words columns. */
-static __always_inline void ids_swar(const struct ids_mlp_fused *m, int l, int n_in, int n_words,
-				     struct ids_fused_scratch *t)
+/* Sums of n_in products, for two columns. */
+static __always_inline __s64 ids_swar(const struct ids_mlp_fused *m, int l, int n_in, int word, const __s64 *a,
+				      __s64 start)
 {
-	int g, k;
+	__s64 sum = start;
+	int k;
 
 #pragma clang loop unroll(full)
-	for (g = 0; g < n_words; g++) {
-		__s64 sum = 0, low;
+	for (k = 0; k < n_in; k++)
+		sum += a[k] * m->w[l][k][word];
+	return sum;
+}
+
+/* The columns of a word, divided by 2^shift; a negative lower lane has borrowed from the upper one. */
+static __always_inline __s64 ids_lower(__s64 sum, int shift)
+{
+	return (__s64)((__u64)sum << IDS_LANE) >> (IDS_LANE + shift);
+}
+
+static __always_inline __s64 ids_upper(__s64 sum, int shift)
+{
+	return (sum + (1LL << (IDS_LANE - 1))) >> (IDS_LANE + shift);
+}
+
+static __always_inline void ids_hidden(const struct ids_mlp_fused *m, int l, int n_in, const __s64 *a, __s64 *out)
+{
+	int g;
 
 #pragma clang loop unroll(full)
-		for (k = 0; k < n_in; k++)
-			sum += t->a[k] * m->w[l][k][g];
-		low = (sum << (64 - IDS_LANE)) >> (64 - IDS_LANE);
-		t->lane[3 * g] = low;
-		sum = (sum - low) >> IDS_LANE; /* a negative lane has borrowed from the next: pay it back */
-		low = (sum << (64 - IDS_LANE)) >> (64 - IDS_LANE);
-		t->lane[3 * g + 1] = low;
-		t->lane[3 * g + 2] = (sum - low) >> IDS_LANE;
+	for (g = 0; g < IDS_WORDS; g++) {
+		__s64 sum = ids_swar(m, l, n_in, g, a, IDS_HALF << IDS_LANE | IDS_HALF);
+
+		out[2 * g] = ids_relu(ids_lower(sum, IDS_SHIFT));
+		out[2 * g + 1] = ids_relu(ids_upper(sum, IDS_SHIFT));
 	}
 }
 
-/* min(max(v, 0), 511) of a column's sum in the next layer's units. */
-static __always_inline __s64 ids_requantise(__s64 sum, __s64 mul)
-{
-	__s64 v = ids_round_shift(ids_relu(sum) * mul, IDS_REQUANT_BITS), mask = (IDS_HIDDEN_MAX - v) >> 63;
-
-	asm volatile("" : "+r"(mask));
-	return (v & ~mask) | (IDS_HIDDEN_MAX & mask);
-}
-
-/* Features (Q16, 12) -> logits (32 fractional bits, n_classes); returns the class, the first of equals. */
+/* Features (Q16, 12) -> logits (one unit for all, n_classes); returns the class, the first of equals. */
 static __always_inline int ids_mlp_fused(const struct ids_mlp_fused *m, int n_classes, const __s64 *x,
 					 struct ids_fused_scratch *t, __s64 *logits)
 {
-	int i, l, j, best = 0;
+	int i, g, j, best = 0;
 
 #pragma clang loop unroll(full)
 	for (i = 0; i < IDS_N_FEATURES; i++)
-		t->a[i] = (ids_clip(x[i] - m->min[i], m->range[i]) * m->mul[i] + m->half[i]) >> (m->shift[i] & 63);
+		t->a[0][i] = (ids_clip(x[i] - m->min[i], m->range[i]) * m->mul[i]) >> (m->shift[i] & 63);
+	ids_hidden(m, 0, IDS_N_FEATURES, t->a[0], t->a[1]);
+	ids_hidden(m, 1, IDS_HIDDEN, t->a[1], t->a[0]);
 #pragma clang loop unroll(full)
-	for (l = 0; l < IDS_LAYERS - 1; l++) {
-		ids_swar(m, l, l ? IDS_HIDDEN : IDS_N_FEATURES, IDS_WORDS, t);
-#pragma clang loop unroll(full)
-		for (j = 0; j < IDS_HIDDEN; j++)
-			t->a[j] = ids_requantise(t->lane[j], m->requant[l][j]);
+	for (g = 0; g < (n_classes + 1) / IDS_LANES; g++) {
+		__s64 sum = ids_swar(m, IDS_LAYERS - 1, IDS_HIDDEN, g, t->a[0], 0);
+
+		logits[2 * g] = ids_lower(sum, 0);
+		if (2 * g + 1 < n_classes)
+			logits[2 * g + 1] = ids_upper(sum, 0);
 	}
-	ids_swar(m, IDS_LAYERS - 1, IDS_HIDDEN, (n_classes + IDS_LANES - 1) / IDS_LANES, t);
-#pragma clang loop unroll(full)
-	for (j = 0; j < n_classes; j++)
-		logits[j] = t->lane[j] * m->requant[IDS_LAYERS - 1][j];
 	for (j = 1; j < n_classes; j++)
 		if (logits[j] > logits[best & (IDS_MAX_CLASSES - 1)])
 			best = j;

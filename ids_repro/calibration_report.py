@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from . import dataset, fused, quantize, records
+from . import dataset, quantize, records
 from .calibrate import METHODS, Threshold, choose
 from .config import RESULTS, Profile
 from .pipeline import Model
@@ -48,7 +48,7 @@ def thresholds(quantized: list[Model]) -> pd.DataFrame:
 def effects(quantized: list[Model], data: dataset.Dataset, profile: Profile) -> pd.DataFrame:
     """Quantize by every method, with X^(1) at its range and at the method's own threshold, and record what it does.
 
-    Arithmetic fused takes the input's range and its own weights: a method sets the hidden layers' thresholds only.
+    Arithmetic fused has no thresholds, so no method changes it; its agreement is in `agreement`.
 
     Parameters
     ----------
@@ -59,8 +59,8 @@ def effects(quantized: list[Model], data: dataset.Dataset, profile: Profile) -> 
     Returns
     -------
     DataFrame
-        task, seed, method, input; alpha of each layer; accuracy of the float net and of both integer nets, and how
-        often these decide as the float net.
+        task, seed, method, input; alpha of each layer; accuracy of the float net and of the integer net (q16), and
+        how often this decides as the float net.
     """
     lines = []
     for model in tqdm(quantized, desc="calibration methods", unit="model"):
@@ -84,14 +84,13 @@ def _effect(
     activations, columns = chosen(model, method)
     alpha, alpha_w = [t.alpha for t in activations], [np.array([t.alpha for t in layer]) for layer in columns]
     weights = model.mlp.weights()
-    by_fused = fused.quantize_fused(weights, model.scaler, alpha, train).predict(x)
     out = {}
     for inputs, first in zip(INPUTS, (1.0, alpha[0]), strict=True):
         net = quantize.quantize_mlp(weights, model.scaler, [first, *alpha[1:]], alpha_w)
-        found = {"float": floats, "q16": net.predict(x), "fused": by_fused}
+        found = {"float": floats, "q16": net.predict(x)}
         out[inputs] = {"alpha": [first, *alpha[1:]], "alpha_w_over_max": [_clipped(layer) for layer in columns]}
         out[inputs] |= {"flows": len(x), "accuracy": {name: float(np.mean(y == truth)) for name, y in found.items()}}
-        out[inputs] |= {"agreement": {name: float(np.mean(found[name] == floats)) for name in ("q16", "fused")}}
+        out[inputs] |= {"agreement": {"q16": float(np.mean(found["q16"] == floats))}}
     return out
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from .config import UserError
 from .dataset import MinMax
-from .fused import FusedMlp
+from .fused import LANE_BITS, LANE_MAX, LANES, FusedMlp
 from .quantize import IntMlp, IntTree
 
-_X, _HIDDEN, _LAYERS, _LANES, _LANE_BITS = 16, 16, 3, 3, 21
-_WORDS = 6
+_X, _HIDDEN, _LAYERS = 16, 16, 3
+_WORDS = _HIDDEN // LANES
 
 # struct ids_mlp_q16 of bpf/int_mlp.h, ids_mlp_fused of bpf/int_mlp_fused.h, ids_tree of bpf/int_tree.h
 MLP_Q16 = np.dtype(
@@ -27,9 +28,7 @@ MLP_FUSED = np.dtype(
         ("min", "i8", _X),
         ("range", "i8", _X),
         ("mul", "i8", _X),
-        ("half", "i8", _X),
         ("shift", "i8", _X),
-        ("requant", "i8", (_LAYERS, _LANES * _WORDS)),
         ("w", "i8", (_LAYERS, _HIDDEN, _WORDS)),
     ]
 )
@@ -49,21 +48,26 @@ def mlp_bytes(net: IntMlp) -> bytes:
 
 
 def pack_lanes(weights: np.ndarray) -> np.ndarray:
-    """Put three columns of int8 weights, shape (K, M), into each 64-bit word, lanes of 21 bits; shape (K, 6), int64."""
-    columns = np.zeros((len(weights), _WORDS, _LANES), np.int64)
+    """Put two columns of weights, shape (K, M), into each 64-bit word, lanes of 32 bits; shape (K, 8), int64."""
+    columns = np.zeros((len(weights), _WORDS, LANES), np.int64)
     columns.reshape(len(weights), -1)[:, : weights.shape[1]] = weights
-    return (columns << (_LANE_BITS * np.arange(_LANES))).sum(axis=2)
+    return (columns << (LANE_BITS * np.arange(LANES))).sum(axis=2)
 
 
 def fused_bytes(net: FusedMlp) -> bytes:
-    """Return a struct ids_mlp_fused; what the net does not use is zero."""
+    """Return a struct ids_mlp_fused; what the net does not use is zero.
+
+    Raises
+    ------
+    UserError
+        If a column's sum could leave its lane: the two columns of a word would mix.
+    """
+    if max(bound.max() for bound in net.bounds()) > LANE_MAX:
+        raise UserError("a column of the net leaves its 32-bit lane: quantize the model again (notebook 03)")
     out = np.zeros((), MLP_FUSED)
-    half = np.int64(1) << (net.shift - 1)
-    parts = {"min": net.min_, "range": net.range_, "mul": net.mul, "half": half, "shift": net.shift}
-    for name, value in parts.items():
+    for name, value in {"min": net.min_, "range": net.range_, "mul": net.mul, "shift": net.shift}.items():
         out[name][: len(value)] = value
-    for layer, (w, mul) in enumerate(zip(net.weights, net.requant, strict=True)):
-        out["requant"][layer, : len(mul)] = mul
+    for layer, w in enumerate(net.weights):
         out["w"][layer, : len(w)] = pack_lanes(w)
     return out.tobytes()
 

@@ -193,8 +193,7 @@ def quantize_model(model: Model, data: dataset.Dataset, input_alpha: float | Non
         alpha=tuple(alpha),
         int_mlp=quantize.quantize_mlp(weights, model.scaler, alpha, alpha_w),
         int_tree=quantize.quantize_tree(model.tree),
-        # 511 levels have room for the largest activation; clipping it costs more than it refines
-        int_fused=fused.quantize_fused(weights, model.scaler, [t.edges[-1] for t in found[0]], data.x[train]),
+        int_fused=fused.quantize_fused(weights, model.scaler),
     )
 
 
