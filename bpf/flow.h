@@ -77,6 +77,7 @@ struct ids_flow {
 	__u8 fin;   /* bit 0/1: FIN seen from the initiator/responder; bit 2/3: that FIN acknowledged */
 	__u8 ended; /* the next packet starts a new flow */
 	__u8 pad[5];
+	__u64 lock; /* the kernel's: one CPU at a time */
 };
 
 static __always_inline int ids_parse_ipv4(const void *data, const void *end, struct ids_packet *p)

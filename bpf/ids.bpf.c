@@ -1,9 +1,11 @@
 /*
- * The one kernel program. BCC compiles it in variants chosen by -D flags (VARIANTS in ids_repro/kernel.py):
+ * The one kernel program. BCC compiles it in variants chosen by -D flags (Variant in ids_repro/kernel.py):
  *   IDS_TC          attach to the ingress of TC instead of XDP
- *   IDS_CLASSIFIER  IDS_NONE (flow extraction only), IDS_NN (arithmetic q16), IDS_NN_FUSED or IDS_DT
+ *   IDS_CLASSIFIER  IDS_NONE (flow extraction only), IDS_NN, IDS_DT, or IDS_EMPTY (nothing at all: what a run costs)
+ *   IDS_FUSED       the net in arithmetic fused instead of q16
+ *   IDS_PAPER       the paper's layout: a map element a parameter, a tail call a layer
  *   IDS_CLASSES     2 or 7
- *   IDS_ACTION      IDS_COUNT (pass everything), IDS_FILTER (drop what is not normal) or IDS_SINK (drop everything)
+ *   IDS_ACTION      IDS_COUNT, IDS_FILTER, IDS_SINK or IDS_REDIRECT
  *   IDS_FLOWS       entries of the flow table
  *   IDS_PROBE       for tests and replays: the frame follows a struct ids_probe, which carries clock and results
  */
@@ -12,6 +14,13 @@
 
 #include "hook.h"
 #include "flow.h"
+
+#ifdef IDS_PAPER
+static __always_inline __s64 ids_constant(__u32 at);
+static __always_inline __s64 ids_weight(__u32 at);
+#define IDS_PARAM(m, member) ids_constant(__builtin_offsetof(struct ids_mlp_q16, member))
+#define IDS_WEIGHT(m, l, j, k) ids_weight(__builtin_offsetof(struct ids_mlp_q16, w[l][j][k]))
+#endif
 #include "int_mlp.h"
 #include "int_mlp_fused.h"
 #include "int_tree.h"
@@ -19,19 +28,33 @@
 #define IDS_NONE 0
 #define IDS_NN 1
 #define IDS_DT 2
-#define IDS_NN_FUSED 3
+#define IDS_EMPTY 3
 
-#define IDS_COUNT 0
-#define IDS_FILTER 1
-#define IDS_SINK 2
+#define IDS_COUNT 0    /* pass everything */
+#define IDS_FILTER 1   /* drop what is not normal */
+#define IDS_SINK 2     /* drop everything: what is measured */
+#define IDS_REDIRECT 3 /* what is not normal goes to user space instead of the stack */
 
 /* Binary: m* = 0 is normal (Sec. IV-C). Seven classes: Normal is the fifth name of Table III. */
 #define IDS_NORMAL (IDS_CLASSES == 2 ? 0 : 4)
 
+#define IDS_BUSY IDS_N_REASONS /* after the parser's reasons: another CPU held the flow for too long */
+#define IDS_REASONS_SIZE 8
+#define IDS_SLOTS 2	   /* of parameters: generation g stands in slot g % 2 */
+#define IDS_GENERATIONS 16 /* of verdicts that are kept apart */
+#define IDS_TRIES 256	   /* to lock a flow, before the packet passes unclassified */
+#define IDS_SAMPLE 128	   /* bytes of a frame in the ring buffer */
+
+_Static_assert(IDS_BUSY < IDS_REASONS_SIZE, "a reason has no counter");
+
 struct ids_counts { /* one for each CPU */
 	__u64 packets;
-	__u64 reason[IDS_N_REASONS];
-	__u64 verdict[IDS_MAX_CLASSES];
+	__u64 reason[IDS_REASONS_SIZE];
+	__u64 lost; /* packets for the ring buffer that found it full: they are dropped */
+};
+
+struct ids_verdicts { /* one for each CPU and generation */
+	__u64 n[IDS_MAX_CLASSES];
 };
 
 struct ids_work { /* what does not fit the stack of 512 bytes */
@@ -39,6 +62,9 @@ struct ids_work { /* what does not fit the stack of 512 bytes */
 	__s64 logits[IDS_MAX_CLASSES];
 	struct ids_mlp_scratch mlp;
 	struct ids_fused_scratch fused;
+	__u64 now_ns;
+	__s32 reason;
+	__u32 first;
 };
 
 struct ids_probe { /* native byte order; all of it stays in the packet, where a test run returns it */
@@ -49,51 +75,120 @@ struct ids_probe { /* native byte order; all of it stays in the packet, where a 
 	__s64 logits[IDS_MAX_CLASSES];
 	__u64 reason;
 	__u64 verdict;
-	__u64 first; /* the packet started a flow */
+	__u64 first;	  /* the packet started a flow */
+	__u64 generation; /* of the model that decided */
+};
+
+struct ids_sample { /* a suspicious packet in the ring buffer */
+	__u64 now_ns, generation;
+	__s64 x[IDS_N_FEATURES];
+	__u32 verdict;
+	__u32 len, caplen; /* of the frame; of data */
+	__u32 pad;
+	__u8 data[IDS_SAMPLE];
 };
 
 BPF_TABLE("lru_hash", struct ids_key, struct ids_flow, flows, IDS_FLOWS);
 BPF_PERCPU_ARRAY(counts, struct ids_counts, 1);
 BPF_PERCPU_ARRAY(work, struct ids_work, 1);
-#if IDS_CLASSIFIER == IDS_NN
-BPF_ARRAY(params, struct ids_mlp_q16, 1);
-#elif IDS_CLASSIFIER == IDS_NN_FUSED
-BPF_ARRAY(params, struct ids_mlp_fused, 1);
+BPF_PERCPU_ARRAY(verdicts, struct ids_verdicts, IDS_GENERATIONS);
+BPF_ARRAY(retired, struct ids_verdicts, 1); /* user space's: verdicts of generations before those */
+BPF_ARRAY(generation, __u64, 1);
+#if IDS_ACTION == IDS_REDIRECT
+BPF_RINGBUF_OUTPUT(samples, 64);
+#endif
+#ifdef IDS_PAPER
+BPF_ARRAY(constants, __s64, sizeof(struct ids_mlp_q16) / 8);
+BPF_ARRAY(weights, __s8, sizeof(((struct ids_mlp_q16 *)0)->w));
+BPF_PROG_ARRAY(layers, IDS_LAYERS);
+#elif IDS_CLASSIFIER == IDS_NN && defined(IDS_FUSED)
+BPF_ARRAY(params, struct ids_mlp_fused, IDS_SLOTS);
+#elif IDS_CLASSIFIER == IDS_NN
+BPF_ARRAY(params, struct ids_mlp_q16, IDS_SLOTS);
 #elif IDS_CLASSIFIER == IDS_DT
-BPF_ARRAY(params, struct ids_tree, 1);
+BPF_ARRAY(params, struct ids_tree, IDS_SLOTS);
 #endif
 
-/* Steps k2 and k3: the packet's flow, made if it is new, and its features. Returns 1 if the packet started a flow. */
-static __always_inline int ids_track(const struct ids_packet *p, __u64 now_ns, __s64 *x)
+#ifdef IDS_PAPER
+static __always_inline __s64 ids_constant(__u32 at)
+{
+	__u32 key = at / 8;
+	__s64 *value = constants.lookup(&key);
+
+	return value ? *value : 0;
+}
+
+static __always_inline __s64 ids_weight(__u32 at)
+{
+	__u32 key = at - __builtin_offsetof(struct ids_mlp_q16, w);
+	__s8 *value = weights.lookup(&key);
+
+	return value ? *value : 0;
+}
+#endif
+
+/* One CPU at a time updates a flow: a NIC's queues may give a flow's two directions to two CPUs. Returns 0 in vain. */
+static __always_inline int ids_lock(struct ids_flow *f)
+{
+	int i;
+
+	for (i = 0; i < IDS_TRIES; i++)
+		if (!__sync_val_compare_and_swap(&f->lock, 0, 1))
+			return 1;
+	return 0;
+}
+
+static __always_inline void ids_unlock(struct ids_flow *f)
+{
+	__sync_lock_test_and_set(&f->lock, 0);
+}
+
+/* Steps k2 and k3: the packet's flow, made if it is new, and its features. Returns IDS_OK or IDS_BUSY. */
+static __always_inline int ids_track(const struct ids_packet *p, __u64 now_ns, __s64 *x, __u32 *first)
 {
 	struct ids_key key;
 	struct ids_flow fresh = {}, *flow;
 	__u8 side = ids_make_key(p, &key);
-	int first;
 
 	flow = flows.lookup(&key);
-	if (flow)
-		return ids_flow_update(flow, p, side, now_ns, x);
-	first = ids_flow_update(&fresh, p, side, now_ns, x);
-	flows.update(&key, &fresh);
-	return first;
+	if (!flow) {
+		*first = ids_flow_update(&fresh, p, side, now_ns, x);
+		if (!flows.insert(&key, &fresh))
+			return IDS_OK;
+		flow = flows.lookup(&key); /* another CPU was faster */
+		if (!flow)
+			return IDS_BUSY;
+	}
+	if (!ids_lock(flow))
+		return IDS_BUSY;
+	*first = ids_flow_update(flow, p, side, now_ns, x);
+	ids_unlock(flow);
+	return IDS_OK;
 }
 
-/* Steps k4 to k6. Returns the class, or -1 where nothing classifies. */
-static __always_inline int ids_classify(struct ids_work *w)
+static __always_inline __u64 ids_generation(void)
 {
 	int zero = 0;
+	__u64 *g = generation.lookup(&zero);
 
-#if IDS_CLASSIFIER == IDS_NN
-	struct ids_mlp_q16 *m = params.lookup(&zero);
+	return g ? *(volatile __u64 *)g : 0;
+}
 
-	return m ? ids_mlp_q16(m, IDS_CLASSES, w->x, &w->mlp, w->logits) : -1;
-#elif IDS_CLASSIFIER == IDS_NN_FUSED
-	struct ids_mlp_fused *m = params.lookup(&zero);
+/* Steps k4 to k6, by the model of generation g. Returns the class, or -1 where nothing classifies. */
+static __always_inline int ids_classify(struct ids_work *w, __u64 g)
+{
+	int slot = g & (IDS_SLOTS - 1);
+
+#if IDS_CLASSIFIER == IDS_NN && defined(IDS_FUSED)
+	struct ids_mlp_fused *m = params.lookup(&slot);
 
 	return m ? ids_mlp_fused(m, IDS_CLASSES, w->x, &w->fused, w->logits) : -1;
+#elif IDS_CLASSIFIER == IDS_NN && !defined(IDS_PAPER)
+	struct ids_mlp_q16 *m = params.lookup(&slot);
+
+	return m ? ids_mlp_q16(m, IDS_CLASSES, w->x, &w->mlp, w->logits) : -1;
 #elif IDS_CLASSIFIER == IDS_DT
-	struct ids_tree *t = params.lookup(&zero);
+	struct ids_tree *t = params.lookup(&slot);
 
 	return t ? ids_tree_walk(t, w->x) : -1;
 #else
@@ -101,58 +196,158 @@ static __always_inline int ids_classify(struct ids_work *w)
 #endif
 }
 
+#if IDS_ACTION == IDS_REDIRECT
+/* Returns 0 if the ring buffer is full. */
+static __always_inline int ids_sample(const struct ids_work *w, const void *data, const void *end, int verdict, __u64 g)
+{
+	struct ids_sample *s = samples.ringbuf_reserve(sizeof(struct ids_sample));
+	__u32 i;
+
+	if (!s)
+		return 0;
+	s->now_ns = w->now_ns;
+	s->generation = g;
+	__builtin_memcpy(s->x, w->x, sizeof(s->x));
+	s->verdict = verdict;
+	s->len = end - data;
+	s->caplen = 0;
+	s->pad = 0;
+	for (i = 0; i < IDS_SAMPLE && data + i + 1 <= end; i++) {
+		s->data[i] = *(__u8 *)(data + i);
+		s->caplen = i + 1;
+	}
+	samples.ringbuf_submit(s, 0);
+	return 1;
+}
+#endif
+
+/* Count a packet's outcome and say what becomes of it. */
+static __always_inline int ids_finish(ids_ctx *ctx, struct ids_work *w, struct ids_counts *c, int verdict, __u64 g)
+{
+	int at = g & (IDS_GENERATIONS - 1);
+	struct ids_verdicts *v;
+
+	c->reason[w->reason & (IDS_REASONS_SIZE - 1)]++;
+	if (verdict >= 0) {
+		v = verdicts.lookup(&at);
+		if (v)
+			v->n[verdict & (IDS_MAX_CLASSES - 1)]++;
+	}
+#ifdef IDS_PROBE
+	struct ids_probe *probe = (void *)(long)ctx->data;
+
+	if ((void *)(probe + 1) <= (void *)(long)ctx->data_end) {
+		__builtin_memcpy(probe->x, w->x, sizeof(probe->x));
+		__builtin_memcpy(probe->logits, w->logits, sizeof(probe->logits));
+		probe->reason = w->reason;
+		probe->verdict = verdict;
+		probe->first = w->first;
+		probe->generation = g;
+	}
+#endif
+#if IDS_ACTION == IDS_SINK
+	return IDS_DROP;
+#elif IDS_ACTION == IDS_FILTER
+	return verdict >= 0 && verdict != IDS_NORMAL ? IDS_DROP : IDS_PASS;
+#elif IDS_ACTION == IDS_REDIRECT
+	if (verdict < 0 || verdict == IDS_NORMAL)
+		return IDS_PASS;
+	if (!ids_sample(w, (void *)(long)ctx->data, (void *)(long)ctx->data_end, verdict, g))
+		c->lost++;
+	return IDS_DROP;
+#else
+	return IDS_PASS;
+#endif
+}
+
+#ifdef IDS_PAPER
+/* A layer a program: each calls the next, and the last one ends the packet (Sec. III-B, IV-C). */
+static __always_inline struct ids_work *ids_state(void)
+{
+	int zero = 0;
+
+	return work.lookup(&zero);
+}
+
+int ids_layer1(ids_ctx *ctx)
+{
+	struct ids_work *w = ids_state();
+
+	if (!w)
+		return IDS_PASS;
+	ids_normalise_q16(NULL, w->x, w->mlp.a);
+	ids_layer_q16(NULL, 0, IDS_N_FEATURES, IDS_HIDDEN, 1, &w->mlp, w->mlp.a);
+	layers.call(ctx, 1);
+	return IDS_PASS;
+}
+
+int ids_layer2(ids_ctx *ctx)
+{
+	struct ids_work *w = ids_state();
+
+	if (!w)
+		return IDS_PASS;
+	ids_layer_q16(NULL, 1, IDS_HIDDEN, IDS_HIDDEN, 1, &w->mlp, w->mlp.a);
+	layers.call(ctx, 2);
+	return IDS_PASS;
+}
+
+int ids_layer3(ids_ctx *ctx)
+{
+	struct ids_work *w = ids_state();
+	int zero = 0;
+	struct ids_counts *c = counts.lookup(&zero);
+
+	if (!w || !c)
+		return IDS_PASS;
+	ids_layer_q16(NULL, 2, IDS_HIDDEN, IDS_CLASSES, 0, &w->mlp, w->logits);
+	return ids_finish(ctx, w, c, ids_argmax(IDS_CLASSES, w->logits), 0);
+}
+#endif
+
 int ids_main(ids_ctx *ctx)
 {
+#if IDS_CLASSIFIER == IDS_EMPTY
+	return IDS_PASS;
+#else
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ids_packet packet;
 	struct ids_counts *c;
 	struct ids_work *w;
-	__u64 now_ns;
-	int zero = 0, reason, verdict, first = 0;
+	__u64 g;
+	int zero = 0;
 
 	c = counts.lookup(&zero);
 	w = work.lookup(&zero);
 	if (!c || !w)
 		return IDS_PASS;
+	w->first = 0;
 #ifdef IDS_PROBE
 	struct ids_probe *probe = data;
 
 	if (data + sizeof(*probe) > end)
 		return IDS_PASS;
 	data += sizeof(*probe);
-	now_ns = probe->now_ns;
+	w->now_ns = probe->now_ns;
 #else
-	now_ns = bpf_ktime_get_ns();
+	w->now_ns = bpf_ktime_get_ns();
 #endif
 	c->packets++;
-	reason = ids_parse(data, end, &packet);
+	w->reason = ids_parse(data, end, &packet);
 #ifdef IDS_PROBE
 	if (probe->use_x) {
-		reason = IDS_OK;
+		w->reason = IDS_OK;
 		__builtin_memcpy(w->x, probe->x, sizeof(probe->x));
-	} else if (reason == IDS_OK) {
-		first = ids_track(&packet, now_ns, w->x);
-		__builtin_memcpy(probe->x, w->x, sizeof(probe->x));
-	}
-#else
-	if (reason == IDS_OK)
-		ids_track(&packet, now_ns, w->x);
+	} else
 #endif
-	c->reason[reason & (IDS_N_REASONS - 1)]++;
-	verdict = reason == IDS_OK ? ids_classify(w) : -1;
-	if (verdict >= 0)
-		c->verdict[verdict & (IDS_MAX_CLASSES - 1)]++;
-#ifdef IDS_PROBE
-	__builtin_memcpy(probe->logits, w->logits, sizeof(probe->logits));
-	probe->reason = reason;
-	probe->verdict = verdict;
-	probe->first = first;
+	if (w->reason == IDS_OK)
+		w->reason = ids_track(&packet, w->now_ns, w->x, &w->first);
+	if (w->reason != IDS_OK)
+		return ids_finish(ctx, w, c, -1, 0);
+#ifdef IDS_PAPER
+	layers.call(ctx, 0);
 #endif
-#if IDS_ACTION == IDS_SINK
-	return IDS_DROP;
-#elif IDS_ACTION == IDS_FILTER
-	return verdict >= 0 && verdict != IDS_NORMAL ? IDS_DROP : IDS_PASS;
-#else
-	return IDS_PASS;
+	g = ids_generation();
+	return ids_finish(ctx, w, c, ids_classify(w, g), g);
 #endif
 }

@@ -17,6 +17,12 @@
 #define IDS_DEQUANT_BITS 32
 #define IDS_INT8_MAX 127
 
+/* How a parameter is read. A program that keeps each in a map element of its own, as the paper's does, says so before. */
+#ifndef IDS_PARAM
+#define IDS_PARAM(m, member) ((m)->member)
+#define IDS_WEIGHT(m, l, j, k) ((m)->w[l][j][k])
+#endif
+
 struct ids_mlp_q16 {
 	__s64 min[IDS_X_SIZE];			    /* Q16 */
 	__s64 range[IDS_X_SIZE];		    /* max - min, Q16, below 2^47 */
@@ -37,42 +43,50 @@ static __always_inline void ids_normalise_q16(const struct ids_mlp_q16 *m, const
 	int i;
 
 	for (i = 0; i < IDS_N_FEATURES; i++)
-		a[i] = ids_round_shift(ids_clip(x[i] - m->min[i], m->range[i]) * m->s[i], IDS_S_BITS);
+		a[i] = ids_round_shift(ids_clip(x[i] - IDS_PARAM(m, min[i]), IDS_PARAM(m, range[i])) * IDS_PARAM(m, s[i]),
+				       IDS_S_BITS);
 }
 
 /* Steps k5-1 to k5-4 of layer l: quantise, multiply, dequantise; the activation function is the caller's. */
 static __always_inline void ids_layer_q16(const struct ids_mlp_q16 *m, int l, int n_in, int n_out, int relu,
 					  struct ids_mlp_scratch *t, __s64 *out)
 {
+	__s64 sigma = IDS_PARAM(m, sigma[l]);
 	int j, k;
 
 	for (k = 0; k < n_in; k++)
-		t->q[k] = ids_clip(ids_round_shift(t->a[k] * m->sigma[l], 2 * IDS_Q), IDS_INT8_MAX);
+		t->q[k] = ids_clip(ids_round_shift(t->a[k] * sigma, 2 * IDS_Q), IDS_INT8_MAX);
 	for (j = 0; j < n_out; j++) {
 		__s64 sum = 0, y;
 
 #pragma clang loop unroll(full)
 		for (k = 0; k < n_in; k++)
-			sum += t->q[k] * m->w[l][j][k];
-		y = ids_round_shift(sum * m->dequant[l][j], IDS_DEQUANT_BITS - IDS_Q);
+			sum += t->q[k] * IDS_WEIGHT(m, l, j, k);
+		y = ids_round_shift(sum * IDS_PARAM(m, dequant[l][j]), IDS_DEQUANT_BITS - IDS_Q);
 		out[j] = relu ? ids_relu(y) : y;
 	}
+}
+
+/* Step k6: the first of the largest. */
+static __always_inline int ids_argmax(int n_classes, const __s64 *logits)
+{
+	int j, best = 0;
+
+	for (j = 1; j < n_classes; j++)
+		if (logits[j] > logits[best & (IDS_MAX_CLASSES - 1)])
+			best = j;
+	return best;
 }
 
 /* Steps k4 to k6: features (Q16, 12) -> logits (Q16, n_classes); returns the class, the first of equals. */
 static __always_inline int ids_mlp_q16(const struct ids_mlp_q16 *m, int n_classes, const __s64 *x,
 				       struct ids_mlp_scratch *t, __s64 *logits)
 {
-	int j, best = 0;
-
 	ids_normalise_q16(m, x, t->a);
 	ids_layer_q16(m, 0, IDS_N_FEATURES, IDS_HIDDEN, 1, t, t->a);
 	ids_layer_q16(m, 1, IDS_HIDDEN, IDS_HIDDEN, 1, t, t->a);
 	ids_layer_q16(m, 2, IDS_HIDDEN, n_classes, 0, t, logits);
-	for (j = 1; j < n_classes; j++)
-		if (logits[j] > logits[best & (IDS_MAX_CLASSES - 1)])
-			best = j;
-	return best;
+	return ids_argmax(n_classes, logits);
 }
 
 #endif

@@ -82,7 +82,7 @@ static __always_inline void ids_hidden(const struct ids_mlp_fused *m, int l, int
 static __always_inline int ids_mlp_fused(const struct ids_mlp_fused *m, int n_classes, const __s64 *x,
 					 struct ids_fused_scratch *t, __s64 *logits)
 {
-	int i, g, j, best = 0;
+	int i, g;
 
 #pragma clang loop unroll(full)
 	for (i = 0; i < IDS_N_FEATURES; i++)
@@ -97,10 +97,7 @@ static __always_inline int ids_mlp_fused(const struct ids_mlp_fused *m, int n_cl
 		if (2 * g + 1 < n_classes)
 			logits[2 * g + 1] = ids_upper(sum, 0);
 	}
-	for (j = 1; j < n_classes; j++)
-		if (logits[j] > logits[best & (IDS_MAX_CLASSES - 1)])
-			best = j;
-	return best;
+	return ids_argmax(n_classes, logits);
 }
 
 #endif

@@ -1,4 +1,4 @@
-"""BCC: build a variant of bpf/ids.bpf.c, load it, attach it, run it on given packets. The only importer of bcc."""
+"""BCC: build a variant of bpf/ids.bpf.c, load it, run it on given packets, swap its model. The only importer of bcc."""
 
 from __future__ import annotations
 
@@ -8,80 +8,23 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
 
 import numpy as np
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
 
-from . import headers, native
+from . import attach, headers, native
 from .config import BPF, UserError
+from .export import MLP_Q16
 from .testbed import Host, require_root
+from .variants import COUNTS, GENERATIONS, PROBE, SLOTS, VERDICTS, Variant
 
 DIST_PACKAGES = "/usr/lib/python3/dist-packages"
-ACTIONS = {"count": 0, "filter": 1, "sink": 2}  # pass everything, drop attacks, drop everything
-CLASSIFIERS = {"none": 0, "nn": 1, "dt": 2, "nn_fused": 3}
-XDP_FLAGS = {"xdp_skb": 1 << 1, "xdp_drv": 1 << 2}
-MAX_CLASSES, N_REASONS = 8, 4
-
-# struct ids_counts and struct ids_probe of bpf/ids.bpf.c
-COUNTS = np.dtype([("packets", "u8"), ("reason", "u8", N_REASONS), ("verdict", "u8", MAX_CLASSES)])
-PROBE = np.dtype(
-    [
-        ("eth", "u1", 16),
-        ("now_ns", "u8"),
-        ("use_x", "u8"),
-        ("x", "i8", 12),
-        ("logits", "i8", MAX_CLASSES),
-        ("reason", "i8"),
-        ("verdict", "i8"),
-        ("first", "u8"),
-    ]
-)
-_SYS_BPF = {"x86_64": 321, "aarch64": 280}
-_PROG_TEST_RUN = 10
+SYSCALLS = {"x86_64": {"bpf": 321, "membarrier": 324}, "aarch64": {"bpf": 280, "membarrier": 283}}
+PROG_TEST_RUN, MEMBARRIER_GLOBAL = 10, 1
+LAYERS = 3
 _MIN_FRAME = 64
 _PROBES_AT_ONCE = 20_000  # of some 350 bytes each
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One way to build the kernel program.
-
-    Parameters
-    ----------
-    hook : {"xdp", "tc"}
-    classifier : {"none", "nn", "nn_fused", "dt"}
-        "none" is flow extraction only; "nn" is the net in arithmetic q16.
-    n_classes : int
-        2 or 7.
-    action : {"count", "filter", "sink"}
-        Pass everything, drop what is not normal, or drop everything after counting.
-    flows : int
-        Entries of the flow table (LRU).
-    probe : bool
-        Build for test runs: the frame follows a struct ids_probe.
-    """
-
-    hook: str = "xdp"
-    classifier: str = "none"
-    n_classes: int = 2
-    action: str = "count"
-    flows: int = 65536
-    probe: bool = False
-
-    def flags(self) -> list[str]:
-        """Compiler flags of this variant."""
-        defines = {
-            "IDS_CLASSIFIER": CLASSIFIERS[self.classifier],
-            "IDS_CLASSES": self.n_classes,
-            "IDS_ACTION": ACTIONS[self.action],
-            "IDS_FLOWS": self.flows,
-        }
-        switches = ["-DIDS_TC"] * (self.hook == "tc") + ["-DIDS_PROBE"] * self.probe
-        return [f"-I{BPF}", "-fwrapv", *(f"-D{k}={v}" for k, v in defines.items()), *switches]
 
 
 @lru_cache
@@ -122,12 +65,19 @@ class Program:
         try:
             self._bpf = bcc.BPF(src_file=bytes(BPF / "ids.bpf.c"), cflags=variant.flags())
             self._function = self._bpf.load_func(b"ids_main", self._kind)
+            self._layers = [
+                self._bpf.load_func(f"ids_layer{n}".encode(), self._kind)
+                for n in range(1, LAYERS + 1)
+                if variant.layout == "paper"
+            ]
         except Exception as error:  # BCC raises nothing narrower
             raise UserError(
                 f"BCC could not build or load bpf/ids.bpf.c as {variant}: {error}. Does this kernel allow BPF "
                 "(CONFIG_BPF_SYSCALL, no lockdown)? What the compiler or the verifier said stands above."
             ) from None
         self._lib, self._cpus = bcc.lib, len(bcc.utils.get_possible_cpus())
+        for n, layer in enumerate(self._layers):
+            self._write("layers", n, ctypes.c_int(layer.fd))
         if params is not None:
             self.set_params(params)
 
@@ -144,29 +94,114 @@ class Program:
         """Bytes of one entry of a map."""
         return self._lib.bpf_table_leaf_size(self._bpf.module, name.encode())
 
+    def _write(self, name: str, key: int, leaf: bytes | np.ndarray | ctypes._SimpleCData) -> None:
+        at = ctypes.byref(ctypes.c_int(key))
+        value = leaf if isinstance(leaf, (bytes, ctypes._SimpleCData)) else leaf.tobytes()
+        value = ctypes.c_char_p(value) if isinstance(value, bytes) else ctypes.byref(value)
+        if self._lib.bpf_update_elem(self._map(name), at, value, 0):
+            raise OSError(f"bpf_update_elem failed on {name}")
+
+    def _read(self, name: str, key: int, leaves: np.ndarray) -> np.ndarray:
+        if self._lib.bpf_lookup_elem(
+            self._map(name), ctypes.byref(ctypes.c_int(key)), ctypes.c_void_p(leaves.ctypes.data)
+        ):
+            raise OSError(f"bpf_lookup_elem failed on {name}")
+        return leaves
+
+    @property
+    def generation(self) -> int:
+        """Number of the model that decides now; the first is 0."""
+        return int(self._read("generation", 0, np.zeros(1, np.uint64))[0])
+
     def set_params(self, params: bytes) -> None:
-        """Put a model, as a C struct, into the BPF map (Sec. IV-B, step u3)."""
-        if len(params) != self.leaf_size("params"):
-            raise ValueError(f"params has {len(params)} bytes; {self.variant} takes {self.leaf_size('params')}")
-        key = ctypes.c_int(0)
-        if self._lib.bpf_update_elem(self._map("params"), ctypes.byref(key), ctypes.c_char_p(params), 0):
-            raise OSError("bpf_update_elem failed on params")
+        """Put a model, as a C struct, into the BPF map in place of the current generation's (Sec. IV-B, step u3).
+
+        For a program under traffic, use `swap`: here a packet may see half of either model.
+
+        Raises
+        ------
+        UserError
+            If the struct is of another kind or another number of classes.
+        """
+        if self.variant.layout == "paper":
+            return self._set_elements(params)
+        if self.variant.params is None or len(params) != self.leaf_size("params"):
+            raise UserError(f"this model has {len(params)} bytes, not what {self.variant} takes: quantize it again")
+        return self._write("params", self.generation % SLOTS, params)
+
+    def _set_elements(self, params: bytes) -> None:
+        """The paper's layout: each parameter is a map element."""
+        if len(params) != MLP_Q16.itemsize:
+            raise UserError(f"this model has {len(params)} bytes, not what {self.variant} takes: quantize it again")
+        at = MLP_Q16.fields["w"][1]
+        for key in range(at // 8):
+            self._write("constants", key, params[8 * key : 8 * key + 8])
+        for key, weight in enumerate(params[at:]):
+            self._write("weights", key, bytes([weight]))
+
+    def swap(self, params: bytes) -> int:
+        """Replace the model under traffic: no packet is classified by a mixture of two (Sec. IV-B).
+
+        Generation g stands in slot g mod 2, and a packet takes its slot by reading the generation once. So the new
+        model is written to the slot that no packet reads; what could still read it, packets that began before the last
+        swap, has ended after an RCU grace period, for which membarrier(2) waits.
+
+        Returns
+        -------
+        int
+            The new generation, under which its verdicts are counted.
+
+        Raises
+        ------
+        UserError
+            If the struct is of another kind, or the layout is the paper's, which has no second slot.
+        """
+        if self.variant.layout == "paper":
+            raise UserError("the paper's layout cannot swap a model at once: it has a map element a parameter")
+        if self.variant.params is None or len(params) != self.leaf_size("params"):
+            raise UserError(f"this model has {len(params)} bytes, not what {self.variant} takes: quantize it again")
+        number = self.generation + 1
+        _syscall("membarrier", MEMBARRIER_GLOBAL, 0, 0)
+        self._write("params", number % SLOTS, params)
+        self._retire(number % GENERATIONS)
+        self._write("generation", 0, np.array([number], np.uint64))
+        return number
+
+    def _retire(self, key: int) -> None:
+        """Add a generation's verdicts to those of all before, and make its place free."""
+        old = self._per_cpu("verdicts", key, VERDICTS)
+        self._write("retired", 0, self._read("retired", 0, np.zeros(1, VERDICTS))["n"] + old["n"])
+        self._write("verdicts", key, np.zeros(self._cpus, VERDICTS))
+
+    def _per_cpu(self, name: str, key: int, dtype: np.dtype) -> np.void:
+        """One entry of a per-CPU map, summed over CPUs."""
+        leaves, total = self._read(name, key, np.zeros(self._cpus, dtype)), np.zeros((), dtype)
+        for field in dtype.names:
+            total[field] = leaves[field].sum(axis=0)
+        return total[()]
 
     def counts(self) -> np.void:
-        """Packets, outcomes and verdicts since the last `reset`, summed over CPUs; dtype COUNTS."""
-        key, leaves = ctypes.c_int(0), np.zeros(self._cpus, COUNTS)
-        if self._lib.bpf_lookup_elem(self._map("counts"), ctypes.byref(key), ctypes.c_void_p(leaves.ctypes.data)):
-            raise OSError("bpf_lookup_elem failed on counts")
-        total = np.zeros((), COUNTS)
-        for name in COUNTS.names:
-            total[name] = leaves[name].sum(axis=0)
-        return total[()]
+        """Packets and outcomes since the last `reset`, summed over CPUs; dtype COUNTS."""
+        return self._per_cpu("counts", 0, COUNTS)
+
+    def verdicts(self, generation: int | None = None) -> np.ndarray:
+        """Verdicts of each class since the last `reset`, of all generations or of one of the last 16.
+
+        Returns
+        -------
+        ndarray of shape (8,), uint64
+        """
+        if generation is not None:
+            return self._per_cpu("verdicts", generation % GENERATIONS, VERDICTS)["n"]
+        kept = sum(self._per_cpu("verdicts", key, VERDICTS)["n"] for key in range(GENERATIONS))
+        return kept + self._read("retired", 0, np.zeros(1, VERDICTS))["n"][0]
 
     def reset(self) -> None:
         """Set the counts to zero and forget all flows."""
-        key, leaves = ctypes.c_int(0), np.zeros(self._cpus, COUNTS)
-        if self._lib.bpf_update_elem(self._map("counts"), ctypes.byref(key), ctypes.c_void_p(leaves.ctypes.data), 0):
-            raise OSError("bpf_update_elem failed on counts")
+        self._write("counts", 0, np.zeros(self._cpus, COUNTS))
+        for key in range(GENERATIONS):
+            self._write("verdicts", key, np.zeros(self._cpus, VERDICTS))
+        self._write("retired", 0, np.zeros(1, VERDICTS))
         self._bpf[b"flows"].clear()
 
     def close(self) -> None:
@@ -182,12 +217,7 @@ class Program:
     def _test_run(self, frame: ctypes.Array, size: int, repeat: int = 1) -> _TestRun:
         """BPF_PROG_TEST_RUN in place: what it returned, mean duration [ns]. BCC 0.26 does not wrap this command."""
         attr = _TestRun(self.fd, 0, size, size, ctypes.addressof(frame), ctypes.addressof(frame), repeat)
-        number = _SYS_BPF.get(platform.machine())
-        if number is None:
-            raise UserError(f"test runs are not wired for {platform.machine()}, only for {', '.join(_SYS_BPF)}")
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.syscall(number, _PROG_TEST_RUN, ctypes.byref(attr), ctypes.sizeof(attr)) < 0:
-            raise OSError(ctypes.get_errno(), "BPF_PROG_TEST_RUN: " + os.strerror(ctypes.get_errno()))
+        _syscall("bpf", PROG_TEST_RUN, ctypes.byref(attr), ctypes.sizeof(attr))
         return attr
 
     def run(self, frame: bytes) -> int:
@@ -230,44 +260,24 @@ class Program:
 
     @contextlib.contextmanager
     def attached(self, host: Host, mode: str) -> Iterator[None]:
-        """Attach to a host's eth0 and detach at the end.
-
-        Parameters
-        ----------
-        host : Host
-        mode : {"xdp_drv", "xdp_skb", "tc"}
-
-        Raises
-        ------
-        UserError
-            If the interface does not take it.
-        """
-        try:
-            host.call(lambda: self._attach_tc() if mode == "tc" else self._attach_xdp(XDP_FLAGS[mode]))
-        except (NetlinkError, Exception) as error:
-            raise UserError(f"eth0 of {host.name} does not take a {mode} program: {error}") from None
+        """Attach to a host's interface and detach at the end; see `attach.attach`."""
+        host.call(lambda: attach.attach(self.fd, host.iface, mode))
         try:
             yield
         finally:
-            host.call(self._detach_tc if mode == "tc" else lambda: self._bpf.remove_xdp(b"eth0", XDP_FLAGS[mode]))
+            host.call(lambda: attach.detach(host.iface, mode))
 
-    def _attach_xdp(self, flags: int) -> None:
-        self._bpf.attach_xdp(b"eth0", self._function, flags)
 
-    def _attach_tc(self) -> None:
-        with IPRoute() as ip:
-            index = ip.link_lookup(ifname="eth0")[0]
-            ip.tc("add", "clsact", index)
-            what = {"fd": self.fd, "name": "ids", "classid": 1, "direct_action": True}
-            try:
-                ip.tc("add-filter", "bpf", index, parent="ffff:fff2", **what)
-            except NetlinkError:
-                ip.tc("del", "clsact", index)
-                raise
-
-    def _detach_tc(self) -> None:
-        with IPRoute() as ip:
-            ip.tc("del", "clsact", ip.link_lookup(ifname="eth0")[0])
+def _syscall(name: str, *args: object) -> int:
+    """A system call that neither libc nor BCC 0.26 wraps."""
+    numbers = SYSCALLS.get(platform.machine())
+    if numbers is None:
+        raise UserError(f"{name}(2) is not wired for {platform.machine()}, only for {', '.join(SYSCALLS)}")
+    libc = ctypes.CDLL(None, use_errno=True)
+    done = libc.syscall(numbers[name], *args)
+    if done < 0:
+        raise OSError(ctypes.get_errno(), f"{name}(2): {os.strerror(ctypes.get_errno())}")
+    return done
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:

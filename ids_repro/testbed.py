@@ -79,11 +79,14 @@ class Host:
     name : str
         Short name, such as ``client``.
     address : str
-        IPv4 address of eth0, without the prefix length.
+        IPv4 address of the interface, without the prefix length.
+    iface : str
+        The interface.
     """
 
     name: str
     address: str
+    iface: str = "eth0"
 
     @property
     def ns(self) -> str:

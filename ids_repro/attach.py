@@ -1,0 +1,80 @@
+"""Attach a loaded program to an interface of the current network namespace, and take it off again: XDP and TC."""
+
+from __future__ import annotations
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from .config import UserError
+
+NO_REPLACE = 1  # XDP_FLAGS_UPDATE_IF_NOEXIST: somebody else's program stays
+XDP_FLAGS = {"xdp_skb": 1 << 1, "xdp_drv": 1 << 2}
+MODES = (*XDP_FLAGS, "tc")
+INGRESS, NAME = "ffff:fff2", "ids"
+
+
+def index_of(ip: IPRoute, iface: str) -> int:
+    """Index of an interface; UserError if there is none of that name."""
+    found = ip.link_lookup(ifname=iface)
+    if not found:
+        names = ", ".join(link.get_attr("IFLA_IFNAME") for link in ip.get_links())
+        raise UserError(f"there is no interface {iface!r} here: use one of {names}")
+    return found[0]
+
+
+def attach(fd: int, iface: str, mode: str) -> None:
+    """Attach a program by its file descriptor.
+
+    Parameters
+    ----------
+    fd : int
+    iface : str
+    mode : {"xdp_drv", "xdp_skb", "tc"}
+        Native XDP in the driver, generic XDP in the stack, or the ingress of TC.
+
+    Raises
+    ------
+    UserError
+        If there is no such interface, its driver has no native XDP, or a program is there already; nothing is changed.
+    """
+    with IPRoute() as ip:
+        index = index_of(ip, iface)
+        try:
+            if mode == "tc":
+                _attach_tc(ip, index, fd)
+            else:
+                _set_xdp(ip, index, fd, XDP_FLAGS[mode] | NO_REPLACE)
+        except NetlinkError as error:
+            raise UserError(f"{iface} does not take a {mode} program: {_reason(error, iface, mode)}") from None
+
+
+def detach(iface: str, mode: str) -> None:
+    """Take off what `attach` put there."""
+    with IPRoute() as ip:
+        index = index_of(ip, iface)
+        if mode == "tc":
+            ip.tc("del", "clsact", index)
+        else:
+            _set_xdp(ip, index, -1, XDP_FLAGS[mode])
+
+
+def _reason(error: NetlinkError, iface: str, mode: str) -> str:
+    busy = f"another program is attached already (ip link show {iface}; tc filter show dev {iface} ingress)"
+    if error.code in (16, 17):  # EBUSY, EEXIST
+        return busy
+    if error.code == 95:  # EOPNOTSUPP
+        return "its driver has no native XDP; xdp_skb works with every driver" if mode == "xdp_drv" else "not supported"
+    return str(error)
+
+
+def _set_xdp(ip: IPRoute, index: int, fd: int, flags: int) -> None:
+    ip.link("set", index=index, xdp={"attrs": [("IFLA_XDP_FD", fd), ("IFLA_XDP_FLAGS", flags)]})
+
+
+def _attach_tc(ip: IPRoute, index: int, fd: int) -> None:
+    ip.tc("add", "clsact", index)
+    try:
+        ip.tc("add-filter", "bpf", index, parent=INGRESS, fd=fd, name=NAME, classid=1, direct_action=True)
+    except NetlinkError:
+        ip.tc("del", "clsact", index)
+        raise
