@@ -31,6 +31,17 @@ static __always_inline __s64 ids_relu(__s64 v)
 	return v & ~mask;
 }
 
+/* min(max(v, 0), limit), without a branch. */
+static __always_inline __s64 ids_clamp(__s64 v, __s64 limit)
+{
+	__s64 mask;
+
+	v = ids_relu(v);
+	mask = (limit - v) >> 63; /* all ones where v > limit */
+	asm volatile("" : "+r"(mask));
+	return (v & ~mask) | (limit & mask);
+}
+
 /* v held to [-limit, limit], without a branch. */
 static __always_inline __s64 ids_clip(__s64 v, __s64 limit)
 {

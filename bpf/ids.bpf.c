@@ -3,7 +3,7 @@
  *   IDS_TC          attach to the ingress of TC instead of XDP
  *   IDS_CLASSIFIER  IDS_NONE (flow extraction only), IDS_NN, IDS_DT, or IDS_EMPTY (nothing at all: what a run costs)
  *   IDS_FUSED       the net in arithmetic fused instead of q16
- *   IDS_PAPER       the paper's layout: a map element a parameter, a tail call a layer
+ *   IDS_PAPER       the paper's layout: a map element a parameter and an activation, a program a layer
  *   IDS_CLASSES     2 or 7
  *   IDS_ACTION      IDS_COUNT, IDS_FILTER, IDS_SINK or IDS_REDIRECT
  *   IDS_FLOWS       entries of the flow table
@@ -16,10 +16,12 @@
 #include "flow.h"
 
 #ifdef IDS_PAPER
-static __always_inline __s64 ids_constant(__u32 at);
-static __always_inline __s64 ids_weight(__u32 at);
-#define IDS_PARAM(m, member) ids_constant(__builtin_offsetof(struct ids_mlp_q16, member))
-#define IDS_WEIGHT(m, l, j, k) ids_weight(__builtin_offsetof(struct ids_mlp_q16, w[l][j][k]))
+static __always_inline __s64 ids_parameter(__u32 at);
+static __always_inline __s64 ids_activation(__u32 k);
+static __always_inline void ids_keep(__u32 k, __s64 value);
+#define IDS_PARAM(m, member) ids_parameter(__builtin_offsetof(struct ids_mlp_q16, member))
+#define IDS_LOAD(t, l, k) ((l) ? ids_activation(k) : (t)->a[k])
+#define IDS_STORE(t, k, value) ids_keep(k, value)
 #endif
 #include "int_mlp.h"
 #include "int_mlp_fused.h"
@@ -40,6 +42,8 @@ static __always_inline __s64 ids_weight(__u32 at);
 
 #define IDS_BUSY IDS_N_REASONS /* after the parser's reasons: another CPU held the flow for too long */
 #define IDS_REASONS_SIZE 8
+#define IDS_WEIGHTS_AT __builtin_offsetof(struct ids_mlp_q16, w)
+#define IDS_PARAMETERS (IDS_WEIGHTS_AT / 8 + sizeof(struct ids_mlp_q16) - IDS_WEIGHTS_AT)
 #define IDS_SLOTS 2	   /* of parameters: generation g stands in slot g % 2 */
 #define IDS_GENERATIONS 16 /* of verdicts that are kept apart */
 #define IDS_TRIES 256	   /* to lock a flow, before the packet passes unclassified */
@@ -98,9 +102,9 @@ BPF_ARRAY(generation, __u64, 1);
 BPF_RINGBUF_OUTPUT(samples, 64);
 #endif
 #ifdef IDS_PAPER
-BPF_ARRAY(constants, __s64, sizeof(struct ids_mlp_q16) / 8);
-BPF_ARRAY(weights, __s8, sizeof(((struct ids_mlp_q16 *)0)->w));
-BPF_PROG_ARRAY(layers, IDS_LAYERS);
+BPF_ARRAY(parameters, __s64, IDS_PARAMETERS);
+BPF_PERCPU_ARRAY(activations, __s64, IDS_HIDDEN);
+BPF_PROG_ARRAY(layers, IDS_LAYERS - 1);
 #elif IDS_CLASSIFIER == IDS_NN && defined(IDS_FUSED)
 BPF_ARRAY(params, struct ids_mlp_fused, IDS_SLOTS);
 #elif IDS_CLASSIFIER == IDS_NN
@@ -110,20 +114,26 @@ BPF_ARRAY(params, struct ids_tree, IDS_SLOTS);
 #endif
 
 #ifdef IDS_PAPER
-static __always_inline __s64 ids_constant(__u32 at)
+/* A member of struct ids_mlp_q16 by its offset: the int64 ones first, then the weights, each an element (Sec. IV-B). */
+static __always_inline __s64 ids_parameter(__u32 at)
 {
-	__u32 key = at / 8;
-	__s64 *value = constants.lookup(&key);
+	__u32 key = at < IDS_WEIGHTS_AT ? at / 8 : IDS_WEIGHTS_AT / 8 + at - IDS_WEIGHTS_AT;
+	__s64 *value = parameters.lookup(&key);
 
 	return value ? *value : 0;
 }
 
-static __always_inline __s64 ids_weight(__u32 at)
+/* Between programs only maps live on (Table I). As in the released program: read by a look-up, written by an update. */
+static __always_inline __s64 ids_activation(__u32 k)
 {
-	__u32 key = at - __builtin_offsetof(struct ids_mlp_q16, w);
-	__s8 *value = weights.lookup(&key);
+	__s64 *value = activations.lookup(&k);
 
 	return value ? *value : 0;
+}
+
+static __always_inline void ids_keep(__u32 k, __s64 value)
+{
+	activations.update(&k, &value);
 }
 #endif
 
@@ -261,46 +271,28 @@ static __always_inline int ids_finish(ids_ctx *ctx, struct ids_work *w, struct i
 }
 
 #ifdef IDS_PAPER
-/* A layer a program: each calls the next, and the last one ends the packet (Sec. III-B, IV-C). */
-static __always_inline struct ids_work *ids_state(void)
-{
-	int zero = 0;
-
-	return work.lookup(&zero);
-}
-
-int ids_layer1(ids_ctx *ctx)
-{
-	struct ids_work *w = ids_state();
-
-	if (!w)
-		return IDS_PASS;
-	ids_normalise_q16(NULL, w->x, w->mlp.a);
-	ids_layer_q16(NULL, 0, IDS_N_FEATURES, IDS_HIDDEN, 1, &w->mlp, w->mlp.a);
-	layers.call(ctx, 1);
-	return IDS_PASS;
-}
-
+/* A layer a program; ids_main holds the first. Each calls the next, and the last one ends the packet. */
 int ids_layer2(ids_ctx *ctx)
 {
-	struct ids_work *w = ids_state();
+	int zero = 0;
+	struct ids_work *w = work.lookup(&zero);
 
 	if (!w)
 		return IDS_PASS;
-	ids_layer_q16(NULL, 1, IDS_HIDDEN, IDS_HIDDEN, 1, &w->mlp, w->mlp.a);
-	layers.call(ctx, 2);
+	ids_layer_q16(NULL, 1, IDS_HIDDEN, IDS_HIDDEN, &w->mlp, NULL);
+	layers.call(ctx, 1);
 	return IDS_PASS;
 }
 
 int ids_layer3(ids_ctx *ctx)
 {
-	struct ids_work *w = ids_state();
 	int zero = 0;
+	struct ids_work *w = work.lookup(&zero);
 	struct ids_counts *c = counts.lookup(&zero);
 
 	if (!w || !c)
 		return IDS_PASS;
-	ids_layer_q16(NULL, 2, IDS_HIDDEN, IDS_CLASSES, 0, &w->mlp, w->logits);
+	ids_layer_q16(NULL, 2, IDS_HIDDEN, IDS_CLASSES, &w->mlp, w->logits);
 	return ids_finish(ctx, w, c, ids_argmax(IDS_CLASSES, w->logits), 0);
 }
 #endif
@@ -345,6 +337,8 @@ int ids_main(ids_ctx *ctx)
 	if (w->reason != IDS_OK)
 		return ids_finish(ctx, w, c, -1, 0);
 #ifdef IDS_PAPER
+	ids_normalise_q16(NULL, w->x, w->mlp.a);
+	ids_layer_q16(NULL, 0, IDS_N_FEATURES, IDS_HIDDEN, &w->mlp, NULL);
 	layers.call(ctx, 0);
 #endif
 	g = ids_generation();

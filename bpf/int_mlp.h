@@ -8,6 +8,8 @@
 #ifndef IDS_INT_MLP_H
 #define IDS_INT_MLP_H
 
+#include <linux/stddef.h>
+
 #include "flow.h"
 
 #define IDS_LAYERS 3
@@ -17,10 +19,14 @@
 #define IDS_DEQUANT_BITS 32
 #define IDS_INT8_MAX 127
 
-/* How a parameter is read. A program that keeps each in a map element of its own, as the paper's does, says so before. */
+/*
+ * How a parameter is read, and an activation kept between two layers. A program that has a map element for each, as the
+ * paper's, says so before.
+ */
 #ifndef IDS_PARAM
 #define IDS_PARAM(m, member) ((m)->member)
-#define IDS_WEIGHT(m, l, j, k) ((m)->w[l][j][k])
+#define IDS_LOAD(t, l, k) ((t)->a[k])
+#define IDS_STORE(t, k, value) ((t)->a[k] = (value))
 #endif
 
 struct ids_mlp_q16 {
@@ -47,23 +53,26 @@ static __always_inline void ids_normalise_q16(const struct ids_mlp_q16 *m, const
 				       IDS_S_BITS);
 }
 
-/* Steps k5-1 to k5-4 of layer l: quantise, multiply, dequantise; the activation function is the caller's. */
-static __always_inline void ids_layer_q16(const struct ids_mlp_q16 *m, int l, int n_in, int n_out, int relu,
-					  struct ids_mlp_scratch *t, __s64 *out)
+/* Steps k5-1 to k5-4 of layer l: quantise, multiply, dequantise, ReLU; the last layer's sums become the logits. */
+static __always_inline void ids_layer_q16(const struct ids_mlp_q16 *m, int l, int n_in, int n_out,
+					  struct ids_mlp_scratch *t, __s64 *logits)
 {
 	__s64 sigma = IDS_PARAM(m, sigma[l]);
 	int j, k;
 
 	for (k = 0; k < n_in; k++)
-		t->q[k] = ids_clip(ids_round_shift(t->a[k] * sigma, 2 * IDS_Q), IDS_INT8_MAX);
+		t->q[k] = ids_clip(ids_round_shift(IDS_LOAD(t, l, k) * sigma, 2 * IDS_Q), IDS_INT8_MAX);
 	for (j = 0; j < n_out; j++) {
 		__s64 sum = 0, y;
 
 #pragma clang loop unroll(full)
 		for (k = 0; k < n_in; k++)
-			sum += t->q[k] * IDS_WEIGHT(m, l, j, k);
+			sum += t->q[k] * IDS_PARAM(m, w[l][j][k]);
 		y = ids_round_shift(sum * IDS_PARAM(m, dequant[l][j]), IDS_DEQUANT_BITS - IDS_Q);
-		out[j] = relu ? ids_relu(y) : y;
+		if (logits)
+			logits[j] = y;
+		else
+			IDS_STORE(t, j, ids_relu(y));
 	}
 }
 
@@ -83,9 +92,9 @@ static __always_inline int ids_mlp_q16(const struct ids_mlp_q16 *m, int n_classe
 				       struct ids_mlp_scratch *t, __s64 *logits)
 {
 	ids_normalise_q16(m, x, t->a);
-	ids_layer_q16(m, 0, IDS_N_FEATURES, IDS_HIDDEN, 1, t, t->a);
-	ids_layer_q16(m, 1, IDS_HIDDEN, IDS_HIDDEN, 1, t, t->a);
-	ids_layer_q16(m, 2, IDS_HIDDEN, n_classes, 0, t, logits);
+	ids_layer_q16(m, 0, IDS_N_FEATURES, IDS_HIDDEN, t, NULL);
+	ids_layer_q16(m, 1, IDS_HIDDEN, IDS_HIDDEN, t, NULL);
+	ids_layer_q16(m, 2, IDS_HIDDEN, n_classes, t, logits);
 	return ids_argmax(n_classes, logits);
 }
 

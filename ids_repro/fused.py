@@ -15,11 +15,10 @@ import numpy as np
 
 from .config import UserError
 from .dataset import MinMax
-from .quantize import clip
 
 # As in bpf/int_mlp_fused.h
 LANE_BITS, LANES = 32, 2
-INPUT_MAX = 16383  # largest |activation| of layer 1
+INPUT_MAX = 16383  # largest activation of layer 1
 SHIFT = 16
 HALF = 1 << (SHIFT - 1)
 LANE_MAX = (1 << (LANE_BITS - 1)) - 1 - HALF  # of a column's sum, before it is rounded
@@ -33,7 +32,7 @@ class FusedMlp:
     The error of an input is below 1/16383 + 2^-15 of its feature's range: one level, and the multiplier's rounding.
     A hidden activation adds half a level of at most 2^15, and K inputs of at most P levels add K P / 2 to a sum that
     may reach 2^31 by rounding the weights: below 2^-14 of the largest sum the column can make. Nothing is clipped but
-    what lies outside twice the feature's range in training.
+    what lies outside a feature's range in training.
 
     Parameters
     ----------
@@ -58,7 +57,7 @@ class FusedMlp:
 
     def inputs(self, x: np.ndarray) -> np.ndarray:
         """Layer 1's activations of features of shape (n, 12), int64, Q16."""
-        return (clip(x - self.min_, self.range_) * self.mul) >> self.shift
+        return (np.minimum(np.maximum(x - self.min_, 0), self.range_) * self.mul) >> self.shift
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """Logits of features of shape (n, 12), int64, Q16; int64 of shape (n, n_classes), one unit for all."""
@@ -73,23 +72,16 @@ class FusedMlp:
 
     def bounds(self) -> list[np.ndarray]:
         """Largest |sum| that each column can make, whatever the features are; one array of shape (M_l,) a layer."""
-        out, high, low = [], *input_bounds()
+        out, high = [], np.full(len(self.mul), INPUT_MAX)
         for w in self.weights:
-            out.append(largest_sum(w, high, low))
-            high, low = requantise(largest_sum(w, high, low, below=False)), np.zeros(w.shape[1], np.int64)
+            out.append(largest_sum(w, high))
+            high = requantise(high @ np.maximum(w, 0))
         return out
 
 
-def input_bounds() -> tuple[np.ndarray, np.ndarray]:
-    """P_k and N_k of layer 1, whose activations lie in [-N_k, P_k]: two arrays of shape (12,), int64."""
-    return np.full(12, INPUT_MAX), np.full(12, INPUT_MAX)
-
-
-def largest_sum(w: np.ndarray, high: np.ndarray, low: np.ndarray, below: bool = True) -> np.ndarray:
-    """Largest sum of a_k w_kj over a_k in [-low_k, high_k], or with `below` the largest |sum|; shape (M,)."""
-    positive, negative = np.maximum(w, 0), np.maximum(-w, 0)
-    above = high @ positive + low @ negative
-    return np.maximum(above, high @ negative + low @ positive) if below else above
+def largest_sum(w: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Largest |sum of a_k w_kj| over activations a_k in [0, high_k]; shape (M,)."""
+    return np.maximum(high @ np.maximum(w, 0), high @ np.maximum(-w, 0))
 
 
 def requantise(total: np.ndarray) -> np.ndarray:
@@ -119,15 +111,15 @@ def quantize_fused(weights: list[np.ndarray], scaler: MinMax) -> FusedMlp:
     shift = MUL_BITS - 1 - np.floor(np.log2(INPUT_MAX / scaler.range_)).astype(np.int64)
     mul = np.round(INPUT_MAX / scaler.range_ * 2.0**shift).astype(np.int64)
     net = FusedMlp(scaler.min_, scaler.range_, mul, shift, [])
-    unit, (high, low) = np.full(len(mul), 1.0 / INPUT_MAX), input_bounds()
+    unit, high = np.full(len(mul), 1.0 / INPUT_MAX), np.full(len(mul), INPUT_MAX)
     for layer, w in enumerate(weights):
         real = w * unit[:, None]
-        room = LANE_MAX - (high + low).sum() / 2  # what rounding the weights can add
-        scale = room / np.maximum(largest_sum(real, high, low), np.finfo(float).tiny)
+        room = LANE_MAX - high.sum() / 2  # what rounding the weights can add
+        scale = room / np.maximum(largest_sum(real, high), np.finfo(float).tiny)
         scale = np.where(np.abs(real).sum(axis=0) > 0, scale, 1.0)  # a dead column stays dead
         if layer == len(weights) - 1:
             scale = np.full_like(scale, scale.min())  # logits are compared: one unit for all
         net.weights.append(np.round(real * scale).astype(np.int64))
-        high, low = requantise(largest_sum(net.weights[-1], high, low, below=False)), np.zeros(w.shape[1], np.int64)
+        high = requantise(high @ np.maximum(net.weights[-1], 0))
         unit = 2.0**SHIFT / scale
     return net

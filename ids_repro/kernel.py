@@ -22,7 +22,7 @@ from .variants import COUNTS, GENERATIONS, PROBE, SLOTS, VERDICTS, Variant
 DIST_PACKAGES = "/usr/lib/python3/dist-packages"
 SYSCALLS = {"x86_64": {"bpf": 321, "membarrier": 324}, "aarch64": {"bpf": 280, "membarrier": 283}}
 PROG_TEST_RUN, MEMBARRIER_GLOBAL = 10, 1
-LAYERS = 3
+LAYERS = (2, 3)  # of the paper's layout; the first is in ids_main
 _MIN_FRAME = 64
 _PROBES_AT_ONCE = 20_000  # of some 350 bytes each
 
@@ -67,7 +67,7 @@ class Program:
             self._function = self._bpf.load_func(b"ids_main", self._kind)
             self._layers = [
                 self._bpf.load_func(f"ids_layer{n}".encode(), self._kind)
-                for n in range(1, LAYERS + 1)
+                for n in LAYERS
                 if variant.layout == "paper"
             ]
         except Exception as error:  # BCC raises nothing narrower
@@ -77,7 +77,7 @@ class Program:
             ) from None
         self._lib, self._cpus = bcc.lib, len(bcc.utils.get_possible_cpus())
         for n, layer in enumerate(self._layers):
-            self._write("layers", n, ctypes.c_int(layer.fd))
+            self._write("layers", n, np.array([layer.fd], np.int32))
         if params is not None:
             self.set_params(params)
 
@@ -94,11 +94,9 @@ class Program:
         """Bytes of one entry of a map."""
         return self._lib.bpf_table_leaf_size(self._bpf.module, name.encode())
 
-    def _write(self, name: str, key: int, leaf: bytes | np.ndarray | ctypes._SimpleCData) -> None:
-        at = ctypes.byref(ctypes.c_int(key))
-        value = leaf if isinstance(leaf, (bytes, ctypes._SimpleCData)) else leaf.tobytes()
-        value = ctypes.c_char_p(value) if isinstance(value, bytes) else ctypes.byref(value)
-        if self._lib.bpf_update_elem(self._map(name), at, value, 0):
+    def _write(self, name: str, key: int, leaf: bytes | np.ndarray) -> None:
+        value = ctypes.c_char_p(leaf if isinstance(leaf, bytes) else leaf.tobytes())
+        if self._lib.bpf_update_elem(self._map(name), ctypes.byref(ctypes.c_int(key)), value, 0):
             raise OSError(f"bpf_update_elem failed on {name}")
 
     def _read(self, name: str, key: int, leaves: np.ndarray) -> np.ndarray:
@@ -134,10 +132,9 @@ class Program:
         if len(params) != MLP_Q16.itemsize:
             raise UserError(f"this model has {len(params)} bytes, not what {self.variant} takes: quantize it again")
         at = MLP_Q16.fields["w"][1]
-        for key in range(at // 8):
-            self._write("constants", key, params[8 * key : 8 * key + 8])
-        for key, weight in enumerate(params[at:]):
-            self._write("weights", key, bytes([weight]))
+        elements = np.concatenate([np.frombuffer(params[:at], np.int64), np.frombuffer(params[at:], np.int8)])
+        for key, element in enumerate(elements):
+            self._write("parameters", key, element.tobytes())
 
     def swap(self, params: bytes) -> int:
         """Replace the model under traffic: no packet is classified by a mixture of two (Sec. IV-B).
