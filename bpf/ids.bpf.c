@@ -332,7 +332,7 @@ int ids_main(ids_ctx *ctx)
 		__builtin_memcpy(w->x, probe->x, sizeof(probe->x));
 	} else
 #endif
-	if (w->reason == IDS_OK)
+		if (w->reason == IDS_OK)
 		w->reason = ids_track(&packet, w->now_ns, w->x, &w->first);
 	if (w->reason != IDS_OK)
 		return ids_finish(ctx, w, c, -1, 0);

@@ -49,8 +49,8 @@ static __always_inline void ids_normalise_q16(const struct ids_mlp_q16 *m, const
 	int i;
 
 	for (i = 0; i < IDS_N_FEATURES; i++)
-		a[i] = ids_round_shift(ids_clip(x[i] - IDS_PARAM(m, min[i]), IDS_PARAM(m, range[i])) * IDS_PARAM(m, s[i]),
-				       IDS_S_BITS);
+		a[i] = ids_round_shift(
+			ids_clip(x[i] - IDS_PARAM(m, min[i]), IDS_PARAM(m, range[i])) * IDS_PARAM(m, s[i]), IDS_S_BITS);
 }
 
 /* Steps k5-1 to k5-4 of layer l: quantise, multiply, dequantise, ReLU; the last layer's sums become the logits. */

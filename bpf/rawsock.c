@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #include "flow.h"
-#include "int_mlp.h"
+#include "int_mlp_fused.h"
 #include "table.h"
 
 #define BATCH 64
@@ -38,14 +38,14 @@ struct item {
 struct worker {
 	pthread_t thread;
 	struct ids_table table;
-	struct ids_mlp_scratch scratch;
+	struct ids_fused_scratch scratch;
 	__u64 classified, verdict[IDS_MAX_CLASSES];
 	struct item queue[QUEUE];
 	_Alignas(64) atomic_ulong head; /* written by the receiver */
 	_Alignas(64) atomic_ulong tail; /* written by the worker */
 };
 
-static struct ids_mlp_q16 params;
+static struct ids_mlp_fused params;
 static int n_classes, n_workers;
 static struct worker *workers;
 static atomic_int stop, done;
@@ -69,8 +69,8 @@ static void classify(struct worker *w, const struct item *item)
 
 	if (ids_table_update(&w->table, &item->packet, item->now_ns, x) < 0)
 		return;
-	class = n_classes == 2 ? ids_mlp_q16(&params, 2, x, &w->scratch, logits) :
-				 ids_mlp_q16(&params, 7, x, &w->scratch, logits);
+	class = n_classes == 2 ? ids_mlp_fused(&params, 2, x, &w->scratch, logits) :
+				 ids_mlp_fused(&params, 7, x, &w->scratch, logits);
 	w->verdict[class]++;
 	w->classified++;
 }

@@ -6,6 +6,7 @@ import contextlib
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from tqdm.auto import tqdm
 from . import dataset, extract, labels, metrics, parity, pipeline
 from .config import SAMPLE, TASKS, Profile, UserError
 from .evaluate import confusion, float_row, predictions
-from .kernel import Program, Variant
+from .kernel import Program
+from .variants import TAKES
 
 
 def read(source: Path | str, schedule: Path | str | None = None) -> dataset.Dataset:
@@ -83,7 +85,7 @@ def study(data: dataset.Dataset, profile: Profile, kernel: bool = True) -> dict[
     with tqdm(total=len(TASKS) * len(profile.seeds), desc="accuracy", unit="model") as bar:
         for task in TASKS:
             with contextlib.ExitStack() as stack:
-                variants = {c: Variant("xdp", c, len(TASKS[task]), probe=True) for c in parity.CLASSIFIERS if kernel}
+                variants = {c: replace(TAKES[c], n_classes=len(TASKS[task]), probe=True) for c in TAKES if kernel}
                 programs = {c: stack.enter_context(Program(variant)) for c, variant in variants.items()}
                 for seed in profile.seeds:
                     model = pipeline.quantize_model(pipeline.train_model(data, task, seed, profile), data)

@@ -17,12 +17,13 @@ from . import attach, headers, native
 from .config import BPF, UserError
 from .export import MLP_Q16
 from .testbed import Host, require_root
-from .variants import COUNTS, GENERATIONS, PROBE, SLOTS, VERDICTS, Variant
+from .variants import COUNTS, FLOW, GENERATIONS, PROBE, SAMPLE, SLOTS, VERDICTS, Variant
 
 DIST_PACKAGES = "/usr/lib/python3/dist-packages"
 SYSCALLS = {"x86_64": {"bpf": 321, "membarrier": 324}, "aarch64": {"bpf": 280, "membarrier": 283}}
 PROG_TEST_RUN, MEMBARRIER_GLOBAL = 10, 1
 LAYERS = (2, 3)  # of the paper's layout; the first is in ids_main
+_RING_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
 _MIN_FRAME = 64
 _PROBES_AT_ONCE = 20_000  # of some 350 bytes each
 
@@ -66,9 +67,7 @@ class Program:
             self._bpf = bcc.BPF(src_file=bytes(BPF / "ids.bpf.c"), cflags=variant.flags())
             self._function = self._bpf.load_func(b"ids_main", self._kind)
             self._layers = [
-                self._bpf.load_func(f"ids_layer{n}".encode(), self._kind)
-                for n in LAYERS
-                if variant.layout == "paper"
+                self._bpf.load_func(f"ids_layer{n}".encode(), self._kind) for n in LAYERS if variant.layout == "paper"
             ]
         except Exception as error:  # BCC raises nothing narrower
             raise UserError(
@@ -192,6 +191,25 @@ class Program:
             return self._per_cpu("verdicts", generation % GENERATIONS, VERDICTS)["n"]
         kept = sum(self._per_cpu("verdicts", key, VERDICTS)["n"] for key in range(GENERATIONS))
         return kept + self._read("retired", 0, np.zeros(1, VERDICTS))["n"][0]
+
+    def flows(self) -> np.ndarray:
+        """The flow table as it is now; shape (n_flows,), dtype FLOW."""
+        table = self._bpf[b"flows"]
+        return np.array([np.frombuffer(bytes(leaf), FLOW)[0] for leaf in table.values()], FLOW)
+
+    def samples(self) -> np.ndarray:
+        """Take what lies in the ring buffer of the action "redirect"; shape (n,), dtype SAMPLE."""
+        taken: list[bytes] = []
+
+        @_RING_CALLBACK
+        def take(_context: int, data: int, size: int) -> int:
+            taken.append(ctypes.string_at(data, size))
+            return 0
+
+        ring = self._lib.bpf_new_ringbuf(self._map("samples"), take, None)
+        self._lib.bpf_consume_ringbuf(ring)
+        self._lib.bpf_free_ringbuf(ring)
+        return np.frombuffer(b"".join(taken), SAMPLE)
 
     def reset(self) -> None:
         """Set the counts to zero and forget all flows."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from . import native
 from .config import TASKS, UserError
-from .kernel import PROBE, Program, Variant
+from .kernel import Program
 from .packets import Capture
 from .pipeline import Model
+from .variants import HOOKS, PROBE, TAKES
 
-HOOKS = ("xdp", "tc")
 CLASSIFIERS = ("nn", "nn_fused", "dt")
 NETS = {"nn": "q16", "nn_fused": "fused"}
 MAX_FEATURE = 1 << 47  # no feature of a flow reaches it: 1,800 s in us, Q16
@@ -61,11 +62,16 @@ def in_numpy(model: Model, classifier: str, x: np.ndarray) -> tuple[np.ndarray, 
     return logits, logits.argmax(axis=1)
 
 
+def by_struct(classifier: str, params: bytes, n_classes: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same by bpf/user.c, from the bytes of the model's C struct."""
+    if classifier == "dt":
+        return np.zeros((len(x), 0), np.int64), native.predict_tree(params, x)
+    return native.predict_mlp(params, n_classes, x, NETS[classifier])
+
+
 def in_c(model: Model, classifier: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same by bpf/user.c."""
-    if classifier == "dt":
-        return np.zeros((len(x), 0), np.int64), native.predict_tree(model.params("dt"), x)
-    return native.predict_mlp(model.params(classifier), model.n_classes, x, NETS[classifier])
+    return by_struct(classifier, model.params(classifier), model.n_classes, x)
 
 
 def in_kernel(program: Program, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +114,7 @@ def verdicts(models: Sequence[Model], capture: Capture, packet: np.ndarray) -> d
     with tqdm(total=len(CLASSIFIERS) * len(models), desc="replaying in the kernel", unit="replay") as bar:
         for task, classes in ((t, c) for t, c in TASKS.items() if any(m.task == t for m in models)):
             for classifier in CLASSIFIERS:
-                with Program(Variant("xdp", classifier, len(classes), probe=True)) as program:
+                with Program(replace(TAKES[classifier], n_classes=len(classes), probe=True)) as program:
                     for model in (m for m in models if m.task == task):
                         program.set_params(model.params(classifier))
                         found = replay(program, capture)["verdict"][packet]
@@ -164,7 +170,7 @@ def compare(models: Sequence[Model], capture: Capture, n: int, user_space: bool 
 
 def _kernel_differences(model, classifier, hook, x, packets, capture, expected) -> int:
     """Differences between C and one kernel program, on vectors and then on packets."""
-    variant = Variant(hook, classifier, model.n_classes, probe=True)
+    variant = replace(TAKES[classifier], hook=hook, n_classes=model.n_classes, probe=True)
     with Program(variant, model.params(classifier)) as program:
         logits, classes = in_kernel(program, x)
         seen = replay(program, capture)

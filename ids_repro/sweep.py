@@ -18,9 +18,10 @@ from tqdm.auto import tqdm
 from . import native, records, traffic
 from .config import RESULTS, Profile, UserError
 from .cpu import CpuClock
-from .kernel import Program, Variant
+from .kernel import Program
 from .link import Link, link
 from .pipeline import Model
+from .variants import Variant
 
 SWEEP = RESULTS / "sweep.jsonl"
 ATTEMPTS = 3  # of a trial whose packets do not add up
@@ -73,8 +74,8 @@ class _Receivers:
         """The loaded program of a method, whose action is to count and then drop every packet."""
         kind = (method.hook, method.classifier)
         if kind not in self.programs:
-            params = None if method.classifier == "none" else self.model.params(method.classifier)
             variant = Variant(method.hook, method.classifier, self.model.n_classes, action="sink")
+            params = self.model.params(variant.params) if variant.params else None
             self.programs[kind] = self.stack.enter_context(Program(variant, params))
         return self.programs[kind]
 
@@ -94,14 +95,15 @@ class _Receivers:
                 on.hold_server()
                 yield out
                 counts = program.counts()
-            out |= {"received": int(counts["packets"]), "verdicts": counts["verdict"][: self.model.n_classes].tolist()}
+            verdicts = program.verdicts()[: self.model.n_classes].tolist()
+            out |= {"received": int(counts["packets"]), "verdicts": verdicts}
 
     @contextlib.contextmanager
     def _rawsock(self, method: Method, on: Link, out: dict) -> Iterator[None]:
         cpus = sorted(os.sched_getaffinity(0)) if method.all_cpus else [on.server_cpu]
         workers = len(cpus)
         with tempfile.NamedTemporaryFile() as params:
-            Path(params.name).write_bytes(self.model.params("nn"))
+            Path(params.name).write_bytes(self.model.params("nn_fused"))
             argv = [native.build("rawsock.c", "rawsock", ("-pthread",)), "eth0", workers, self.model.n_classes]
             process = on.server.popen(
                 [*argv, params.name],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,10 @@ from tqdm.auto import tqdm
 
 from . import dataset, native, records
 from .config import RESULTS, TASKS, Profile
-from .kernel import Program, Variant
+from .kernel import Program
 from .packets import Capture
 from .pipeline import Model, load
+from .variants import TAKES, VARIANTS
 
 INFERENCE = RESULTS / "inference.jsonl"
 LOOP = 10_000  # vectors that one call of C classifies
@@ -90,11 +91,10 @@ def kernel_cases(model: Model, frame: bytes) -> Iterator[list[Case]]:
     """One packet of a known flow through XDP programs: flow extraction alone, and with each classifier."""
     with contextlib.ExitStack() as stack:
         cases = []
-        for classifier in ("none", "dt", "nn", "nn_fused"):
-            params = None if classifier == "none" else model.params(classifier)
-            program = stack.enter_context(Program(Variant("xdp", classifier, model.n_classes), params))
-            row = "flow_kernel" if classifier == "none" else f"{classifier}_kernel"
-            cases.append(Case(row, "kernel_packet", lambda p=program: p.time(frame, KERNEL_RUNS)))
+        for row, variant in ({"flow": VARIANTS["flow"]} | TAKES).items():
+            params = model.params(variant.params) if variant.params else None
+            program = stack.enter_context(Program(replace(variant, n_classes=model.n_classes), params))
+            cases.append(Case(f"{row}_kernel", "kernel_packet", lambda p=program: p.time(frame, KERNEL_RUNS)))
         yield cases
 
 

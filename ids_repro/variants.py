@@ -32,6 +32,34 @@ PROBE = np.dtype(
         ("generation", "u8"),
     ]
 )
+# struct ids_sample of bpf/ids.bpf.c, ids_flow of bpf/flow.h
+SAMPLE = np.dtype(
+    [
+        ("now_ns", "u8"),
+        ("generation", "u8"),
+        ("x", "i8", 12),
+        ("verdict", "u4"),
+        ("len", "u4"),
+        ("caplen", "u4"),
+        ("pad", "u4"),
+        ("data", "u1", 128),
+    ]
+)
+FLOW = np.dtype(
+    [
+        ("first_us", "u8"),
+        ("last_us", "u8"),
+        ("len_sum", "u8"),
+        ("iat_sum", "u8"),
+        ("dir_sum", "u4"),
+        ("num", "u4"),
+        ("side", "u1"),
+        ("fin", "u1"),
+        ("ended", "u1"),
+        ("pad", "u1", 5),
+        ("lock", "u8"),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -102,6 +130,10 @@ VARIANTS = {
     "nn_q16_packed": Variant(classifier="nn", arithmetic="q16"),
     "nn_fused_packed": Variant(classifier="nn"),
 }
+
+
+# The variant that takes a struct of a model, by the struct's name in `pipeline.Model.params`.
+TAKES = {v.params: v for v in VARIANTS.values() if v.params and v.layout == "packed"}
 
 
 def every() -> Iterator[tuple[str, Variant]]:
