@@ -7,6 +7,7 @@
  *   IDS_CLASSES     2 or 7
  *   IDS_ACTION      IDS_COUNT, IDS_FILTER, IDS_SINK or IDS_REDIRECT
  *   IDS_FLOWS       entries of the flow table
+ *   IDS_CHURN       for benchmarks: every packet starts a flow, by a new source port and, after 65,536, a new address
  *   IDS_PROBE       for tests and replays: the frame follows a struct ids_probe, which carries clock and results
  */
 #include <uapi/linux/bpf.h>
@@ -46,7 +47,7 @@ static __always_inline void ids_keep(__u32 k, __s64 value);
 #define IDS_PARAMETERS (IDS_WEIGHTS_AT / 8 + sizeof(struct ids_mlp_q16) - IDS_WEIGHTS_AT)
 #define IDS_SLOTS 2	   /* of parameters: generation g stands in slot g % 2 */
 #define IDS_GENERATIONS 16 /* of verdicts that are kept apart */
-#define IDS_TRIES 256	   /* to lock a flow, before the packet passes unclassified */
+#define IDS_TRIES 64	   /* to lock a flow, before the packet passes unclassified */
 #define IDS_SAMPLE 128	   /* bytes of a frame in the ring buffer */
 
 _Static_assert(IDS_BUSY < IDS_REASONS_SIZE, "a reason has no counter");
@@ -69,6 +70,7 @@ struct ids_work { /* what does not fit the stack of 512 bytes */
 	__u64 now_ns;
 	__s32 reason;
 	__u32 first;
+	__u32 churn;
 };
 
 struct ids_probe { /* native byte order; all of it stays in the packet, where a test run returns it */
@@ -162,14 +164,10 @@ static __always_inline int ids_track(const struct ids_packet *p, __u64 now_ns, _
 
 	flow = flows.lookup(&key);
 	if (!flow) {
-		*first = ids_flow_update(&fresh, p, side, now_ns, x);
-		if (!flows.insert(&key, &fresh))
-			return IDS_OK;
-		flow = flows.lookup(&key); /* another CPU was faster */
-		if (!flow)
-			return IDS_BUSY;
+		flows.insert(&key, &fresh); /* in vain if another CPU was faster: then that one's is found */
+		flow = flows.lookup(&key);
 	}
-	if (!ids_lock(flow))
+	if (!flow || !ids_lock(flow))
 		return IDS_BUSY;
 	*first = ids_flow_update(flow, p, side, now_ns, x);
 	ids_unlock(flow);
@@ -326,6 +324,10 @@ int ids_main(ids_ctx *ctx)
 #endif
 	c->packets++;
 	w->reason = ids_parse(data, end, &packet);
+#ifdef IDS_CHURN
+	packet.sport += w->churn;
+	packet.saddr += w->churn++ >> 16;
+#endif
 #ifdef IDS_PROBE
 	if (probe->use_x) {
 		w->reason = IDS_OK;

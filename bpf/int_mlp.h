@@ -48,6 +48,7 @@ static __always_inline void ids_normalise_q16(const struct ids_mlp_q16 *m, const
 {
 	int i;
 
+#pragma clang loop unroll(full)
 	for (i = 0; i < IDS_N_FEATURES; i++)
 		a[i] = ids_round_shift(
 			ids_clip(x[i] - IDS_PARAM(m, min[i]), IDS_PARAM(m, range[i])) * IDS_PARAM(m, s[i]), IDS_S_BITS);
@@ -60,6 +61,7 @@ static __always_inline void ids_layer_q16(const struct ids_mlp_q16 *m, int l, in
 	__s64 sigma = IDS_PARAM(m, sigma[l]);
 	int j, k;
 
+#pragma clang loop unroll(full)
 	for (k = 0; k < n_in; k++)
 		t->q[k] = ids_clip(ids_round_shift(IDS_LOAD(t, l, k) * sigma, 2 * IDS_Q), IDS_INT8_MAX);
 	for (j = 0; j < n_out; j++) {

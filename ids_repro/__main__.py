@@ -85,6 +85,21 @@ def _accuracy(args: argparse.Namespace) -> int:
     return 0
 
 
+def _bench(args: argparse.Namespace) -> int:
+    from . import cost, packets, pipeline
+    from .testbed import require_root
+
+    require_root("the benchmark of the kernel program")
+    models = {len(classes): pipeline.any_model(task) for task, classes in TASKS.items()}
+    found = cost.bench(models, packets.read(SAMPLE), args.rounds)
+    if args.json:
+        print(json.dumps(found))
+        return 0
+    for variant, flow in found["one_flow"].items():
+        print(f"{variant:18} {flow:7.0f} ns a packet, {found['new_flows'][variant]:7.0f} ns if each starts a flow")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("ids_repro", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -121,6 +136,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--pcap", type=Path, default=SAMPLE, help="packets to send through all of them as well")
     command.add_argument("--user-space", action="store_true", help="without the kernel: needs no root")
     command.add_argument("--json", action="store_true", help="one JSON object of mismatch counts")
+
+    command = add("bench", _bench, "ns a packet of the kernel program's variants, in interleaved rounds (root)")
+    command.add_argument("--rounds", type=int, default=30, help="of 10,000 packets for each variant")
+    command.add_argument("--json", action="store_true", help="one JSON object of medians")
 
     command = add("accuracy", _accuracy, "train with several seeds and score every implementation (root)")
     command.add_argument("--data", type=Path, default=SAMPLE, help="a capture, a packet table's folder, or a dataset")

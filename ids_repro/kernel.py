@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import platform
 import sys
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -16,11 +15,12 @@ import numpy as np
 from . import attach, headers, native
 from .config import BPF, UserError
 from .export import MLP_Q16
+from .proginfo import prog_info, stack_bytes
+from .syscalls import syscall
 from .testbed import Host, require_root
 from .variants import COUNTS, FLOW, GENERATIONS, PROBE, SAMPLE, SLOTS, VERDICTS, Variant
 
 DIST_PACKAGES = "/usr/lib/python3/dist-packages"
-SYSCALLS = {"x86_64": {"bpf": 321, "membarrier": 324}, "aarch64": {"bpf": 280, "membarrier": 283}}
 PROG_TEST_RUN, MEMBARRIER_GLOBAL = 10, 1
 LAYERS = (2, 3)  # of the paper's layout; the first is in ids_main
 _RING_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
@@ -84,6 +84,14 @@ class Program:
     def fd(self) -> int:
         """File descriptor of the program."""
         return self._function.fd
+
+    def size(self) -> dict[str, int]:
+        """Bytes of BPF and of machine code of all its programs; instructions verified and stack of the largest."""
+        loaded = [self._function, *self._layers]
+        infos = [prog_info(function.fd) for function in loaded]
+        total = {name: int(sum(info[name] for info in infos)) for name in ("xlated_bytes", "jited_bytes")}
+        total["verified_insns"] = int(max(info["verified_insns"] for info in infos))
+        return total | {"stack_bytes": max(stack_bytes(self._bpf.dump_func(f.name)) for f in loaded)}
 
     def _map(self, name: str) -> int:
         # not self._bpf[name]: BCC trips over int8 arrays when it decodes the leaf's type
@@ -157,7 +165,7 @@ class Program:
         if self.variant.params is None or len(params) != self.leaf_size("params"):
             raise UserError(f"this model has {len(params)} bytes, not what {self.variant} takes: quantize it again")
         number = self.generation + 1
-        _syscall("membarrier", MEMBARRIER_GLOBAL, 0, 0)
+        syscall("membarrier", MEMBARRIER_GLOBAL, 0, 0)
         self._write("params", number % SLOTS, params)
         self._retire(number % GENERATIONS)
         self._write("generation", 0, np.array([number], np.uint64))
@@ -232,7 +240,7 @@ class Program:
     def _test_run(self, frame: ctypes.Array, size: int, repeat: int = 1) -> _TestRun:
         """BPF_PROG_TEST_RUN in place: what it returned, mean duration [ns]. BCC 0.26 does not wrap this command."""
         attr = _TestRun(self.fd, 0, size, size, ctypes.addressof(frame), ctypes.addressof(frame), repeat)
-        _syscall("bpf", PROG_TEST_RUN, ctypes.byref(attr), ctypes.sizeof(attr))
+        syscall("bpf", PROG_TEST_RUN, ctypes.byref(attr), ctypes.sizeof(attr))
         return attr
 
     def run(self, frame: bytes) -> int:
@@ -281,18 +289,6 @@ class Program:
             yield
         finally:
             host.call(lambda: attach.detach(host.iface, mode))
-
-
-def _syscall(name: str, *args: object) -> int:
-    """A system call that neither libc nor BCC 0.26 wraps."""
-    numbers = SYSCALLS.get(platform.machine())
-    if numbers is None:
-        raise UserError(f"{name}(2) is not wired for {platform.machine()}, only for {', '.join(SYSCALLS)}")
-    libc = ctypes.CDLL(None, use_errno=True)
-    done = libc.syscall(numbers[name], *args)
-    if done < 0:
-        raise OSError(ctypes.get_errno(), f"{name}(2): {os.strerror(ctypes.get_errno())}")
-    return done
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:

@@ -80,6 +80,8 @@ class Variant:
         Entries of the flow table (LRU).
     probe : bool
         Build for test runs: the frame follows a struct ids_probe.
+    churn : bool
+        For benchmarks: every packet starts a flow.
     arithmetic : {"fused", "q16"}
         Of the net: ours or the paper's.
     layout : {"packed", "paper"}
@@ -93,6 +95,7 @@ class Variant:
     action: str = "count"
     flows: int = 65536
     probe: bool = False
+    churn: bool = False
     arithmetic: str = "fused"
     layout: str = "packed"
 
@@ -114,6 +117,7 @@ class Variant:
         switches = {
             "IDS_TC": self.hook == "tc",
             "IDS_PROBE": self.probe,
+            "IDS_CHURN": self.churn,
             "IDS_FUSED": self.arithmetic == "fused",
             "IDS_PAPER": self.layout == "paper",
         }

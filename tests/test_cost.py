@@ -1,0 +1,66 @@
+"""What a packet costs: the bench's shape and its records, the sizes that the kernel and the compiler say."""
+
+import json
+
+import pytest
+
+from ids_repro import cost, kernel, proginfo, records
+from ids_repro.variants import VARIANTS
+
+
+@pytest.fixture(scope="module")
+def by_classes(models):
+    """Both models by their number of classes."""
+    return {model.n_classes: model for model in models.values()}
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    """Where the records go."""
+    monkeypatch.setattr(cost, "COST", tmp_path / "kernel_cost.jsonl")
+    return cost.COST
+
+
+def test_the_bench_is_one_json_object_of_medians(by_classes, sample, log):
+    found = json.loads(json.dumps(cost.bench(by_classes, sample, 3)))
+    assert set(found["one_flow"]) == set(cost.BENCH)
+    assert set(found["new_flows"]) == set(cost.BENCH)
+    one, new = found["one_flow"], found["new_flows"]
+    assert all(one[row] < new[row] for row in cost.BENCH if row != "empty")  # a new flow costs an insertion
+    assert one["empty"] < one["flow"] < one["nn_fused_packed"] < one["nn_q16_packed"] < one["nn_q16_paper"]
+    assert all(insns < 20_000 for insns in found["verified_insns"].values())
+    made = records.current(records.read(log), "kernel_cost")
+    assert {(r["asked"]["variant"], r["asked"]["traffic"]) for r in made} == {
+        (row, traffic) for row in cost.BENCH for traffic in cost.TRAFFIC
+    }
+    assert all(len(r["raw"]["ns_per_packet"]) == 3 for r in made)
+
+
+def test_churn_makes_every_packet_a_flow_and_its_cost_is_recorded_by_table_size(by_classes, sample, log, monkeypatch):
+    monkeypatch.setattr(cost, "TABLES", (1 << 10, 1 << 16))
+    monkeypatch.setattr(cost, "VARIANTS", {"flow": VARIANTS["flow"], "nn_fused_packed": VARIANTS["nn_fused_packed"]})
+    found = cost.churn(by_classes, sample, 2)
+    assert len(found) == 2 * 2 * 2
+    middle = found.groupby("traffic")["median_ns"].median()
+    assert middle["one_flow"] < middle["new_flows"]
+    assert len(records.current(records.read(log), "flow_churn")) == len(found)
+
+
+def test_sizes_are_the_compilers_and_the_kernels():
+    with kernel.Program(VARIANTS["flow"]) as loaded:
+        size, info = loaded.size(), proginfo.prog_info(loaded.fd)
+        assert size["xlated_bytes"] == info["xlated_bytes"] and size["xlated_bytes"] % 8 == 0
+        assert 0 < size["stack_bytes"] <= 512 and size["stack_bytes"] % 8 == 0
+        assert size["verified_insns"] > size["xlated_bytes"] // 16
+
+
+def test_the_stack_is_the_lowest_address_made_from_the_frame_pointer():
+    def instruction(code: int, target: int, source: int, offset: int = 0, imm: int = 0) -> bytes:
+        low, high = (offset & 0xFFFF).to_bytes(2, "little"), (imm & 0xFFFFFFFF).to_bytes(4, "little")
+        return bytes([code, source << 4 | target]) + low + high
+
+    store, load = instruction(0x7B, 10, 1, -16), instruction(0x79, 1, 10, -24)
+    address = instruction(0xBF, 2, 10) + instruction(0x07, 2, 0, 0, -40)
+    other = instruction(0x7B, 3, 1, -200) + instruction(0x07, 2, 0, 0, -300)
+    assert proginfo.stack_bytes(store + load) == 24
+    assert proginfo.stack_bytes(store + load + address + other) == 40
