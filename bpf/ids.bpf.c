@@ -7,7 +7,8 @@
  *   IDS_CLASSES     2 or 7
  *   IDS_ACTION      IDS_COUNT, IDS_FILTER, IDS_SINK or IDS_REDIRECT
  *   IDS_FLOWS       entries of the flow table
- *   IDS_CHURN       for benchmarks: every packet starts a flow, by a new source port and, after 65,536, a new address
+ *   IDS_CHURN       for benchmarks: every packet has a new source port, as hping3's (1), and so starts a flow, since after
+ *                   65,536 the address is new too (2)
  *   IDS_PROBE       for tests and replays: the frame follows a struct ids_probe, which carries clock and results
  */
 #include <uapi/linux/bpf.h>
@@ -326,7 +327,8 @@ int ids_main(ids_ctx *ctx)
 	w->reason = ids_parse(data, end, &packet);
 #ifdef IDS_CHURN
 	packet.sport += w->churn;
-	packet.saddr += w->churn++ >> 16;
+	packet.saddr += IDS_CHURN == 2 ? w->churn >> 16 : 0;
+	w->churn++;
 #endif
 #ifdef IDS_PROBE
 	if (probe->use_x) {

@@ -20,7 +20,8 @@ from .pipeline import Model
 from .variants import VARIANTS, Variant, every
 
 COST = RESULTS / "kernel_cost.jsonl"
-TRAFFIC = {"one_flow": False, "new_flows": True}  # what packets are, by the variant's churn
+TRAFFIC = {"one_flow": None, "new_flows": "flows"}  # what packets are, by the variant's churn
+CHURN = TRAFFIC | {"new_ports": "ports"}
 RUNS = 10_000  # of one program in a round
 FLOAT = "nn_float_c"  # the compiled float net in user space, on vectors: no packet, no flow
 TABLES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18)  # entries, of the flow-churn figure
@@ -107,7 +108,7 @@ def variants(models: Mapping[int, Model], capture: Capture, rounds: int, names: 
 
 
 def churn(models: Mapping[int, Model], capture: Capture, rounds: int) -> pd.DataFrame:
-    """Measure flow extraction and the net against the size of the flow table, on one flow and on new flows.
+    """Measure flow extraction and the net against the size of the flow table, on one flow, new ports and new flows.
 
     Returns
     -------
@@ -118,7 +119,7 @@ def churn(models: Mapping[int, Model], capture: Capture, rounds: int) -> pd.Data
     with contextlib.ExitStack() as stack:
         for name in ("flow", "nn_fused_packed"):
             for entries in tqdm(TABLES, desc=f"building {name}", unit="table"):
-                for traffic, new in TRAFFIC.items():
+                for traffic, new in CHURN.items():
                     program = _load(stack, replace(VARIANTS[name], flows=entries, churn=new), models)
                     cases[name, str(entries), traffic] = lambda program=program: program.time(frame, RUNS)
         ns = _rounds(cases, rounds, "cost of new flows")

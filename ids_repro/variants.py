@@ -12,6 +12,7 @@ from .config import BPF, TASKS
 
 HOOKS = ("xdp", "tc")
 ACTIONS = {"count": 0, "filter": 1, "sink": 2, "redirect": 3}
+CHURN = {"ports": 1, "flows": 2}
 CLASSIFIERS = {"none": 0, "nn": 1, "dt": 2, "empty": 3}
 MAX_CLASSES, REASONS_SIZE, GENERATIONS, SLOTS = 8, 8, 16, 2
 REASONS = (*native.REASONS, "busy")
@@ -80,8 +81,8 @@ class Variant:
         Entries of the flow table (LRU).
     probe : bool
         Build for test runs: the frame follows a struct ids_probe.
-    churn : bool
-        For benchmarks: every packet starts a flow.
+    churn : {None, "ports", "flows"}
+        For benchmarks: every packet has a new source port, 65,536 in turn as hping3's, or is of a flow never seen before.
     arithmetic : {"fused", "q16"}
         Of the net: ours or the paper's.
     layout : {"packed", "paper"}
@@ -95,7 +96,7 @@ class Variant:
     action: str = "count"
     flows: int = 65536
     probe: bool = False
-    churn: bool = False
+    churn: str | None = None
     arithmetic: str = "fused"
     layout: str = "packed"
 
@@ -114,10 +115,11 @@ class Variant:
             "IDS_ACTION": ACTIONS[self.action],
             "IDS_FLOWS": self.flows,
         }
+        if self.churn:
+            defines["IDS_CHURN"] = CHURN[self.churn]
         switches = {
             "IDS_TC": self.hook == "tc",
             "IDS_PROBE": self.probe,
-            "IDS_CHURN": self.churn,
             "IDS_FUSED": self.arithmetic == "fused",
             "IDS_PAPER": self.layout == "paper",
         }

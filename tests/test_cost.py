@@ -40,7 +40,7 @@ def test_churn_makes_every_packet_a_flow_and_its_cost_is_recorded_by_table_size(
     monkeypatch.setattr(cost, "TABLES", (1 << 10, 1 << 16))
     monkeypatch.setattr(cost, "VARIANTS", {"flow": VARIANTS["flow"], "nn_fused_packed": VARIANTS["nn_fused_packed"]})
     found = cost.churn(by_classes, sample, 2)
-    assert len(found) == 2 * 2 * 2
+    assert len(found) == 2 * 2 * 3
     middle = found.groupby("traffic")["median_ns"].median()
     assert middle["one_flow"] < middle["new_flows"]
     assert len(records.current(records.read(log), "flow_churn")) == len(found)
