@@ -327,7 +327,8 @@ int ids_main(ids_ctx *ctx)
 	w->reason = ids_parse(data, end, &packet);
 #ifdef IDS_CHURN
 	packet.sport += w->churn;
-	packet.saddr += IDS_CHURN == 2 ? w->churn >> 16 : 0;
+	packet.saddr +=
+		IDS_CHURN == 2 ? (w->churn >> 16) + (bpf_get_smp_processor_id() << 16) : 0; /* one counter a CPU */
 	w->churn++;
 #endif
 #ifdef IDS_PROBE

@@ -82,7 +82,7 @@ class Variant:
     probe : bool
         Build for test runs: the frame follows a struct ids_probe.
     churn : {None, "ports", "flows"}
-        For benchmarks: every packet has a new source port, 65,536 in turn as hping3's, or is of a flow never seen before.
+        For benchmarks: every packet has a new source port, as hping3 makes them, or is of a flow never seen before.
     arithmetic : {"fused", "q16"}
         Of the net: ours or the paper's.
     layout : {"packed", "paper"}
