@@ -325,20 +325,21 @@ int ids_main(ids_ctx *ctx)
 #endif
 	c->packets++;
 	w->reason = ids_parse(data, end, &packet);
-#ifdef IDS_CHURN
-	packet.sport += w->churn;
-	packet.saddr +=
-		IDS_CHURN == 2 ? (w->churn >> 16) + (bpf_get_smp_processor_id() << 16) : 0; /* one counter a CPU */
-	w->churn++;
-#endif
 #ifdef IDS_PROBE
 	if (probe->use_x) {
 		w->reason = IDS_OK;
 		__builtin_memcpy(w->x, probe->x, sizeof(probe->x));
 	} else
 #endif
-		if (w->reason == IDS_OK)
+		if (w->reason == IDS_OK) {
+#ifdef IDS_CHURN
+		packet.sport += w->churn;
+		if (IDS_CHURN == 2) /* the CPUs count apart */
+			packet.saddr += (w->churn >> 16) + (bpf_get_smp_processor_id() << 16);
+		w->churn++;
+#endif
 		w->reason = ids_track(&packet, w->now_ns, w->x, &w->first);
+	}
 	if (w->reason != IDS_OK)
 		return ids_finish(ctx, w, c, -1, 0);
 #ifdef IDS_PAPER
