@@ -17,7 +17,7 @@ CLASSIFIERS = {"none": 0, "nn": 1, "dt": 2, "empty": 3}
 MAX_CLASSES, REASONS_SIZE, GENERATIONS, SLOTS = 8, 8, 16, 2
 REASONS = (*native.REASONS, "busy")
 
-# struct ids_counts, ids_verdicts, ids_probe of bpf/ids.bpf.c
+# struct ids_counts, ids_verdicts, ids_probe of bpf/ids.h
 COUNTS = np.dtype([("packets", "u8"), ("reason", "u8", REASONS_SIZE), ("lost", "u8")])
 VERDICTS = np.dtype([("n", "u8", MAX_CLASSES)])
 PROBE = np.dtype(
@@ -33,7 +33,7 @@ PROBE = np.dtype(
         ("generation", "u8"),
     ]
 )
-# struct ids_sample of bpf/ids.bpf.c, ids_flow of bpf/flow.h
+# struct ids_sample of bpf/ids.h, ids_flow of bpf/flow.h
 SAMPLE = np.dtype(
     [
         ("now_ns", "u8"),
