@@ -62,6 +62,10 @@ def _parity(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found))
     else:
+        print(
+            f"{len(models)} models on {args.n:,} vectors (in the kernel {min(args.n, parity.KERNEL_VECTORS):,}), "
+            f"{min(args.n, parity.TIED_VECTORS):,} with tied logits, and {len(capture.rows):,} packets:"
+        )
         for classifier, row in found.items():
             print(classifier, ", ".join(f"{pair}: {n} differ" for pair, n in row.items()))
     return int(mismatches > 0)

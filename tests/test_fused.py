@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ids_repro import dataset, export, fused, native, parity
+from ids_repro import dataset, export, fused, native, vectors
 from ids_repro.config import UserError
 
 
@@ -47,7 +47,7 @@ def test_weights_that_could_leave_their_lane_are_refused():
 @pytest.mark.parametrize("task", ["binary", "multi"])
 def test_c_equals_numpy(models, task):
     model = models[task]
-    x = parity.vectors(model, 50_000)
+    x = next(vectors.pieces(model, 50_000))
     logits, classes = native.predict_mlp(model.params("nn_fused"), model.n_classes, x, "fused")
     np.testing.assert_array_equal(logits, model.int_fused.logits(x))
     np.testing.assert_array_equal(classes, model.int_fused.predict(x))
