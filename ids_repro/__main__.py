@@ -78,7 +78,8 @@ def _accuracy(args: argparse.Namespace) -> int:
     if not args.user_space:
         require_root("the kernel's part of accuracy (all but --user-space)")
     chosen = profile("smoke", seeds=tuple(range(args.seeds)))
-    found = accuracy.study(accuracy.read(args.data, args.labels), chosen, kernel=not args.user_space)
+    data, trace = accuracy.read(args.data, args.labels)
+    found = accuracy.study(data, chosen, trace, kernel=not args.user_space)
     if args.json:
         print(json.dumps(found))
         return 0
