@@ -15,7 +15,7 @@ import numpy as np
 
 from .config import UserError
 from .dataset import MinMax
-from .quantize import clip
+from .quantize import clip, require_finite
 
 # As in bpf/int_mlp_fused.h
 LANE_BITS, LANES = 32, 2
@@ -114,8 +114,7 @@ def quantize_fused(weights: list[np.ndarray], scaler: MinMax) -> FusedMlp:
     """
     if np.any(scaler.range_ >= 1 << 47):
         raise UserError("a feature spans 2^31 units or more: fused cannot quantise it without overflow")
-    if not all(np.isfinite(w).all() for w in weights):
-        raise UserError("a weight of the net is not finite: train it again")
+    require_finite(weights)
     shift = MUL_BITS - 1 - np.floor(np.log2(INPUT_MAX / scaler.range_)).astype(np.int64)
     mul = np.round(INPUT_MAX / scaler.range_ * 2.0**shift).astype(np.int64)
     net = FusedMlp(scaler.min_, scaler.range_, mul, shift, [])

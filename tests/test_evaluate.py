@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix
 
-from ids_repro import config, dataset, evaluate, native, packets, pipeline, records, tables, timing
+from ids_repro import config, dataset, evaluate, native, packets, pipeline, records, stored, tables, timing
 
 PROFILE = config.profile("smoke", seeds=(0, 1), epochs=1, min_steps=0, timing_rounds=2)
 USER_SPACE = ["dt_sklearn", "nn_pytorch", "dt_c", "nn_c_q16", "nn_c_fused", "nn_float_c"]
@@ -19,7 +19,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     """Models and results in a folder of the test's own."""
-    for function in (pipeline.save, pipeline.load, pipeline.model_path):
+    for function in (pipeline.save, pipeline.load, stored.model_path):
         monkeypatch.setattr(function, "__defaults__", (tmp_path / "models",))
     for module, name in ((evaluate, "accuracy"), (timing, "inference")):
         monkeypatch.setattr(module, name.upper(), tmp_path / "results" / f"{name}.jsonl")

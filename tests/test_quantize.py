@@ -1,14 +1,17 @@
 """Integer models: the tree decides as scikit-learn does; the net equals C in every bit, its float original nearly."""
 
+import copy
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.tree import DecisionTreeClassifier
 
-from ids_repro import config, dataset, export, native, quantize, vectors
+from ids_repro import config, dataset, export, native, pipeline, quantize, vectors
 from ids_repro.dataset import MinMax, as_float
 from ids_repro.features import Q
 
@@ -239,6 +242,22 @@ def quantize_with(alpha):
     weights = [np.ones(shape) for shape in SHAPES[2]]
     scaler = MinMax(np.zeros(12, np.int64), np.full(12, ONE))
     return quantize.quantize_mlp(weights, scaler, alpha, [np.ones(w.shape[1]) for w in weights])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_parameters_that_are_no_numbers_are_refused(models, flows, value):
+    model = models["binary"]
+    weights, ones = model.mlp.weights(), [np.ones(n) for n in (16, 16, 2)]
+    weights[1][3, 4] = value
+    with pytest.raises(config.UserError, match="not finite: train it again"):
+        quantize.quantize_mlp(weights, model.scaler, [1.0] * 3, ones)
+    with pytest.raises(config.UserError, match="not finite: train it again"):
+        quantize.quantize_mlp(model.mlp.weights(), model.scaler, [1.0, value, 1.0], ones)
+    broken = copy.deepcopy(model.mlp)
+    with torch.no_grad():
+        broken.layers[1].weight[4, 3] = value
+    with pytest.raises(config.UserError, match="not finite: train it again"):
+        pipeline.quantize_model(replace(model, mlp=broken), flows)
 
 
 @pytest.mark.parametrize(("alpha", "layer"), [([1.0, 1e-9, 1.0], 1), ([1.0, 1e6, 1e-6], 2)])
