@@ -1,5 +1,6 @@
 """From a capture and its schedule to scaled parts: nothing lost, nothing leaked, the same bytes each time."""
 
+import json
 import resource
 
 import numpy as np
@@ -207,6 +208,7 @@ def test_a_dataset_that_lacks_a_value_is_refused(data, path, tmp_path, name, cha
     at = table.column_names.index(name)
     column = table[name].to_numpy()
     table = table.set_column(at, name, [change(column)]) if change else table.remove_column(at)
+    table = table.replace_schema_metadata({"ids_repro": json.dumps(data.meta)})
     pq.write_table(table, tmp_path / "changed.parquet")
     with pytest.raises(config.UserError, match=f"changed.parquet: {words}"):
         dataset.load(tmp_path / "changed.parquet")
