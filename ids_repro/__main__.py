@@ -62,6 +62,10 @@ def _parity(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found))
     else:
+        print(
+            f"{len(models)} models on {args.n:,} vectors (in the kernel {min(args.n, parity.KERNEL_VECTORS):,}), "
+            f"{min(args.n, parity.TIED_VECTORS):,} with tied logits, and {len(capture.rows):,} packets:"
+        )
         for classifier, row in found.items():
             print(classifier, ", ".join(f"{pair}: {n} differ" for pair, n in row.items()))
     return int(mismatches > 0)
@@ -74,7 +78,8 @@ def _accuracy(args: argparse.Namespace) -> int:
     if not args.user_space:
         require_root("the kernel's part of accuracy (all but --user-space)")
     chosen = profile("smoke", seeds=tuple(range(args.seeds)))
-    found = accuracy.study(accuracy.read(args.data, args.labels), chosen, kernel=not args.user_space)
+    data, trace = accuracy.read(args.data, args.labels)
+    found = accuracy.study(data, chosen, trace, kernel=not args.user_space)
     if args.json:
         print(json.dumps(found))
         return 0

@@ -171,8 +171,16 @@ def choose(counts: np.ndarray, edges: np.ndarray, method: str = "kl", **options:
 
 
 def threshold(values: np.ndarray, method: str = "kl", **options: float) -> Threshold:
-    """Choose alpha for a tensor's values over the calibration data, or for one column of weights; see `choose`."""
+    """Choose alpha for a tensor's values over the calibration data, or for one column of weights; see `choose`.
+
+    Raises
+    ------
+    UserError
+        If a value is not finite, or there is no such method.
+    """
     magnitude = np.abs(np.asarray(values, np.float64)).ravel()
+    if not np.isfinite(magnitude).all():
+        raise UserError("a weight or activation of the net is not finite: train it again (notebook 02)")
     counts, edges = np.histogram(magnitude, BINS, (0.0, magnitude.max() or 1.0))
     return choose(counts, edges, method, **options)
 

@@ -15,9 +15,9 @@ from . import native, records
 from .config import RESULTS, TASKS
 from .kernel import Program
 from .packets import Capture
-from .parity import random_vectors
 from .pipeline import Model
 from .variants import VARIANTS, Variant, every
+from .vectors import random_vectors
 
 COST = RESULTS / "kernel_cost.jsonl"
 TRAFFIC = {"one_flow": None, "new_flows": "flows"}  # what packets are, by the variant's churn

@@ -127,7 +127,7 @@ def load(path: Path | str) -> Dataset:
     Raises
     ------
     UserError
-        If the file is missing, is no dataset, or has no label in it.
+        If the file is missing, is no dataset, lacks a value, or has no label in it.
     """
     path = Path(path)
     if not path.is_file():
@@ -140,8 +140,14 @@ def load(path: Path | str) -> Dataset:
     if meta is None:
         raise UserError(f"{path}: not a dataset of ids_repro")
     table = file.read()
+    for name in (*FEATURES, *COLUMNS):
+        column = table[name] if name in table.column_names else None
+        if column is None or column.null_count or not pa.types.is_integer(column.type):
+            raise UserError(f"{path}: the column {name!r} is missing or not all integers; extract the file again")
     x = np.stack([table[name].to_numpy() for name in FEATURES], axis=1)
     dataset = Dataset(x, *(table[name].to_numpy() for name in COLUMNS), json.loads(meta))
+    if (dataset.label >= len(CLASSES)).any():
+        raise UserError(f"{path}: label {dataset.label.max()} is no class, 0 to {len(CLASSES) - 1}; extract it again")
     if not (dataset.label >= 0).any():
         raise UserError(f"{path}: no vector in it has a label; extract it with --labels")
     at = np.argsort(dataset.packet, kind="stable")

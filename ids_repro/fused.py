@@ -15,6 +15,7 @@ import numpy as np
 
 from .config import UserError
 from .dataset import MinMax
+from .quantize import require_finite
 
 # As in bpf/int_mlp_fused.h
 LANE_BITS, LANES = 32, 2
@@ -106,8 +107,7 @@ def quantize_fused(weights: list[np.ndarray], scaler: MinMax) -> FusedMlp:
     """
     if np.any(scaler.range_ >= 1 << 47):
         raise UserError("a feature spans 2^31 units or more: fused cannot quantise it without overflow")
-    if not all(np.isfinite(w).all() for w in weights):
-        raise UserError("a weight of the net is not finite: train it again")
+    require_finite(weights)
     shift = MUL_BITS - 1 - np.floor(np.log2(INPUT_MAX / scaler.range_)).astype(np.int64)
     mul = np.round(INPUT_MAX / scaler.range_ * 2.0**shift).astype(np.int64)
     net = FusedMlp(scaler.min_, scaler.range_, mul, shift, [])
@@ -115,10 +115,10 @@ def quantize_fused(weights: list[np.ndarray], scaler: MinMax) -> FusedMlp:
     for layer, w in enumerate(weights):
         real = w * unit[:, None]
         room = LANE_MAX - high.sum() / 2  # what rounding the weights can add
-        scale = room / np.maximum(largest_sum(real, high), np.finfo(float).tiny)
-        scale = np.where(np.abs(real).sum(axis=0) > 0, scale, 1.0)  # a dead column stays dead
+        largest = largest_sum(real, high)
         if layer == len(weights) - 1:
-            scale = np.full_like(scale, scale.min())  # logits are compared: one unit for all
+            largest[:] = largest.max()  # logits are compared: one unit for all
+        scale = room / np.where(largest > 0, largest, room)  # a dead column stays dead
         net.weights.append(np.round(real * scale).astype(np.int64))
         high = requantise(high @ np.maximum(net.weights[-1], 0))
         unit = 2.0**SHIFT / scale

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,50 @@ FLOW_COLUMNS = ("flow_id", "start_epoch_s", "src_ip", "dst_ip", "sport", "dport"
 PACKET_COLUMNS = ("flow_id", "idx", "ip_len", "iat_ms", "dir_fwd")
 LABEL = "class7"  # may be absent
 _PIECE = 1 << 16
+_CLIENTS, _SERVER = 0x0A000000, 0xF0000000  # addresses of a `Trace`
+# The headers of a packet, in network byte order: Ethernet, IPv4 without options, TCP (of UDP, the ports).
+_FRAME = np.dtype(
+    [
+        ("macs", "V12"),
+        ("ethertype", ">u2"),
+        ("version", "u1"),
+        ("tos", "u1"),
+        ("len", ">u2"),
+        ("fragment", ">u4"),
+        ("ttl", "u1"),
+        ("proto", "u1"),
+        ("checksum", ">u2"),
+        ("saddr", ">u4"),
+        ("daddr", ">u4"),
+        ("sport", ">u2"),
+        ("dport", ">u2"),
+        ("numbers", ">u8"),
+        ("offset", "u1"),
+        ("tcp_flags", "u1"),
+        ("rest", "V6"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Packets of a table as a kernel program is given them: what `packets.Capture` is of a file.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_packets,), dtype native.ROW
+    """
+
+    rows: np.ndarray
+
+    def headers(self) -> list[bytes]:
+        """Return each packet as an Ethernet frame made of what the table says of it, without payload."""
+        frames = np.zeros(len(self.rows), _FRAME)
+        frames["ethertype"], frames["version"], frames["ttl"], frames["offset"] = 0x0800, 0x45, 64, 5 << 4
+        for name in ("saddr", "daddr", "sport", "dport", "len", "proto", "tcp_flags"):
+            frames[name] = self.rows[name]
+        data, size = frames.tobytes(), _FRAME.itemsize
+        return [data[at : at + size] for at in range(0, len(data), size)]
 
 
 class PacketTable:
@@ -84,6 +129,22 @@ class PacketTable:
             yield self._rows(flow, columns, since_ns), flow.astype(np.uint64)
             self.position += len(flow)
             last, last_ns = (flow[-1], idx[-1]), int(since_ns[-1])
+
+    def trace(self) -> Trace:
+        """Return all packets, to be replayed through a kernel program (`parity.replay`).
+
+        Differs from the table: each flow has addresses of its own. The table says where a flow begins, while the kernel
+        would join two of one 5-tuple; no feature depends on an address. A flow that the table holds together for longer
+        than the timeouts of bpf/flow.h is more than one in the kernel.
+        """
+        pieces = [(rows, flow.astype(np.int64)) for rows, flow in self]
+        rows, flow = (np.concatenate(part) for part in zip(*pieces, strict=True))
+        at = np.searchsorted(self.flow_id, flow)
+        first = self._first[at]
+        back = (rows["saddr"] != first["saddr"]) | (rows["sport"] != first["sport"])
+        client, server = _CLIENTS + at, np.full(len(at), _SERVER)
+        rows["saddr"], rows["daddr"] = np.where(back, server, client), np.where(back, client, server)
+        return Trace(rows)
 
     def _rows(self, flow: np.ndarray, columns: dict[str, np.ndarray], since_ns: np.ndarray) -> np.ndarray:
         at = np.searchsorted(self.flow_id, flow).clip(max=len(self.flow_id) - 1)

@@ -2,56 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from . import native
+from . import native, vectors
 from .config import TASKS, UserError
 from .kernel import Program
 from .packets import Capture
 from .pipeline import Model
-from .variants import HOOKS, PROBE, TAKES
+from .variants import HOOKS, PROBE, VARIANTS
 
-CLASSIFIERS = ("nn", "nn_fused", "dt")
-NETS = {"nn": "q16", "nn_fused": "fused"}
-MAX_FEATURE = 1 << 47  # no feature of a flow reaches it: 1,800 s in us, Q16
-
-
-def boundary_vectors(model: Model) -> np.ndarray:
-    """Vectors at which an off-by-one shows: around each feature's range, zero, and each threshold of the tree.
-
-    Returns
-    -------
-    ndarray of shape (n, 12), int64
-        Q16.
-    """
-    low, width = model.scaler.min_, model.scaler.range_
-    base = low + width // 2
-    values = [[0, 1, low[i], low[i] + width[i], MAX_FEATURE - 1, np.iinfo(np.int64).max] for i in range(len(low))]
-    for threshold, feature in zip(model.int_tree.threshold, model.int_tree.feature, strict=True):
-        if threshold < np.iinfo(np.int64).max:
-            values[feature].append(threshold)
-    out = [np.zeros_like(base), low, low + width]
-    for i, centres in enumerate(values):
-        for value in {int(c) + step for c in centres for step in (-1, 0, 1)}:
-            if 0 <= value <= np.iinfo(np.int64).max:
-                out.append(np.where(np.arange(len(base)) == i, value, base))
-    return np.array(out, np.int64)
+# What is compared, and the kernel program that is it.
+CLASSIFIERS = {"nn": "nn_q16_packed", "nn_fused": "nn_fused_packed", "dt": "dt"}
+KERNEL_VECTORS = 100_000  # of a model's vectors, so many go through each kernel program too
+TIED_VECTORS = 10_000  # so many more have two equal logits
 
 
-def random_vectors(n: int, seed: int = 0) -> np.ndarray:
-    """Vectors whose features are spread evenly over the orders of magnitude up to MAX_FEATURE; shape (n, 12), Q16."""
-    rng = np.random.default_rng(seed)
-    return (2.0 ** rng.uniform(0, np.log2(MAX_FEATURE), (n, native.N_FEATURES))).astype(np.int64)
-
-
-def vectors(model: Model, n: int) -> np.ndarray:
-    """Boundary vectors, filled up to n with random ones; shape (n, 12), int64, Q16."""
-    boundary = boundary_vectors(model)[:n]
-    return np.concatenate([boundary, random_vectors(n - len(boundary))])
+def load(classifier: str, n_classes: int, hook: str = "xdp") -> Program:
+    """Load the kernel program of a name in CLASSIFIERS for test runs, without a model."""
+    return Program(replace(VARIANTS[CLASSIFIERS[classifier]], hook=hook, n_classes=n_classes, probe=True))
 
 
 def in_numpy(model: Model, classifier: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +40,7 @@ def by_struct(classifier: str, params: bytes, n_classes: int, x: np.ndarray) -> 
     """The same by bpf/user.c, from the bytes of the model's C struct."""
     if classifier == "dt":
         return np.zeros((len(x), 0), np.int64), native.predict_tree(params, x)
-    return native.predict_mlp(params, n_classes, x, NETS[classifier])
+    return native.predict_mlp(params, n_classes, x, VARIANTS[CLASSIFIERS[classifier]].arithmetic)
 
 
 def in_c(model: Model, classifier: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -114,7 +88,7 @@ def verdicts(models: Sequence[Model], capture: Capture, packet: np.ndarray) -> d
     with tqdm(total=len(CLASSIFIERS) * len(models), desc="replaying in the kernel", unit="replay") as bar:
         for task, classes in ((t, c) for t, c in TASKS.items() if any(m.task == t for m in models)):
             for classifier in CLASSIFIERS:
-                with Program(replace(TAKES[classifier], n_classes=len(classes), probe=True)) as program:
+                with load(classifier, len(classes)) as program:
                     for model in (m for m in models if m.task == task):
                         program.set_params(model.params(classifier))
                         found = replay(program, capture)["verdict"][packet]
@@ -123,16 +97,26 @@ def verdicts(models: Sequence[Model], capture: Capture, packet: np.ndarray) -> d
     return out
 
 
-def _differences(left: tuple[np.ndarray, np.ndarray], right: tuple[np.ndarray, np.ndarray]) -> int:
+Found = tuple[np.ndarray, np.ndarray]  # logits and classes
+
+
+def _differences(left: Found, right: Found) -> int:
     """How many vectors differ in a logit or in the class."""
     return int(np.sum(np.any(left[0] != right[0], axis=1) | (left[1] != right[1])))
 
 
-def compare(models: Sequence[Model], capture: Capture, n: int, user_space: bool = False) -> dict[str, dict[str, int]]:
+def compare(
+    models: Sequence[Model],
+    capture: Capture,
+    n: int,
+    user_space: bool = False,
+    kernel_vectors: int = KERNEL_VECTORS,
+) -> dict[str, dict[str, int]]:
     """Count the vectors on which two implementations of a classifier differ in a logit or in the class.
 
-    Each model sees n boundary and random vectors, and every packet of the capture: as features in user space, as
-    frames in the kernel, where a difference in a feature counts too.
+    Each model sees n vectors (`vectors.pieces`), TIED_VECTORS of them at most again with tied logits
+    (`vectors.tied`), and every packet of the capture: as features in user space, as frames in the kernel, where a
+    difference in a feature counts too.
 
     Parameters
     ----------
@@ -142,38 +126,61 @@ def compare(models: Sequence[Model], capture: Capture, n: int, user_space: bool 
         Vectors for each model.
     user_space : bool
         Leave out the kernel, which needs root.
+    kernel_vectors : int
+        How many of the n vectors each kernel program sees; the boundaries come first.
 
     Returns
     -------
     dict
         {"nn": {"numpy_c": 0, "c_xdp": 0, "c_tc": 0}, "nn_fused": {...}, "dt": {...}}
+
+    Raises
+    ------
+    UserError
+        If n is below 1, or a program cannot be loaded.
     """
     if n < 1:
         raise UserError(f"parity needs at least 1 vector, not {n}")
     hooks = () if user_space else HOOKS
     out = {c: dict.fromkeys(["numpy_c", *(f"c_{hook}" for hook in hooks)], 0) for c in CLASSIFIERS}
     packets, _ = native.extract(capture.rows)
-    with tqdm(total=len(models) * len(CLASSIFIERS) * (1 + len(hooks)), desc="parity", unit="comparison") as bar:
-        for model in models:
-            x = vectors(model, n)
-            for classifier in CLASSIFIERS:
-                inputs = np.concatenate([x, packets])
-                expected = in_c(model, classifier, inputs)
-                out[classifier]["numpy_c"] += _differences(in_numpy(model, classifier, inputs), expected)
-                bar.update()
-                for hook in hooks:
-                    found = _kernel_differences(model, classifier, hook, x, packets, capture, expected)
-                    out[classifier][f"c_{hook}"] += found
-                    bar.update()
+    steps = len(models) * len(CLASSIFIERS) * (n + min(n, TIED_VECTORS) + len(packets))
+    with tqdm(total=steps, desc="parity", unit="vector", unit_scale=True) as bar:
+        for model, classifier in itertools.product(models, CLASSIFIERS):
+            with contextlib.ExitStack() as stack:
+                programs = {hook: stack.enter_context(load(classifier, model.n_classes, hook)) for hook in hooks}
+                for one, count in ((vectors.tied(model), min(n, TIED_VECTORS)), (model, n)):
+                    for program in programs.values():
+                        program.set_params(one.params(classifier))
+                    for pair, found, done in _on_vectors(one, classifier, programs, count, kernel_vectors):
+                        out[classifier][pair] += found
+                        bar.update(done)
+                for pair, found in _on_packets(model, classifier, programs, capture, packets):
+                    out[classifier][pair] += found
+                bar.update(len(packets))
     return out
 
 
-def _kernel_differences(model, classifier, hook, x, packets, capture, expected) -> int:
-    """Differences between C and one kernel program, on vectors and then on packets."""
-    variant = replace(TAKES[classifier], hook=hook, n_classes=model.n_classes, probe=True)
-    with Program(variant, model.params(classifier)) as program:
-        logits, classes = in_kernel(program, x)
+def _on_vectors(
+    model: Model, classifier: str, programs: dict[str, Program], n: int, kernel_vectors: int
+) -> Iterator[tuple[str, int, int]]:
+    """Yield a pair of implementations, how many vectors of a piece differ between them, and how many are done now."""
+    for x in vectors.pieces(model, n):
+        expected = in_c(model, classifier, x)
+        yield "numpy_c", _differences(in_numpy(model, classifier, x), expected), len(x)
+        logits, classes = (part[:kernel_vectors] for part in expected)
+        for hook, program in programs.items():
+            yield f"c_{hook}", _differences(in_kernel(program, x[:kernel_vectors]), (logits, classes)), 0
+        kernel_vectors = max(kernel_vectors - len(x), 0)
+
+
+def _on_packets(
+    model: Model, classifier: str, programs: dict[str, Program], capture: Capture, packets: np.ndarray
+) -> Iterator[tuple[str, int]]:
+    """Yield a pair of implementations and the packets that differ between them, or of which a feature does."""
+    logits, classes = expected = in_c(model, classifier, packets)
+    yield "numpy_c", _differences(in_numpy(model, classifier, packets), expected)
+    for hook, program in programs.items():
         seen = replay(program, capture)
-    n = logits.shape[1]
-    found = np.concatenate([logits, seen["logits"][:, :n]]), np.concatenate([classes, seen["verdict"]])
-    return _differences(found, expected) + int(np.sum(np.any(seen["x"] != packets, axis=1)))
+        found = _differences((seen["logits"][:, : logits.shape[1]], seen["verdict"]), (logits, classes))
+        yield f"c_{hook}", found + int(np.sum(np.any(seen["x"] != packets, axis=1)))

@@ -2,107 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
-from sklearn.tree import DecisionTreeClassifier
 from tqdm.auto import tqdm
 
-from . import calibrate, dataset, export, fused, models, quantize, tasks
+from . import calibrate, dataset, fused, models, quantize, tasks
 from .config import MODELS, PROFILES, SAMPLE, TASKS, Profile, UserError
-
-
-@dataclass(frozen=True)
-class Model:
-    """Everything that one task and seed made: the float pair, and after `quantize_model` the integer pair.
-
-    Parameters
-    ----------
-    task : {"binary", "multi"}
-    seed : int
-        Of the split, the weights and the shuffling.
-    mlp, tree : MLP, DecisionTreeClassifier
-        The float models.
-    scaler : dataset.MinMax
-        Fitted on the training part.
-    history : list of dict
-        Loss and validation accuracy of each epoch.
-    data_sha256 : str
-        Of the capture and schedule behind it.
-    thresholds : tuple, optional
-        From `calibrate.thresholds`.
-    alpha : tuple of float, optional
-        Threshold of each layer's input that the integer net was made with.
-    int_mlp, int_tree, int_fused : IntMlp, IntTree, FusedMlp, optional
-        The integer models: the net in arithmetic q16, the tree, the net in arithmetic fused.
-    """
-
-    task: str
-    seed: int
-    mlp: models.MLP
-    tree: DecisionTreeClassifier
-    scaler: dataset.MinMax
-    history: list[dict]
-    data_sha256: str
-    thresholds: tuple | None = None
-    alpha: tuple[float, ...] | None = None
-    int_mlp: quantize.IntMlp | None = None
-    int_tree: quantize.IntTree | None = None
-    int_fused: fused.FusedMlp | None = None
-
-    @property
-    def n_classes(self) -> int:
-        """2 or 7."""
-        return len(TASKS[self.task])
-
-    def params(self, classifier: str) -> bytes:
-        """The C struct of "nn" (arithmetic q16), "nn_fused", "dt" or "nn_float"; UserError before `quantize_model`."""
-        if self.int_mlp is None:
-            raise UserError(f"the {self.task} model of seed {self.seed} is not quantized yet: run notebook 03")
-        return {
-            "nn": lambda: export.mlp_bytes(self.int_mlp),
-            "nn_fused": lambda: export.fused_bytes(self.int_fused),
-            "nn_float": lambda: export.float_bytes(self.mlp.weights(), self.scaler),
-            "dt": lambda: export.tree_bytes(self.int_tree),
-        }[classifier]()
-
-    def sha256(self) -> str:
-        """Hash of the integer models."""
-        return hashlib.sha256(b"".join(map(self.params, ("nn", "nn_fused", "dt")))).hexdigest()
-
-
-def model_path(task: str, seed: int, folder: Path = MODELS) -> Path:
-    """Where `save` puts a model."""
-    return folder / f"{task}-{seed}.joblib"
-
-
-def save(model: Model, folder: Path = MODELS) -> Path:
-    """Write a model; it stands under its name only when it is whole."""
-    path = model_path(model.task, model.seed, folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    joblib.dump(model, part)
-    part.replace(path)
-    return path
-
-
-def load(task: str, seed: int, folder: Path = MODELS) -> Model:
-    """Read what `save` wrote.
-
-    Raises
-    ------
-    UserError
-        If there is no such model.
-    """
-    path = model_path(task, seed, folder)
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such model yet; run notebooks 02 and 03 first, or 'make reproduce'")
-    return joblib.load(path)
+from .stored import Model, load, read, save
 
 
 def tasks_and_seeds(profile: Profile) -> list[tuple[str, int]]:
@@ -119,16 +29,25 @@ def train_model(data: dataset.Dataset, task: str, seed: int, profile: Profile, b
         The vectors to learn from (`Dataset.sample`).
     bar : tqdm, optional
         Advances from 0 to 1 over the epochs; shows loss and validation accuracy.
+
+    Raises
+    ------
+    UserError
+        If the task has one class only, a class is missing from the training part, a feature is constant in it, or the
+        loss leaves the numbers.
     """
     train, validation, _ = dataset.split(data, seed)
     epochs = max(profile.epochs, -(-profile.min_steps // -(-len(train) // profile.batch_size)))
     y = data.target(task)
+    _require_classes(y, train, task)
     scaler = dataset.MinMax.fit(data.x[train])
 
-    def progress(epoch: int, loss: float, accuracy: float) -> None:
+    begun = bar.n if bar is not None else 0
+
+    def progress(done: float, loss: float, accuracy: float) -> None:
         if bar is not None:
             bar.set_postfix(task=task, seed=seed, loss=f"{loss:.4f}", validation=f"{accuracy:.4f}")
-            bar.update(1 / epochs)
+            bar.update(begun + done / epochs - bar.n)
 
     held_out = scaler.transform(data.x[validation]), y[validation]
     inputs = scaler.transform(data.x[train])
@@ -137,6 +56,14 @@ def train_model(data: dataset.Dataset, task: str, seed: int, profile: Profile, b
     )
     tree = models.train_tree(dataset.as_float(data.x[train]), y[train], seed)
     return Model(task, seed, mlp, tree, scaler, history, data.meta["sha256"])
+
+
+def _require_classes(y: np.ndarray, train: np.ndarray, task: str) -> None:
+    there, learnt = (set(np.unique(part).tolist()) for part in (y, y[train]))
+    for missing in sorted(there - learnt):
+        raise UserError(f"no {TASKS[task][missing]!r} is in the training part: add flows of it, or take its flows out")
+    if len(there) < 2:
+        raise UserError(f"the {task} task has only {TASKS[task][there.pop()]!r} to learn: add flows of another class")
 
 
 def _train_one(job: tuple[dataset.Dataset, str, int, Profile]) -> Model:
@@ -233,7 +160,7 @@ def any_model(task: str) -> Model:
     Nothing is saved: this is for checks that need some real model, whichever.
     """
     saved = sorted(MODELS.glob(f"{task}-*.joblib"))
-    model = joblib.load(saved[0]) if saved else None
+    model = read(saved[0]) if saved else None
     if model is not None and model.int_mlp is not None:
         return model
     with tempfile.TemporaryDirectory() as folder:

@@ -77,6 +77,18 @@ class IntMlp:
         return self.logits(x).argmax(axis=1)
 
 
+def require_finite(parameters: list[np.ndarray]) -> None:
+    """Refuse a net with NaN or infinite parameters.
+
+    Raises
+    ------
+    UserError
+        If it has any.
+    """
+    if not all(np.isfinite(p).all() for p in parameters):
+        raise UserError("a weight of the net is not finite: train it again")
+
+
 def quantize_mlp(weights: list[np.ndarray], scaler: MinMax, alpha: list[float], alpha_w: list[np.ndarray]) -> IntMlp:
     """Quantize a trained net (Sec. IV-B, step u2).
 
@@ -94,8 +106,9 @@ def quantize_mlp(weights: list[np.ndarray], scaler: MinMax, alpha: list[float], 
     Raises
     ------
     UserError
-        If a value would not fit into int64 on the way.
+        If a weight or threshold is not finite, or a value would not fit into int64 on the way.
     """
+    require_finite([*weights, np.asarray(alpha), *alpha_w])
     sigma = to_fixed(INT8_MAX / np.asarray(alpha), Q)
     if np.any(sigma < 1) or sigma[0] >= 1 << 45:
         raise UserError(f"a threshold is beyond 16-bit fixed point: {', '.join(f'{a:g}' for a in alpha)}")

@@ -26,11 +26,14 @@ BEYOND = {
     "nn_float_c": "NN (float C)",
     "dt_c_O0": "DT (C, -O0)",
     "nn_c_q16_O0": "NN (C, -O0)",
-    "empty_call": "an empty call of C",
 }
 # "Measured in the user space" (Sec. V-A1): Python rows as called from Python, C rows as called from C; kernel rows by
 # test runs, less what flow extraction alone takes.
-TIMES = {"inference_us": ("python_single", "c_loop", "kernel"), "inference_ctypes_us": ("ctypes_single",)}
+TIMES = {
+    "inference_us": ("python_single", "c_loop", "kernel"),
+    "inference_ctypes_us": ("ctypes_single",),
+    "inference_less_call_us": ("ctypes_less_call",),
+}
 NO_RECORDS = "no records yet: run notebook 04"
 
 
@@ -64,7 +67,9 @@ def table(task: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     rows = list(rows)
     trials = {kind: _by_row(task, records.current(rows, kind)) for kind in ("accuracy", "inference")}
     paper = published()[NUMBERS[task]]["rows"]
-    names = list(dict.fromkeys([*paper, *trials["accuracy"], *trials["inference"]]))
+    shown = {how for ways in TIMES.values() for how in ways}
+    timed = [row for row, used in trials["inference"].items() if shown & {record["asked"]["how"] for record in used}]
+    names = list(dict.fromkeys([*paper, *trials["accuracy"], *timed]))
     lines = []
     for row in names:
         head = {"task": task, "row": row, "name": paper.get(row, {}).get("name", BEYOND.get(row, row) + " †")}

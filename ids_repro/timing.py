@@ -16,8 +16,9 @@ from . import dataset, native, records
 from .config import RESULTS, TASKS, Profile
 from .kernel import Program
 from .packets import Capture
+from .parity import CLASSIFIERS
 from .pipeline import Model, load
-from .variants import TAKES, VARIANTS
+from .variants import VARIANTS
 
 INFERENCE = RESULTS / "inference.jsonl"
 LOOP = 10_000  # vectors that one call of C classifies
@@ -33,8 +34,9 @@ class Case:
     ----------
     row : str
         Row of Tables II and III, or what there is to subtract.
-    how : {"python_single", "ctypes_single", "c_loop", "kernel_packet"}
-        One sample at a time from Python; the C so; the C in a loop over vectors; one packet through the kernel program.
+    how : {"python_single", "ctypes_single", "ctypes_empty", "c_loop", "kernel_packet"}
+        One sample at a time from Python; the C so; that call with nothing to classify; the C in a loop over vectors;
+        one packet through the kernel program.
     measure : callable
         Returns the time of one inference [ns].
     """
@@ -46,6 +48,8 @@ class Case:
 
 def _mean_ns(call: Callable[[], object], calls: int, each: int = 1) -> Callable[[], float]:
     def measure() -> float:
+        if each == 1:
+            call()  # brings the caches back that the case before it took
         begin = time.perf_counter_ns()
         for _ in range(calls):
             call()
@@ -78,10 +82,10 @@ def user_space_cases(model: Model, x: np.ndarray) -> list[Case]:
         model.mlp(scaled).argmax(dim=1)
 
     python = {"dt_sklearn": lambda: model.tree.predict(floats), "nn_pytorch": pytorch}
-    nothing = {"empty_call": _in_c(model, x[:0])["dt_c"]}
     return [
         *(Case(row, "python_single", _mean_ns(call, SINGLE_CALLS)) for row, call in python.items()),
-        *(Case(r, "ctypes_single", _mean_ns(c, SINGLE_CALLS)) for r, c in (nothing | _in_c(model, x[:1])).items()),
+        *(Case(row, "ctypes_empty", _mean_ns(call, SINGLE_CALLS)) for row, call in _in_c(model, x[:0]).items()),
+        *(Case(row, "ctypes_single", _mean_ns(call, SINGLE_CALLS)) for row, call in _in_c(model, x[:1]).items()),
         *(Case(row, "c_loop", _mean_ns(call, 1, len(x))) for row, call in _in_c(model, x).items()),
     ]
 
@@ -91,10 +95,11 @@ def kernel_cases(model: Model, frame: bytes) -> Iterator[list[Case]]:
     """One packet of a known flow through XDP programs: flow extraction alone, and with each classifier."""
     with contextlib.ExitStack() as stack:
         cases = []
-        for row, variant in ({"flow": VARIANTS["flow"]} | TAKES).items():
-            params = model.params(variant.params) if variant.params else None
-            program = stack.enter_context(Program(replace(variant, n_classes=model.n_classes), params))
-            cases.append(Case(f"{row}_kernel", "kernel_packet", lambda p=program: p.time(frame, KERNEL_RUNS)))
+        for classifier, name in {"flow": "flow", **CLASSIFIERS}.items():
+            params = None if classifier == "flow" else model.params(classifier)
+            variant = replace(VARIANTS[name], n_classes=model.n_classes)
+            program = stack.enter_context(Program(variant, params))
+            cases.append(Case(f"{classifier}_kernel", "kernel_packet", lambda p=program: p.time(frame, KERNEL_RUNS)))
         yield cases
 
 
@@ -104,13 +109,12 @@ def _rounds(cases: list[Case], rounds: int, title: str) -> dict[tuple[str, str],
     for _ in tqdm(range(rounds), desc=title, unit="round"):
         for case in cases:
             ns[case.row, case.how].append(case.measure())
-    flow = ns.get(("flow_kernel", "kernel_packet"))
-    if flow:
-        rows = [row for row, how in ns if how == "kernel_packet" and row != "flow_kernel"]
-        ns |= {(row, "kernel"): list(np.subtract(ns[row, "kernel_packet"], flow)) for row in rows}
-    call = np.array(ns["empty_call", "ctypes_single"])
-    rows = [row for row, how in ns if how == "ctypes_single" and row != "empty_call"]
-    return ns | {(row, "ctypes_less_call"): list(np.array(ns[row, "ctypes_single"]) - call) for row in rows}
+    for row, how in list(ns):
+        if how == "ctypes_single":
+            ns[row, "ctypes_less_call"] = list(np.subtract(ns[row, how], ns[row, "ctypes_empty"]))
+        elif how == "kernel_packet" and row != "flow_kernel":
+            ns[row, "kernel"] = list(np.subtract(ns[row, how], ns["flow_kernel", how]))
+    return ns
 
 
 def time_all(data: dataset.Dataset, profile: Profile, capture: Capture | None = None) -> pd.DataFrame:

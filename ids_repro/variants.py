@@ -138,10 +138,6 @@ VARIANTS = {
 }
 
 
-# The variant that takes a struct of a model, by the struct's name in `pipeline.Model.params`.
-TAKES = {v.params: v for v in VARIANTS.values() if v.params and v.layout == "packed"}
-
-
 def every() -> Iterator[tuple[str, Variant]]:
     """Each name with each hook and number of classes: "nn_fused_packed", Variant("tc", "nn", 7), ..."""
     for name, variant in VARIANTS.items():

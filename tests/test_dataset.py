@@ -1,8 +1,11 @@
 """From a capture and its schedule to scaled parts: nothing lost, nothing leaked, the same bytes each time."""
 
+import json
 import resource
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ids_repro import config, dataset, native, pipeline
@@ -183,3 +186,54 @@ def test_a_file_that_is_not_parquet_is_an_error_for_the_user(tmp_path):
     (tmp_path / "text.parquet").write_text("not Parquet, though its name says so")
     with pytest.raises(config.UserError, match="not a dataset"):
         dataset.load(tmp_path / "text.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        (
+            "len",
+            lambda x: np.where(np.arange(len(x)) == 7, np.nan, x),
+            "the column 'len' is missing or not all integers",
+        ),
+        ("len", lambda x: pa.array(x, mask=np.arange(len(x)) == 7), "the column 'len' is missing or not all integers"),
+        ("len", None, "the column 'len' is missing or not all integers"),
+        ("label", lambda x: np.where(np.arange(len(x)) == 7, 9, x), "label 9 is no class, 0 to 6"),
+    ],
+    ids=["nan", "empty", "no column", "label"],
+)
+def test_a_dataset_that_lacks_a_value_is_refused(data, path, tmp_path, name, change, words):
+    assert len(dataset.load(path).x) == len(data.x)
+    table = pq.read_table(path)
+    at = table.column_names.index(name)
+    column = table[name].to_numpy()
+    table = table.set_column(at, name, [change(column)]) if change else table.remove_column(at)
+    table = table.replace_schema_metadata({"ids_repro": json.dumps(data.meta)})
+    pq.write_table(table, tmp_path / "changed.parquet")
+    with pytest.raises(config.UserError, match=f"changed.parquet: {words}"):
+        dataset.load(tmp_path / "changed.parquet")
+
+
+def test_a_class_that_the_training_part_lacks_is_named(data, monkeypatch):
+    sampled, parts = data.sample(), dataset.split
+    quick = config.profile("smoke", epochs=1, min_steps=0)
+    botnet = sampled.label == config.CLASSES.index("Botnet")
+
+    def without_botnet(data, seed):
+        train, *others = parts(data, seed)
+        return train[~botnet[train]], *others
+
+    monkeypatch.setattr(dataset, "split", without_botnet)
+    with pytest.raises(config.UserError, match="no 'Botnet' is in the training part"):
+        pipeline.train_model(sampled, "multi", 0, quick)
+    monkeypatch.undo()
+    attacks = sampled.take(sampled.label != config.NORMAL)
+    with pytest.raises(config.UserError, match="the binary task has only 'Attack' to learn"):
+        pipeline.train_model(attacks, "binary", 0, quick)
+
+
+def test_a_constant_feature_ends_training_before_it_begins(data):
+    sampled = data.sample()
+    sampled.x[:, FEATURES.index("proto")] = 6 << Q
+    with pytest.raises(config.UserError, match="'proto' is constant in the training part"):
+        pipeline.train_model(sampled, "binary", 0, config.profile("smoke"))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix
 
-from ids_repro import config, dataset, evaluate, native, packets, pipeline, records, tables, timing
+from ids_repro import config, dataset, evaluate, native, packets, pipeline, records, stored, tables, timing
 
 PROFILE = config.profile("smoke", seeds=(0, 1), epochs=1, min_steps=0, timing_rounds=2)
 USER_SPACE = ["dt_sklearn", "nn_pytorch", "dt_c", "nn_c_q16", "nn_c_fused", "nn_float_c"]
@@ -19,7 +19,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     """Models and results in a folder of the test's own."""
-    for function in (pipeline.save, pipeline.load, pipeline.model_path):
+    for function in (pipeline.save, pipeline.load, stored.model_path):
         monkeypatch.setattr(function, "__defaults__", (tmp_path / "models",))
     for module, name in ((evaluate, "accuracy"), (timing, "inference")):
         monkeypatch.setattr(module, name.upper(), tmp_path / "results" / f"{name}.jsonl")
@@ -75,6 +75,7 @@ def test_models_become_records_and_records_tables(data, results):
             ("dt_sklearn", "python_single", "inference_us"),
             ("nn_c_q16", "c_loop", "inference_us"),
             ("dt_c", "ctypes_single", "inference_ctypes_us"),
+            ("nn_c_q16_O0", "ctypes_less_call", "inference_less_call_us"),
         ):
             ns = times[(times["task"] == task) & (times["row"] == row) & (times["how"] == how)]["median_ns"].item()
             assert ns > 0
@@ -82,6 +83,18 @@ def test_models_become_records_and_records_tables(data, results):
         # a Python call for each inference costs more than the inference
         table = table[~table.index.duplicated()]
         assert table.loc[("nn_c_q16", "inference_us"), "ours"] < table.loc[("nn_c_q16", "inference_ctypes_us"), "ours"]
+        assert not {"flow_kernel", "empty_call"} & set(table.index.get_level_values("row"))
+    rounds = {
+        tuple(r["asked"][key] for key in ("task", "row", "how")): r["raw"]["ns_per_inference"]
+        for r in records.current(rows, "inference")
+    }
+    for (task, row, how), ns in rounds.items():
+        if how == "ctypes_less_call":
+            own = np.subtract(rounds[task, row, "ctypes_single"], rounds[task, row, "ctypes_empty"])
+            np.testing.assert_allclose(ns, own)
+        if how == "kernel":
+            flow = rounds[task, "flow_kernel", "kernel_packet"]
+            np.testing.assert_allclose(ns, np.subtract(rounds[task, row, "kernel_packet"], flow))
     for record in records.current(rows, "inference"):
         assert len(record["raw"]["ns_per_inference"]) == PROFILE.timing_rounds
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ids_repro import dataset, export, fused, native, parity
+from ids_repro import dataset, export, fused, native, vectors
 from ids_repro.config import UserError
 
 
@@ -46,7 +46,7 @@ def test_weights_that_could_leave_their_lane_are_refused():
 @pytest.mark.parametrize("task", ["binary", "multi"])
 def test_c_equals_numpy(models, task):
     model = models[task]
-    x = parity.vectors(model, 50_000)
+    x = next(vectors.pieces(model, 50_000))
     logits, classes = native.predict_mlp(model.params("nn_fused"), model.n_classes, x, "fused")
     np.testing.assert_array_equal(logits, model.int_fused.logits(x))
     np.testing.assert_array_equal(classes, model.int_fused.predict(x))
@@ -72,3 +72,18 @@ def test_a_weight_that_is_not_finite_is_refused(models):
     weights[1][3, 4] = np.nan
     with pytest.raises(UserError, match="not finite"):
         fused.quantize_fused(weights, models["binary"].scaler)
+
+
+def test_dead_columns_and_a_class_without_weights_leave_the_others_as_they_are(models):
+    model = models["multi"]
+    weights = model.mlp.weights()
+    weights[0][:, 5] = 0
+    weights[2][:, 3] = 0
+    net = fused.quantize_fused(weights, model.scaler)
+    assert not net.weights[0][:, 5].any() and not net.weights[2][:, 3].any()
+    assert max(bound.max() for bound in net.bounds()) > 0.99 * fused.LANE_MAX
+    x = next(vectors.pieces(model, 2000))
+    a = np.clip((x - model.scaler.min_) / model.scaler.range_, 0, 1)
+    for w in weights[:-1]:
+        a = np.maximum(a @ w, 0)
+    assert np.mean(net.predict(x) == (a @ weights[-1]).argmax(axis=1)) > 0.99

@@ -7,17 +7,16 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 import pytest
 from conftest import interfaces
 
-from ids_repro import config, export, fused, kernel, link, parity, quantize, testbed
+from ids_repro import config, export, fused, kernel, link, parity, quantize, testbed, vectors
 from ids_repro.config import UserError
 from ids_repro.kernel import Program
-from ids_repro.variants import COUNTS, PROBE, REASONS, TAKES, VARIANTS, VERDICTS, Variant, every
+from ids_repro.variants import COUNTS, PROBE, REASONS, VARIANTS, VERDICTS, Variant, every
 
 ETHERNET = bytes(12)
 BLOCKED = 9  # the port that the tree below calls an attack
@@ -225,14 +224,15 @@ def random_nets(model, n: int) -> list[bytes]:
 def test_models_are_swapped_under_traffic_without_a_mixture(models, classifier):
     swaps, batch = 1000, 5000
     model = models["multi"]
-    x = parity.vectors(model, 2000)
+    x = next(vectors.pieces(model, 2000))
     two = random_nets(model, 2) if classifier == "nn_fused" else [port_tree(7), model.params("dt")]
     expected = [parity.by_struct(classifier, params, 7, x)[1] for params in two]
     assert np.mean(expected[0] != expected[1]) > 0.2
     probes = np.zeros(batch, PROBE)
     probes["use_x"], probes["x"] = 1, x[np.arange(batch) % len(x)]
     stop, seen = threading.Event(), []
-    with Program(replace(TAKES[classifier], n_classes=7, probe=True), two[0]) as loaded:
+    with parity.load(classifier, 7) as loaded:
+        loaded.set_params(two[0])
 
         def send() -> None:
             while not stop.is_set():

@@ -65,7 +65,30 @@ def test_the_best_epoch_is_kept(data, scaled):
     accuracy = [epoch["accuracy"] for epoch in history]
     assert accuracy[-1] < max(accuracy)
     assert np.mean(net.predict(scaled) == 1 - y) == max(accuracy)
-    assert seen == [(e["epoch"], e["loss"], e["accuracy"]) for e in history]
+    assert seen == [(e["epoch"] + 1, e["loss"], e["accuracy"]) for e in history]
+
+
+def test_a_long_epoch_shows_its_loss_before_it_is_over(data, scaled, monkeypatch):
+    monkeypatch.setattr(models, "LOOK", 10)
+    seen = []
+    _, history = train(scaled, data.target("binary"), epochs=2, progress=lambda *look: seen.append(look))
+    done, loss, accuracy = map(np.array, zip(*seen, strict=True))
+    steps = -(-len(scaled) // 64)
+    assert len(seen) == 2 * -(-steps // 10) > 6
+    np.testing.assert_allclose(np.diff(done[:3]), 640 / len(scaled))
+    assert (np.diff(done) > 0).all() and done[-1] == 2
+    assert np.isnan(accuracy[0]) and history[0]["accuracy"] in accuracy
+    assert loss[0] > loss[-1] == history[-1]["loss"]
+
+
+def test_features_or_a_loss_that_are_no_numbers_are_refused(data, scaled, monkeypatch):
+    y, broken = data.target("binary"), scaled.copy()
+    broken[7, 3] = np.nan
+    with pytest.raises(config.UserError, match="not a finite number"):
+        train(broken, y)
+    monkeypatch.setattr(models, "LEARNING_RATE", 1e30)
+    with pytest.raises(config.UserError, match="the loss is nan after epoch 1"):
+        train(scaled, y)
 
 
 def test_training_learns(data, scaled):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ids_repro import export, native, parity
+from ids_repro import export, native, parity, vectors
 from ids_repro.kernel import Program
 
 
@@ -17,19 +17,22 @@ def test_nothing_differs_on_10000_vectors_a_model_and_on_every_packet_of_the_sam
     none = {"numpy_c": 0, "c_xdp": 0, "c_tc": 0}
     assert json.loads(done.stdout) == {"nn": none, "nn_fused": none, "dt": none}
     assert done.stdout.count("\n") == 1
+    assert "parity: 100%" in done.stderr
 
 
-def test_the_vectors_hold_the_boundaries_of_every_feature_and_node(models):
-    model = models["multi"]
-    x = parity.vectors(model, 2000)
-    assert (x.shape, x.dtype, x.min() >= 0) == ((2000, 12), np.int64, True)
-    low, high = model.scaler.min_, model.scaler.min_ + model.scaler.range_
-    for i in range(12):
-        seen = set(x[:, i].tolist())
-        assert {0, int(low[i]), int(low[i]) + 1, int(high[i]) - 1, int(high[i]), int(high[i]) + 1} <= seen
-        limits = model.int_tree.threshold[(model.int_tree.feature == i) & (model.int_tree.threshold < 1 << 62)]
-        assert {int(t) + step for t in limits if t > 0 for step in (0, 1)} <= seen
-    assert len(parity.vectors(model, 10)) == 10
+def test_n_vectors_are_compared_and_no_more_than_asked_in_the_kernel(models, few, monkeypatch):
+    monkeypatch.setattr(parity, "CLASSIFIERS", {"dt": "dt"})
+    monkeypatch.setattr(vectors, "PIECE", 700)
+    monkeypatch.setattr(parity, "TIED_VECTORS", 900)
+    asked = {"c": [], "kernel": []}
+    in_c, in_kernel = parity.in_c, parity.in_kernel
+    monkeypatch.setattr(parity, "in_c", lambda *args: asked["c"].append(len(args[2])) or in_c(*args))
+    monkeypatch.setattr(parity, "in_kernel", lambda *args: asked["kernel"].append(len(args[1])) or in_kernel(*args))
+    found = parity.compare([models["binary"]], few, 2000, kernel_vectors=1000)
+    assert not any(sum(row.values()) for row in found.values())
+    assert asked["c"] == [700, 200, 700, 700, 600, len(few.rows)]
+    # XDP and TC
+    assert asked["kernel"] == [700, 700, 200, 200, 700, 700, 300, 300, 0, 0]
 
 
 def corrupted(params: bytes) -> bytes:

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from ids_repro import config, dataset, per_packet, pipeline, records, report
+from ids_repro import config, dataset, per_packet, pipeline, records, report, stored
 from ids_repro.config import UserError
 
 PROFILE = config.profile("smoke", seeds=(0,))
@@ -22,7 +22,7 @@ def made(everything, models, tmp_path_factory):
     """The records of the sample's test flows, and the table of them."""
     folder = tmp_path_factory.mktemp("per_packet")
     with pytest.MonkeyPatch.context() as patch:
-        for function in (pipeline.save, pipeline.load, pipeline.model_path):
+        for function in (pipeline.save, pipeline.load, stored.model_path):
             patch.setattr(function, "__defaults__", (folder / "models",))
         patch.setattr(per_packet, "PER_PACKET", folder / "results/per_packet.jsonl")
         for model in models.values():

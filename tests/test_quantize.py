@@ -1,14 +1,17 @@
 """Integer models: the tree decides as scikit-learn does; the net equals C in every bit, its float original nearly."""
 
+import copy
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.tree import DecisionTreeClassifier
 
-from ids_repro import config, dataset, export, native, parity, quantize
+from ids_repro import config, dataset, export, native, pipeline, quantize, vectors
 from ids_repro.dataset import MinMax, as_float
 from ids_repro.features import Q
 
@@ -60,7 +63,7 @@ def around_thresholds(tree, x, seed=0):
             continue
         for step in (0, *(sign << k for k in range(0, 34, 3) for sign in (1, -1))):
             rows = x[rng.integers(0, len(x), 5)]
-            rows[:, feature] = np.clip(threshold + step, 0, parity.MAX_FEATURE)
+            rows[:, feature] = np.clip(threshold + step, 0, vectors.MAX_FEATURE)
             out.append(rows)
     return np.concatenate(out) if out else x[:0]
 
@@ -77,7 +80,7 @@ def test_the_integer_tree_is_scikit_learns(data, task, depth):
     fitted = DecisionTreeClassifier(max_depth=depth, random_state=0).fit(as_float(data.x), y)
     tree = quantize.quantize_tree(fitted)
     assert np.sum(tree.threshold < quantize.ALWAYS_LEFT) >= fitted.get_n_leaves() - 1
-    for x in (data.x, around_thresholds(tree, data.x), parity.random_vectors(5_000, seed=depth)):
+    for x in (data.x, around_thresholds(tree, data.x), vectors.random_vectors(5_000, seed=depth)):
         expected = fitted.predict(as_float(x))
         np.testing.assert_array_equal(tree.predict(x), expected)
         np.testing.assert_array_equal(native.predict_tree(export.tree_bytes(tree), x), expected)
@@ -87,7 +90,7 @@ def test_the_integer_tree_is_scikit_learns(data, task, depth):
 def test_the_integer_tree_is_scikit_learns_on_any_data(seed):
     """Features over 47 binary orders, where float32 has gaps of up to 128 units, and values one step apart."""
     rng = np.random.default_rng(seed)
-    x = parity.random_vectors(300, seed)
+    x = vectors.random_vectors(300, seed)
     x[150:] = x[:150] + rng.integers(0, 2, (150, 12))
     y = rng.choice([1, 2, 5], len(x))
     fitted = DecisionTreeClassifier(max_depth=5, random_state=seed).fit(as_float(x), y)
@@ -148,7 +151,7 @@ def same_as_c(net, x):
 
 @pytest.mark.parametrize("task", config.TASKS)
 def test_c_has_the_same_logits_for_trained_nets(data, models, task):
-    x = np.concatenate([data.x, parity.boundary_vectors(models[task]), parity.random_vectors(5_000)])
+    x = np.concatenate([data.x, vectors.boundary_vectors(models[task]), vectors.random_vectors(5_000)])
     logits = same_as_c(models[task].int_mlp, x)
     assert logits.shape == (len(x), models[task].n_classes)
     assert len(np.unique(logits[:, 0])) > 100
@@ -161,7 +164,7 @@ def test_c_has_the_same_logits_for_any_net(n_classes, seed):
     net = random_net(n_classes, seed, alpha=10 ** np.random.default_rng(seed).uniform(-2, 2, 3))
     low, width = net.min_, net.range_
     edges = np.concatenate([np.array([low, low + width]) + step for step in (-1, 0, 1)])
-    x = np.concatenate([np.maximum(edges, 0), parity.random_vectors(1_000, seed)])
+    x = np.concatenate([np.maximum(edges, 0), vectors.random_vectors(1_000, seed)])
     same_as_c(net, x)
 
 
@@ -169,7 +172,7 @@ def test_equal_logits_give_the_first_class():
     net = random_net(7, 0)
     net.weights[-1][:] = net.weights[-1][:, :1]
     net.dequant[-1][:] = net.dequant[-1][0]
-    x = parity.random_vectors(100)
+    x = vectors.random_vectors(100)
     assert len(np.unique(same_as_c(net, x))) > 10
     assert not net.predict(x).any()
 
@@ -239,6 +242,22 @@ def quantize_with(alpha):
     weights = [np.ones(shape) for shape in SHAPES[2]]
     scaler = MinMax(np.zeros(12, np.int64), np.full(12, ONE))
     return quantize.quantize_mlp(weights, scaler, alpha, [np.ones(w.shape[1]) for w in weights])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_parameters_that_are_no_numbers_are_refused(models, flows, value):
+    model = models["binary"]
+    weights, ones = model.mlp.weights(), [np.ones(n) for n in (16, 16, 2)]
+    weights[1][3, 4] = value
+    with pytest.raises(config.UserError, match="not finite: train it again"):
+        quantize.quantize_mlp(weights, model.scaler, [1.0] * 3, ones)
+    with pytest.raises(config.UserError, match="not finite: train it again"):
+        quantize.quantize_mlp(model.mlp.weights(), model.scaler, [1.0, value, 1.0], ones)
+    broken = copy.deepcopy(model.mlp)
+    with torch.no_grad():
+        broken.layers[1].weight[4, 3] = value
+    with pytest.raises(config.UserError, match="not finite: train it again"):
+        pipeline.quantize_model(replace(model, mlp=broken), flows)
 
 
 @pytest.mark.parametrize(("alpha", "layer"), [([1.0, 1e-9, 1.0], 1), ([1.0, 1e6, 1e-6], 2)])

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from ids_repro import config, dataset, departures, evaluate, native, parity, pipeline, records, released
+from ids_repro import config, dataset, departures, evaluate, native, pipeline, records, released, stored, vectors
 from ids_repro.config import UserError
 from ids_repro.features import Q
 from ids_repro.quantize import IntMlp
@@ -111,7 +111,7 @@ def test_without_the_shift_a_65536th_is_one():
 
 @pytest.mark.parametrize("task", config.TASKS)
 def test_with_clip_and_shift_the_arithmetic_is_q16(models, sample, task):
-    x = np.concatenate([native.extract(sample.rows)[0], parity.random_vectors(5000)])
+    x = np.concatenate([native.extract(sample.rows)[0], vectors.random_vectors(5000)])
     np.testing.assert_array_equal(departures.logits(models[task].int_mlp, x), models[task].int_mlp.logits(x))
 
 
@@ -200,7 +200,7 @@ def test_a_feature_that_is_constant_in_the_test_part_is_refitted_to_zero(everyth
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     """Models and results in a folder of the test's own."""
-    for function in (pipeline.save, pipeline.load, pipeline.model_path):
+    for function in (pipeline.save, pipeline.load, stored.model_path):
         monkeypatch.setattr(function, "__defaults__", (tmp_path / "models",))
     monkeypatch.setattr(released, "DISCREPANCY", tmp_path / "results/discrepancy.jsonl")
     return tmp_path / "results"
