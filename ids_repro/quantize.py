@@ -37,6 +37,14 @@ def clip(value: np.ndarray, limit: np.ndarray | int) -> np.ndarray:
 class IntMlp:
     """The net in arithmetic q16: int64, 16 fractional bits, int8 products (Sec. IV-C, steps k4 to k6).
 
+    Error bound: where Eq. (1) clips nothing, inputs x_k of a layer that are off by e_k are off by f_k = e_k + alpha/254
+    once they are int8 (half a level), and column j by at most
+
+        sum_k (f_k |w_kj| + (|x_k| + f_k) alpha_w,j / 254) + 2^-12,
+
+    half a level of each weight and the roundings of the fixed-point steps; ReLU adds nothing. From e_k = 2^-16 of the
+    normalised features it follows layer by layer to each logit. A value that is clipped adds |x_k| - alpha to its f_k.
+
     Parameters
     ----------
     min_, range_, s : ndarray of shape (12,), int64

@@ -99,6 +99,24 @@ def test_the_integer_tree_is_scikit_learns_on_any_data(seed):
         np.testing.assert_array_equal(tree.predict(inputs), fitted.predict(as_float(inputs)))
 
 
+VALUES = st.lists(st.integers(0, vectors.MAX_FEATURE - 1), min_size=12, max_size=12)
+NEAR = st.lists(st.tuples(st.integers(1, 31), st.integers(-200, 200)), max_size=12)
+
+
+@pytest.mark.parametrize("task", config.TASKS)
+@settings(deadline=None, derandomize=True, max_examples=300)
+@given(values=VALUES, near=NEAR)
+def test_the_integer_tree_is_scikit_learns_for_every_value_a_feature_can_take(models, task, values, near):
+    """Any values, and some features at a threshold of theirs or up to 200 steps of 2^-16 from it."""
+    fitted, tree = models[task].tree, models[task].int_tree
+    x = np.array([values])
+    for node, step in near:
+        if tree.threshold[node] != quantize.ALWAYS_LEFT:
+            x[0, tree.feature[node]] = max(tree.threshold[node] + step, 0)
+    expected = fitted.predict(as_float(x))
+    assert tree.predict(x) == native.predict_tree(export.tree_bytes(tree), x) == expected
+
+
 def test_a_tree_of_one_leaf_says_one_class(data):
     fitted = DecisionTreeClassifier(max_depth=5).fit(as_float(data.x[:50]), np.full(50, 6))
     tree = quantize.quantize_tree(fitted)
