@@ -40,6 +40,12 @@ def published() -> dict[str, Any]:
     return json.loads(PUBLISHED.read_text(encoding="utf-8"))
 
 
+def claim(kind: str, **where: Any) -> dict[str, Any]:
+    """Return the paper's first claim of a kind, such as "max_rate", with these values."""
+    claims = (claim for claim in published()["claims"] if claim["kind"] == kind)
+    return next(claim for claim in claims if where.items() <= claim.items())
+
+
 def table(task: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Return Table II (task "binary") or Table III ("multi") with one number a line.
 
