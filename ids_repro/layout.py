@@ -58,6 +58,46 @@ def markdown(parts: Iterable[tuple[str, pd.DataFrame]], caption: str, notes: str
     return "\n\n".join([*text, notes]) + "\n"
 
 
+def claims(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `claims.table` as text."""
+
+    def number(value: float, unit: str) -> str:
+        if not math.isfinite(value):
+            return ""
+        digits = 0 if unit in ("pps", "flows") else 1 if abs(value) >= 1 else 2
+        return f"{round(value, digits) + 0.0:,.{digits}f} {unit}"
+
+    columns = {"claim": "Claim", "source": "Source", "paper": "Paper", "ours": "Ours", "verdict": "Verdict"}
+    text = {name: list(map(number, frame[name], frame["unit"])) for name in ("paper", "ours")}
+    return frame.assign(**text).rename(columns=columns | {"detail": "Reason"})[[*columns.values(), "Reason"]]
+
+
+def kernel_cost(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `tables.kernel_cost` as text: times with their quartiles, sizes; nothing where it does not apply."""
+
+    def time(line, traffic: str) -> str:
+        middle, low, high = (getattr(line, f"{traffic}_ns{end}") for end in ("", "_low", "_high"))
+        return f"{middle:.1f} [{low:.1f}, {high:.1f}]" if math.isfinite(middle) else ""
+
+    def count(value: float, sign: str = "") -> str:
+        return f"{value:{sign},.0f}" if math.isfinite(value) else ""
+
+    return pd.DataFrame(
+        {
+            "Variant": line.variant,
+            "One flow [ns]": time(line, "one_flow"),
+            "beyond flow extraction": count(line.one_flow_beyond_ns, "+"),
+            "A new flow a packet [ns]": time(line, "new_flows"),
+            "beyond it": count(line.new_flows_beyond_ns, "+"),
+            "Instructions verified": count(line.verified_insns),
+            "Bytes translated": count(line.xlated_bytes),
+            "Bytes after JIT": count(line.jited_bytes),
+            "Stack [B]": count(line.stack_bytes),
+        }
+        for line in frame.itertuples()
+    )
+
+
 def _classifiers(frame: pd.DataFrame) -> pd.DataFrame:
     """Return Table II: a line for ours, for the paper and for the difference of each classifier that has it."""
     lines = []

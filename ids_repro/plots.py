@@ -19,6 +19,7 @@ from matplotlib.ticker import EngFormatter, NullFormatter, StrMethodFormatter
 from . import config, metrics, records, style, tables
 from .style import COLUMN_IN, GENERATORS, LOOKS, STYLE, Chart
 
+ALL = tuple(style.METHODS)
 FIG4 = {
     "(a) Classifiers": ("no_filter", "xdp_drv_flow", "xdp_drv_dt", "xdp_drv_nn", "xdp_drv_nn_paper"),
     "(b) Packet processing mechanisms": (
@@ -30,7 +31,7 @@ FIG5A = ("no_filter", "xdp_drv_flow", "xdp_drv_nn", "xdp_drv_dt", "xdp_skb_nn", 
 FIG5B = ("rawsock1_nn", "rawsockN_nn", "afxdp_nn")
 CPU_COLOURS = dict(zip(metrics.CPU, ("#0072b2", "#e69f00", "#d55e00", "#ededed", "#555555"), strict=True))
 NO_RECORDS = "no records yet: run notebook 05"
-NO_CHURN = "no records yet: run notebook 04"
+NO_CHURN = tables.NO_COST
 TRAFFIC = {"one_flow": ("-", "one flow"), "new_flows": ("--", "a new flow a packet")}
 CLASSIFIERS = {
     "none": ("#009e73", "flow extraction"),
@@ -40,7 +41,7 @@ CLASSIFIERS = {
 }
 
 
-def fig4(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN, methods: Sequence[str] = ()) -> Figure:
+def fig4(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN, methods: Sequence[str] = ALL) -> Figure:
     """Return Fig. 4: R_RX over the measured R_TX, for the classifiers and for the mechanisms.
 
     Left the paper's range, right everything that was measured, in which a grey square is the left panel. Medians over
@@ -53,14 +54,14 @@ def fig4(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN, methods
     width_in : float
         Of the whole figure.
     methods : sequence of str
-        Only these; all by default.
+        Only these.
     """
     rows = list(rows)
-    middle = _chosen(metrics.medians(metrics.points(rows)), methods)
+    middle = metrics.medians(metrics.points(rows)).query("method in @methods")
     with mpl.rc_context(STYLE):
         figure = Chart(figsize=(width_in, 4.5), layout="constrained")
         for part, (title, shown) in zip(figure.subfigures(2, 1), FIG4.items(), strict=True):
-            _throughput(part, middle, [method for method in shown if not methods or method in methods])
+            _throughput(part, middle, [method for method in shown if method in methods])
             part.suptitle(title, fontsize=7)
         handles = [
             Line2D([], [], color=LOOKS[method][0], linestyle=LOOKS[method][1], label=style.method_name(method, middle))
@@ -74,7 +75,7 @@ def fig4(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN, methods
 
 
 def fig5(
-    rows: Iterable[Mapping[str, Any]], shown: Sequence[str], width_in: float = COLUMN_IN, methods: Sequence[str] = ()
+    rows: Iterable[Mapping[str, Any]], shown: Sequence[str], width_in: float = COLUMN_IN, methods: Sequence[str] = ALL
 ) -> Figure:
     """Return one part of Fig. 5: usr, sys, soft and idle of the server's CPU over R_TX, a panel a method.
 
@@ -90,8 +91,8 @@ def fig5(
         See `fig4`.
     """
     rows = list(rows)
-    shown = [method for method in shown if not methods or method in methods]
-    middle = _chosen(metrics.medians(metrics.points(rows)), methods)
+    shown = [method for method in shown if method in methods]
+    middle = metrics.medians(metrics.points(rows)).query("method in @methods")
     n_lines = len(shown) // 2 + 1
     with mpl.rc_context(STYLE):
         figure = Chart(figsize=(width_in, 0.3 + 1.05 * n_lines), layout="constrained")
@@ -158,26 +159,38 @@ def write(
     rows: Iterable[Mapping[str, Any]],
     folder: Path = config.FIGURES,
     width_in: float = COLUMN_IN,
-    methods: Sequence[str] = (),
+    methods: str = "all",
 ) -> dict[str, Figure]:
-    """Write fig4, fig5a, fig5b and flow_churn as .svg, .pdf and .png, and return the figures by those names."""
+    """Write fig4, fig5a, fig5b and flow_churn as .svg, .png and .pdf, and return the figures by those names.
+
+    Parameters
+    ----------
+    rows : iterable of record
+    folder : Path
+    width_in : float
+        Of each figure.
+    methods : str
+        Which to draw, with commas between them, or "all".
+
+    Raises
+    ------
+    UserError
+        If there is no such method.
+    """
     rows = list(rows)
+    chosen = ALL if methods == "all" else [name.strip() for name in methods.split(",")]
+    unknown = [name for name in chosen if name not in ALL]
+    if unknown:
+        raise config.UserError(f"there is no method {unknown[0]!r} to draw: use {', '.join(ALL)}")
     figures = {
-        "fig4": fig4(rows, width_in, methods),
-        "fig5a": fig5(rows, FIG5A, width_in, methods),
-        "fig5b": fig5(rows, FIG5B, width_in, methods),
+        "fig4": fig4(rows, width_in, chosen),
+        "fig5a": fig5(rows, FIG5A, width_in, chosen),
+        "fig5b": fig5(rows, FIG5B, width_in, chosen),
         "flow_churn": flow_churn(rows, width_in),
     }
     for name, figure in figures.items():
         style.save(figure, name, folder)
     return figures
-
-
-def _chosen(middle: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
-    unknown = [method for method in methods if method not in LOOKS]
-    if unknown:
-        raise config.UserError(f"there is no method {unknown[0]!r} to draw: use {', '.join(LOOKS)}")
-    return middle[middle["method"].isin(methods or list(LOOKS))]
 
 
 def _throughput(part: SubFigure, middle: pd.DataFrame, methods: Sequence[str]) -> None:

@@ -17,12 +17,11 @@ BASELINE = "xdp_drv_flow"  # what a classifier is added to
 LIMIT_PPS = tables.claim("max_rate")["value"]  # 800,000
 CPU_PPS = tables.claim("no_loss", method="xdp_drv_nn")["value"]  # 300,000
 NOTES = (
-    "Highest rate: the highest R_TX at which at most 1 % of the packets were lost. A method's trials, by rising R_TX, are "
-    "cut where the fewest are on the wrong side (lost below, or held above); in brackets the 95 % interval of that cut "
-    "over 1,000 draws of the trials with replacement, from the rates below the cut to those above it; ≥: no rate that "
-    "was sent was high enough to lose. R_RX and CPU at a rate: on the straight line between the medians measured on "
-    "either side of it, –: not measured on both sides. Below No Filter: of the same generator, from the least to the most "
-    "over repeats in brackets."
+    "Highest rate: the highest R_TX at which at most 1 % of the packets were lost. A method's trials, by rising R_TX, "
+    "are cut where the fewest are on the wrong side (lost below it, or held above it); in brackets all cuts with at "
+    "most one trial more on the wrong side, from the rate that held to the rate that lost. ≥: no trial lost. R_RX and "
+    "CPU at a rate: on the straight line between the medians measured on either side of it; –: not measured on both "
+    "sides. Below No Filter: of the same generator; in brackets the least and the most over repeats."
 )
 
 
@@ -52,7 +51,7 @@ def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     if not lines:
         return pd.DataFrame(columns=["method", "generator", "flows", "highest_pps", "fastest_pps", "fall_percent"])
     frame = pd.DataFrame(lines)
-    for _, part in frame.groupby(["generator", "flows"]):
+    for _, part in frame[frame["highest_pps"] < frame["fastest_pps"]].groupby(["generator", "flows"]):
         base = part.loc[part["method"] == BASELINE, "highest_pps"]
         if len(base):
             frame.loc[part.index, "of_flow_percent"] = 100 * part["highest_pps"] / base.item()
@@ -91,7 +90,10 @@ def _text(line) -> dict[str, str]:
     busy = "–" if np.isnan(cpu[0]) else f"{sum(cpu[:3]):.0f} ({', '.join(f'{share:.0f}' for share in cpu[:3])})"
     fall = "–"
     if np.isfinite(line.fall_percent):
-        fall = f"{line.fall_percent:.1f} [{line.fall_low_percent:.1f}, {line.fall_high_percent:.1f}]"
+        fall, low, high = (
+            round(x, 1) + 0.0 for x in (line.fall_percent, line.fall_low_percent, line.fall_high_percent)
+        )
+        fall = f"{fall} [{low}, {high}]"
     return {
         "Method": line.name,
         "Highest rate [kpps]": rate(line),
@@ -104,10 +106,11 @@ def _text(line) -> dict[str, str]:
 
 
 def rate(line) -> str:
-    """Return the highest rate of a line of `table` and its interval, in kpps: "≥" if it was not reached."""
-    if not np.isfinite(line.high_pps):
+    """Return the highest rate of a line of `table` and its interval, in kpps; "≥" where no trial lost."""
+    if line.highest_pps == line.fastest_pps:
         return f"≥ {line.highest_pps / 1e3:,.0f}"
-    return f"{line.highest_pps / 1e3:,.0f} [{line.low_pps / 1e3:,.0f}, {line.high_pps / 1e3:,.0f}]"
+    high = f"{line.high_pps / 1e3:,.0f}]" if np.isfinite(line.high_pps) else "∞)"
+    return f"{line.highest_pps / 1e3:,.0f} [{line.low_pps / 1e3:,.0f}, {high}"
 
 
 def caption(rows: Iterable[Mapping[str, Any]]) -> str:
