@@ -49,9 +49,11 @@ def blocks(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def markdown(parts: Iterable[tuple[str, pd.DataFrame]], caption: str, notes: str = NOTES) -> str:
-    """Return titled frames of text as Markdown, between a caption and notes."""
+    """Return titled frames of text as Markdown, between a caption and notes; a frame without lines is left out."""
     text = [caption]
     for title, block in parts:
+        if block.empty:
+            continue
         rule = ["---"] + ["---:"] * (block.shape[1] - 1)
         text += [f"**{title}**"] * bool(title)
         text.append("\n".join(f"| {' | '.join(line)} |" for line in [block.columns, rule, *block.to_numpy()]))

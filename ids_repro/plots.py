@@ -30,8 +30,7 @@ FIG4 = {
 FIG5A = ("no_filter", "xdp_drv_flow", "xdp_drv_nn", "xdp_drv_dt", "xdp_skb_nn", "tc_nn", "xdp_drv_nn_paper")
 FIG5B = ("rawsock1_nn", "rawsockN_nn", "afxdp_nn")
 CPU_COLOURS = dict(zip(metrics.CPU, ("#0072b2", "#e69f00", "#d55e00", "#ededed", "#555555"), strict=True))
-NO_RECORDS = "no records yet: run notebook 05"
-NO_CHURN = tables.NO_COST
+NO_RECORDS = {"sweep": "no records yet: run notebook 05", "flow_churn": tables.NO_COST}
 TRAFFIC = {"one_flow": ("-", "one flow"), "new_flows": ("--", "a new flow a packet")}
 CLASSIFIERS = {
     "none": ("#009e73", "flow extraction"),
@@ -70,7 +69,7 @@ def fig4(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN, methods
         ]
         look = {"ncols": 2, "columnspacing": 1, "handlelength": 2.6, "labelspacing": 0.3}
         figure.legend(handles=[*handles, *_marks(middle)], loc="outside upper center", **look)
-        style.footer(figure, rows, "sweep", NO_RECORDS)
+        style.footer(figure, rows, "sweep", NO_RECORDS["sweep"])
     return figure
 
 
@@ -111,7 +110,7 @@ def fig5(
         axes[0].set(xscale="log", xlim=(rates.min() / 1.2, 1.2 * rates.max()))  # of all: they share it
         axes[0].xaxis.set(major_formatter=EngFormatter(sep=""), minor_formatter=NullFormatter())
         figure.supylabel("CPU utilisation [%]", fontsize=7)
-        style.footer(figure, rows, "sweep", NO_RECORDS)
+        style.footer(figure, rows, "sweep", NO_RECORDS["sweep"])
     return figure
 
 
@@ -151,24 +150,18 @@ def flow_churn(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN) -
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         if lines:
             figure.legend(handles=[*names.values(), *kinds.values()], loc="outside upper center", ncols=2)
-        style.footer(figure, rows, "flow_churn", NO_CHURN)
+        style.footer(figure, rows, "flow_churn", NO_RECORDS["flow_churn"])
     return figure
 
 
-def write(
-    rows: Iterable[Mapping[str, Any]],
-    folder: Path = config.FIGURES,
-    width_in: float = COLUMN_IN,
-    methods: str = "all",
-) -> dict[str, Figure]:
-    """Write fig4, fig5a, fig5b and flow_churn as .svg, .png and .pdf, and return the figures by those names.
+def figures(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN, methods: str = "all") -> dict[str, Figure]:
+    """Return fig4, fig5a, fig5b and flow_churn by these names.
 
     Parameters
     ----------
     rows : iterable of record
-    folder : Path
     width_in : float
-        Of each figure.
+        Of each.
     methods : str
         Which to draw, with commas between them, or "all".
 
@@ -182,15 +175,20 @@ def write(
     unknown = [name for name in chosen if name not in ALL]
     if unknown:
         raise config.UserError(f"there is no method {unknown[0]!r} to draw: use {', '.join(ALL)}")
-    figures = {
+    return {
         "fig4": fig4(rows, width_in, chosen),
         "fig5a": fig5(rows, FIG5A, width_in, chosen),
         "fig5b": fig5(rows, FIG5B, width_in, chosen),
         "flow_churn": flow_churn(rows, width_in),
     }
-    for name, figure in figures.items():
+
+
+def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES, **look: Any) -> dict[str, Figure]:
+    """Write `figures` as .svg, .png and .pdf, and return them."""
+    made = figures(rows, **look)
+    for name, figure in made.items():
         style.save(figure, name, folder)
-    return figures
+    return made
 
 
 def _throughput(part: SubFigure, middle: pd.DataFrame, methods: Sequence[str]) -> None:

@@ -37,9 +37,9 @@ TRAFFIC = ("one_flow", "new_flows")
 SIZES = ("verified_insns", "xlated_bytes", "jited_bytes", "stack_bytes")
 NO_COST = "no records yet: run python -m ids_repro bench"
 COST_NOTES = (
-    "Time a packet by BPF_PROG_TEST_RUN in interleaved rounds: median and, in brackets, the quartiles; beyond flow "
-    "extraction: the difference of the medians to `flow`. Instructions verified: what the verifier walked. A row "
-    "without sizes runs in user space."
+    "Time a packet by BPF_PROG_TEST_RUN in interleaved rounds: median and, in brackets, the quartiles. Beyond flow "
+    "extraction: median less that of `flow`. Instructions verified: what the verifier walked. A row without sizes "
+    "runs in user space."
 )
 
 
@@ -104,7 +104,7 @@ def kernel_cost(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     -------
     DataFrame
         variant; for each of TRAFFIC ..._ns, ..._ns_low, ..._ns_high (median and quartiles over rounds), ..._rounds and
-        ..._beyond_ns, the median less that of "flow"; SIZES. NaN: not measured. Variants in the order of measuring.
+        ..._beyond_ns, what a classifier adds to "flow"; SIZES. NaN: not measured. Variants in the order of measuring.
     """
     lines: dict[str, dict[str, Any]] = {}
     for record in records.current(rows, "kernel_cost"):
@@ -116,9 +116,10 @@ def kernel_cost(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     parts = ("ns", "ns_low", "ns_high", "rounds", "beyond_ns")
     columns = ["variant", *(f"{traffic}_{part}" for traffic in TRAFFIC for part in parts), *SIZES]
     frame = pd.DataFrame(lines.values(), columns=columns)
+    adds = frame["verified_insns"].notna() & ~frame["variant"].isin(["empty", "flow"])
     for traffic in TRAFFIC:
         base = lines.get("flow", {}).get(f"{traffic}_ns", float("nan"))
-        frame[f"{traffic}_beyond_ns"] = frame[f"{traffic}_ns"] - base
+        frame[f"{traffic}_beyond_ns"] = (frame[f"{traffic}_ns"] - base).where(adds)
     return frame
 
 
