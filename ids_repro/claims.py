@@ -168,7 +168,8 @@ def _line(known: Mapping[str, Any], method: str) -> Any:
 
 
 def _measured(line: Any) -> str:
-    return f"{line.trials} trials of {_kpps(line.slowest_pps)} to {_kpps(line.fastest_pps)} kpps, {line.generator}"
+    sender = style.GENERATORS[line.generator][1]
+    return f"{line.trials} trials of {_kpps(line.slowest_pps)} to {_kpps(line.fastest_pps)} kpps, {sender}"
 
 
 def _why(claim: Mapping[str, Any], known: Mapping[str, Any]) -> str:
@@ -185,7 +186,9 @@ def _max_rate(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
     if "hping3" not in fastest:
         return Answer(float("nan"), NO_RECORDS)
     ours, others = fastest["hping3"], fastest.drop("hping3")
-    detail = "one CPU of this machine" + "".join(f"; {name}: {_kpps(pps)} kpps" for name, pps in others.items())
+    detail = "one CPU of this machine" + "".join(
+        f"; {style.GENERATORS[name][1]}: {_kpps(pps)} kpps" for name, pps in others.items()
+    )
     verdict = HOLDS if ours >= SAME * claim["value"] else DIFFERS
     return Answer(ours, BETTER if SAME * ours > claim["value"] else verdict, detail)
 

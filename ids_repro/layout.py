@@ -66,7 +66,7 @@ def claims(frame: pd.DataFrame) -> pd.DataFrame:
     def number(value: float, unit: str) -> str:
         if not math.isfinite(value):
             return ""
-        digits = 0 if unit in ("pps", "flows") else 1 if abs(value) >= 1 else 2
+        digits = 0 if unit in ("pps", "flows") else 2 if 0.005 < abs(value) < 0.95 else 1
         return f"{round(value, digits) + 0.0:,.{digits}f} {unit}"
 
     columns = {"claim": "Claim", "source": "Source", "paper": "Paper", "ours": "Ours", "verdict": "Verdict"}
@@ -88,12 +88,12 @@ def kernel_cost(frame: pd.DataFrame) -> pd.DataFrame:
         {
             "Variant": line.variant,
             "One flow [ns]": time(line, "one_flow"),
-            "beyond flow extraction": count(line.one_flow_beyond_ns, "+"),
+            "beyond flow": count(line.one_flow_beyond_ns, "+"),
             "A new flow a packet [ns]": time(line, "new_flows"),
-            "beyond it": count(line.new_flows_beyond_ns, "+"),
-            "Instructions verified": count(line.verified_insns),
-            "Bytes translated": count(line.xlated_bytes),
-            "Bytes after JIT": count(line.jited_bytes),
+            "beyond flow ": count(line.new_flows_beyond_ns, "+"),
+            "Verified instructions": count(line.verified_insns),
+            "Translated [B]": count(line.xlated_bytes),
+            "After JIT [B]": count(line.jited_bytes),
             "Stack [B]": count(line.stack_bytes),
         }
         for line in frame.itertuples()

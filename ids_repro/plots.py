@@ -220,7 +220,7 @@ def _line(axis: Axes, method: str, kind: tuple[str, str], part: pd.DataFrame, un
         color=colour,
         linestyle=dashes,
         linewidth=1,
-        marker=_marker(generator),
+        marker=GENERATORS[generator][0],
         markersize=2.6,
         markeredgewidth=0.6,
         markerfacecolor=colour if flows == "new" else "white",
@@ -229,19 +229,15 @@ def _line(axis: Axes, method: str, kind: tuple[str, str], part: pd.DataFrame, un
     )
 
 
-def _marker(generator: str) -> str:
-    return GENERATORS.get(generator, ("D", generator))[0]
-
-
 def _marks(middle: pd.DataFrame) -> list[Line2D]:
     """Return what the lines and markers stand for that are not a method's."""
     look = {"color": "0.35", "linestyle": "", "markersize": 3.5}
     marks = [Line2D([], [], color="0.75", linewidth=0.8, label="$R_{\\mathrm{RX}} = R_{\\mathrm{TX}}$")]
     marks.append(Line2D([], [], marker="^", label="paper: no loss up to", **look))
     for generator, flows in middle[["generator", "flows"]].drop_duplicates().itertuples(index=False):
-        label = "sent by " + GENERATORS.get(generator, ("", generator))[1] + ", one flow" * (flows == "one")
+        label = "sent by " + GENERATORS[generator][1] + ", one flow" * (flows == "one")
         face = "0.35" if flows == "new" else "white"
-        marks.append(Line2D([], [], marker=_marker(generator), markerfacecolor=face, label=label, **look))
+        marks.append(Line2D([], [], marker=GENERATORS[generator][0], markerfacecolor=face, label=label, **look))
     return marks
 
 
@@ -261,7 +257,7 @@ def _cpu(axis: Axes, part: pd.DataFrame) -> None:
     for (generator, flows), line in part.groupby(["generator", "flows"]):
         face = "black" if flows == "new" else "white"
         look = {"color": "black", "markersize": 2.2, "markeredgewidth": 0.5, "markerfacecolor": face, "linestyle": ""}
-        axis.plot(line["r_tx_pps"], line["usr"] + line["sys"] + line["soft"], marker=_marker(generator), **look)
+        axis.plot(line["r_tx_pps"], line["usr"] + line["sys"] + line["soft"], marker=GENERATORS[generator][0], **look)
 
 
 def _cpu_handles(middle: pd.DataFrame) -> list[Artist]:

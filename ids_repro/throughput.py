@@ -80,7 +80,7 @@ def blocks(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, pd.DataFrame]]:
     """Return `table` as a person reads it: a titled frame of text for each generator."""
     parts = []
     for (generator, flows), part in table(rows).groupby(["generator", "flows"], sort=False):
-        title = f"Sent by {style.GENERATORS.get(generator, ('', generator))[1]}, {style.FLOWS[flows]}"
+        title = f"Sent by {style.GENERATORS[generator][1]}, {style.FLOWS[flows]}"
         parts.append((title, pd.DataFrame([_text(line) for line in part.itertuples()])))
     return parts
 
