@@ -201,7 +201,7 @@ def _no_loss(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
     detail = f"{throughput.rate(line)} kpps; {_measured(line)}"
     if SAME * line.low_pps > paper:
         return Answer(ours, BETTER, f"{detail}; {_why(claim, known)}")
-    if ours >= SAME * paper or line.low_pps <= paper <= line.high_pps < math.inf:
+    if ours >= SAME * paper or line.low_pps <= paper < line.high_pps < math.inf:
         return Answer(ours, HOLDS, detail)
     if line.high_pps == math.inf:
         return Answer(ours, NOT_COMPARABLE, f"too few trials sent faster; {detail}")

@@ -50,7 +50,7 @@ def write_all(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES, 
         width_in and methods of Figs. 4 and 5: see `plots.figures`.
     """
     rows = list(rows)
-    made = tables.write(rows, folder) | plots.write(rows, folder, **look)
+    made = plots.write(rows, folder, **look) | tables.write(rows, folder)
     made |= {"throughput": throughput.write(rows, folder), "claims": claims.write(rows, folder)}
     made |= {"per_packet": per_packet.write(rows, folder), "discrepancies": released.write(rows, folder)}
     write(rows, folder)
