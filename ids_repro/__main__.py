@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from .config import INTERIM, PROFILES, SAMPLE, TASKS, UserError, profile
+from .config import FIGURES, INTERIM, PROFILES, RESULTS, SAMPLE, TASKS, UserError, profile
 
 
 def _record(args: argparse.Namespace) -> int:
@@ -37,7 +37,6 @@ def _extract(args: argparse.Namespace) -> int:
 
 def _reproduce(args: argparse.Namespace) -> int:
     from . import notebooks
-    from .config import FIGURES
     from .testbed import require_programs, require_root
 
     profile(args.profile)
@@ -46,6 +45,18 @@ def _reproduce(args: argparse.Namespace) -> int:
         require_programs("hping3", "ethtool", "ip", "cc")
     notebooks.run_all(args.profile, args.only)
     print(f"done: open {FIGURES / 'report.html'}")
+    return 0
+
+
+def _figures(args: argparse.Namespace) -> int:
+    from . import records, report
+    from .style import COLUMN_IN
+
+    rows = records.read(args.results)
+    if not rows:
+        raise UserError(f"{args.results}: no records there; give the folder of a run's .jsonl files with --results")
+    report.write_all(rows, args.figures, width_in=args.width_in or COLUMN_IN, methods=args.methods)
+    print(f"done: open {args.figures / 'report.html'}")
     return 0
 
 
@@ -117,6 +128,12 @@ def _parser() -> argparse.ArgumentParser:
     command = add("reproduce", _reproduce, "run the notebooks in order: Tables II-III, Figs. 4-5, report (root)")
     command.add_argument("--profile", default="smoke", help=", ".join(PROFILES))
     command.add_argument("--only", nargs="+", default=(), metavar="NN", help="only these notebooks, such as 05 06")
+
+    command = add("figures", _figures, "tables, figures and report again from records alone")
+    command.add_argument("--results", type=Path, default=RESULTS, help="a folder of .jsonl files, or one such file")
+    command.add_argument("--figures", type=Path, default=FIGURES, help="where to write")
+    command.add_argument("--width-in", type=float, help="of Figs. 4 and 5, in inches; one column by default")
+    command.add_argument("--methods", default="all", help="in Figs. 4 and 5, such as no_filter,xdp_drv_nn")
 
     command = add("record", _record, "record the lab capture between namespaces of its own (root)")
     from . import lab

@@ -13,7 +13,7 @@ from .config import CLASSES
 from .dataset import Dataset, as_float
 from .features import FEATURES
 from .pipeline import Model
-from .plots import STYLE, Chart
+from .style import STYLE, Chart
 
 # One colour a class, everywhere.
 COLOURS = dict(zip(CLASSES, sns.color_palette("colorblind", len(CLASSES)).as_hex(), strict=True))

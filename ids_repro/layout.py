@@ -54,13 +54,55 @@ def blocks(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def markdown(parts: Iterable[tuple[str, pd.DataFrame]], caption: str, notes: str = NOTES) -> str:
-    """Return titled frames of text as Markdown, between a caption and notes."""
+    """Return titled frames of text as Markdown, between a caption and notes; a frame without lines is left out."""
     text = [caption]
     for title, block in parts:
+        if block.empty:
+            continue
         rule = ["---"] + ["---:"] * (block.shape[1] - 1)
         text += [f"**{title}**"] * bool(title)
         text.append("\n".join(f"| {' | '.join(line)} |" for line in [block.columns, rule, *block.to_numpy()]))
     return "\n\n".join([*text, notes]) + "\n"
+
+
+def claims(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `claims.table` as text."""
+
+    def number(value: float, unit: str) -> str:
+        if not math.isfinite(value):
+            return ""
+        digits = 0 if unit in ("pps", "flows") else 2 if 0.005 < abs(value) < 0.95 else 1
+        return f"{round(value, digits) + 0.0:,.{digits}f} {unit}"
+
+    columns = {"claim": "Claim", "source": "Source", "paper": "Paper", "ours": "Ours", "verdict": "Verdict"}
+    text = {name: list(map(number, frame[name], frame["unit"])) for name in ("paper", "ours")}
+    return frame.assign(**text).rename(columns=columns | {"detail": "Reason"})[[*columns.values(), "Reason"]]
+
+
+def kernel_cost(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `tables.kernel_cost` as text: times with their quartiles, sizes; nothing where it does not apply."""
+
+    def time(line, traffic: str) -> str:
+        middle, low, high = (getattr(line, f"{traffic}_ns{end}") for end in ("", "_low", "_high"))
+        return f"{middle:.1f} [{low:.1f}, {high:.1f}]" if math.isfinite(middle) else ""
+
+    def count(value: float, sign: str = "") -> str:
+        return f"{value:{sign},.0f}" if math.isfinite(value) else ""
+
+    return pd.DataFrame(
+        {
+            "Variant": line.variant,
+            "One flow [ns]": time(line, "one_flow"),
+            "beyond flow": count(line.one_flow_beyond_ns, "+"),
+            "A new flow a packet [ns]": time(line, "new_flows"),
+            "beyond flow ": count(line.new_flows_beyond_ns, "+"),
+            "Verified instructions": count(line.verified_insns),
+            "Translated [B]": count(line.xlated_bytes),
+            "After JIT [B]": count(line.jited_bytes),
+            "Stack [B]": count(line.stack_bytes),
+        }
+        for line in frame.itertuples()
+    )
 
 
 def _classifiers(frame: pd.DataFrame) -> pd.DataFrame:

@@ -12,8 +12,11 @@ from scipy import stats
 
 from . import records
 
-# Of the server's CPU, in the words of Fig. 5.
-CPU = ("usr", "sys", "soft", "idle")
+# Of the server's CPU, in the words of Fig. 5; the last is what the hypervisor took.
+CPU = ("usr", "sys", "soft", "idle", "steal")
+# What the trials of one line of Fig. 4 share, and what those of one point of it share besides.
+LINE, ASKED = ("method", "generator", "flows"), ("interval_us", "rate_pps")
+TOLERANCE = 0.01  # of the packets, lost
 
 
 class Interval(NamedTuple):
@@ -98,29 +101,63 @@ def median_quartiles(values: ArrayLike) -> Interval:
     return Interval(float(middle), float(low), float(high), values.size)
 
 
-def no_loss_rate(r_tx: ArrayLike, r_rx: ArrayLike, tolerance: float = 0.01) -> float:
-    """Return the highest R_TX up to which at most `tolerance` of the packets were lost (Sec. V-B2's hat R_TX).
+def highest_rate(r_tx: ArrayLike, r_rx: ArrayLike, tolerance: float = TOLERANCE) -> Interval:
+    """Return the highest R_TX at which at most `tolerance` of the packets were lost (Sec. V-B2's hat R_TX).
 
-    Every measured rate below it must have held as well: a lucky point above a loss does not count.
+    The trials, by rising R_TX, are cut where the fewest are on the wrong side: lost more below the cut, or held above
+    it. So neither one lucky trial nor one hiccup decides. The rate is that of the last trial below the cut.
+
+    The interval is that of all cuts with at most one trial more on the wrong side, from the rate below the lowest to
+    the rate above the highest: never narrower than the gap between what held and what lost. Where fewer than one trial
+    in eight is on the wrong side by chance, it is a likelihood interval of 95 % or more.
 
     Parameters
     ----------
-    r_tx, r_rx : array_like of float, shape (n_rates,)
-        Sending and receiving rates in pps, in any order.
+    r_tx, r_rx : array_like of float, shape (n_trials,)
+        Sending and receiving rates of every trial in pps, in any order.
     tolerance : float
         Ours: the paper reads its value off Fig. 4.
 
     Returns
     -------
-    float
-        In pps; 0 if the lowest rate measured lost more, NaN if none was measured.
+    Interval
+        In pps. 0 if the lowest rate lost more; high is infinite where no rate was surely high enough to lose. NaN of
+        no trial.
     """
     r_tx, r_rx = np.asarray(r_tx, dtype=float), np.asarray(r_rx, dtype=float)
     if not r_tx.size:
-        return float("nan")
-    order = np.argsort(r_tx)
-    held = np.logical_and.accumulate(r_rx[order] >= (1 - tolerance) * r_tx[order])
-    return float(r_tx[order][held].max(initial=0.0))
+        return Interval(float("nan"), float("nan"), float("nan"), 0)
+    order = np.argsort(r_tx, kind="stable")
+    held = (r_rx >= (1 - tolerance) * r_tx)[order]
+    # Of each cut, from before the first trial to after the last.
+    wrong = np.append(0, np.cumsum(~held)) + np.append(np.cumsum(held[::-1])[::-1], 0)
+    near = np.flatnonzero(wrong <= wrong.min() + 1)
+    rates = np.concatenate(([0.0], r_tx[order], [np.inf]))
+    return Interval(*map(float, rates[[np.argmin(wrong), near[0], near[-1] + 1]]), r_tx.size)
+
+
+def at_rate(part: pd.DataFrame, rate_pps: float) -> pd.Series:
+    """Return what one line of Fig. 4 says at one R_TX.
+
+    Parameters
+    ----------
+    part : DataFrame
+        Of `medians`, of one method, generator and kind of flows.
+    rate_pps : float
+
+    Returns
+    -------
+    Series
+        The numbers of `medians`, on the straight line between the measured points on either side, whose rates are
+        below_pps and above_pps. NaN, all of it, where there is none on one side: nothing is extrapolated.
+    """
+    part = part.sort_values("r_tx_pps")
+    x = part["r_tx_pps"].to_numpy()
+    names = ["r_rx_pps", "r_rx_min_pps", "r_rx_max_pps", *CPU]
+    if not x.size or not x[0] <= rate_pps <= x[-1]:
+        return pd.Series(float("nan"), index=[*names, "below_pps", "above_pps"])
+    found = {name: np.interp(rate_pps, x, part[name].astype(float)) for name in names}
+    return pd.Series(found | {"below_pps": x[x <= rate_pps].max(), "above_pps": x[x >= rate_pps].min()})
 
 
 def points(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -134,27 +171,28 @@ def points(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        method, generator, interval_us, repeat, workers; r_tx_pps and r_rx_pps (Sec. V-B1: packets leaving the
-        client, and arriving at the server's program, per second); usr, sys, soft, idle in % of the server's CPU.
+        What was asked for: method, generator, flows ("new": one a packet, or "one"), interval_us (hping3) or rate_pps
+        (live frames), repeat. workers. r_tx_pps and r_rx_pps (Sec. V-B1: packets leaving the client, and arriving at
+        the server's program, per second); usr, sys, soft, idle, steal in % of the server's CPU.
     """
     lines = []
     for record in records.current(rows, "sweep"):
         asked, raw = record["asked"], record["raw"]
-        line = {name: asked.get(name) for name in ("method", "generator", "interval_us", "repeat")}
-        line["workers"] = raw.get("workers", asked.get("workers", 1))
+        # The first records do not say which flows: hping3 had its own way, a new port a packet.
+        line = {name: asked.get(name) for name in (*LINE, *ASKED, "repeat")} | {"flows": asked.get("flows") or "new"}
+        line["workers"] = raw.get("workers", 1)
         line["r_tx_pps"] = raw["sent_packets"] / raw["duration_s"]
         line["r_rx_pps"] = raw["received_packets"] / raw["duration_s"]
-        lines.append(line | {name: raw["cpu_percent"].get(name) for name in CPU})
-    columns = ["method", "generator", "interval_us", "repeat", "workers", "r_tx_pps", "r_rx_pps", *CPU]
-    return pd.DataFrame(lines, columns=columns)
+        lines.append(line | {name: raw["cpu_percent"].get(name, 0.0) for name in CPU})
+    return pd.DataFrame(lines, columns=[*LINE, *ASKED, "repeat", "workers", "r_tx_pps", "r_rx_pps", *CPU])
 
 
 def medians(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the medians over repeats of `points`, and r_rx_min_pps and r_rx_max_pps, by method and rising R_TX."""
-    by = trials.groupby(["method", "generator", "interval_us"], sort=False)
+    """Return the medians over repeats of `points`, and r_rx_min_pps and r_rx_max_pps, by rising R_TX of each line."""
+    by = trials.groupby([*LINE, *ASKED], sort=False, dropna=False)
     middle = by[["workers", "r_tx_pps", "r_rx_pps", *CPU]].median()
     middle["r_rx_min_pps"], middle["r_rx_max_pps"] = by["r_rx_pps"].min(), by["r_rx_pps"].max()
-    return middle.reset_index().sort_values(["method", "r_tx_pps"], ignore_index=True)
+    return middle.reset_index().sort_values([*LINE, "r_tx_pps"], ignore_index=True)
 
 
 def _counts(confusion: ArrayLike) -> np.ndarray:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from tqdm.auto import tqdm
 
-from . import config, dataset, evaluate, pipeline, plots, records, tables
+from . import config, dataset, evaluate, pipeline, records, style, tables
 from .dataset import FIRST_PACKETS
 
 PER_PACKET = config.RESULTS / "per_packet.jsonl"
@@ -111,8 +111,8 @@ def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 def figure(rows: Iterable[Mapping[str, Any]]) -> Figure:
     """Return accuracy over packet index and flows flagged over packets seen: means over seeds, least to most."""
     used = records.current(rows, "per_packet")
-    with mpl.rc_context(plots.STYLE):
-        chart = plots.Chart(figsize=(7.2, 4.6), layout="constrained")
+    with mpl.rc_context(style.STYLE):
+        chart = style.Chart(figsize=(7.2, 4.6), layout="constrained")
         axes = chart.subplots(2, 2, sharex=True, sharey=True)
         for (upper, lower), (task, title) in zip(axes.T, TITLES.items(), strict=True):
             _panel(upper, lower, [record for record in used if record["asked"]["task"] == task])
@@ -125,7 +125,7 @@ def figure(rows: Iterable[Mapping[str, Any]]) -> Figure:
         handles += [Line2D([], [], color="0.2"), Line2D([], [], color="0.2", alpha=PALE)]
         look = {"loc": "outside upper center", "ncols": 7, "columnspacing": 1.2, "handlelength": 1.8}
         chart.legend(handles, [*names, "below: attack flows", "normal flows"], **look)
-        plots.footer(chart, used, "per_packet", tables.NO_RECORDS)
+        style.footer(chart, used, "per_packet", tables.NO_RECORDS)
     return chart
 
 
@@ -152,5 +152,5 @@ def _panel(upper: Axes, lower: Axes, used: list[dict]) -> None:
 def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES) -> Figure:
     """Write per_packet.svg and .png, and return the figure."""
     chart = figure(rows)
-    plots.save(chart, "per_packet", folder)
+    style.save(chart, "per_packet", folder)
     return chart

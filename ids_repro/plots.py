@@ -1,8 +1,7 @@
-"""Figs. 4 and 5 from the records of a sweep; the paper's marks come from published.json."""
+"""Figs. 4 and 5 from the records of a sweep, and cost over table size; the paper's marks come from published.json."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,217 +9,259 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import EngFormatter, NullFormatter, StrMethodFormatter
 
-from . import config, metrics, records, tables
+from . import config, metrics, records, style, tables
+from .style import COLUMN_IN, GENERATORS, LOOKS, STYLE, Chart
 
-# Sec. V-B1, in the order of Fig. 5. {n}: the workers of the records; the paper has 24.
-METHODS = {
-    "no_filter": "No Filter",
-    "xdp_drv_flow": "XDP_DRV (Flow Extraction)",
-    "xdp_drv_nn": "XDP_DRV (NN)",
-    "xdp_drv_dt": "XDP_DRV (DT)",
-    "tc_nn": "TC (NN)",
-    "xdp_skb_nn": "XDP_SKB (NN)",
-    "rawsock1_nn": "1-core Rawsocket (NN)",
-    "rawsockN_nn": "{n}-core Rawsocket (NN)",
-}
-PANELS = {
-    "(a) Classifiers": ("no_filter", "xdp_drv_flow", "xdp_drv_dt", "xdp_drv_nn"),
+ALL = tuple(style.METHODS)
+FIG4 = {
+    "(a) Classifiers": ("no_filter", "xdp_drv_flow", "xdp_drv_dt", "xdp_drv_nn", "xdp_drv_nn_paper"),
     "(b) Packet processing mechanisms": (
-        "no_filter",
-        "xdp_drv_nn",
-        "xdp_skb_nn",
-        "tc_nn",
-        "rawsock1_nn",
-        "rawsockN_nn",
+        *("no_filter", "xdp_drv_nn", "xdp_skb_nn", "tc_nn"),
+        *("rawsock1_nn", "rawsockN_nn", "afxdp_nn"),
     ),
 }
-FIG5 = {
-    "(a)": ("no_filter", "xdp_drv_flow", "xdp_drv_nn", "xdp_drv_dt", "xdp_skb_nn", "tc_nn"),
-    "(b)": ("rawsock1_nn", "rawsockN_nn"),
-}
-CPU_COLOURS = ("#0173b2", "#de8f05", "#cc3311", "#e9e9e9")
-# Place in seaborn's colour-blind palette, which readers of any colour vision tell apart, and line style.
-LOOKS = {
-    "no_filter": (None, "-"),
-    "xdp_drv_flow": (2, "-"),
-    "xdp_drv_nn": (0, "-"),
-    "xdp_drv_dt": (1, "-"),
-    "tc_nn": (9, "--"),
-    "xdp_skb_nn": (3, "-."),
-    "rawsock1_nn": (4, ":"),
-    "rawsockN_nn": (7, (0, (5, 1, 1, 1))),
-}
-MARKERS = "os^Dv"
-NO_RECORDS = "no records yet: run notebook 05"
-STYLE = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.fontsize": 7,
-    "svg.hashsalt": "ids_repro",
-    "svg.fonttype": "path",
-    "savefig.dpi": 200,
+FIG5A = ("no_filter", "xdp_drv_flow", "xdp_drv_nn", "xdp_drv_dt", "xdp_skb_nn", "tc_nn", "xdp_drv_nn_paper")
+FIG5B = ("rawsock1_nn", "rawsockN_nn", "afxdp_nn")
+CPU_COLOURS = dict(zip(metrics.CPU, ("#0072b2", "#e69f00", "#d55e00", "#ededed", "#555555"), strict=True))
+NO_RECORDS = {"sweep": "no records yet: run notebook 05", "flow_churn": tables.NO_COST}
+TRAFFIC = {"one_flow": ("-", "one flow"), "new_flows": ("--", "a new flow a packet")}
+CLASSIFIERS = {
+    "none": ("#009e73", "flow extraction"),
+    "dt": ("#e69f00", "DT"),
+    "nn": ("#a05a2c", "NN (q16)"),
+    "nn_fused": ("#0072b2", "NN (fused)"),
 }
 
 
-def method_name(method: str, trials: pd.DataFrame | None = None) -> str:
-    """Return the paper's name of a method, with the number of cores its trials really had."""
-    workers = [] if trials is None else trials.loc[trials["method"] == method, "workers"]
-    return METHODS.get(method, method).format(n=f"{max(workers):.0f}" if len(workers) else "N")
+def fig4(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN, methods: Sequence[str] = ALL) -> Figure:
+    """Return Fig. 4: R_RX over the measured R_TX, for the classifiers and for the mechanisms.
 
+    Left the paper's range, right everything that was measured, in which a grey square is the left panel. Medians over
+    repeats with whiskers from the least to the most. Triangles on the axis are the rates up to which the paper saw no
+    loss (Sec. V-B2), in the colour of the method. Markers, by what sent: filled with a new flow a packet, else hollow.
 
-class Chart(Figure):
-    """A figure that a notebook shows without pyplot, which would keep it open."""
-
-    def _repr_png_(self) -> bytes:
-        file = io.BytesIO()
-        with mpl.rc_context(STYLE):
-            self.savefig(file, format="png")
-        return file.getvalue()
-
-
-def fig4(rows: Iterable[Mapping[str, Any]]) -> Figure:
-    """Return Fig. 4: R_RX over the measured R_TX in kpps, for the classifiers and for the mechanisms.
-
-    Medians over repeats with whiskers from the least to the most, one marker a generator. Triangles on the axis are
-    the rates up to which the paper saw no loss (Sec. V-B2), in the colour of the method.
+    Parameters
+    ----------
+    rows : iterable of record
+    width_in : float
+        Of the whole figure.
+    methods : sequence of str
+        Only these.
     """
     rows = list(rows)
-    middle = metrics.medians(metrics.points(rows))
+    middle = metrics.medians(metrics.points(rows)).query("method in @methods")
     with mpl.rc_context(STYLE):
-        figure = Chart(figsize=(7.2, 3.9), layout="constrained")
-        axes = figure.subplots(1, 2, sharex=True, sharey=True)
-        top = 1.05 * max(
-            [middle["r_tx_pps"].max(), *_paper_rates().values()] if len(middle) else _paper_rates().values()
-        )
-        for axis, (title, methods) in zip(axes, PANELS.items(), strict=True):
-            _throughput(axis, middle, methods)
-            axis.set(title=title, xlabel="Sending rate $R_{TX}$ [kpps]", xlim=(0, top / 1e3), ylim=(0, top / 1e3))
-        axes[0].set_ylabel("Receiving rate $R_{RX}$ [kpps]")
-        footer(figure, rows)
+        figure = Chart(figsize=(width_in, 4.5), layout="constrained")
+        for part, (title, shown) in zip(figure.subfigures(2, 1), FIG4.items(), strict=True):
+            _throughput(part, middle, [method for method in shown if method in methods])
+            part.suptitle(title, fontsize=7)
+        handles = [
+            Line2D([], [], color=LOOKS[method][0], linestyle=LOOKS[method][1], label=style.method_name(method, middle))
+            for method in dict.fromkeys(sum(FIG4.values(), ()))
+            if len(middle) == 0 or method in set(middle["method"])
+        ]
+        look = {"ncols": 2, "columnspacing": 1, "handlelength": 2.6, "labelspacing": 0.3}
+        figure.legend(handles=[*handles, *_marks(middle)], loc="outside upper center", **look)
+        style.footer(figure, rows, "sweep", NO_RECORDS["sweep"])
     return figure
 
 
-def fig5(rows: Iterable[Mapping[str, Any]]) -> Figure:
-    """Return Fig. 5: usr, sys, soft and idle of the server's CPU in % over R_TX in kpps, a panel a method.
+def fig5(
+    rows: Iterable[Mapping[str, Any]], shown: Sequence[str], width_in: float = COLUMN_IN, methods: Sequence[str] = ALL
+) -> Figure:
+    """Return one part of Fig. 5: usr, sys, soft and idle of the server's CPU over R_TX, a panel a method.
 
-    Ticks under the areas are the rates that were measured; between them the areas are straight lines.
+    Areas are medians of the generator that sent the fastest, straight lines between the rates that were measured; the
+    points on them are the busy share (all but idle) that each generator's trials showed.
+
+    Parameters
+    ----------
+    rows : iterable of record
+    shown : sequence of str
+        FIG5A or FIG5B.
+    width_in, methods
+        See `fig4`.
     """
     rows = list(rows)
-    middle = metrics.medians(metrics.points(rows))
+    shown = [method for method in shown if method in methods]
+    middle = metrics.medians(metrics.points(rows)).query("method in @methods")
+    n_lines = len(shown) // 2 + 1
     with mpl.rc_context(STYLE):
-        figure = Chart(figsize=(7.2, 5.2), layout="constrained")
-        axes = figure.subplots(3, 3, sharex=True, sharey=True).ravel()
-        panels = [(part, method) for part, methods in FIG5.items() for method in methods]
-        for axis, (part, method) in zip(axes, panels, strict=False):
+        figure = Chart(figsize=(width_in, 0.3 + 1.05 * n_lines), layout="constrained")
+        axes = figure.subplots(n_lines, 2, sharex=True, sharey=True, squeeze=False).ravel()
+        for axis, method in zip(axes, shown, strict=False):
             _cpu(axis, middle[middle["method"] == method])
-            axis.set_title(f"{part} {method_name(method, middle)}")
+            axis.set_title(style.method_name(method, middle), fontsize=6.5)
+        for axis in axes[max(len(shown) - 2, 0) : len(shown)]:
             axis.tick_params(labelbottom=True)
-        axes[0].set_xlim(0, 1.03 * middle["r_tx_pps"].max() / 1e3 if len(middle) else 1)
-        axes[-1].set_axis_off()
-        axes[-1].legend(handles=_cpu_handles(), loc="center", fontsize=8, title="CPU of the server")
-        for axis in axes[6:8]:
-            axis.set_xlabel("Sending rate $R_{TX}$ [kpps]")
-        figure.supylabel("CPU utilisation [%]", fontsize=8)
-        footer(figure, rows)
+            axis.set_xlabel("$R_{\\mathrm{TX}}$ [pps]")
+        for axis in axes[len(shown) :]:
+            axis.set_axis_off()
+        legend = axes[-1].legend(handles=_cpu_handles(middle), loc="center", ncols=2, columnspacing=1, handlelength=1.2)
+        legend.set_in_layout(False)
+        rates = middle["r_tx_pps"] if len(middle) else np.array([1e4, 1e6])
+        axes[0].set(xscale="log", xlim=(rates.min() / 1.2, 1.2 * rates.max()))  # of all: they share it
+        axes[0].xaxis.set(major_formatter=EngFormatter(sep=""), minor_formatter=NullFormatter())
+        figure.supylabel("CPU utilisation [%]", fontsize=7)
+        style.footer(figure, rows, "sweep", NO_RECORDS["sweep"])
     return figure
 
 
-def save(figure: Figure, name: str, folder: Path = config.FIGURES) -> list[Path]:
-    """Write a figure as .svg (the same bytes for the same records) and .png, and return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{kind}" for kind in ("svg", "png")]
+def flow_churn(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN) -> Figure:
+    """Return ns a packet over the entries of the flow table, for one flow and for a new flow a packet.
+
+    Medians over rounds with whiskers at the quartiles.
+
+    Parameters
+    ----------
+    rows : iterable of record
+        Of kind "flow_churn": asked "flows_entries", "traffic" ("one_flow" or "new_flows") and "classifier"; raw
+        "ns_per_packet" of each round.
+    width_in : float
+    """
+    used = records.current(rows, "flow_churn")
+    lines = [
+        {name: record["asked"][name] for name in ("flows_entries", "traffic", "classifier")}
+        | metrics.median_quartiles(record["raw"]["ns_per_packet"])._asdict()
+        for record in used
+    ]
     with mpl.rc_context(STYLE):
-        figure.savefig(paths[0], metadata={"Date": None, "Creator": None})
-        figure.savefig(paths[1], metadata={"Software": None})
-    return paths
+        figure = Chart(figsize=(width_in, 2.3), layout="constrained")
+        axis = figure.subplots()
+        names, kinds = {}, {}
+        for (classifier, traffic), part in pd.DataFrame(lines).groupby(["classifier", "traffic"]) if lines else ():
+            part = part.sort_values("flows_entries")
+            colour, name = CLASSIFIERS.get(classifier, ("0.5", classifier))
+            dashes, kind = TRAFFIC[traffic]
+            around = [part["middle"] - part["low"], part["high"] - part["middle"]]
+            look = {"marker": "o", "markersize": 2.6, "linewidth": 1, "elinewidth": 0.6, "capsize": 1.2}
+            axis.errorbar(part["flows_entries"], part["middle"], yerr=around, color=colour, linestyle=dashes, **look)
+            names[name] = Line2D([], [], color=colour, label=name)
+            kinds[kind] = Line2D([], [], color="0.35", linestyle=dashes, label=kind)
+        axis.set(xlabel="Entries of the flow table", ylabel="Time a packet [ns]", ylim=(0, None))
+        axis.set_xscale("log", base=2)
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        if lines:
+            figure.legend(handles=[*names.values(), *kinds.values()], loc="outside upper center", ncols=2)
+        style.footer(figure, rows, "flow_churn", NO_RECORDS["flow_churn"])
+    return figure
 
 
-def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES) -> dict[str, Figure]:
-    """Write fig4 and fig5 as .svg and .png, and return the figures by those names."""
+def figures(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN, methods: str = "all") -> dict[str, Figure]:
+    """Return fig4, fig5a, fig5b and flow_churn by these names.
+
+    Parameters
+    ----------
+    rows : iterable of record
+    width_in : float
+        Of each.
+    methods : str
+        Which to draw, with commas between them, or "all".
+
+    Raises
+    ------
+    UserError
+        If there is no such method.
+    """
     rows = list(rows)
-    figures = {"fig4": fig4(rows), "fig5": fig5(rows)}
-    for name, figure in figures.items():
-        save(figure, name, folder)
-    return figures
+    chosen = ALL if methods == "all" else [name.strip() for name in methods.split(",")]
+    unknown = [name for name in chosen if name not in ALL]
+    if unknown:
+        raise config.UserError(f"there is no method {unknown[0]!r} to draw: use {', '.join(ALL)}")
+    return {
+        "fig4": fig4(rows, width_in, chosen),
+        "fig5a": fig5(rows, FIG5A, width_in, chosen),
+        "fig5b": fig5(rows, FIG5B, width_in, chosen),
+        "flow_churn": flow_churn(rows, width_in),
+    }
 
 
-def _colour(method: str) -> str:
-    place = LOOKS[method][0]
-    return "#222222" if place is None else sns.color_palette("colorblind").as_hex()[place]
+def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES, **look: Any) -> dict[str, Figure]:
+    """Write `figures` as .svg, .png and .pdf, and return them."""
+    made = figures(rows, **look)
+    for name, figure in made.items():
+        style.save(figure, name, folder)
+    return made
 
 
-def _paper_rates() -> dict[str, float]:
+def _throughput(part: SubFigure, middle: pd.DataFrame, methods: Sequence[str]) -> None:
+    """Draw one part of Fig. 4: the paper's range, everything, and which method is which."""
+    limit = tables.claim("max_rate")["value"]
+    top = max(limit, *(1.04 * middle[["r_tx_pps", "r_rx_max_pps"]].max()))
+    axes = part.subplots(1, 2)
+    for axis, unit_pps, unit, end in zip(axes, (1e3, 1e6), ("kpps", "Mpps"), (limit, top), strict=True):
+        axis.axline((0, 0), slope=1, color="0.75", linewidth=0.7, zorder=0)
+        for method in methods:
+            for kind, line in middle[middle["method"] == method].groupby(["generator", "flows"]):
+                _line(axis, method, kind, line, unit_pps)
+        axis.set(xlim=(0, end / unit_pps), ylim=(0, end / unit_pps))
+        axis.set(xlabel=f"$R_{{\\mathrm{{TX}}}}$ [{unit}]", ylabel=f"$R_{{\\mathrm{{RX}}}}$ [{unit}]")
+    for level, (method, rate_pps) in enumerate(_paper_rates(methods).items()):
+        look = {"color": LOOKS[method][0], "markersize": 3.5, "clip_on": False, "linestyle": ""}
+        axes[0].plot(rate_pps / 1e3, 0.02 + 0.045 * level, "^", transform=axes[0].get_xaxis_transform(), **look)
+    axes[1].add_patch(Rectangle((0, 0), limit / 1e6, limit / 1e6, facecolor="0.9", edgecolor="none", zorder=-1))
+
+
+def _line(axis: Axes, method: str, kind: tuple[str, str], part: pd.DataFrame, unit_pps: float) -> None:
+    colour, dashes = LOOKS[method]
+    generator, flows = kind
+    around = np.abs(part[["r_rx_min_pps", "r_rx_max_pps"]].sub(part["r_rx_pps"], axis=0)).to_numpy().T
+    axis.errorbar(
+        part["r_tx_pps"] / unit_pps,
+        part["r_rx_pps"] / unit_pps,
+        yerr=around / unit_pps,
+        color=colour,
+        linestyle=dashes,
+        linewidth=1,
+        marker=GENERATORS[generator][0],
+        markersize=2.6,
+        markeredgewidth=0.6,
+        markerfacecolor=colour if flows == "new" else "white",
+        elinewidth=0.6,
+        capsize=1,
+    )
+
+
+def _marks(middle: pd.DataFrame) -> list[Line2D]:
+    """Return what the lines and markers stand for that are not a method's."""
+    look = {"color": "0.35", "linestyle": "", "markersize": 3.5}
+    marks = [Line2D([], [], color="0.75", linewidth=0.8, label="$R_{\\mathrm{RX}} = R_{\\mathrm{TX}}$")]
+    marks.append(Line2D([], [], marker="^", label="paper: no loss up to", **look))
+    for generator, flows in middle[["generator", "flows"]].drop_duplicates().itertuples(index=False):
+        label = "sent by " + GENERATORS[generator][1] + ", one flow" * (flows == "one")
+        face = "0.35" if flows == "new" else "white"
+        marks.append(Line2D([], [], marker=GENERATORS[generator][0], markerfacecolor=face, label=label, **look))
+    return marks
+
+
+def _paper_rates(methods: Sequence[str]) -> dict[str, float]:
     claims = tables.published()["claims"]
-    return {claim["method"]: claim["value"] for claim in claims if claim["kind"] == "no_loss"}
-
-
-def _throughput(axis: Axes, middle: pd.DataFrame, methods: Sequence[str]) -> None:
-    axis.axline((0, 0), slope=1, color="0.75", linewidth=0.8, zorder=0)
-    handles = []
-    generators = list(dict.fromkeys(middle["generator"]))
-    for method in methods:
-        style = {"color": _colour(method), "linestyle": LOOKS[method][1], "linewidth": 1.2, "markersize": 3.5}
-        for generator, part in middle[middle["method"] == method].groupby("generator"):
-            around = np.abs(part[["r_rx_min_pps", "r_rx_max_pps"]].sub(part["r_rx_pps"], axis=0)).to_numpy().T / 1e3
-            marker = MARKERS[generators.index(generator) % len(MARKERS)]
-            x, y = part["r_tx_pps"] / 1e3, part["r_rx_pps"] / 1e3
-            axis.errorbar(x, y, yerr=around, marker=marker, elinewidth=0.7, capsize=1.5, **style)
-        if (middle["method"] == method).any():
-            handles.append(Line2D([], [], label=method_name(method, middle), **style))
-    shown = [(method, rate) for method, rate in _paper_rates().items() if method in methods]
-    for index, (method, rate) in enumerate(shown):
-        level = 0.022 * [earlier for _, earlier in shown[:index]].count(rate)
-        style = {"color": _colour(method), "markersize": 5, "clip_on": False, "zorder": 5}
-        axis.plot(rate / 1e3, level, marker="^", transform=axis.get_xaxis_transform(), **style)
-    _throughput_legend(axis, handles, generators)
-
-
-def _throughput_legend(axis: Axes, handles: list[Line2D], generators: Sequence[str]) -> None:
-    plain = {"color": "0.4", "linestyle": "", "markersize": 4}
-    handles.append(Line2D([], [], color="0.75", linewidth=0.8, label="$R_{RX} = R_{TX}$"))
-    handles.append(Line2D([], [], marker="^", label="paper: no loss up to", **plain))
-    for index, generator in enumerate(generators):
-        handles.append(Line2D([], [], marker=MARKERS[index % len(MARKERS)], label=f"sent by {generator}", **plain))
-    axis.legend(handles=handles, loc="upper left")
+    return {c["method"]: c["value"] for c in claims if c["kind"] == "no_loss" and c["method"] in methods}
 
 
 def _cpu(axis: Axes, part: pd.DataFrame) -> None:
-    axis.set(ylim=(0, 100), yticks=(0, 50, 100))
+    axis.set(ylim=(0, 100), yticks=(0, 50, 100), xscale="log")
     if part.empty:
-        axis.text(0.5, 0.5, NO_RECORDS, transform=axis.transAxes, ha="center", va="center", color="0.4", fontsize=7)
+        axis.text(0.5, 0.5, "no records yet", transform=axis.transAxes, ha="center", va="center", color="0.4")
         return
-    part = part.sort_values("r_tx_pps")
-    x = part["r_tx_pps"].to_numpy() / 1e3
-    if len(part) > 1:
-        axis.stackplot(x, part[list(metrics.CPU)].to_numpy().T, colors=CPU_COLOURS, linewidth=0)
-    else:
-        bottom = 0.0
-        for name, colour in zip(metrics.CPU, CPU_COLOURS, strict=True):
-            axis.bar(x, part[name], width=20, bottom=bottom, color=colour)
-            bottom = bottom + part[name].to_numpy()
-    axis.plot(x, np.zeros(len(x)), "|", color="black", markersize=5, clip_on=False, zorder=5)
+    fastest = part.loc[part["r_tx_pps"].idxmax(), ["generator", "flows"]]
+    area = part[(part[["generator", "flows"]] == fastest).all(axis=1)]
+    axis.stackplot(area["r_tx_pps"], area[list(metrics.CPU)].to_numpy().T, colors=CPU_COLOURS.values(), linewidth=0)
+    for (generator, flows), line in part.groupby(["generator", "flows"]):
+        face = "black" if flows == "new" else "white"
+        look = {"color": "black", "markersize": 2.2, "markeredgewidth": 0.5, "markerfacecolor": face, "linestyle": ""}
+        axis.plot(line["r_tx_pps"], line["usr"] + line["sys"] + line["soft"], marker=GENERATORS[generator][0], **look)
 
 
-def _cpu_handles() -> list[Line2D]:
-    handles = [
-        Line2D([], [], marker="s", linestyle="", markersize=7, color=colour, label=name, markeredgecolor="0.6")
-        for name, colour in reversed(list(zip(metrics.CPU, CPU_COLOURS, strict=True)))
+def _cpu_handles(middle: pd.DataFrame) -> list[Artist]:
+    areas = [
+        Patch(facecolor=colour, edgecolor="0.6", linewidth=0.3, label=name) for name, colour in CPU_COLOURS.items()
     ]
-    return [*handles, Line2D([], [], marker="|", linestyle="", color="black", markersize=5, label="measured rate")]
-
-
-def footer(figure: Figure, rows: Iterable[Mapping[str, Any]], kind: str = "sweep", without: str = NO_RECORDS) -> None:
-    """Write under a figure where its numbers come from, or `without` if there are no records of that kind."""
-    facts = tables.circumstances(records.current(rows, kind))
-    known = "; ".join(f"{name} {facts[name]}" for name in ("profile", "machine", "kernel", "commit") if name in facts)
-    text = f"{kind}.jsonl: {known}" if facts else without
-    figure.supxlabel(text, fontsize=5.5, color="0.45", x=0.01, ha="left")
+    return [*areas, *_marks(middle)[2:]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,18 +13,48 @@ import jinja2
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from . import claims, config, layout, per_packet, plots, records, released, tables
+from . import claims, config, layout, per_packet, plots, records, released, style, tables, throughput
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-GRADES = {claims.HOLDS: "good", claims.DIRECTION: "fair", claims.WITHIN: "fair", claims.DIFFERS: "bad"}
-FIGURES = {
-    "Fig. 4": (
-        "fig4",
-        plots.fig4,
-        "Receiving rate over sending rate: medians over repeats, whiskers from least to most.",
+GRADES = {claims.HOLDS: "good", claims.BETTER: "good", claims.DIFFERS: "bad"}
+# What stands under each of `plots.figures`, and the records that make it.
+CAPTIONS = {
+    "fig4": (
+        "Fig. 4. Receiving rate over sending rate: left in the paper's range, right in all of ours, of which the grey "
+        "square is the left panel. Medians over repeats, whiskers from least to most; markers say which generator "
+        "sent, filled ones a new flow a packet, hollow ones one flow. The paper's layout and AF_XDP are ours to add.",
+        "sweep",
     ),
-    "Fig. 5": ("fig5", plots.fig5, "CPU utilisation of the server over sending rate: medians over repeats."),
+    "fig5a": (
+        "Fig. 5a. CPU utilisation of the server over sending rate, classifiers in the kernel: medians over repeats of "
+        "the generator that sent the fastest; markers: the busy share in each generator's trials.",
+        "sweep",
+    ),
+    "fig5b": ("Fig. 5b. The same, classifiers in user space.", "sweep"),
+    "flow_churn": (
+        "Cost of a packet over the size of the flow table: medians over rounds, whiskers at the quartiles.",
+        "flow_churn",
+    ),
 }
+
+
+def write_all(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES, **look: Any) -> dict[str, Any]:
+    """Write every table, figure and the report from records alone, and return the frames and figures by their names.
+
+    Parameters
+    ----------
+    rows : iterable of record
+        Of any kind, of this machine or another.
+    folder : Path
+    **look
+        width_in and methods of Figs. 4 and 5: see `plots.figures`.
+    """
+    rows = list(rows)
+    made = plots.write(rows, folder, **look) | tables.write(rows, folder)
+    made |= {"throughput": throughput.write(rows, folder), "claims": claims.write(rows, folder)}
+    made |= {"per_packet": per_packet.write(rows, folder), "discrepancies": released.write(rows, folder)}
+    write(rows, folder)
+    return made
 
 
 def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES) -> Path:
@@ -52,14 +81,21 @@ def html(rows: Iterable[Mapping[str, Any]]) -> str:
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         paper=tables.published()["paper"],
         claims=_claims(rows),
+        claim_notes=claims.NOTES,
         tables=[
             {"caption": tables.caption(task, rows), "blocks": layout.blocks(tables.table(task, rows))}
             for task in tables.NUMBERS
         ],
         notes=layout.NOTES,
+        cost={
+            "caption": tables.cost_caption(rows),
+            "blocks": [("", layout.kernel_cost(tables.kernel_cost(rows)))],
+            "notes": tables.COST_NOTES,
+        },
+        throughput={"caption": throughput.caption(rows), "blocks": throughput.blocks(rows), "notes": throughput.NOTES},
         figures=_figures(rows),
         per_packet=_inline(per_packet.figure(rows), "per_packet") if records.current(rows, "per_packet") else "",
-        released={"caption": released.caption(rows), "block": released.blocks(rows)[0][1], "notes": released.NOTES},
+        released={"caption": released.caption(rows), "blocks": released.blocks(rows), "notes": released.NOTES},
         trials=_trials(rows),
         failures=_failures(rows),
         origins=_origins(rows),
@@ -68,34 +104,23 @@ def html(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _claims(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    def text(value: float, unit: str) -> str:
-        if not math.isfinite(value):
-            return ""
-        return f"{value:,.0f} {unit}" if unit in ("pps", "flows") else f"{value:.1f} {unit}"
-
-    lines = claims.table(rows).to_dict("records")
-    for line in lines:
-        line |= {"paper": text(line["paper"], line["unit"]), "ours": text(line["ours"], line["unit"])}
-        line["grade"] = GRADES.get(line["verdict"], "none")
-    return lines
+    text = layout.claims(claims.table(rows)).rename(columns=str.lower)
+    return [line | {"grade": GRADES.get(line["verdict"], "none")} for line in text.to_dict("records")]
 
 
-def _figures(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    used = records.current(rows, "sweep")
-    source = f"Records: sweep.jsonl, {len(used)} trials." if used else plots.NO_RECORDS
-    return [
-        {
-            "name": name,
-            "caption": f"{name}. {caption} {source}",
-            "svg": _inline(draw(rows), prefix) if used else "",
-        }
-        for name, (prefix, draw, caption) in FIGURES.items()
-    ]
+def _figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    made = {}
+    for name, figure in plots.figures(rows).items():
+        caption, kind = CAPTIONS[name]
+        n = len(records.current(rows, kind))
+        source = f"Records: {kind}.jsonl, {n} trials." if n else plots.NO_RECORDS[kind]
+        made[name] = {"caption": f"{caption} {source}", "svg": _inline(figure, name) if n else ""}
+    return made
 
 
 def _inline(figure: Figure, prefix: str) -> str:
     """Return a figure as an <svg> element whose ids, and what points to them, begin with a prefix of its own."""
-    with mpl.rc_context(plots.STYLE):
+    with mpl.rc_context(style.STYLE):
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     svg = file.getvalue()

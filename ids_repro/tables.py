@@ -35,12 +35,27 @@ TIMES = {
     "inference_less_call_us": ("ctypes_less_call",),
 }
 NO_RECORDS = "no records yet: run notebook 04"
+# Cost table: what a trial of kind "kernel_cost" may run on, and what the kernel says of a loaded program.
+TRAFFIC = ("one_flow", "new_flows")
+SIZES = ("verified_insns", "xlated_bytes", "jited_bytes", "stack_bytes")
+NO_COST = "no records yet: run python -m ids_repro bench"
+COST_NOTES = (
+    "Time a packet by BPF_PROG_TEST_RUN in interleaved rounds: median and, in brackets, the quartiles. Beyond flow "
+    "extraction: median less that of `flow`. Instructions verified: what the verifier walked. A row without sizes "
+    "runs in user space."
+)
 
 
 @lru_cache(maxsize=1)
 def published() -> dict[str, Any]:
     """Return the paper's numbers: "table2", "table3" (rows by name) and "claims", each with its source."""
     return json.loads(PUBLISHED.read_text(encoding="utf-8"))
+
+
+def claim(kind: str, **where: Any) -> dict[str, Any]:
+    """Return the paper's first claim of a kind, such as "max_rate", with these values."""
+    claims = (claim for claim in published()["claims"] if claim["kind"] == kind)
+    return next(claim for claim in claims if where.items() <= claim.items())
 
 
 def table(task: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -79,6 +94,45 @@ def table(task: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(lines)
     frame.insert(frame.columns.get_loc("paper") + 1, "difference", frame["ours"] - frame["paper"])
     return frame
+
+
+def kernel_cost(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return what a packet costs in each variant of the kernel program, a line a variant.
+
+    Parameters
+    ----------
+    rows : iterable of record
+        Of kind "kernel_cost": asked "variant" and "traffic"; raw "ns_per_packet" of each round and, of a program in
+        the kernel, its SIZES.
+
+    Returns
+    -------
+    DataFrame
+        variant; for each of TRAFFIC ..._ns, ..._ns_low, ..._ns_high (median and quartiles over rounds), ..._rounds and
+        ..._beyond_ns, what a classifier adds to "flow"; SIZES. NaN: not measured. Variants in the order of measuring.
+    """
+    lines: dict[str, dict[str, Any]] = {}
+    for record in records.current(rows, "kernel_cost"):
+        variant, traffic, raw = record["asked"]["variant"], record["asked"]["traffic"], record["raw"]
+        ours = metrics.median_quartiles(raw["ns_per_packet"])
+        line = lines.setdefault(variant, {"variant": variant})
+        line |= {f"{traffic}_ns{end}": value for end, value in zip(("", "_low", "_high"), ours[:3], strict=True)}
+        line |= {f"{traffic}_rounds": ours.n} | {size: raw[size] for size in SIZES if size in raw}
+    parts = ("ns", "ns_low", "ns_high", "rounds", "beyond_ns")
+    columns = ["variant", *(f"{traffic}_{part}" for traffic in TRAFFIC for part in parts), *SIZES]
+    frame = pd.DataFrame(lines.values(), columns=columns)
+    adds = frame["verified_insns"].notna() & ~frame["variant"].isin(["empty", "flow"])
+    for traffic in TRAFFIC:
+        base = lines.get("flow", {}).get(f"{traffic}_ns", float("nan"))
+        frame[f"{traffic}_beyond_ns"] = (frame[f"{traffic}_ns"] - base).where(adds)
+    return frame
+
+
+def cost_caption(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return where and with what code the cost of a packet was measured."""
+    facts = circumstances(records.current(rows, "kernel_cost"))
+    known = "; ".join(f"{name} {facts[name]}" for name in ("profile", "machine", "kernel", "commit") if name in facts)
+    return "What a packet costs in the kernel: " + (f"{known}. Records: kernel_cost.jsonl." if facts else NO_COST)
 
 
 def caption(task: str, rows: Iterable[Mapping[str, Any]]) -> str:
@@ -121,7 +175,7 @@ def circumstances(used: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES) -> dict[str, pd.DataFrame]:
-    """Write table2 and table3 as .csv and .md, and return their frames by those names."""
+    """Write table2, table3 and kernel_cost as .csv and .md, and return their frames by those names."""
     rows = list(rows)
     folder.mkdir(parents=True, exist_ok=True)
     frames = {}
@@ -130,6 +184,10 @@ def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES) -> d
         frames[number].to_csv(folder / f"{number}.csv", index=False)
         text = layout.markdown(layout.blocks(frames[number]), caption(task, rows))
         (folder / f"{number}.md").write_text(text, encoding="utf-8")
+    frames["kernel_cost"] = kernel_cost(rows)
+    frames["kernel_cost"].to_csv(folder / "kernel_cost.csv", index=False)
+    text = layout.markdown([("", layout.kernel_cost(frames["kernel_cost"]))], cost_caption(rows), COST_NOTES)
+    (folder / "kernel_cost.md").write_text(text, encoding="utf-8")
     return frames
 
 

@@ -13,8 +13,11 @@ CAPACITIES_PPS = {
     "xdp_skb_nn": 350e3,
     "rawsock1_nn": 190e3,
     "rawsockN_nn": 330e3,
+    "xdp_drv_nn_paper": 300e3,
+    "afxdp_nn": 360e3,
 }
 RATES_PPS = {10: 90e3, 5: 180e3, 2: 290e3, 1: 480e3, 0: 820e3}
+FRAMES_PPS = (100e3, 300e3, 700e3, 900e3, 3e6)
 TIMES_NS = {"python_single": 40_000.0, "c_loop": 300.0, "ctypes_single": 700.0}
 
 
@@ -40,34 +43,61 @@ def inference(path):
                 records.append(path, "inference", {"task": task, "row": row, "how": how}, raw)
 
 
-def sweep(path, repeats=2, capacities=None):
+def sweep(path, repeats=2, capacities=None, rates=None):
+    """Append a sweep by hping3 with the records' first fields; see `frames` for today's."""
     for method, capacity in (capacities or CAPACITIES_PPS).items():
-        for interval, rate in RATES_PPS.items():
+        for interval, rate in (rates or RATES_PPS).items():
             for repeat in range(repeats):
-                sent = int(rate * (1 + repeat / 100))
-                received, busy = int(min(sent, capacity)), min(100.0, 100 * rate / capacity)
-                what = {
-                    "method": method,
-                    "generator": "hping3",
-                    "interval_us": interval,
-                    "repeat": repeat,
-                    "trial_s": 1.0,
-                }
-                raw = {
-                    "duration_s": 1.0,
-                    "sent_packets": sent,
-                    "received_packets": received,
-                    "dropped_packets": {"link": sent - received, "socket": 0, "queue": 0},
-                    "cpu_percent": {"usr": 0.0, "sys": busy / 4, "soft": busy * 3 / 4, "idle": 100 - busy},
-                    "verdicts": [received, 0],
-                    "workers": 8 if method == "rawsockN_nn" else 1,
-                }
-                records.append(path, "sweep", what, raw, identity={"profile": "smoke"})
+                asked = {"method": method, "generator": "hping3", "interval_us": interval, "repeat": repeat}
+                _trial(path, asked | {"trial_s": 1.0}, int(rate * (1 + repeat / 100)), capacity)
+
+
+def frames(path, repeats=3, capacities=None, rates=FRAMES_PPS, flows="new"):
+    """Append a sweep by the live-frames generator, with today's fields; a receiver too slow gets slower still."""
+    for method, capacity in (capacities or CAPACITIES_PPS).items():
+        for rate in rates:
+            for repeat in range(repeats):
+                asked = {"method": method, "generator": "live_frames", "interval_us": None, "rate_pps": int(rate)}
+                asked |= {"flows": flows, "repeat": repeat, "trial_s": 1.0}
+                _trial(path, asked, int(rate), capacity * (1 - repeat / 100))
+
+
+def _trial(path, asked, sent, capacity):
+    received, busy = int(min(sent, capacity)), min(100.0, 100 * sent / capacity)
+    raw = {
+        "duration_s": 1.0,
+        "sent_packets": sent,
+        "received_packets": received,
+        "dropped_packets": {"link": sent - received, "socket": 0, "queue": 0},
+        "cpu_percent": {"usr": 0.0, "sys": busy / 4, "soft": busy * 3 / 4, "idle": 100 - busy},
+        "verdicts": [received, 0],
+        "workers": 8 if asked["method"] == "rawsockN_nn" else 1,
+        "held": f"napi thread {sent} on cpu 1",
+    }
+    records.append(path, "sweep", asked, raw, identity={"profile": "smoke"})
+
+
+def costs(folder):
+    """Append what a packet costs, by variant and by size of the flow table."""
+    for traffic, more in (("one_flow", 0), ("new_flows", 40)):
+        for variant, ns in {"empty": 20, "flow": 80, "nn_q16_paper": 1900, "nn_fused_packed": 180}.items():
+            raw = {"ns_per_packet": [ns + more - 1, ns + more, ns + more + 3], "verified_insns": 10 * ns}
+            raw |= {"xlated_bytes": 40 * ns, "jited_bytes": 25 * ns, "stack_bytes": 128}
+            asked = {"variant": variant, "traffic": traffic, "profile": "smoke"}
+            records.append(folder / "kernel_cost.jsonl", "kernel_cost", asked, raw)
+        for entries in (1024, 65536):
+            asked = {"flows_entries": entries, "traffic": traffic, "classifier": "none", "profile": "smoke"}
+            raw = {"ns_per_packet": [80, 81, 90]}
+            records.append(folder / "flow_churn.jsonl", "flow_churn", asked, raw)
+    asked = {"variant": "nn_float_user", "traffic": "one_flow", "profile": "smoke"}
+    records.append(folder / "kernel_cost.jsonl", "kernel_cost", asked, {"ns_per_packet": [150.0, 160.0]})
 
 
 def everything(folder):
     accuracy(folder / "accuracy.jsonl")
     inference(folder / "inference.jsonl")
     sweep(folder / "sweep.jsonl")
+    frames(folder / "sweep.jsonl")
+    costs(folder)
     records.append(folder / "sweep.jsonl", "sweep", {"method": "tc_nn"}, {}, status="failed", reason="hping3 <ended> 1")
     return records.read(folder)

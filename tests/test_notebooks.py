@@ -17,8 +17,10 @@ from ids_repro.config import UserError
 
 NAMES = ["01_dataset", "02_training", "03_quantization", "04_inference", "05_packet_processing", "06_report"]
 PAPERMILL = Path(sys.executable).with_name("papermill")
-MADE = ["discrepancies.csv", "discrepancies.md", "fig4.png", "fig4.svg", "fig5.png", "fig5.svg"]
-MADE += ["per_packet.png", "per_packet.svg", "report.html", "table2.csv", "table2.md", "table3.csv", "table3.md"]
+DRAWN = ("fig4", "fig5a", "fig5b", "flow_churn", "per_packet")
+TABLES = ("claims", "discrepancies", "kernel_cost", "table2", "table3", "throughput")
+MADE = [f"{name}.{kind}" for name in DRAWN for kind in ("pdf", "png", "svg")] + ["report.html"]
+MADE = sorted([*MADE, *(f"{name}.{kind}" for name in TABLES for kind in ("csv", "md"))])
 
 
 def code(name: str) -> list[nbformat.NotebookNode]:
@@ -61,7 +63,9 @@ def test_its_first_code_cell_is_its_parameters_and_the_second_refuses_others(nam
 
 
 def test_an_unknown_parameter_is_refused_before_anything_runs(tmp_path):
-    with pytest.raises(UserError, match="06_report has no parameter 'bogus'; it has figures, profile, results"):
+    with pytest.raises(
+        UserError, match="06_report has no parameter 'bogus'; it has figures, methods, profile, results, width_in"
+    ):
         notebooks.run("06_report", {"bogus": 1}, tmp_path / "out.ipynb")
     assert list(tmp_path.iterdir()) == []
 
@@ -136,7 +140,7 @@ def test_papermill_itself_is_stopped_at_an_unknown_parameter(reproduced, tmp_pat
     book = reproduced.root / "notebooks/06_report.ipynb"
     done = reproduced.run(PAPERMILL, book, tmp_path / "out.ipynb", "-p", "bogus", "1", "-k", "python3", cwd=tmp_path)
     assert done.returncode != 0
-    assert "this notebook has no parameter 'bogus'; it has figures, profile, results" in done.stderr
+    assert "this notebook has no parameter 'bogus'; it has figures, methods, profile, results, width_in" in done.stderr
 
 
 def test_ctrl_c_at_the_driver_cleans_up_after_the_kernel_too(reproduced, nothing_left):

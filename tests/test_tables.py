@@ -169,3 +169,32 @@ def test_a_confusion_matrix_of_another_task_is_refused(tmp_path):
     record = records.append(tmp_path / "a.jsonl", "accuracy", asked, {"confusion": np.eye(7, dtype=int)})
     with pytest.raises(config.UserError, match="7 classes, not 2"):
         tables.table("binary", [record])
+
+
+def test_the_cost_table_has_a_line_a_variant_with_what_a_classifier_adds(rows):
+    frame = tables.kernel_cost(rows)
+    assert list(frame["variant"]) == ["empty", "flow", "nn_q16_paper", "nn_fused_packed", "nn_float_user"]
+    line = cell(frame, variant="nn_fused_packed")
+    assert (line.one_flow_ns, line.one_flow_ns_low, line.one_flow_ns_high, line.one_flow_rounds) == (
+        180,
+        179.5,
+        181.5,
+        3,
+    )
+    assert (line.one_flow_beyond_ns, line.new_flows_beyond_ns, line.new_flows_ns) == (100, 100, 220)
+    assert (line.verified_insns, line.xlated_bytes, line.jited_bytes, line.stack_bytes) == (1800, 7200, 4500, 128)
+    float_net = cell(frame, variant="nn_float_user")
+    assert float_net.one_flow_ns == 155 and np.isnan([float_net.new_flows_ns, float_net.verified_insns]).all()
+    assert np.isnan(float_net.one_flow_beyond_ns), "it extracts no flow"
+
+
+def test_the_cost_table_is_written_with_where_it_was_measured_or_what_to_run(rows, tmp_path):
+    tables.write(rows, tmp_path)
+    text = (tmp_path / "kernel_cost.md").read_text(encoding="utf-8")
+    assert "| nn_fused_packed | 180.0 [179.5, 181.5] | +100 | 220.0" in text and "kernel_cost.jsonl" in text
+    assert "| nn_float_user | 155.0 [152.5, 157.5] |  |  |  |  |" in text
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "kernel_cost.csv"), tables.kernel_cost(rows), check_dtype=False
+    )
+    tables.write([], tmp_path)
+    assert "no records yet: run" in (tmp_path / "kernel_cost.md").read_text(encoding="utf-8")
