@@ -1,45 +1,23 @@
-"""BCC: build a variant of bpf/ids.bpf.c, load it, run it on given packets, swap its model. The only importer of bcc."""
+"""BCC: build a variant of bpf/ids.bpf.c, load it, run it on given packets, swap its model."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
-import platform
-import sys
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from types import ModuleType
 
 import numpy as np
 
-from . import attach, headers, native
+from . import attach, loader, native
 from .config import BPF, UserError
 from .export import MLP_Q16
 from .testbed import Host, require_root
 from .variants import COUNTS, GENERATIONS, PROBE, SLOTS, VERDICTS, Variant
 
-DIST_PACKAGES = "/usr/lib/python3/dist-packages"
-SYSCALLS = {"x86_64": {"bpf": 321, "membarrier": 324}, "aarch64": {"bpf": 280, "membarrier": 283}}
-PROG_TEST_RUN, MEMBARRIER_GLOBAL = 10, 1
+MEMBARRIER_GLOBAL = 1
 LAYERS = 3
 _MIN_FRAME = 64
 _PROBES_AT_ONCE = 20_000  # of some 350 bytes each
-
-
-@lru_cache
-def _bcc() -> ModuleType:
-    """Import the distribution's bcc, which is no package of the virtual environment."""
-    if DIST_PACKAGES not in sys.path:
-        sys.path.append(DIST_PACKAGES)  # last: the environment's own packages win
-    source = headers.kernel_source()
-    if source:
-        os.environ["BCC_KERNEL_SOURCE"] = str(source)
-    try:
-        import bcc
-    except ImportError as error:
-        raise UserError(f"BCC is not installed ({error}): run 'make system'") from None
-    return bcc
 
 
 class Program:
@@ -59,7 +37,7 @@ class Program:
 
     def __init__(self, variant: Variant, params: bytes | None = None) -> None:
         require_root("loading a BPF program")
-        bcc = _bcc()
+        bcc = loader.bcc()
         self.variant = variant
         self._kind = bcc.BPF.SCHED_CLS if variant.hook == "tc" else bcc.BPF.XDP
         try:
@@ -161,7 +139,7 @@ class Program:
         if self.variant.params is None or len(params) != self.leaf_size("params"):
             raise UserError(f"this model has {len(params)} bytes, not what {self.variant} takes: quantize it again")
         number = self.generation + 1
-        _syscall("membarrier", MEMBARRIER_GLOBAL, 0, 0)
+        loader.syscall("membarrier", MEMBARRIER_GLOBAL, 0, 0)
         self._write("params", number % SLOTS, params)
         self._retire(number % GENERATIONS)
         self._write("generation", 0, np.array([number], np.uint64))
@@ -214,10 +192,10 @@ class Program:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _test_run(self, frame: ctypes.Array, size: int, repeat: int = 1) -> _TestRun:
+    def _test_run(self, frame: ctypes.Array, size: int, repeat: int = 1) -> loader.TestRun:
         """BPF_PROG_TEST_RUN in place: what it returned, mean duration [ns]. BCC 0.26 does not wrap this command."""
-        attr = _TestRun(self.fd, 0, size, size, ctypes.addressof(frame), ctypes.addressof(frame), repeat)
-        _syscall("bpf", PROG_TEST_RUN, ctypes.byref(attr), ctypes.sizeof(attr))
+        attr = loader.TestRun(self.fd, 0, size, size, ctypes.addressof(frame), ctypes.addressof(frame), repeat)
+        loader.syscall("bpf", loader.PROG_TEST_RUN, ctypes.byref(attr), ctypes.sizeof(attr))
         return attr
 
     def run(self, frame: bytes) -> int:
@@ -268,38 +246,6 @@ class Program:
             host.call(lambda: attach.detach(host.iface, mode))
 
 
-def _syscall(name: str, *args: object) -> int:
-    """A system call that neither libc nor BCC 0.26 wraps."""
-    numbers = SYSCALLS.get(platform.machine())
-    if numbers is None:
-        raise UserError(f"{name}(2) is not wired for {platform.machine()}, only for {', '.join(SYSCALLS)}")
-    libc = ctypes.CDLL(None, use_errno=True)
-    done = libc.syscall(numbers[name], *args)
-    if done < 0:
-        raise OSError(ctypes.get_errno(), f"{name}(2): {os.strerror(ctypes.get_errno())}")
-    return done
-
-
 def _bytes(array: np.ndarray) -> np.ndarray:
     """Items of shape (n,) as bytes of shape (n, itemsize)."""
     return np.ascontiguousarray(array).view(np.uint8).reshape(len(array), array.dtype.itemsize)
-
-
-class _TestRun(ctypes.Structure):
-    """The part of union bpf_attr that BPF_PROG_TEST_RUN reads."""
-
-    _fields_ = [
-        ("prog_fd", ctypes.c_uint32),
-        ("retval", ctypes.c_uint32),
-        ("data_size_in", ctypes.c_uint32),
-        ("data_size_out", ctypes.c_uint32),
-        ("data_in", ctypes.c_uint64),
-        ("data_out", ctypes.c_uint64),
-        ("repeat", ctypes.c_uint32),
-        ("duration", ctypes.c_uint32),
-        ("ctx", ctypes.c_uint64 * 3),
-        ("flags", ctypes.c_uint32),
-        ("cpu", ctypes.c_uint32),
-        ("batch_size", ctypes.c_uint32),
-        ("pad", ctypes.c_uint32),
-    ]
