@@ -1,4 +1,4 @@
-"""The way to the kernel's BPF: bcc, which only this module imports, small programs beside the main one, system calls."""
+"""The way to BPF: bcc, which only this module imports, small programs beside the main one, system calls."""
 
 from __future__ import annotations
 
