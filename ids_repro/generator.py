@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from typing import IO
@@ -29,7 +28,7 @@ class Generator:
 
     def _ask(self, **command: object) -> dict:
         if self._process is None:
-            argv = [sys.executable, "-m", "ids_repro.traffic", self.on.client.iface, self.on.target]
+            argv = [self.on.client.python, "-m", "ids_repro.traffic", self.on.client.iface, self.on.target]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors}
             self._process = self.on.client.popen(argv, cpu=self.on.client_cpu, cwd=ROOT, text=True, **pipes)
         try:

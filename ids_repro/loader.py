@@ -85,6 +85,10 @@ class SmallProgram:
         """A map by its name; ``leaftype=`` says how one entry is decoded."""
         return self._bpf.get_table(name, **types)
 
+    def map_fd(self, name: str) -> int:
+        """File descriptor of a map."""
+        return bcc().lib.bpf_table_fd(self._bpf.module, name.encode())
+
     def close(self) -> None:
         """Release the program and its maps, unless they are attached somewhere."""
         self._bpf.cleanup()

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,6 +96,11 @@ class Host:
     def ns(self) -> str:
         """Name of the network namespace."""
         return PREFIX + self.name
+
+    @property
+    def python(self) -> str:
+        """The interpreter there that has this project's packages."""
+        return sys.executable
 
     def command(self, argv: Sequence[str], cpu: int | str | None = None) -> list[str]:
         """Return the command line that runs ``argv`` on this host, held to a CPU (or a list, as taskset writes it).
