@@ -12,7 +12,7 @@ from pyroute2 import IPRoute
 from .config import UserError
 
 FIRST_PORT, DPORT = 1024, 80
-ANSWER_S = 2.0  # within which the peer must answer
+ANSWER_S = 1.0  # within which the peer must answer
 
 
 class Wire:
