@@ -4,25 +4,17 @@
  * flow always to the same one.
  *
  *   rawsock IFACE N_WORKERS N_CLASSES PARAMS_FILE
- *
- * Prints "ready" when the socket is open and, after SIGTERM and what was still queued, one line of JSON.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
-#include <errno.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "flow.h"
-#include "int_mlp_fused.h"
-#include "table.h"
+#include "receiver.h"
 
 #define BATCH 64
 #define SNAP 128
@@ -37,43 +29,15 @@ struct item {
 
 struct worker {
 	pthread_t thread;
-	struct ids_table table;
-	struct ids_fused_scratch scratch;
-	__u64 classified, verdict[IDS_MAX_CLASSES];
+	struct ids_classifier classifier;
 	struct item queue[QUEUE];
 	_Alignas(64) atomic_ulong head; /* written by the receiver */
 	_Alignas(64) atomic_ulong tail; /* written by the worker */
 };
 
-static struct ids_mlp_fused params;
-static int n_classes, n_workers;
+static int n_workers;
 static struct worker *workers;
-static atomic_int stop, done;
-
-static void on_signal(int signal)
-{
-	(void)signal;
-	stop = 1;
-}
-
-static int fail(const char *what)
-{
-	fprintf(stderr, "rawsock: %s: %s\n", what, strerror(errno));
-	return 1;
-}
-
-static void classify(struct worker *w, const struct item *item)
-{
-	__s64 x[IDS_X_SIZE], logits[IDS_MAX_CLASSES];
-	int class;
-
-	if (ids_table_update(&w->table, &item->packet, item->now_ns, x) < 0)
-		return;
-	class = n_classes == 2 ? ids_mlp_fused(&params, 2, x, &w->scratch, logits) :
-				 ids_mlp_fused(&params, 7, x, &w->scratch, logits);
-	w->verdict[class]++;
-	w->classified++;
-}
+static atomic_int done;
 
 static void *work(void *arg)
 {
@@ -89,9 +53,15 @@ static void *work(void *arg)
 			nanosleep(&nap, NULL);
 			continue;
 		}
-		classify(w, &w->queue[tail % QUEUE]);
+		ids_classify_packet(&w->classifier, &w->queue[tail % QUEUE].packet, w->queue[tail % QUEUE].now_ns);
 		atomic_store_explicit(&w->tail, tail + 1, memory_order_release);
 	}
+}
+
+static int waiting(const struct worker *w)
+{
+	return atomic_load_explicit(&w->head, memory_order_relaxed) -
+	       atomic_load_explicit(&w->tail, memory_order_acquire);
 }
 
 /* Returns 0 if the worker's queue is full. */
@@ -99,7 +69,7 @@ static int hand_over(struct worker *w, const struct item *item)
 {
 	unsigned long head = atomic_load_explicit(&w->head, memory_order_relaxed);
 
-	if (head - atomic_load_explicit(&w->tail, memory_order_acquire) == QUEUE)
+	if (waiting(w) == QUEUE)
 		return 0;
 	w->queue[head % QUEUE] = *item;
 	atomic_store_explicit(&w->head, head + 1, memory_order_release);
@@ -109,7 +79,7 @@ static int hand_over(struct worker *w, const struct item *item)
 static int open_socket(const char *iface)
 {
 	struct sockaddr_ll address = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP) };
-	struct timeval wait = { .tv_usec = 20000 };
+	struct timeval wait = { .tv_usec = IDS_WAIT_US };
 	int size = SOCKET_BUFFER, one = 1, fd = socket(AF_PACKET, SOCK_RAW, 0);
 
 	if (fd < 0)
@@ -125,16 +95,45 @@ static int open_socket(const char *iface)
 	return fd;
 }
 
-struct totals {
-	__u64 received, unparsed, queue_drops;
-};
+static void report(int fd, struct ids_totals *t)
+{
+	struct ids_classifier sum = { .classified = 0 };
+	struct tpacket_stats stats = { 0 };
+	socklen_t size = sizeof(stats);
+	int i;
 
-static void receive(int fd, struct totals *t)
+	getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &stats, &size); /* since the last time */
+	t->socket_drops += stats.tp_drops;
+	for (i = 0; i < n_workers; i++) {
+		while (n_workers > 1 && waiting(&workers[i]))
+			usleep(100);
+		ids_add_counts(&sum, &workers[i].classifier);
+	}
+	ids_report(t, &sum);
+}
+
+static void take(const __u8 *frame, __u32 len, __u64 now_ns, struct ids_totals *t)
+{
+	struct item item = { .now_ns = now_ns };
+	struct ids_key key;
+
+	t->received++;
+	if (ids_parse(frame, frame + len, &item.packet) != IDS_OK) {
+		t->unparsed++;
+	} else if (n_workers == 1) {
+		ids_classify_packet(&workers->classifier, &item.packet, now_ns);
+	} else {
+		ids_make_key(&item.packet, &key);
+		t->queue_drops += !hand_over(&workers[ids_hash(&key) % n_workers], &item);
+	}
+}
+
+static void receive(int fd, struct ids_totals *t)
 {
 	static __u8 buffer[BATCH][SNAP];
 	struct mmsghdr messages[BATCH] = { 0 };
 	struct iovec io[BATCH];
-	struct timespec now;
+	__u64 now_ns;
 	int i, n;
 
 	for (i = 0; i < BATCH; i++) {
@@ -144,81 +143,41 @@ static void receive(int fd, struct totals *t)
 	}
 	for (;;) {
 		n = recvmmsg(fd, messages, BATCH, MSG_WAITFORONE, NULL);
-		if (n <= 0 && stop)
+		if (n <= 0 && ids_stop)
 			return;
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		for (i = 0; i < n; i++) {
-			struct item item = { .now_ns = now.tv_sec * 1000000000ULL + now.tv_nsec };
-			struct ids_key key;
-			struct worker *w;
-
-			t->received++;
-			if (ids_parse(buffer[i], buffer[i] + messages[i].msg_len, &item.packet) != IDS_OK) {
-				t->unparsed++;
-				continue;
-			}
-			if (n_workers == 1) {
-				classify(workers, &item);
-				continue;
-			}
-			ids_make_key(&item.packet, &key);
-			w = &workers[ids_hash(&key) % n_workers];
-			t->queue_drops += !hand_over(w, &item);
+		if (n <= 0 && ids_asked) {
+			ids_asked = 0;
+			report(fd, t);
 		}
+		now_ns = ids_clock_ns();
+		for (i = 0; i < n; i++)
+			take(buffer[i], messages[i].msg_len, now_ns, t);
 	}
-}
-
-static void report(int fd, const struct totals *t)
-{
-	struct tpacket_stats stats = { 0 };
-	socklen_t size = sizeof(stats);
-	__u64 classified = 0, verdict[IDS_MAX_CLASSES] = { 0 };
-	int i, j;
-
-	getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &stats, &size);
-	for (i = 0; i < n_workers; i++) {
-		classified += workers[i].classified;
-		for (j = 0; j < n_classes; j++)
-			verdict[j] += workers[i].verdict[j];
-	}
-	printf("{\"received\": %llu, \"classified\": %llu, \"unparsed\": %llu, \"socket_drops\": %u, "
-	       "\"queue_drops\": %llu, \"verdicts\": [",
-	       t->received, classified, t->unparsed, stats.tp_drops, t->queue_drops);
-	for (j = 0; j < n_classes; j++)
-		printf("%s%llu", j ? ", " : "", verdict[j]);
-	printf("]}\n");
 }
 
 int main(int argc, char **argv)
 {
-	struct sigaction action = { .sa_handler = on_signal };
-	struct totals totals = { 0 };
-	FILE *file;
+	struct ids_totals totals = { 0 };
 	int fd, i;
 
 	if (argc != 5 || (n_workers = atoi(argv[2])) < 1 || n_workers > MAX_WORKERS) {
 		fprintf(stderr, "usage: rawsock IFACE N_WORKERS N_CLASSES PARAMS_FILE\n");
 		return 2;
 	}
-	n_classes = atoi(argv[3]);
-	file = fopen(argv[4], "rb");
-	if (!file || fread(&params, sizeof(params), 1, file) != 1)
-		return fail(argv[4]);
-	fclose(file);
+	if (ids_begin("rawsock", argv[3], argv[4]))
+		return ids_fail(argv[4]);
 	workers = aligned_alloc(64, n_workers * sizeof(*workers));
 	if (!workers)
-		return fail("workers");
+		return ids_fail("workers");
 	memset(workers, 0, n_workers * sizeof(*workers));
 	fd = open_socket(argv[1]);
 	if (fd < 0)
-		return fail(argv[1]);
-	sigaction(SIGTERM, &action, NULL);
+		return ids_fail(argv[1]);
 	for (i = 0; i < n_workers; i++)
-		if (ids_table_init(&workers[i].table, 1 << 16) ||
+		if (ids_table_init(&workers[i].classifier.table, 1 << 16) ||
 		    (n_workers > 1 && pthread_create(&workers[i].thread, NULL, work, &workers[i])))
-			return fail("worker");
-	puts("ready");
-	fflush(stdout);
+			return ids_fail("worker");
+	ids_ready();
 	receive(fd, &totals);
 	done = 1;
 	for (i = 0; n_workers > 1 && i < n_workers; i++)

@@ -70,9 +70,13 @@ class Profile:
     trial_s : float
         Seconds of traffic in one trial of the sweep.
     repeats : int
-        Trials for each method and interval.
+        Trials for each method and interval or rate.
     timing_rounds : int
         Interleaved rounds of the inference-time measurement.
+    rates_pps : tuple of int
+        What the live-frames generator is asked for; the last is more than a link takes.
+    refine : int
+        Trials for each method that narrow down its highest rate without loss, between two of those rates.
     """
 
     name: str
@@ -84,13 +88,39 @@ class Profile:
     trial_s: float
     repeats: int
     timing_rounds: int
+    rates_pps: tuple[int, ...] = ()
+    refine: int = 0
 
 
 PROFILES = {
     # Small enough for a first look; same code, same files.
-    "smoke": Profile("smoke", (0, 1), 10, 15_000, 64, (10, 5, 2, 1, 0), 1.0, 1, 30),
+    "smoke": Profile(
+        name="smoke",
+        seeds=(0, 1),
+        epochs=10,
+        min_steps=15_000,
+        batch_size=64,
+        intervals_us=(10, 0),
+        trial_s=0.3,
+        repeats=3,
+        timing_rounds=30,
+        rates_pps=(200_000, 450_000, 800_000, 1_600_000, 10_000_000),
+        refine=3,
+    ),
     # Sec. V-B1: 100 s a point, I_s from 0 to 10 us.
-    "paper": Profile("paper", tuple(range(10)), 10, 40_000, 64, (10, 8, 6, 5, 4, 3, 2, 1, 0), 100.0, 3, 100),
+    "paper": Profile(
+        name="paper",
+        seeds=tuple(range(10)),
+        epochs=10,
+        min_steps=40_000,
+        batch_size=64,
+        intervals_us=(10, 8, 6, 5, 4, 3, 2, 1, 0),
+        trial_s=100.0,
+        repeats=3,
+        timing_rounds=100,
+        rates_pps=(10_000, 100_000, 200_000, 300_000, 450_000, 800_000, 1_600_000, 3_200_000, 10_000_000),
+        refine=5,
+    ),
 }
 
 

@@ -1,46 +1,25 @@
-"""BCC: build a variant of bpf/ids.bpf.c, load it, run it on given packets, swap its model. The only importer of bcc."""
+"""BCC: build a variant of bpf/ids.bpf.c, load it, run it on given packets, swap its model."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
-import sys
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from types import ModuleType
 
 import numpy as np
 
-from . import attach, headers, native
+from . import attach, loader, native
 from .config import BPF, UserError
 from .export import MLP_Q16
 from .proginfo import prog_info, stack_bytes
-from .syscalls import syscall
 from .testbed import Host, require_root
 from .variants import COUNTS, FLOW, GENERATIONS, PROBE, SAMPLE, SLOTS, VERDICTS, Variant
 
-DIST_PACKAGES = "/usr/lib/python3/dist-packages"
-PROG_TEST_RUN, MEMBARRIER_GLOBAL = 10, 1
+MEMBARRIER_GLOBAL = 1
 LAYERS = (2, 3)  # of the paper's layout; the first is in ids_main
 _RING_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
 _MIN_FRAME = 64
 _PROBES_AT_ONCE = 20_000  # of some 350 bytes each
-
-
-@lru_cache
-def _bcc() -> ModuleType:
-    """Import the distribution's bcc, which is no package of the virtual environment."""
-    if DIST_PACKAGES not in sys.path:
-        sys.path.append(DIST_PACKAGES)  # last: the environment's own packages win
-    source = headers.kernel_source()
-    if source:
-        os.environ["BCC_KERNEL_SOURCE"] = str(source)
-    try:
-        import bcc
-    except ImportError as error:
-        raise UserError(f"BCC is not installed ({error}): run 'make system'") from None
-    return bcc
 
 
 class Program:
@@ -60,7 +39,7 @@ class Program:
 
     def __init__(self, variant: Variant, params: bytes | None = None) -> None:
         require_root("loading a BPF program")
-        bcc = _bcc()
+        bcc = loader.bcc()
         self.variant = variant
         self._kind = bcc.BPF.SCHED_CLS if variant.hook == "tc" else bcc.BPF.XDP
         try:
@@ -165,7 +144,7 @@ class Program:
         if self.variant.params is None or len(params) != self.leaf_size("params"):
             raise UserError(f"this model has {len(params)} bytes, not what {self.variant} takes: quantize it again")
         number = self.generation + 1
-        syscall("membarrier", MEMBARRIER_GLOBAL, 0, 0)
+        loader.syscall("membarrier", MEMBARRIER_GLOBAL, 0, 0)
         self._write("params", number % SLOTS, params)
         self._retire(number % GENERATIONS)
         self._write("generation", 0, np.array([number], np.uint64))
@@ -237,10 +216,10 @@ class Program:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _test_run(self, frame: ctypes.Array, size: int, repeat: int = 1) -> _TestRun:
+    def _test_run(self, frame: ctypes.Array, size: int, repeat: int = 1) -> loader.TestRun:
         """BPF_PROG_TEST_RUN in place: what it returned, mean duration [ns]. BCC 0.26 does not wrap this command."""
-        attr = _TestRun(self.fd, 0, size, size, ctypes.addressof(frame), ctypes.addressof(frame), repeat)
-        syscall("bpf", PROG_TEST_RUN, ctypes.byref(attr), ctypes.sizeof(attr))
+        attr = loader.TestRun(self.fd, 0, size, size, ctypes.addressof(frame), ctypes.addressof(frame), repeat)
+        loader.syscall("bpf", loader.PROG_TEST_RUN, ctypes.byref(attr), ctypes.sizeof(attr))
         return attr
 
     def run(self, frame: bytes) -> int:
@@ -294,23 +273,3 @@ class Program:
 def _bytes(array: np.ndarray) -> np.ndarray:
     """Items of shape (n,) as bytes of shape (n, itemsize)."""
     return np.ascontiguousarray(array).view(np.uint8).reshape(len(array), array.dtype.itemsize)
-
-
-class _TestRun(ctypes.Structure):
-    """The part of union bpf_attr that BPF_PROG_TEST_RUN reads."""
-
-    _fields_ = [
-        ("prog_fd", ctypes.c_uint32),
-        ("retval", ctypes.c_uint32),
-        ("data_size_in", ctypes.c_uint32),
-        ("data_size_out", ctypes.c_uint32),
-        ("data_in", ctypes.c_uint64),
-        ("data_out", ctypes.c_uint64),
-        ("repeat", ctypes.c_uint32),
-        ("duration", ctypes.c_uint32),
-        ("ctx", ctypes.c_uint64 * 3),
-        ("flags", ctypes.c_uint32),
-        ("cpu", ctypes.c_uint32),
-        ("batch_size", ctypes.c_uint32),
-        ("pad", ctypes.c_uint32),
-    ]

@@ -35,6 +35,12 @@ class Link:
         What each side's work is held to.
     target : str
         The address to send to.
+    held : str
+        How the server's work is held to its CPU, in words.
+    mode : str
+        What joins the two, for the records' provenance.
+    drain_s : float
+        How long after its last packet a trial's counters are all up to date [s].
     """
 
     client: Host
@@ -43,6 +49,9 @@ class Link:
     server_cpu: int
     target: str = TARGET
     foreign: set[int] = field(default_factory=_napi_threads)
+    held: str = ""
+    mode: str = "netns"
+    drain_s: float = 0.05
 
     def hold_server(self) -> None:
         """Pin the server's NAPI threads to its CPU, before other work; to be called again after each attachment."""
@@ -50,6 +59,13 @@ class Link:
             with contextlib.suppress(ProcessLookupError):
                 os.sched_setaffinity(pid, {self.server_cpu})
                 os.setpriority(os.PRIO_PROCESS, pid, FIRST)
+                self.held = f"napi thread {pid} on cpu {self.server_cpu}"
+
+    def check(self) -> None:
+        """Raise UserError if an interface is down."""
+        for host in (self.client, self.server):
+            if host.call(_state) != "UP":
+                raise UserError(f"{host.iface} of the {host.name} is down")
 
     def counters(self) -> dict[str, int]:
         """Packets since the link was made: sent by the client (dropped ones too), dropped, received by the server."""
@@ -69,6 +85,11 @@ def _eth0(ip: IPRoute) -> dict:
 def _stats() -> dict:
     with IPRoute() as ip:
         return _eth0(ip).get_attr("IFLA_STATS64")
+
+
+def _state() -> str:
+    with IPRoute() as ip:
+        return _eth0(ip).get_attr("IFLA_OPERSTATE")
 
 
 def _mac() -> str:
@@ -103,7 +124,7 @@ def link() -> Iterator[Link]:
     UserError
         Without root, a second CPU or a needed program, or where the kernel has no threaded NAPI.
     """
-    require_programs("ethtool", "ip", "hping3")
+    require_programs("ethtool", "ip")
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:
         raise UserError("the sweep needs two CPUs, one for the client and one for the server; this machine gives one")

@@ -6,7 +6,7 @@ import ctypes
 
 import numpy as np
 
-from .syscalls import syscall
+from .loader import syscall
 
 OBJ_GET_INFO_BY_FD = 15
 # The part of struct bpf_prog_info (linux/bpf.h) that is read, and what lies between.

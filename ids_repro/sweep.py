@@ -1,207 +1,33 @@
-"""Methods x sending intervals x repeats -> records of R_TX, R_RX and the server's CPU (Sec. V-B, Figs. 4 and 5)."""
+"""Methods x sending rates x repeats -> records of R_TX, R_RX and the server's CPU (Sec. V-B, Figs. 4 and 5)."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import signal
-import subprocess
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
 from tqdm.auto import tqdm
 
-from . import native, records, traffic
+from . import records
 from .config import RESULTS, Profile, UserError
-from .cpu import CpuClock
-from .kernel import Program
+from .generator import Generator
 from .link import Link, link
 from .pipeline import Model
-from .variants import Variant
+from .receivers import METHODS, Receivers
+from .trial import WARM_UP_S, lost_track, trial
 
 SWEEP = RESULTS / "sweep.jsonl"
 ATTEMPTS = 3  # of a trial whose packets do not add up
-DRAIN_S = 0.05
+OVERHEAD_S = 0.5  # of a trial, to start and stop everything
+TOLERANCE = 0.01  # of the packets may be lost where a rate still counts as held
+LEAST_PPS = 10_000  # every method is taken to hold this
+CLOSE = 1.05  # the edge of loss is found when the rates around it are nearer than this
 
 
-@dataclass(frozen=True)
-class Method:
-    """One line of Fig. 4.
-
-    Parameters
-    ----------
-    mode : {"none", "xdp_drv", "xdp_skb", "tc", "rawsock"}
-        Where packets are taken.
-    classifier : {"none", "nn", "dt"}
-    all_cpus : bool
-        Of a raw socket: one classifying thread for each CPU of the machine, instead of one CPU for everything.
-    """
-
-    mode: str
-    classifier: str = "none"
-    all_cpus: bool = False
-
-    @property
-    def hook(self) -> str:
-        """Kind of kernel program."""
-        return "tc" if self.mode == "tc" else "xdp"
-
-
-METHODS = {
-    "no_filter": Method("none"),
-    "xdp_drv_flow": Method("xdp_drv"),
-    "xdp_drv_nn": Method("xdp_drv", "nn"),
-    "xdp_drv_dt": Method("xdp_drv", "dt"),
-    "tc_nn": Method("tc", "nn"),
-    "xdp_skb_nn": Method("xdp_skb", "nn"),
-    "rawsock1_nn": Method("rawsock", "nn"),
-    "rawsockN_nn": Method("rawsock", "nn", all_cpus=True),
-}
-
-
-class _Receivers:
-    """Starts each method's receiver; kernel programs are built once and kept."""
-
-    def __init__(self, model: Model, stack: contextlib.ExitStack) -> None:
-        self.model, self.stack = model, stack
-        self.programs: dict[tuple[str, str], Program] = {}
-
-    def program(self, method: Method) -> Program:
-        """The loaded program of a method, whose action is to count and then drop every packet."""
-        kind = (method.hook, method.classifier)
-        if kind not in self.programs:
-            variant = Variant(method.hook, method.classifier, self.model.n_classes, action="sink")
-            params = self.model.params(variant.params) if variant.params else None
-            self.programs[kind] = self.stack.enter_context(Program(variant, params))
-        return self.programs[kind]
-
-    @contextlib.contextmanager
-    def running(self, method: Method, on: Link) -> Iterator[dict]:
-        """Run a method's receiver; the yielded dict holds its counts after the block."""
-        out: dict = {"drops": {}, "workers": 1}
-        if method.mode == "none":
-            yield out
-        elif method.mode == "rawsock":
-            with self._rawsock(method, on, out):
-                yield out
-        else:
-            program = self.program(method)
-            program.reset()
-            with program.attached(on.server, method.mode):
-                on.hold_server()
-                yield out
-                counts = program.counts()
-            verdicts = program.verdicts()[: self.model.n_classes].tolist()
-            out |= {"received": int(counts["packets"]), "verdicts": verdicts}
-
-    @contextlib.contextmanager
-    def _rawsock(self, method: Method, on: Link, out: dict) -> Iterator[None]:
-        cpus = sorted(os.sched_getaffinity(0)) if method.all_cpus else [on.server_cpu]
-        workers = len(cpus)
-        with tempfile.NamedTemporaryFile() as params:
-            Path(params.name).write_bytes(self.model.params("nn_fused"))
-            argv = [native.build("rawsock.c", "rawsock", ("-pthread",)), "eth0", workers, self.model.n_classes]
-            process = on.server.popen(
-                [*argv, params.name],
-                cpu=",".join(map(str, cpus)),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            try:
-                if process.stdout.readline() != "ready\n":
-                    raise UserError(f"the raw socket receiver did not start: {process.stderr.read().strip()}")
-                yield
-            finally:
-                process.send_signal(signal.SIGTERM)
-                text, errors = process.communicate(timeout=30)
-        if process.returncode:
-            raise UserError(f"rawsock ended with code {process.returncode}: {errors.strip() or 'no message'}")
-        found = json.loads(text)
-        drops = {"socket": found["socket_drops"], "queue": found["queue_drops"], "unparsed": found["unparsed"]}
-        out |= {"received": found["classified"], "verdicts": found["verdicts"], "drops": drops, "workers": workers}
-
-
-def trial(on: Link, receivers: _Receivers, method: Method, interval_us: int, trial_s: float) -> dict:
-    """Send to one method for a while and count every packet.
-
-    Returns
-    -------
-    dict
-        duration_s, sent_packets, received_packets, dropped_packets by place, cpu_percent of the server's CPU,
-        verdicts, workers. R_TX = sent/duration, R_RX = received/duration.
-
-    Raises
-    ------
-    UserError
-        If hping3 or a receiver does not run.
-    """
-    before = on.counters()
-    with receivers.running(method, on) as receiver:
-        with traffic.hping3(on, interval_us, limit_s=trial_s + 10) as sender:
-            _wait_for_first(on, before["sent"], sender)
-            clock, started = CpuClock(on.server_cpu), time.monotonic()
-            time.sleep(trial_s)
-            cpu, duration_s = clock.percent(), time.monotonic() - started
-            if sender.poll() is not None:
-                raise UserError(f"hping3 ended before its trial did: {sender.stderr.read().strip() or 'no message'}")
-        time.sleep(DRAIN_S)  # what is in the ring still belongs to the trial
-        after = on.counters()
-    n = {name: after[name] - before[name] for name in after}
-    drops = {"link": n["dropped_link"], "interface": n["dropped_interface"], **receiver.pop("drops")}
-    return {
-        "duration_s": duration_s,
-        "sent_packets": n["sent"],
-        "received_packets": receiver.pop("received", n["received_interface"]),
-        "dropped_packets": drops,
-        "cpu_percent": cpu,
-        "server_cpu": on.server_cpu,
-        **receiver,
-    }
-
-
-def _wait_for_first(on: Link, sent: int, sender: subprocess.Popen, patience_s: float = 5.0) -> None:
-    end = time.monotonic() + patience_s
-    while on.counters()["sent"] == sent:
-        if sender.poll() is not None:
-            raise UserError(f"hping3 ended at once: {sender.stderr.read().strip() or 'no message'}")
-        if time.monotonic() > end:
-            raise UserError(f"hping3 sent nothing for {patience_s:.0f} s")
-        time.sleep(0.002)
-
-
-def lost_track(raw: dict) -> int:
-    """How many packets are unaccounted for: sent - received - dropped."""
-    return raw["sent_packets"] - raw["received_packets"] - sum(raw["dropped_packets"].values())
-
-
-def _recorded(on: Link, receivers: _Receivers, asked: dict, identity: dict) -> dict:
-    """Run one trial until its packets add up, recording every attempt."""
-    for _ in range(ATTEMPTS):
-        started = time.time()
-        try:
-            raw = trial(on, receivers, METHODS[asked["method"]], asked["interval_us"], asked["trial_s"])
-        except UserError as error:
-            return records.append(SWEEP, "sweep", asked, {}, "failed", str(error), started=started, identity=identity)
-        missing = lost_track(raw)
-        status, reason = ("bad", f"{missing} packets unaccounted for") if missing else ("ok", "")
-        record = records.append(SWEEP, "sweep", asked, raw, status, reason, started=started, identity=identity)
-        if not missing:
-            break
-    return record
-
-
-def plan(profile: Profile, methods: str | Sequence[str] = "all") -> list[dict]:
-    """List the trials of a sweep: methods interleave within each interval, so that drift hits all alike.
-
-    Parameters
-    ----------
-    methods : str or sequence of str
-        Names in METHODS; as one string, with commas between them; "all" for all.
+def choose(methods: str | Sequence[str]) -> list[str]:
+    """Names in METHODS: a sequence, or one string with commas between them; "all" for all.
 
     Raises
     ------
@@ -213,38 +39,173 @@ def plan(profile: Profile, methods: str | Sequence[str] = "all") -> list[dict]:
     unknown = [name for name in methods if name not in METHODS]
     if unknown:
         raise UserError(f"there is no method {unknown[0]!r}: use {', '.join(METHODS)}")
-    common = {"generator": "hping3", "trial_s": profile.trial_s, "profile": profile.name}
+    return list(methods)
+
+
+def plan(profile: Profile, methods: str | Sequence[str] = "all", flows: str = "new") -> list[dict]:
+    """List the trials at the profile's own rates: methods interleave at each rate, so that drift hits all alike.
+
+    Parameters
+    ----------
+    methods : str or sequence of str
+        See `choose`.
+    flows : {"new", "one"}
+        A new source port for every packet, as hping3 does, or one flow.
+    """
+    traffic = [("hping3", interval_us, None) for interval_us in profile.intervals_us]
+    traffic += [("live_frames", None, rate_pps) for rate_pps in profile.rates_pps]
     return [
-        {"method": method, "interval_us": interval_us, "repeat": repeat, **common}
+        _asked(profile, method, generator, interval_us, rate_pps, flows, repeat)
         for repeat in range(profile.repeats)
-        for interval_us in profile.intervals_us
-        for method in methods
+        for generator, interval_us, rate_pps in traffic
+        for method in choose(methods)
     ]
 
 
-def run(model: Model, profile: Profile, methods: str | Sequence[str] = "all") -> list[dict]:
-    """Run every trial of the plan that has no good record yet, one record each, with a progress bar.
+def _asked(profile, method, generator, interval_us, rate_pps, flows, repeat) -> dict:
+    traffic = {"generator": generator, "interval_us": interval_us, "rate_pps": rate_pps, "flows": flows}
+    return {"method": method, **traffic, "repeat": repeat, "trial_s": profile.trial_s, "profile": profile.name}
+
+
+def next_rate(trials: Iterable[Mapping]) -> int | None:
+    """Where to look next for a method's highest rate without loss: between the last that held and the next, which lost.
+
+    Parameters
+    ----------
+    trials : iterable of record
+        Of one method, by live frames.
+
+    Returns
+    -------
+    int or None
+        In pps; None if none lost, or the two are near.
+    """
+    lost: dict[int, list[float]] = {}
+    for record in trials:
+        raw = record["raw"]
+        lost.setdefault(record["asked"]["rate_pps"], []).append(1 - raw["received_packets"] / raw["sent_packets"])
+    held = LEAST_PPS
+    for rate in sorted(lost):
+        if np.median(lost[rate]) > TOLERANCE:
+            middle = int(round((held * rate) ** 0.5, -4))
+            return middle if rate > CLOSE * held and held < middle < rate else None
+        held = rate
+    return None
+
+
+class _Sweep:
+    """The trials of one call of `run`.
+
+    Parameters
+    ----------
+    profile, flows
+        See `run`.
+    identity : dict
+        What else must be equal for a record to count.
+    """
+
+    def __init__(self, profile: Profile, flows: str, identity: dict) -> None:
+        self.profile, self.flows, self.identity = profile, flows, identity
+        self.made: list[dict] = []
+        ok = (r for r in records.read(SWEEP) if r["kind"] == "sweep" and r["status"] == "ok")
+        self._done = {records.key(r["asked"], r["provenance"].get("identity")): r for r in ok}
+
+    def missing(self, trials: Iterable[dict]) -> list[dict]:
+        """The trials that have no good record yet."""
+        return [asked for asked in trials if records.key(asked, self.identity) not in self._done]
+
+    def run(self, asked: dict, measure: Callable[[dict], dict], **provenance: str) -> None:
+        """Run one trial until its packets add up, recording every attempt."""
+        for _ in range(ATTEMPTS):
+            started = time.time()
+            try:
+                raw, status, reason = measure(asked), "ok", ""
+                if missing := lost_track(raw):
+                    status, reason = "bad", f"{missing} packets unaccounted for"
+            except UserError as error:
+                raw, status, reason = {}, "failed", str(error)
+            identity = {"started": started, "identity": self.identity}
+            record = records.append(SWEEP, "sweep", asked, raw, status, reason, **identity, **provenance)
+            if status != "bad":
+                break
+        if status == "ok":
+            self._done[records.key(asked, self.identity)] = record
+        self.made.append(record)
+
+    def refinements(self, method: str) -> Iterator[dict]:
+        """The missing trials around a method's edge of loss, each decided by those before it."""
+        for _ in range(self.profile.refine):
+            mine = [r for r in self._done.values() if self._belongs(r, method)]
+            own = {r["asked"]["rate_pps"] for r in mine} - set(self.profile.rates_pps)
+            rate_pps = next_rate(mine)
+            if len(own) >= self.profile.refine or rate_pps is None:
+                return
+            yield _asked(self.profile, method, "live_frames", None, rate_pps, self.flows, 0)
+
+    def _belongs(self, record: dict, method: str) -> bool:
+        asked = record["asked"]
+        like = _asked(self.profile, method, "live_frames", None, asked["rate_pps"], self.flows, asked["repeat"])
+        return asked == like and record["provenance"].get("identity") == self.identity
+
+
+def duration(trials: int, trial_s: float) -> str:
+    """How long so many trials take, in words."""
+    minutes = trials * (trial_s + WARM_UP_S + OVERHEAD_S) / 60
+    return f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
+
+
+def run(
+    model: Model,
+    profile: Profile,
+    methods: str | Sequence[str] = "all",
+    flows: str = "new",
+    connect: Callable[[], contextlib.AbstractContextManager[Link]] = link,
+) -> list[dict]:
+    """Run every trial that has no good record yet, one record each, with a progress bar.
+
+    First those of the `plan`, then, for each method, a few that narrow down its highest rate without loss.
 
     Parameters
     ----------
     model : Model
-        Whose integer pair is put into the kernel; the paper sweeps the binary one.
-    methods : str or sequence of str
+        Whose integer models classify; the paper sweeps the binary one.
+    methods, flows
         See `plan`.
+    connect : callable
+        Makes the link.
 
     Returns
     -------
     list of dict
         The records of this call.
+
+    Raises
+    ------
+    UserError
+        If there is no link to measure. What is wrong in a trial is recorded with it, and the others go on.
     """
     identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256, "cpus": os.cpu_count()}
-    finished = records.done(SWEEP, "sweep")
-    todo = [asked for asked in plan(profile, methods) if records.key(asked, identity) not in finished]
-    if not todo:
+    done = _Sweep(profile, flows, identity)
+    todo, chosen = done.missing(plan(profile, methods, flows)), choose(methods)
+    if not todo and not any(next(done.refinements(method), None) for method in chosen):
         return []
-    with link() as on, contextlib.ExitStack() as stack:
-        receivers, out = _Receivers(model, stack), []
-        for asked in (bar := tqdm(todo, desc="sweep", unit="trial")):
-            bar.set_postfix(method=asked["method"], interval_us=asked["interval_us"])
-            out.append(_recorded(on, receivers, asked, identity))
-    return out
+    most = len(todo) + profile.refine * len(chosen)
+    with connect() as on, contextlib.ExitStack() as stack:
+        receivers, generator = Receivers(model, on, stack), Generator(on)
+        stack.callback(generator.close)
+        print(f"sweep: up to {most} trials of {profile.trial_s:g} s, {duration(most, profile.trial_s)}")
+        bar = stack.enter_context(tqdm(total=most, desc="sweep", unit="trial"))
+
+        def one(asked: dict) -> None:
+            bar.set_postfix_str(f"{asked['method']}, {asked['rate_pps'] or asked['generator']}")
+            done.run(asked, lambda asked: trial(on, receivers, generator, asked), mode=on.mode)
+            bar.update()
+
+        for asked in todo:
+            one(asked)
+        edges = [done.refinements(method) for method in chosen]
+        for _ in range(profile.refine):
+            for asked in filter(None, [next(edge, None) for edge in edges]):
+                one(asked)
+        bar.total = bar.n  # an edge that was found early
+    return done.made

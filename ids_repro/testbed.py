@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,9 @@ from .config import UserError
 PREFIX = "ids-"
 SWITCH = "switch"
 FIRST = -20  # niceness of what is measured
+# Among the processes of one session niceness counts, but sessions share a CPU as equals (sched_autogroup), and a kernel
+# thread stands beside whole sessions. So it gets a session of its own, and that one is first.
+GO_FIRST = f'{{ echo {FIRST} > /proc/self/autogroup; }} 2>/dev/null; exec nice -n {FIRST} taskset -c "$0" "$@"'
 LOCK = Path(tempfile.gettempdir()) / "ids_repro.lock"
 
 T = TypeVar("T")
@@ -93,6 +97,11 @@ class Host:
         """Name of the network namespace."""
         return PREFIX + self.name
 
+    @property
+    def python(self) -> str:
+        """The interpreter there that has this project's packages."""
+        return sys.executable
+
     def command(self, argv: Sequence[str], cpu: int | str | None = None) -> list[str]:
         """Return the command line that runs ``argv`` on this host, held to a CPU (or a list, as taskset writes it).
 
@@ -100,7 +109,7 @@ class Host:
 
         The process dies with this one (setpriv --pdeathsig), so that even a kill -9 ends the load it generates.
         """
-        pin = [] if cpu is None else ["nice", "-n", str(FIRST), "taskset", "-c", str(cpu)]
+        pin = [] if cpu is None else ["setsid", "sh", "-c", GO_FIRST, str(cpu)]
         return ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net=/run/netns/{self.ns}", *pin, *map(str, argv)]
 
     def popen(self, argv: Sequence[str], cpu: int | str | None = None, **kwargs) -> subprocess.Popen:

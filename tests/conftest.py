@@ -100,8 +100,9 @@ def alive(pid: int) -> bool:
 
 def load_processes() -> list[str]:
     """Load generators and receivers that run now."""
-    names = [process.info["name"] or "" for process in psutil.process_iter(["name"]) if alive(process.pid)]
-    return [name for name in names if name == "hping3" or name.startswith("rawsock")]
+    found = [p.info for p in psutil.process_iter(["name", "cmdline"]) if alive(p.pid)]
+    agents = ["traffic" for info in found if "ids_repro.traffic" in (info["cmdline"] or ())]
+    return agents + [i["name"] for i in found if (i["name"] or "").startswith(("hping3", "rawsock", "afxdp"))]
 
 
 def until(condition, patience_s: float = 10.0) -> bool:

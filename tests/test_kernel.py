@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import interfaces
 
-from ids_repro import config, export, fused, kernel, link, parity, quantize, testbed, vectors
+from ids_repro import config, export, fused, link, loader, parity, quantize, testbed, vectors
 from ids_repro.config import UserError
 from ids_repro.kernel import Program
 from ids_repro.variants import COUNTS, PROBE, REASONS, VARIANTS, VERDICTS, Variant, every
@@ -330,7 +330,7 @@ def test_a_program_that_the_kernel_refuses_is_an_error_that_names_it():
 
 WITHOUT = {
     "headers": (("/usr/src", "/lib/modules"), "BCC needs kernel headers and none are installed: run 'make system'"),
-    "bcc": ((kernel.DIST_PACKAGES,), "BCC is not installed (No module named 'bcc'): run 'make system'"),
+    "bcc": ((loader.DIST_PACKAGES,), "BCC is not installed (No module named 'bcc'): run 'make system'"),
 }
 
 

@@ -1,0 +1,152 @@
+/*
+ * AF_XDP (NN), the kernel bypass that the paper leaves for the future: the XDP program afxdp.bpf.c redirects packets to
+ * this socket, and one thread classifies them through the same headers in user space.
+ *
+ *   afxdp IFACE MAP_FD N_CLASSES PARAMS_FILE
+ *
+ * MAP_FD: the program's map of sockets, inherited. Copy mode, which every driver has; a veth has no other.
+ */
+#define _GNU_SOURCE
+#include <linux/bpf.h>
+#include <linux/if_xdp.h>
+#include <net/if.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "receiver.h"
+
+#define FRAMES 4096 /* of the packet buffer, as many as fit either ring: 8 MB, as the raw socket has */
+#define FRAME 2048
+#define BATCH 64
+
+struct ring {
+	__u32 *producer, *consumer;
+	void *entries;
+};
+
+static __u8 *umem;
+static struct ring fill, rx;
+static int fd;
+
+static int map_ring(struct ring *r, const struct xdp_ring_offset *offset, __u64 page, size_t entry)
+{
+	__u8 *at =
+		mmap(NULL, offset->desc + FRAMES * entry, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, page);
+
+	if (at == MAP_FAILED)
+		return -1;
+	r->producer = (__u32 *)(at + offset->producer);
+	r->consumer = (__u32 *)(at + offset->consumer);
+	r->entries = at + offset->desc;
+	return 0;
+}
+
+/* The packet buffer and its rings. Nothing is sent, so the completion ring is there only because it must be. */
+static int set_up(void)
+{
+	struct xdp_umem_reg buffer = { .len = FRAMES * FRAME, .chunk_size = FRAME };
+	struct xdp_mmap_offsets offsets;
+	socklen_t size = sizeof(offsets);
+	int n = FRAMES, least = 1;
+	__u32 i;
+
+	fd = socket(AF_XDP, SOCK_RAW, 0);
+	umem = mmap(NULL, buffer.len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	buffer.addr = (__u64)(unsigned long)umem;
+	if (fd < 0 || umem == MAP_FAILED || setsockopt(fd, SOL_XDP, XDP_UMEM_REG, &buffer, sizeof(buffer)) ||
+	    setsockopt(fd, SOL_XDP, XDP_UMEM_FILL_RING, &n, sizeof(n)) ||
+	    setsockopt(fd, SOL_XDP, XDP_UMEM_COMPLETION_RING, &least, sizeof(least)) ||
+	    setsockopt(fd, SOL_XDP, XDP_RX_RING, &n, sizeof(n)) ||
+	    getsockopt(fd, SOL_XDP, XDP_MMAP_OFFSETS, &offsets, &size) ||
+	    map_ring(&fill, &offsets.fr, XDP_UMEM_PGOFF_FILL_RING, sizeof(__u64)) ||
+	    map_ring(&rx, &offsets.rx, XDP_PGOFF_RX_RING, sizeof(struct xdp_desc)))
+		return -1;
+	for (i = 0; i < FRAMES; i++)
+		((__u64 *)fill.entries)[i] = (__u64)i * FRAME;
+	__atomic_store_n(fill.producer, FRAMES, __ATOMIC_RELEASE);
+	return 0;
+}
+
+/* Bind to the interface's first queue, then let the program know the socket. */
+static int join(const char *iface, int map)
+{
+	struct sockaddr_xdp address = { .sxdp_family = AF_XDP, .sxdp_flags = XDP_COPY };
+	union bpf_attr attr = { .map_fd = map };
+	__u32 queue = 0;
+
+	address.sxdp_ifindex = if_nametoindex(iface);
+	if (!address.sxdp_ifindex || bind(fd, (struct sockaddr *)&address, sizeof(address)))
+		return -1;
+	attr.key = (__u64)(unsigned long)&queue;
+	attr.value = (__u64)(unsigned long)&fd;
+	return syscall(__NR_bpf, BPF_MAP_UPDATE_ELEM, &attr, sizeof(attr));
+}
+
+static void report(struct ids_totals *t, const struct ids_classifier *c)
+{
+	struct xdp_statistics stats = { 0 };
+	socklen_t size = sizeof(stats);
+
+	getsockopt(fd, SOL_XDP, XDP_STATISTICS, &stats, &size); /* since the start */
+	t->socket_drops = stats.rx_dropped + stats.rx_ring_full;
+	ids_report(t, c);
+}
+
+/* Take up to a batch of packets and give their frames back; returns how many. */
+static __u32 take(struct ids_totals *t, struct ids_classifier *c)
+{
+	__u32 from = *rx.consumer, n = __atomic_load_n(rx.producer, __ATOMIC_ACQUIRE) - from, back = *fill.producer, i;
+	__u64 now_ns = ids_clock_ns();
+
+	n = n < BATCH ? n : BATCH;
+	for (i = 0; i < n; i++) {
+		struct xdp_desc *d = &((struct xdp_desc *)rx.entries)[(from + i) % FRAMES];
+		struct ids_packet packet;
+
+		t->received++;
+		if (ids_parse(umem + d->addr, umem + d->addr + d->len, &packet) == IDS_OK)
+			ids_classify_packet(c, &packet, now_ns);
+		else
+			t->unparsed++;
+		((__u64 *)fill.entries)[(back + i) % FRAMES] = d->addr - d->addr % FRAME;
+	}
+	__atomic_store_n(rx.consumer, from + n, __ATOMIC_RELEASE);
+	__atomic_store_n(fill.producer, back + n, __ATOMIC_RELEASE);
+	return n;
+}
+
+int main(int argc, char **argv)
+{
+	struct ids_totals totals = { 0 };
+	static struct ids_classifier classifier;
+	struct pollfd waiting;
+
+	if (argc != 5) {
+		fprintf(stderr, "usage: afxdp IFACE MAP_FD N_CLASSES PARAMS_FILE\n");
+		return 2;
+	}
+	if (ids_begin("afxdp", argv[3], argv[4]))
+		return ids_fail(argv[4]);
+	if (ids_table_init(&classifier.table, 1 << 16) || set_up() || join(argv[1], atoi(argv[2])))
+		return ids_fail(argv[1]);
+	waiting = (struct pollfd){ .fd = fd, .events = POLLIN };
+	ids_ready();
+	for (;;) {
+		if (take(&totals, &classifier))
+			continue;
+		if (poll(&waiting, 1, IDS_WAIT_US / 1000) > 0)
+			continue;
+		if (ids_stop)
+			break;
+		if (ids_asked) {
+			ids_asked = 0;
+			report(&totals, &classifier);
+		}
+	}
+	report(&totals, &classifier);
+	return 0;
+}

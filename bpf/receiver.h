@@ -1,0 +1,118 @@
+/*
+ * What the receivers in user space share: the model, one packet to its class, and what they report.
+ * Each takes packets until SIGTERM. It prints "ready" once, then on SIGUSR1, as soon as no packet is waiting, and at the
+ * end the counts since its start as one line of JSON.
+ */
+#ifndef IDS_RECEIVER_H
+#define IDS_RECEIVER_H
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "flow.h"
+#include "int_mlp_fused.h"
+#include "table.h"
+
+#define IDS_WAIT_US 5000 /* for a packet, before it looks for signals */
+
+struct ids_classifier {
+	struct ids_table table;
+	struct ids_fused_scratch scratch;
+	__u64 classified, verdict[IDS_MAX_CLASSES];
+};
+
+struct ids_totals {
+	__u64 received, unparsed, socket_drops, queue_drops;
+};
+
+static struct ids_mlp_fused ids_params;
+static int ids_classes;
+static const char *ids_name;
+static volatile sig_atomic_t ids_stop, ids_asked;
+
+static inline int ids_fail(const char *what)
+{
+	fprintf(stderr, "%s: %s: %s\n", ids_name, what, strerror(errno));
+	return 1;
+}
+
+static inline void ids_on_signal(int signal)
+{
+	if (signal == SIGTERM)
+		ids_stop = 1;
+	else
+		ids_asked = 1;
+}
+
+/* Read the model and listen to signals; -1 and errno if it cannot. */
+static inline int ids_begin(const char *name, const char *n_classes, const char *path)
+{
+	struct sigaction action = { .sa_handler = ids_on_signal };
+	FILE *file = fopen(path, "rb");
+	size_t n;
+
+	ids_name = name;
+	ids_classes = atoi(n_classes);
+	if (!file)
+		return -1;
+	n = fread(&ids_params, sizeof(ids_params), 1, file);
+	fclose(file);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGUSR1, &action, NULL);
+	errno = n ? 0 : EINVAL;
+	return n ? 0 : -1;
+}
+
+static inline void ids_ready(void)
+{
+	puts("ready");
+	fflush(stdout);
+}
+
+static inline __u64 ids_clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+}
+
+static inline void ids_classify_packet(struct ids_classifier *c, const struct ids_packet *p, __u64 now_ns)
+{
+	__s64 x[IDS_X_SIZE], logits[IDS_MAX_CLASSES];
+	int class;
+
+	if (ids_table_update(&c->table, p, now_ns, x) < 0)
+		return;
+	class = ids_classes == 2 ? ids_mlp_fused(&ids_params, 2, x, &c->scratch, logits) :
+				   ids_mlp_fused(&ids_params, 7, x, &c->scratch, logits);
+	c->verdict[class]++;
+	c->classified++;
+}
+
+/* Add one classifier's counts to the first one's. */
+static inline void ids_add_counts(struct ids_classifier *sum, const struct ids_classifier *c)
+{
+	int j;
+
+	sum->classified += c->classified;
+	for (j = 0; j < IDS_MAX_CLASSES; j++)
+		sum->verdict[j] += c->verdict[j];
+}
+
+static inline void ids_report(const struct ids_totals *t, const struct ids_classifier *c)
+{
+	int j;
+
+	printf("{\"received\": %llu, \"classified\": %llu, \"unparsed\": %llu, \"socket_drops\": %llu, "
+	       "\"queue_drops\": %llu, \"verdicts\": [",
+	       t->received, c->classified, t->unparsed, t->socket_drops, t->queue_drops);
+	for (j = 0; j < ids_classes; j++)
+		printf("%s%llu", j ? ", " : "", c->verdict[j]);
+	printf("]}\n");
+	fflush(stdout);
+}
+
+#endif
