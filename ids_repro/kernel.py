@@ -230,7 +230,7 @@ class Program:
 
     @contextlib.contextmanager
     def attached(self, host: Host, mode: str) -> Iterator[None]:
-        """Attach to a host's eth0 and detach at the end.
+        """Attach to a host's interface and detach at the end.
 
         Parameters
         ----------
@@ -243,20 +243,20 @@ class Program:
             If the interface does not take it.
         """
         try:
-            host.call(lambda: self._attach_tc() if mode == "tc" else self._attach_xdp(XDP_FLAGS[mode]))
+            host.call(self._attach, host.iface, mode)
         except (NetlinkError, Exception) as error:
-            raise UserError(f"eth0 of {host.name} does not take a {mode} program: {error}") from None
+            raise UserError(f"{host.iface} of {host.name} does not take a {mode} program: {error}") from None
         try:
             yield
         finally:
-            host.call(self._detach_tc if mode == "tc" else lambda: self._bpf.remove_xdp(b"eth0", XDP_FLAGS[mode]))
+            host.call(self._detach, host.iface, mode)
 
-    def _attach_xdp(self, flags: int) -> None:
-        self._bpf.attach_xdp(b"eth0", self._function, flags)
-
-    def _attach_tc(self) -> None:
+    def _attach(self, iface: str, mode: str) -> None:
+        if mode != "tc":
+            self._bpf.attach_xdp(iface.encode(), self._function, XDP_FLAGS[mode])
+            return
         with IPRoute() as ip:
-            index = ip.link_lookup(ifname="eth0")[0]
+            index = ip.link_lookup(ifname=iface)[0]
             ip.tc("add", "clsact", index)
             what = {"fd": self.fd, "name": "ids", "classid": 1, "direct_action": True}
             try:
@@ -265,9 +265,12 @@ class Program:
                 ip.tc("del", "clsact", index)
                 raise
 
-    def _detach_tc(self) -> None:
-        with IPRoute() as ip:
-            ip.tc("del", "clsact", ip.link_lookup(ifname="eth0")[0])
+    def _detach(self, iface: str, mode: str) -> None:
+        if mode == "tc":
+            with IPRoute() as ip:
+                ip.tc("del", "clsact", ip.link_lookup(ifname=iface)[0])
+        else:
+            self._bpf.remove_xdp(iface.encode(), XDP_FLAGS[mode])
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:
