@@ -126,14 +126,19 @@ class _Process(subprocess.Popen):
 
     def __init__(self, argv: Sequence[str], session: Session, token: str, **kwargs) -> None:
         self._session, self._token = session, token
-        super().__init__(argv, **kwargs)
+        super().__init__(argv, start_new_session=True, **kwargs)  # Ctrl-C is for who started it, as with the session
 
     def send_signal(self, sig: int) -> None:
-        try:
-            while self.poll() is None and not self._session.ask(watch.send_signal, self._token, int(sig)):
-                pass  # it is just starting or just ending
-        except UserError:  # without a connection the program at the other end is ended by its watch
-            super().send_signal(signal.SIGKILL)
+        # Asked even when the local ssh was killed: not every sshd closes the program's output then (Dropbear does not).
+        ended = self.poll()
+        while ended is None or ended < 0:
+            try:
+                if self._session.ask(watch.send_signal, self._token, int(sig)) or ended is not None:
+                    break
+            except UserError:  # without a connection, the program at its other end is ended by its watch
+                super().send_signal(signal.SIGKILL)
+                break
+            ended = self.poll()  # it is just starting, or just ending
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def _offload(iface: str, name: str) -> str | None:
 
 def _set_offload(iface: str, name: str, value: str) -> None:
     done = subprocess.run(["ethtool", "-K", iface, name, value], capture_output=True, text=True)
-    if done.returncode:
+    if done.returncode or _offload(iface, name) != value:
         raise UserError(f"{iface} does not turn {name} {value}: {done.stderr.strip()}")
 
 
@@ -99,12 +99,16 @@ _KINDS: dict[str, tuple[Callable, Callable]] = {
 }
 
 
+Change = tuple[str, str, str | None]  # kind, name and what it was
+
+
 @dataclass
 class _Journal:
     """What the settings of one interface were, in the file and here; the file is locked while a process lives."""
 
     file: TextIO
     iface: str
+    mac: str
     foreign: set[int]
     old: dict[tuple[str, str], str | None] = field(default_factory=dict)
 
@@ -120,8 +124,8 @@ def begin(iface: str) -> None:
     UserError
         If there is no such interface, another run measures, or the interface has an XDP program already.
     """
-    mac = state(iface)["mac"]
-    if (NET / iface / "address").read_text().strip() != mac:
+    mac, address = state(iface)["mac"], NET / iface / "address"
+    if not address.exists() or address.read_text().strip() != mac:
         raise UserError(
             f"/sys shows another network namespace than the one with {iface}: enter it with 'ip netns exec'"
         )
@@ -130,8 +134,7 @@ def begin(iface: str) -> None:
         raise UserError(f"{iface} has an XDP program already: 'ip link set dev {iface} xdp off' removes it")
     threaded = NET / iface / "threaded"
     known = threaded.exists() and threaded.read_text().strip() == "1"
-    journal = _open[iface] = _Journal(_locked(), iface, set() if known else napi_threads(iface))
-    _write(journal, {"iface": iface, "mac": mac})
+    journal = _open[iface] = _Journal(_locked(), iface, mac, set() if known else napi_threads(iface))
     for kind in ("xdp", "clsact"):  # not changed here, but what a method attaches outlives a killed process
         _remember(journal, kind, "")
 
@@ -143,11 +146,19 @@ def change(iface: str, kind: str, name: str, value: str) -> None:
 
 
 def put_back(iface: str) -> None:
-    """Put everything back as it was at `begin`."""
+    """Put everything back as it was at `begin`.
+
+    What cannot be put back now is kept for `put_back_leftovers`: a veth has no segmentation offload to turn on, for
+    example, while its peer has an XDP program.
+    """
     journal = _open.pop(iface, None)
     if journal is not None:
-        _restore(iface, [(kind, name, old) for (kind, name), old in journal.old.items()])
-        _state_file().unlink(missing_ok=True)
+        left = _restore(iface, [(kind, name, old) for (kind, name), old in journal.old.items()])
+        journal.file.truncate(0)
+        for change in left:
+            _write(journal, *change)
+        if not left:
+            _state_file().unlink(missing_ok=True)
         journal.file.close()
 
 
@@ -158,18 +169,25 @@ def put_back_all() -> None:
 
 
 def put_back_leftovers() -> None:
-    """Put back what a run that was killed has changed on this machine; UserError while a run still lives."""
+    """Put back what earlier runs, killed ones above all, have left changed; UserError while a run still lives.
+
+    Warns
+    -----
+    UserWarning
+        For each setting that does not go back.
+    """
     if not _state_file().exists():
         return
     with _locked() as file:
         lines = []
         with contextlib.suppress(ValueError):  # a last line cut short is of a change that was not made
             lines.extend(map(json.loads, file))
-        if lines:
-            iface, mac = lines[0]["iface"], lines[0]["mac"]
+        for iface, mac in dict.fromkeys((line["iface"], line["mac"]) for line in lines):
             with contextlib.suppress(UserError):  # it may be gone, and its settings with it
                 if state(iface)["mac"] == mac:
-                    _restore(iface, [(line["kind"], line["name"], line["old"]) for line in lines[1:]])
+                    mine = [(line["kind"], line["name"], line["old"]) for line in lines if line["iface"] == iface]
+                    for kind, name, old in _restore(iface, mine):
+                        warnings.warn(f"{iface}: {kind} {name} could not be put back to {old}", stacklevel=2)
         _state_file().unlink(missing_ok=True)
 
 
@@ -194,7 +212,8 @@ def _locked() -> TextIO:
         time.sleep(0.05)
 
 
-def _write(journal: _Journal, entry: dict) -> None:
+def _write(journal: _Journal, kind: str, name: str, old: str | None) -> None:
+    entry = {"iface": journal.iface, "mac": journal.mac, "kind": kind, "name": name, "old": old}
     journal.file.write(json.dumps(entry) + "\n")
     journal.file.flush()
 
@@ -203,21 +222,24 @@ def _remember(journal: _Journal, kind: str, name: str) -> str | None:
     """Write down what a setting is, if it is not written down yet; returns what it is now."""
     now = _KINDS[kind][0](journal.iface, name)
     if (kind, name) not in journal.old:
-        _write(journal, {"kind": kind, "name": name, "old": now})
+        _write(journal, kind, name, now)
         journal.old[kind, name] = now
     return now
 
 
-def _restore(iface: str, changes: list[tuple[str, str, str | None]]) -> None:
+def _restore(iface: str, changes: list[Change]) -> list[Change]:
+    """Put settings back, the last one first; returns those that did not go."""
+    left = []
     for kind, name, old in reversed(changes):
         read, write = _KINDS[kind]
         try:
             if read(iface, name) != old:
                 write(iface, name, old)
         except (FileNotFoundError, ProcessLookupError):
-            pass  # its interrupt, queue or thread is gone
-        except (OSError, NetlinkError, UserError) as error:
-            warnings.warn(f"{iface}: {kind} {name} could not be put back to {old}: {error}", stacklevel=2)
+            continue  # its interrupt, queue or thread is gone
+        except (OSError, NetlinkError, UserError):
+            left.append((kind, name, old))
+    return left[::-1]
 
 
 def hold(iface: str, cpu: int) -> str:

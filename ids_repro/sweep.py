@@ -21,10 +21,10 @@ from .cpu import CpuClock
 from .kernel import Program, Variant
 from .link import Link, link
 from .pipeline import Model
+from .two_machines import TwoMachines, two_machines
 
 SWEEP = RESULTS / "sweep.jsonl"
 ATTEMPTS = 3  # of a trial whose packets do not add up
-DRAIN_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class _Receivers:
         workers = len(cpus)
         with tempfile.NamedTemporaryFile() as params:
             Path(params.name).write_bytes(self.model.params("nn"))
-            argv = [native.build("rawsock.c", "rawsock", ("-pthread",)), "eth0", workers, self.model.n_classes]
+            argv = [native.build("rawsock.c", "rawsock", ("-pthread",)), on.server.iface, workers, self.model.n_classes]
             process = on.server.popen(
                 [*argv, params.name],
                 cpu=",".join(map(str, cpus)),
@@ -147,7 +147,7 @@ def trial(on: Link, receivers: _Receivers, method: Method, interval_us: int, tri
             cpu, duration_s = clock.percent(), time.monotonic() - started
             if sender.poll() is not None:
                 raise UserError(f"hping3 ended before its trial did: {sender.stderr.read().strip() or 'no message'}")
-        time.sleep(DRAIN_S)  # what is in the ring still belongs to the trial
+        time.sleep(on.drain_s)  # what is in the ring still belongs to the trial
         after = on.counters()
     n = {name: after[name] - before[name] for name in after}
     drops = {"link": n["dropped_link"], "interface": n["dropped_interface"], **receiver.pop("drops")}
@@ -158,6 +158,7 @@ def trial(on: Link, receivers: _Receivers, method: Method, interval_us: int, tri
         "dropped_packets": drops,
         "cpu_percent": cpu,
         "server_cpu": on.server_cpu,
+        "held": on.held,
         **receiver,
     }
 
@@ -179,15 +180,18 @@ def lost_track(raw: dict) -> int:
 
 def _recorded(on: Link, receivers: _Receivers, asked: dict, identity: dict) -> dict:
     """Run one trial until its packets add up, recording every attempt."""
+    where = {"identity": identity, "mode": on.mode, **({"link": on.about} if on.about else {})}
     for _ in range(ATTEMPTS):
         started = time.time()
         try:
+            on.check()
             raw = trial(on, receivers, METHODS[asked["method"]], asked["interval_us"], asked["trial_s"])
+            on.check()
         except UserError as error:
-            return records.append(SWEEP, "sweep", asked, {}, "failed", str(error), started=started, identity=identity)
+            return records.append(SWEEP, "sweep", asked, {}, "failed", str(error), started=started, **where)
         missing = lost_track(raw)
         status, reason = ("bad", f"{missing} packets unaccounted for") if missing else ("ok", "")
-        record = records.append(SWEEP, "sweep", asked, raw, status, reason, started=started, identity=identity)
+        record = records.append(SWEEP, "sweep", asked, raw, status, reason, started=started, **where)
         if not missing:
             break
     return record
@@ -220,7 +224,9 @@ def plan(profile: Profile, methods: str | Sequence[str] = "all") -> list[dict]:
     ]
 
 
-def run(model: Model, profile: Profile, methods: str | Sequence[str] = "all") -> list[dict]:
+def run(
+    model: Model, profile: Profile, methods: str | Sequence[str] = "all", over: TwoMachines | None = None
+) -> list[dict]:
     """Run every trial of the plan that has no good record yet, one record each, with a progress bar.
 
     Parameters
@@ -229,6 +235,8 @@ def run(model: Model, profile: Profile, methods: str | Sequence[str] = "all") ->
         Whose integer pair is put into the kernel; the paper sweeps the binary one.
     methods : str or sequence of str
         See `plan`.
+    over : TwoMachines, optional
+        The link between two machines; without, two network namespaces on this one.
 
     Returns
     -------
@@ -236,11 +244,14 @@ def run(model: Model, profile: Profile, methods: str | Sequence[str] = "all") ->
         The records of this call.
     """
     identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256, "cpus": os.cpu_count()}
+    identity |= over.identity if over else {}
     finished = records.done(SWEEP, "sweep")
     todo = [asked for asked in plan(profile, methods) if records.key(asked, identity) not in finished]
     if not todo:
         return []
-    with link() as on, contextlib.ExitStack() as stack:
+    with two_machines(over) if over else link() as on, contextlib.ExitStack() as stack:
+        for note in on.notes:
+            tqdm.write(note)
         receivers, out = _Receivers(model, stack), []
         for asked in (bar := tqdm(todo, desc="sweep", unit="trial")):
             bar.set_postfix(method=asked["method"], interval_us=asked["interval_us"])
