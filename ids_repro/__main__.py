@@ -60,6 +60,35 @@ def _figures(args: argparse.Namespace) -> int:
     return 0
 
 
+def _sweep(args: argparse.Namespace) -> int:
+    from . import pipeline, sweep
+    from .testbed import require_root
+
+    require_root("a sweep")
+    over = _two_machines(args)
+    chosen = profile(args.profile)
+    sweep.plan(chosen, args.methods, args.flows)  # a wrong name is said before a model is trained
+    made = sweep.run(pipeline.any_model("binary"), chosen, args.methods, args.flows, over)
+    wrong = [record for record in made if record["status"] != "ok"]
+    for record in wrong:
+        print(f"{record['asked']['method']}: {record['status']}: {record['reason']}", file=sys.stderr)
+    print(f"{sweep.SWEEP}: {len(made)} trials made, {len(wrong)} of them not ok")
+    return int(bool(wrong))
+
+
+def _two_machines(args: argparse.Namespace):
+    """What the options say of a second machine, None without one."""
+    from .two_machines import TwoMachines
+
+    given = {name: value for name in TwoMachines.__dataclass_fields__ if (value := getattr(args, name)) is not None}
+    if not given:
+        return None
+    for option in ("client", "client_iface", "server_iface"):
+        if option not in given:
+            raise UserError(f"a sweep between two machines needs --{option.replace('_', '-')} too")
+    return TwoMachines(**given)
+
+
 def _parity(args: argparse.Namespace) -> int:
     from . import packets, parity, pipeline
     from .testbed import require_root
@@ -152,6 +181,22 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--reorder-ms", type=float, default=0, help="let packets wait this long for older ones")
     command.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler; this machine's cores by default")
     command.add_argument("--json", action="store_true", help="one JSON object of counts")
+
+    command = add("sweep", _sweep, "measure throughput and CPU of every method, Figs. 4 and 5 (root)")
+    command.add_argument("--profile", default="smoke", help=", ".join(PROFILES))
+    command.add_argument("--methods", default="all", help="names with commas between them; default: %(default)s")
+    text = "a new source port for every packet, as hping3 makes them, or one flow; default: %(default)s"
+    command.add_argument("--flows", choices=("new", "one"), default="new", help=text)
+    text = "the machine that sends, ssh://root@host[:port]; without, client and server are namespaces of this one"
+    command.add_argument("--client", metavar="URL", help=text)
+    command.add_argument("--client-iface", metavar="IF", help="its end of the measured link")
+    command.add_argument("--server-iface", metavar="IF", help="this machine's end")
+    command.add_argument(
+        "--client-dir", metavar="DIR", help="this project's checkout on the client; as here by default"
+    )
+    text = "IPv4 address to send to; the server's own by default, which it answers with resets"
+    command.add_argument("--target", metavar="ADDRESS", help=text)
+    command.add_argument("--ssh-config", type=Path, metavar="FILE", help="for ssh, instead of your own")
 
     command = add("parity", _parity, "compare NumPy, C, XDP and TC bit for bit; exit code 1 on any difference (root)")
     command.add_argument("--n", type=int, default=10000, help="random and boundary vectors for each model")

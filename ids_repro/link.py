@@ -1,27 +1,37 @@
-"""The link that is measured (Sec. V-B1, Fig. 3): a client and a server, eth0 to eth0, each held to one CPU."""
+"""The link that is measured (Sec. V-B1, Fig. 3): a client and a server, each held to one CPU.
+
+Here both are network namespaces on this machine; `two_machines` makes the same of this machine and another.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
-import psutil
 from pyroute2 import IPRoute
 
+from . import machine, settings
 from .config import UserError
-from .testbed import FIRST, Host, network, require_programs
+from .testbed import Host, network, require_programs
 
 CLIENT, SERVER = "10.77.0.1", "10.77.0.2"
 # Nobody's address, sent to the server's interface: an unfiltered server would answer hping3's SYNs with resets, whose
 # cost falls on both CPUs and lowers R_TX. Differs: the paper sends to the server itself.
 TARGET = "10.77.0.3"
+# Native XDP on a veth runs in NAPI, on the sender's CPU unless NAPI has a thread of its own. GRO makes a veth use NAPI
+# whether or not XDP is attached, and frames are eligible if their sender does not segment.
+CLIENT_OFFLOADS = {"tcp-segmentation-offload": "off", "generic-segmentation-offload": "off"}
+SERVER_OFFLOADS = {"generic-receive-offload": "on"}
+PROGRAMS = ("ethtool", "ip")  # without hping3 its trials fail, and the others go on
+UP_S = 10.0  # how long a driver may take to bring its link up again after it was set up anew for a program
 
-
-def _napi_threads() -> set[int]:
-    return {p.pid for p in psutil.process_iter(["name"]) if (p.info["name"] or "").startswith("napi/")}
+T = TypeVar("T")
 
 
 @dataclass
@@ -35,12 +45,17 @@ class Link:
         What each side's work is held to.
     target : str
         The address to send to.
+    mode : {"netns", "ssh"}
     held : str
-        How the server's work is held to its CPU, in words.
-    mode : str
-        What joins the two, for the records' provenance.
+        How the server's work is held to its CPU.
+    notes : tuple of str
+        What the user should know of this link before a long run.
+    about : dict
+        For the provenance of records: `machine.describe` of both ends.
     drain_s : float
         How long after its last packet a trial's counters are all up to date [s].
+    set_neighbours : callable
+        Tells each end the other's MAC address: where every packet is dropped, nobody answers ARP.
     """
 
     client: Host
@@ -48,58 +63,74 @@ class Link:
     client_cpu: int
     server_cpu: int
     target: str = TARGET
-    foreign: set[int] = field(default_factory=_napi_threads)
-    held: str = ""
     mode: str = "netns"
+    held: str = ""
+    notes: tuple[str, ...] = ()
+    about: dict = field(default_factory=dict)
     drain_s: float = 0.05
+    set_neighbours: Callable[[], None] = field(default=lambda: None, repr=False)
+    foreign: set[int] = field(default_factory=machine.napi_threads)
 
     def hold_server(self) -> None:
-        """Pin the server's NAPI threads to its CPU, before other work; to be called again after each attachment."""
-        for pid in _napi_threads() - self.foreign:
-            with contextlib.suppress(ProcessLookupError):
-                os.sched_setaffinity(pid, {self.server_cpu})
-                os.setpriority(os.PRIO_PROCESS, pid, FIRST)
-                self.held = f"napi thread {pid} on cpu {self.server_cpu}"
-
-    def check(self) -> None:
-        """Raise UserError if an interface is down."""
-        for host in (self.client, self.server):
-            if host.call(_state) != "UP":
-                raise UserError(f"{host.iface} of the {host.name} is down")
+        """Hold the server's work to its CPU, before other work; to be called again after each attachment."""
+        if self.mode == "ssh":
+            self.wait_until_up()
+            self.held = ask(self.server, settings.hold, self.server.iface, self.server_cpu)
+            return
+        for pid in machine.napi_threads() - self.foreign:
+            machine.pin(pid, self.server_cpu)
+            self.held = f"NAPI thread {pid} on CPU {self.server_cpu}"
 
     def counters(self) -> dict[str, int]:
         """Packets since the link was made: sent by the client (dropped ones too), dropped, received by the server."""
-        client, server = self.client.call(_stats), self.server.call(_stats)
+        client, server = (ask(host, machine.state, host.iface)["stats"] for host in (self.client, self.server))
         return {
             "sent": client["tx_packets"] + client["tx_dropped"],
             "dropped_link": client["tx_dropped"],
-            "dropped_interface": server["rx_dropped"],
+            "dropped_interface": server["rx_dropped"] + server["rx_missed_errors"],
             "received_interface": server["rx_packets"],
         }
 
+    def wait_until_up(self) -> None:
+        """Give a driver time to set its link up again after an attachment; UserError if it does not."""
+        end = time.monotonic() + UP_S
+        while True:
+            try:
+                return self.check()
+            except UserError:
+                if time.monotonic() > end:
+                    raise
+            time.sleep(0.1)
 
-def _eth0(ip: IPRoute) -> dict:
-    return ip.link("get", ifname="eth0")[0]
+    def check(self) -> None:
+        """Raise UserError naming the end that is down or gone; for before and after each trial.
+
+        Of two ends that are down, the one that was set down is the cause. One that came back has lost its neighbours.
+        """
+        down = {host: ask(host, machine.state, host.iface)["down"] for host in (self.client, self.server)}
+        for host, why in sorted(down.items(), key=lambda item: item[1] != "is set down"):
+            if why:
+                raise UserError(f"{host.iface} of the {host.name} {why}")
+        self.set_neighbours()
 
 
-def _stats() -> dict:
+def ask(host: Host, function: Callable[..., T], *args: object) -> T:
+    """Call a function on a host, whose name then stands before what is wrong."""
+    try:
+        return host.call(function, *args)
+    except UserError as error:
+        raise UserError(f"{host.name}: {error}") from None
+
+
+def require_two(cpus: list[int], what: str) -> None:
+    """Raise UserError unless there are two CPUs."""
+    if len(cpus) < 2:
+        raise UserError(f"the sweep needs two CPUs, {what}; this machine gives one")
+
+
+def _neighbour(iface: str, mac: str) -> None:
     with IPRoute() as ip:
-        return _eth0(ip).get_attr("IFLA_STATS64")
-
-
-def _state() -> str:
-    with IPRoute() as ip:
-        return _eth0(ip).get_attr("IFLA_OPERSTATE")
-
-
-def _mac() -> str:
-    with IPRoute() as ip:
-        return _eth0(ip).get_attr("IFLA_ADDRESS")
-
-
-def _neighbour(mac: str) -> None:
-    with IPRoute() as ip:
-        index = ip.link_lookup(ifname="eth0")[0]
+        index = ip.link_lookup(ifname=iface)[0]
         for address in (TARGET, SERVER):
             ip.neigh("replace", dst=address, lladdr=mac, ifindex=index, state="permanent")
 
@@ -115,25 +146,22 @@ def _run(host: Host, *argv: str) -> None:
 def link() -> Iterator[Link]:
     """Make the client and the server and hold each to a CPU of its own.
 
-    Native XDP on a veth runs in NAPI, on the sender's CPU unless NAPI has a thread of its own. GRO makes the device use
-    NAPI whether or not XDP is attached (and TSO off on the sender makes its frames eligible), so every method takes the
-    same way to the same thread, and that thread is pinned.
-
     Raises
     ------
     UserError
         Without root, a second CPU or a needed program, or where the kernel has no threaded NAPI.
     """
-    require_programs("ethtool", "ip")
+    require_programs(*PROGRAMS)
     cpus = sorted(os.sched_getaffinity(0))
-    if len(cpus) < 2:
-        raise UserError("the sweep needs two CPUs, one for the client and one for the server; this machine gives one")
+    require_two(cpus, "one for the client and one for the server")
     with network({"client": CLIENT, "server": SERVER}) as hosts:
+        settings.put_back_leftovers()  # of a run between two machines
         out = Link(hosts["client"], hosts["server"], cpus[0], cpus[-1])
-        _run(out.client, "ethtool", "-K", "eth0", "tso", "off", "gso", "off")
-        _run(out.server, "ethtool", "-K", "eth0", "gro", "on")
-        _run(out.server, "sh", "-c", "echo 1 > /sys/class/net/eth0/threaded")
-        mac = out.server.call(_mac)
-        out.client.call(lambda: _neighbour(mac))
+        for host, offloads in ((out.client, CLIENT_OFFLOADS), (out.server, SERVER_OFFLOADS)):
+            _run(host, "ethtool", "-K", host.iface, *(word for pair in offloads.items() for word in pair))
+        _run(out.server, "sh", "-c", f"echo 1 > /sys/class/net/{out.server.iface}/threaded")
+        mac = out.server.call(machine.state, out.server.iface)["mac"]
+        out.set_neighbours = partial(out.client.call, _neighbour, out.client.iface, mac)
+        out.set_neighbours()
         out.hold_server()
         yield out

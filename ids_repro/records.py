@@ -29,7 +29,7 @@ from . import config
 
 STATUSES = ("ok", "failed", "bad")
 # What must agree before two trials may stand in one table; looked for in `asked`, then in `identity`.
-SCOPE = ("profile", "dataset", "data_hash")
+SCOPE = ("profile", "dataset", "data_hash", "mode")
 
 
 def append(
@@ -150,7 +150,7 @@ def current(records: Iterable[Mapping[str, Any]], kind: str) -> list[dict]:
 
 
 def scope(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the profile, dataset and data hash a record was made with, None where it does not say."""
+    """Return the profile, dataset, data hash and link a record was made with, None where it does not say."""
     identity = record["provenance"].get("identity", {})
     return {name: record["asked"].get(name, identity.get(name)) for name in SCOPE}
 

@@ -13,10 +13,11 @@ from tqdm.auto import tqdm
 from . import records
 from .config import RESULTS, Profile, UserError
 from .generator import Generator
-from .link import Link, link
+from .link import link
 from .pipeline import Model
 from .receivers import METHODS, Receivers
 from .trial import WARM_UP_S, lost_track, trial
+from .two_machines import TwoMachines, two_machines
 
 SWEEP = RESULTS / "sweep.jsonl"
 ATTEMPTS = 3  # of a trial whose packets do not add up
@@ -114,7 +115,7 @@ class _Sweep:
         """The trials that have no good record yet."""
         return [asked for asked in trials if records.key(asked, self.identity) not in self._done]
 
-    def run(self, asked: dict, measure: Callable[[dict], dict], **provenance: str) -> None:
+    def run(self, asked: dict, measure: Callable[[dict], dict], **provenance: object) -> None:
         """Run one trial until its packets add up, recording every attempt."""
         for _ in range(ATTEMPTS):
             started = time.time()
@@ -159,7 +160,7 @@ def run(
     profile: Profile,
     methods: str | Sequence[str] = "all",
     flows: str = "new",
-    connect: Callable[[], contextlib.AbstractContextManager[Link]] = link,
+    over: TwoMachines | None = None,
 ) -> list[dict]:
     """Run every trial that has no good record yet, one record each, with a progress bar.
 
@@ -171,8 +172,8 @@ def run(
         Whose integer models classify; the paper sweeps the binary one.
     methods, flows
         See `plan`.
-    connect : callable
-        Makes the link.
+    over : TwoMachines, optional
+        The link between two machines; without, two network namespaces on this one.
 
     Returns
     -------
@@ -185,20 +186,25 @@ def run(
         If there is no link to measure. What is wrong in a trial is recorded with it, and the others go on.
     """
     identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256, "cpus": os.cpu_count()}
+    identity |= over.identity if over else {}
     done = _Sweep(profile, flows, identity)
     todo, chosen = done.missing(plan(profile, methods, flows)), choose(methods)
     if not todo and not any(next(done.refinements(method), None) for method in chosen):
         return []
     most = len(todo) + profile.refine * len(chosen)
-    with connect() as on, contextlib.ExitStack() as stack:
+    with two_machines(over) if over else link() as on, contextlib.ExitStack() as stack:
+        for note in on.notes:
+            print(note)
         receivers, generator = Receivers(model, on, stack), Generator(on)
         stack.callback(generator.close)
         print(f"sweep: up to {most} trials of {profile.trial_s:g} s, {duration(most, profile.trial_s)}")
         bar = stack.enter_context(tqdm(total=most, desc="sweep", unit="trial"))
 
+        about = {"link": on.about} if on.about else {}
+
         def one(asked: dict) -> None:
             bar.set_postfix_str(f"{asked['method']}, {asked['rate_pps'] or asked['generator']}")
-            done.run(asked, lambda asked: trial(on, receivers, generator, asked), mode=on.mode)
+            done.run(asked, lambda asked: trial(on, receivers, generator, asked), mode=on.mode, **about)
             bar.update()
 
         for asked in todo:

@@ -59,24 +59,33 @@ def require_programs(*programs: str, remedy: str = "make system") -> None:
             raise UserError(f"the program {program!r} is not installed: run '{remedy}'")
 
 
-def in_netns(name: str, function: Callable[[], T]) -> T:
-    """Call a function inside a network namespace and return its value.
+def in_netns(name: str | None, function: Callable[..., T], *args: object) -> T:
+    """Call a function inside a network namespace (None: this process's own) and return its value.
 
     It runs in a thread of its own: the caller's namespace never changes, and pyroute2 works under Jupyter too, whose
     own thread already runs an event loop.
     """
 
     def enter() -> T:
-        netns.setns(name)
-        return function()
+        if name is not None:
+            netns.setns(name)
+        return function(*args)
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(enter).result()
 
 
+def pinned(argv: Sequence[str], cpu: int | str | None) -> list[str]:
+    """Command line held to a CPU, or a list of them, as taskset writes it; None leaves it free.
+
+    What is given CPUs also goes before the machine's other work there: it is what is measured.
+    """
+    return [*([] if cpu is None else ["setsid", "sh", "-c", GO_FIRST, str(cpu)]), *map(str, argv)]
+
+
 @dataclass(frozen=True)
 class Host:
-    """A network namespace with one interface, ``eth0``.
+    """A network namespace with one interface.
 
     Parameters
     ----------
@@ -85,7 +94,7 @@ class Host:
     address : str
         IPv4 address of the interface, without the prefix length.
     iface : str
-        The interface.
+        Name of the interface.
     """
 
     name: str
@@ -93,8 +102,8 @@ class Host:
     iface: str = "eth0"
 
     @property
-    def ns(self) -> str:
-        """Name of the network namespace."""
+    def ns(self) -> str | None:
+        """Name of the network namespace; None is this process's own."""
         return PREFIX + self.name
 
     @property
@@ -105,12 +114,10 @@ class Host:
     def command(self, argv: Sequence[str], cpu: int | str | None = None) -> list[str]:
         """Return the command line that runs ``argv`` on this host, held to a CPU (or a list, as taskset writes it).
 
-        What is given CPUs also goes before this machine's other work there: it is what is measured.
-
         The process dies with this one (setpriv --pdeathsig), so that even a kill -9 ends the load it generates.
         """
-        pin = [] if cpu is None else ["setsid", "sh", "-c", GO_FIRST, str(cpu)]
-        return ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net=/run/netns/{self.ns}", *pin, *map(str, argv)]
+        enter = [] if self.ns is None else ["nsenter", f"--net=/run/netns/{self.ns}"]
+        return ["setpriv", "--pdeathsig", "KILL", *enter, *pinned(argv, cpu)]
 
     def popen(self, argv: Sequence[str], cpu: int | str | None = None, **kwargs) -> subprocess.Popen:
         """Start a program on this host; see `command`. Keyword arguments go to subprocess.Popen."""
@@ -120,9 +127,15 @@ class Host:
         """Run a program on this host to its end; see `command`. Keyword arguments go to subprocess.run."""
         return subprocess.run(self.command(argv, cpu), **kwargs)
 
-    def call(self, function: Callable[[], T]) -> T:
+    def call(self, function: Callable[..., T], *args: object) -> T:
         """Call a Python function inside this host's network namespace; see `in_netns`."""
-        return in_netns(self.ns, function)
+        return in_netns(self.ns, function, *args)
+
+
+class ThisMachine(Host):
+    """This machine itself, with an interface that its user named."""
+
+    ns = None
 
 
 def leftovers() -> list[str]:
@@ -153,8 +166,14 @@ def remove(names: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def _lock() -> Iterator[None]:
-    """Hold the one lock of this machine, released by the kernel however this process ends."""
+def alone() -> Iterator[None]:
+    """Hold the one lock of this machine, released by the kernel however this process ends.
+
+    Raises
+    ------
+    UserError
+        While another run holds it.
+    """
     with LOCK.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -204,7 +223,7 @@ def clean_up(patience_s: float = 10.0) -> None:
     """
     end = time.monotonic() + patience_s
     while os.geteuid() == 0 and leftovers():
-        with contextlib.suppress(UserError), _lock():
+        with contextlib.suppress(UserError), alone():
             remove(leftovers())
         if time.monotonic() > end:
             return
@@ -235,7 +254,7 @@ def network(addresses: Mapping[str, str]) -> Iterator[dict[str, Host]]:
     hosts = {name: Host(name, address) for name, address in addresses.items()}
     direct = len(hosts) == 2
     everyone = dict(hosts) if direct else hosts | {SWITCH: Host(SWITCH, "")}
-    with _lock():
+    with alone():
         remove(leftovers())
         try:
             for host in everyone.values():

@@ -173,7 +173,7 @@ def test_the_sender_stops_at_once_so_that_no_packet_is_sent_after_the_measured_t
             assert until(lambda: on.counters()["sent"] > start + 1000)
             stopping = time.monotonic()
         assert time.monotonic() - stopping < 0.5
-        time.sleep(sweep.DRAIN_S)
+        time.sleep(on.drain_s)
         after = on.counters()
         time.sleep(0.1)
         assert on.counters() == after
