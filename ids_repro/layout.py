@@ -25,8 +25,8 @@ ABSENT = "not in this dataset"
 NOTES = (
     "Scores: mean over seeds ± half the width of its 95 % interval (Student's t). Times: median over rounds and, in "
     f"brackets, the quartiles. –: {ABSENT}; macro F1 leaves such classes out. †: a row the paper does not have. "
-    "Difference: ours − paper. The paper's 13.8 % (abstract: 15.3 %) is 6.38 / 46.09 µs (6.96 / 45.53): a call "
-    "from Python of C that the released build does not optimise, against a call of PyTorch."
+    "Difference: ours − paper. The paper's 13.8 % (abstract: 15.3 %) is 6.38 / 46.09 µs (6.96 / 45.53): a call of C "
+    "from Python, not optimised by the compiler in the released build, against a call of PyTorch."
 )
 
 
