@@ -43,7 +43,7 @@ CLASSIFIERS = {
 def fig4(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN, methods: Sequence[str] = ALL) -> Figure:
     """Return Fig. 4: R_RX over the measured R_TX, for the classifiers and for the mechanisms.
 
-    Left the paper's range, right everything that was measured, in which a grey square is the left panel. Medians over
+    Left the paper's range, right everything that was measured, in which the grey corner is the left panel. Medians over
     repeats with whiskers from the least to the most. Triangles on the axis are the rates up to which the paper saw no
     loss (Sec. V-B2), in the colour of the method. Markers, by what sent: filled with a new flow a packet, else hollow.
 
@@ -194,19 +194,20 @@ def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES, **lo
 def _throughput(part: SubFigure, middle: pd.DataFrame, methods: Sequence[str]) -> None:
     """Draw one part of Fig. 4: the paper's range, everything, and which method is which."""
     limit = tables.claim("max_rate")["value"]
-    top = max(limit, *(1.04 * middle[["r_tx_pps", "r_rx_max_pps"]].max()))
+    top = [max(limit, 1.04 * middle[name].max()) for name in ("r_tx_pps", "r_rx_max_pps")]
     axes = part.subplots(1, 2)
-    for axis, unit_pps, unit, end in zip(axes, (1e3, 1e6), ("kpps", "Mpps"), (limit, top), strict=True):
+    for axis, unit_pps, unit, (x, y) in zip(axes, (1e3, 1e6), ("kpps", "Mpps"), ((limit, limit), top), strict=True):
         axis.axline((0, 0), slope=1, color="0.75", linewidth=0.7, zorder=0)
         for method in methods:
             for kind, line in middle[middle["method"] == method].groupby(["generator", "flows"]):
                 _line(axis, method, kind, line, unit_pps)
-        axis.set(xlim=(0, end / unit_pps), ylim=(0, end / unit_pps))
+        axis.set(xlim=(0, x / unit_pps), ylim=(0, y / unit_pps))
         axis.set(xlabel=f"$R_{{\\mathrm{{TX}}}}$ [{unit}]", ylabel=f"$R_{{\\mathrm{{RX}}}}$ [{unit}]")
     for level, (method, rate_pps) in enumerate(_paper_rates(methods).items()):
         look = {"color": LOOKS[method][0], "markersize": 3.5, "clip_on": False, "linestyle": ""}
         axes[0].plot(rate_pps / 1e3, 0.02 + 0.045 * level, "^", transform=axes[0].get_xaxis_transform(), **look)
-    axes[1].add_patch(Rectangle((0, 0), limit / 1e6, limit / 1e6, facecolor="0.9", edgecolor="none", zorder=-1))
+    if max(top) > limit:
+        axes[1].add_patch(Rectangle((0, 0), limit / 1e6, limit / 1e6, facecolor="0.9", edgecolor="none", zorder=-1))
 
 
 def _line(axis: Axes, method: str, kind: tuple[str, str], part: pd.DataFrame, unit_pps: float) -> None:

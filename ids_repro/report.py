@@ -21,7 +21,7 @@ GRADES = {claims.HOLDS: "good", claims.BETTER: "good", claims.DIFFERS: "bad"}
 CAPTIONS = {
     "fig4": (
         "Fig. 4. Receiving rate over sending rate: left in the paper's range, right in all of ours, of which the grey "
-        "square is the left panel. Medians over repeats, whiskers from least to most; markers say which generator "
+        "corner is the left panel. Medians over repeats, whiskers from least to most; markers say which generator "
         "sent, filled ones a new flow a packet, hollow ones one flow. The paper's layout and AF_XDP are ours to add.",
         "sweep",
     ),

@@ -51,7 +51,7 @@ def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     if not lines:
         return pd.DataFrame(columns=["method", "generator", "flows", "highest_pps", "fastest_pps", "fall_percent"])
     frame = pd.DataFrame(lines)
-    for _, part in frame[frame["highest_pps"] < frame["fastest_pps"]].groupby(["generator", "flows"]):
+    for _, part in frame[np.isfinite(frame["high_pps"])].groupby(["generator", "flows"]):
         base = part.loc[part["method"] == BASELINE, "highest_pps"]
         if len(base):
             frame.loc[part.index, "of_flow_percent"] = 100 * part["highest_pps"] / base.item()
