@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import platform
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -266,6 +267,8 @@ class Program:
                 raise
 
     def _detach(self, iface: str, mode: str) -> None:
+        if iface not in (name for _, name in socket.if_nameindex()):
+            return  # the interface is gone, and what was attached with it
         if mode == "tc":
             with IPRoute() as ip:
                 ip.tc("del", "clsact", ip.link_lookup(ifname=iface)[0])

@@ -184,11 +184,12 @@ def _recorded(on: Link, receivers: _Receivers, asked: dict, identity: dict) -> d
     for _ in range(ATTEMPTS):
         started = time.time()
         try:
-            on.check()
+            on.wait_until_up()
             raw = trial(on, receivers, METHODS[asked["method"]], asked["interval_us"], asked["trial_s"])
             on.check()
         except UserError as error:
-            return records.append(SWEEP, "sweep", asked, {}, "failed", str(error), started=started, **where)
+            reason = on.why(error)
+            return records.append(SWEEP, "sweep", asked, {}, "failed", reason, started=started, **where)
         missing = lost_track(raw)
         status, reason = ("bad", f"{missing} packets unaccounted for") if missing else ("ok", "")
         record = records.append(SWEEP, "sweep", asked, raw, status, reason, started=started, **where)
