@@ -49,8 +49,10 @@ def attach(fd: int, iface: str, mode: str) -> None:
 
 
 def detach(iface: str, mode: str) -> None:
-    """Take off what `attach` put there."""
+    """Take off what `attach` put there; an interface that is gone has taken it along."""
     with IPRoute() as ip:
+        if not ip.link_lookup(ifname=iface):
+            return
         index = index_of(ip, iface)
         if mode == "tc":
             ip.tc("del", "clsact", index)

@@ -91,8 +91,16 @@ class Link:
             "received_interface": server["rx_packets"],
         }
 
+    def why(self, error: UserError) -> str:
+        """Return what is behind an error in a trial: the link if it is down, else what the error says."""
+        try:
+            self.check()
+        except UserError as down:
+            return str(down)
+        return str(error)
+
     def wait_until_up(self) -> None:
-        """Give a driver time to set its link up again after an attachment; UserError if it does not."""
+        """Give a driver time to set its link up again after an attachment, or a link to come back; then `check`."""
         end = time.monotonic() + UP_S
         while True:
             try:
@@ -103,7 +111,7 @@ class Link:
             time.sleep(0.1)
 
     def check(self) -> None:
-        """Raise UserError naming the end that is down or gone; for before and after each trial.
+        """Raise UserError naming the end that is down or gone; for after each trial.
 
         Of two ends that are down, the one that was set down is the cause. One that came back has lost its neighbours.
         """

@@ -1,0 +1,67 @@
+"""A link that goes down is named, and what it had lost is there again when it comes back."""
+
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from conftest import until
+
+from ids_repro import config, link, sweep
+from ids_repro.config import UserError
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+def set_link(host, state: str) -> None:
+    """Set a host's interface up or down."""
+    host.run(["ip", "link", "set", host.iface, state], check=True)
+
+
+@pytest.mark.parametrize("end", ["client", "server"])
+def test_the_end_that_was_set_down_is_named_and_sends_again_once_it_is_up(end):
+    with link.link() as on:
+        on.check()
+        set_link(getattr(on, end), "down")
+        with pytest.raises(UserError, match=f"eth0 of the {end} is set down"):
+            on.check()
+        set_link(getattr(on, end), "up")
+        on.wait_until_up()
+        before = on.counters()
+        on.client.call(link.machine.send, "eth0", on.target, "hello")
+        assert until(lambda: on.counters()["received_interface"] == before["received_interface"] + 1)
+
+
+def test_an_interface_that_is_gone_is_named_with_those_that_are_there():
+    with link.link() as on:
+        on.server.run(["ip", "link", "del", "eth0"], check=True)
+        with pytest.raises(UserError, match="client: there is no interface 'eth0'; there are lo"):
+            on.check()
+
+
+@pytest.mark.parametrize("method", ["no_filter", "xdp_drv_flow"])
+def test_a_trial_in_which_the_link_goes_down_is_recorded_as_failed_and_the_next_one_runs(
+    tmp_path, models, monkeypatch, method
+):
+    monkeypatch.setattr(sweep, "SWEEP", tmp_path / "sweep.jsonl")
+    profile = replace(config.profile("smoke", intervals_us=(10,), trial_s=0.31, repeats=2))
+    links, sleep = [], time.sleep
+    make = sweep.link
+
+    def remembered():
+        links.append(make())
+        return links[-1]
+
+    def down_then_sleep(seconds):
+        if seconds == profile.trial_s and links:
+            links.clear()
+            server = link.Host("server", link.SERVER)
+            set_link(server, "down")
+            threading.Timer(1.5, set_link, (server, "up")).start()
+        sleep(seconds)
+
+    monkeypatch.setattr(sweep, "link", remembered)
+    monkeypatch.setattr(sweep.time, "sleep", down_then_sleep)
+    first, second = sweep.run(models["binary"], profile, [method])
+    assert (first["status"], first["reason"]) == ("failed", "eth0 of the server is set down")
+    assert (second["status"], second["reason"]) == ("ok", "")
