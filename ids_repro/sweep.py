@@ -81,13 +81,13 @@ def next_rate(trials: Iterable[Mapping]) -> int | None:
     int or None
         In pps; None if none lost, or the two are near.
     """
-    lost: dict[int, list[float]] = {}
+    kept: dict[int, list[float]] = {}
     for record in trials:
         raw = record["raw"]
-        lost.setdefault(record["asked"]["rate_pps"], []).append(1 - raw["received_packets"] / raw["sent_packets"])
+        kept.setdefault(record["asked"]["rate_pps"], []).append(raw["received_packets"] / raw["sent_packets"])
     held = LEAST_PPS
-    for rate in sorted(lost):
-        if np.median(lost[rate]) > TOLERANCE:
+    for rate in sorted(kept):
+        if np.median(kept[rate]) < 1 - TOLERANCE:
             middle = int(round((held * rate) ** 0.5, -4))
             return middle if rate > CLOSE * held and held < middle < rate else None
         held = rate
@@ -197,7 +197,7 @@ def run(
             print(note)
         receivers, generator = Receivers(model, on, stack), Generator(on)
         stack.callback(generator.close)
-        print(f"sweep: up to {most} trials of {profile.trial_s:g} s, {duration(most, profile.trial_s)}")
+        print(f"sweep: up to {most} trials of {profile.trial_s:g} s, about {duration(most, profile.trial_s)}")
         bar = stack.enter_context(tqdm(total=most, desc="sweep", unit="trial"))
 
         about = {"link": on.about} if on.about else {}

@@ -51,9 +51,7 @@ class Wire:
                     if entry.get_attr("NDA_LLADDR"):
                         return entry.get_attr("NDA_LLADDR")
                 if time.monotonic() > end:
-                    raise UserError(
-                        f"{self.target} does not answer on {self.iface}: is the server up, and its address right?"
-                    )
+                    raise UserError(f"{self.target} does not answer on {self.iface}: is it up, and the address right?")
                 if not asked:
                     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
                         probe.sendto(b"", (self.target, 9))

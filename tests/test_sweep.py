@@ -1,8 +1,12 @@
 """A real sweep: every packet accounted for, every trial a record, resumable, and nothing left when it is stopped."""
 
+import contextlib
+import functools
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -12,37 +16,43 @@ import psutil
 import pytest
 from conftest import alive, load_processes, until
 
-from ids_repro import config, link, pipeline, records, sweep, testbed, traffic
+from ids_repro import config, link, pipeline, receivers, records, sweep, testbed, traffic, trial
 from ids_repro.config import UserError
 
-SHORT = config.profile("smoke", intervals_us=(10, 0), trial_s=0.3, repeats=1)
+SHORT = config.profile("smoke", intervals_us=(0,), rates_pps=(10_000_000,), trial_s=0.2, repeats=1, refine=0)
 # One trial after another of a method whose receiver is a process of its own.
-LONG = config.profile("smoke", intervals_us=(0,), trial_s=1.0, repeats=4)
+LONG = replace(SHORT, intervals_us=(), rates_pps=(50_000,), trial_s=1.0, repeats=4)
 SCRIPT = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from ids_repro import config, pipeline, sweep
 sweep.SWEEP = Path(sys.argv[1])
 model = pipeline.load("binary", 0, Path(sys.argv[2]))
-sweep.run(model, config.profile("smoke", intervals_us=(0,), trial_s=1.0, repeats=4), ["rawsock1_nn"])
+profile = config.profile("smoke", trial_s=1.0, repeats=4, refine=0)
+hping3 = sys.argv[3] == "hping3"
+profile = replace(profile, intervals_us=(0,) if hping3 else (), rates_pps=() if hping3 else (50_000,))
+sweep.run(model, profile, ["rawsock1_nn"])
 """
 
 
 @pytest.fixture(scope="module")
 def swept(models, tmp_path_factory):
-    """The records of a short sweep over all eight methods."""
+    """The records of a short sweep over all methods."""
     path = tmp_path_factory.mktemp("sweep") / "sweep.jsonl"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sweep, "SWEEP", path)
         yield path, sweep.run(models["binary"], SHORT)
 
 
-def test_every_method_and_interval_is_a_record(swept):
+def test_every_method_and_rate_is_a_record(swept):
     path, made = swept
-    asked = [(r["asked"]["method"], r["asked"]["interval_us"]) for r in made]
-    assert asked == [(method, interval) for interval in (10, 0) for method in sweep.METHODS]
+    asked = [(r["asked"]["method"], r["asked"]["interval_us"], r["asked"]["rate_pps"]) for r in made]
+    traffic = [(0, None), (None, 10_000_000)]
+    assert asked == [(method, *point) for point in traffic for method in receivers.METHODS]
     assert [r["reason"] for r in made if r["status"] != "ok"] == []
     assert [r for r in records.read(path) if r["status"] == "ok"] == made
+    assert {r["asked"]["generator"] for r in made if r["asked"]["rate_pps"]} == {"live_frames"}
 
 
 def test_sent_equals_received_plus_dropped(swept):
@@ -50,12 +60,12 @@ def test_sent_equals_received_plus_dropped(swept):
         raw = record["raw"]
         assert raw["sent_packets"] == raw["received_packets"] + sum(raw["dropped_packets"].values())
         assert 0 < raw["received_packets"] <= raw["sent_packets"]
-        assert SHORT.trial_s <= raw["duration_s"] < SHORT.trial_s + 0.2
+        assert SHORT.trial_s <= raw["duration_s"] < SHORT.trial_s + 0.5
 
 
 def test_every_received_packet_was_classified(swept):
     for record in swept[1]:
-        raw, method = record["raw"], sweep.METHODS[record["asked"]["method"]]
+        raw, method = record["raw"], receivers.METHODS[record["asked"]["method"]]
         assert sum(raw.get("verdicts", ())) == (raw["received_packets"] if method.classifier != "none" else 0)
         assert raw["workers"] == (os.cpu_count() if method.all_cpus else 1)
 
@@ -67,11 +77,16 @@ def test_cpu_shares_are_percent_of_the_servers_cpu(swept):
         assert record["raw"]["server_cpu"] == max(os.sched_getaffinity(0))
 
 
-def test_flooding_sends_more_than_an_interval_does(swept):
-    sent = {interval: [] for interval in (10, 0)}
+def test_the_record_says_how_the_server_was_held(swept):
     for record in swept[1]:
-        sent[record["asked"]["interval_us"]].append(record["raw"]["sent_packets"])
-    assert min(sent[0]) > max(sent[10])
+        assert re.fullmatch(rf"NAPI thread \d+ on CPU {max(os.sched_getaffinity(0))}", record["raw"]["held"])
+
+
+def test_at_more_than_a_method_takes_packets_are_lost_and_counted(swept):
+    for record in (r for r in swept[1] if r["asked"]["rate_pps"] == 10_000_000):
+        raw = record["raw"]
+        assert raw["sent_packets"] / raw["duration_s"] > 500_000
+        assert sum(raw["dropped_packets"].values()) > raw["sent_packets"] / 10
 
 
 def test_a_rerun_runs_nothing_and_one_lost_record_reruns_just_that(swept, models, nothing_left):
@@ -100,14 +115,82 @@ def test_methods_are_chosen_by_name():
         sweep.plan(LONG, "no_filter,xdp")
 
 
-def stopped(tmp_path, model, project, how) -> list[int]:
+def measured(losses: dict[int, list[float]]) -> list[dict]:
+    """Records of trials at asked rates [pps] that lost such shares."""
+    raw = {"sent_packets": 1000, "received_packets": 1000}
+    return [
+        {"asked": {"rate_pps": rate}, "raw": raw | {"received_packets": 1000 * (1 - loss)}}
+        for rate, repeats in losses.items()
+        for loss in repeats
+    ]
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ({100_000: [0], 400_000: [0], 1_600_000: [0.5]}, 800_000),
+        ({100_000: [0], 400_000: [0.011], 1_600_000: [0]}, 200_000),  # what held above a loss does not count
+        ({100_000: [0], 400_000: [0, 0.4, 0.01]}, None),  # the median held: nothing lost
+        ({100_000: [0], 400_000: [0, 0.4, 0.02]}, 200_000),
+        ({100_000: [0], 104_000: [1.0]}, None),  # near enough
+        ({40_000: [1.0]}, 20_000),
+        ({}, None),
+    ],
+)
+def test_the_next_rate_lies_between_the_highest_that_held_and_the_lowest_that_lost(losses, expected):
+    assert sweep.next_rate(measured(losses)) == expected
+
+
+def test_the_edge_of_loss_is_narrowed_down_by_trials_of_their_own_and_a_rerun_has_nothing_to_add(
+    tmp_path, models, monkeypatch, nothing_left
+):
+    monkeypatch.setattr(sweep, "SWEEP", tmp_path / "sweep.jsonl")
+    profile = replace(SHORT, intervals_us=(), rates_pps=(20_000, 10_000_000), refine=2)
+    made = sweep.run(models["binary"], profile, ["no_filter"])
+    rates = [r["asked"]["rate_pps"] for r in made]
+    assert rates[:3] == [20_000, 10_000_000, 450_000]
+    assert len(rates) == 4
+    assert [r["status"] for r in made] == ["ok"] * 4
+    assert rates[3] == sweep.next_rate(made[:3])
+    assert sweep.run(models["binary"], profile, ["no_filter"]) == []
+    lines = (tmp_path / "sweep.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "sweep.jsonl").write_text("".join(lines[:3]))
+    (again,) = sweep.run(models["binary"], profile, ["no_filter"])
+    assert again["asked"] == made[3]["asked"]
+
+
+@pytest.mark.parametrize(("method", "place"), [("rawsock1_nn", "socket"), ("afxdp_nn", "ring")])
+def test_what_a_receiver_is_too_slow_for_is_counted_where_it_was_lost(
+    tmp_path, models, monkeypatch, nothing_left, method, place
+):
+    monkeypatch.setattr(sweep, "SWEEP", tmp_path / "sweep.jsonl")
+    sleep = time.sleep
+
+    def stop_it_meanwhile(seconds):
+        running = (p for p in psutil.process_iter(["name"]) if p.info["name"].startswith(("rawsock", "afxdp")))
+        stopped = [p for p in running if seconds == LONG.trial_s]
+        for process in stopped:
+            process.suspend()
+        sleep(seconds)
+        for process in stopped:
+            process.resume()
+
+    monkeypatch.setattr(trial.time, "sleep", stop_it_meanwhile)
+    (made,) = sweep.run(models["binary"], replace(LONG, repeats=1), [method])
+    raw = made["raw"]
+    assert (made["status"], made["reason"]) == ("ok", "")
+    assert raw["dropped_packets"][place] > 10_000
+    assert raw["sent_packets"] == raw["received_packets"] + sum(raw["dropped_packets"].values())
+
+
+def stopped(tmp_path, model, project, how, kind) -> list[int]:
     """Stop a sweep in the middle of its second trial; returns the ids of the processes that it had started."""
     path = tmp_path / "sweep.jsonl"
     pipeline.save(model, tmp_path)
-    process = project.popen(sys.executable, "-c", SCRIPT, path, tmp_path)
+    process = project.popen(sys.executable, "-c", SCRIPT, path, tmp_path, kind)
     try:
         assert until(lambda: len(records.read(path)) == 1, patience_s=30), process.communicate()[1]
-        assert until(lambda: len(load_processes()) == 2)
+        assert until(lambda: len(load_processes()) == 2 + (kind == "hping3"))
         started = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
         how(process)
         process.communicate(timeout=20)
@@ -120,60 +203,127 @@ def stopped(tmp_path, model, project, how) -> list[int]:
 
 def test_ctrl_c_leaves_the_finished_trials_and_nothing_else(tmp_path, models, project, nothing_left):
     # As a terminal does: to every process of the foreground job.
-    started = stopped(tmp_path, models["binary"], project, lambda process: os.killpg(process.pid, signal.SIGINT))
+    started = stopped(tmp_path, models["binary"], project, lambda p: os.killpg(p.pid, signal.SIGINT), "hping3")
     assert testbed.leftovers() == []
     assert [pid for pid in started if alive(pid)] == []
 
 
+@pytest.mark.parametrize("kind", traffic.GENERATORS)
 def test_after_kill_9_no_load_goes_on_and_a_rerun_does_what_is_missing(
-    tmp_path, models, project, nothing_left, monkeypatch
+    tmp_path, models, project, nothing_left, monkeypatch, kind
 ):
-    started = stopped(tmp_path, models["binary"], project, lambda process: process.kill())
+    started = stopped(tmp_path, models["binary"], project, lambda process: process.kill(), kind)
     assert len(started) >= 2
     assert until(lambda: not any(map(alive, started)), patience_s=1)
     assert testbed.leftovers() == ["ids-client", "ids-server"]
     monkeypatch.setattr(sweep, "SWEEP", tmp_path / "sweep.jsonl")
-    made = sweep.run(models["binary"], LONG, ["rawsock1_nn"])
+    rest = LONG if kind == "live_frames" else replace(LONG, intervals_us=(0,), rates_pps=())
+    made = sweep.run(models["binary"], rest, ["rawsock1_nn"])
     assert sorted(r["asked"]["repeat"] for r in made) == [1, 2, 3]
     assert {r["status"] for r in made} == {"ok"}
 
 
-def test_hping3_ends_itself_in_time_and_keeps_its_port_if_asked(nothing_left):
-    with link.link() as on, traffic.hping3(on, 0, limit_s=0.3, one_flow=True) as process:
-        assert until(lambda: load_processes() == ["hping3"])
-        assert until(lambda: process.poll() is not None, patience_s=3)
-        assert until(lambda: load_processes() == [], patience_s=1)
+def spoiled(tmp_path, models, monkeypatch, spoil, methods, **changes) -> list[dict]:
+    """The records of a sweep of two repeats, in whose first measured second something happens."""
+    monkeypatch.setattr(sweep, "SWEEP", tmp_path / "sweep.jsonl")
+    sleep, left = time.sleep, [spoil]
+
+    def meanwhile(seconds):
+        if seconds == LONG.trial_s and left:
+            left.pop()()
+        sleep(min(seconds, 0.3))
+
+    monkeypatch.setattr(trial.time, "sleep", meanwhile)
+    return sweep.run(models["binary"], replace(LONG, repeats=2, **changes), methods)
 
 
-@pytest.mark.parametrize("victim", ["hping3", "rawsock"])
-def test_a_trial_whose_sender_or_receiver_dies_is_recorded_as_failed(
+@pytest.mark.parametrize("victim", ["hping3", "rawsock", "afxdp", "traffic"])
+def test_a_trial_whose_sender_or_receiver_dies_is_recorded_as_failed_and_the_next_one_is_well(
     tmp_path, models, monkeypatch, nothing_left, victim
 ):
+    def kill():
+        for process in psutil.process_iter(["name", "cmdline"]):
+            if process.info["name"].startswith(victim) or f"ids_repro.{victim}" in (process.info["cmdline"] or ()):
+                process.kill()
+
+    changes = {"intervals_us": (0,), "rates_pps": ()} if victim == "hping3" else {}
+    method = "afxdp_nn" if victim == "afxdp" else "rawsock1_nn"
+    first, second = spoiled(tmp_path, models, monkeypatch, kill, [method], **changes)
+    assert first["status"] == "failed"
+    assert {"traffic": "the generator on the client ended"}.get(victim, f"{victim} ended") in first["reason"]
+    assert (second["status"], second["reason"]) == ("ok", "")
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_a_link_that_goes_down_in_a_trial_is_named_and_the_next_one_is_well(
+    tmp_path, models, monkeypatch, nothing_left, side
+):
+    def ip_link(state):
+        subprocess.run(["ip", "-n", f"ids-{side}", "link", "set", "eth0", state], check=True)
+
+    def down():
+        ip_link("down")
+        monkeypatch.setattr(sweep.records, "append", functools.partial(up, records.append))
+
+    def up(append, *args, **kwargs):
+        ip_link("up")
+        return append(*args, **kwargs)
+
+    first, second = spoiled(tmp_path, models, monkeypatch, down, ["xdp_drv_flow"])
+    assert first["status"] == "failed"
+    assert first["reason"] == f"eth0 of the {side} is set down"
+    assert (second["status"], second["reason"]) == ("ok", "")
+
+
+def altered(**changes):
+    """A way to connect to a link that is not as it should be."""
+
+    @contextlib.contextmanager
+    def connect():
+        with link.link() as on:
+            yield replace(on, **{name: change(on) for name, change in changes.items()})
+
+    return connect
+
+
+def test_without_native_xdp_only_its_trials_fail(tmp_path, models, monkeypatch, nothing_left):
     monkeypatch.setattr(sweep, "SWEEP", tmp_path / "sweep.jsonl")
-    sleep = time.sleep
 
-    def kill_then_sleep(seconds):
-        if seconds == LONG.trial_s:
-            for process in psutil.process_iter(["name"]):
-                if (process.info["name"] or "").startswith(victim):
-                    process.kill()
-        sleep(seconds)
+    def bridged(on):
+        """The server behind a bridge, whose driver has no native XDP."""
+        inside = ["ip", "netns", "exec", on.server.ns, "sh", "-ec"]
+        subprocess.run([*inside, "ip link add br0 type bridge; ip link set br0 up"], check=True)
+        return replace(on.server, iface="br0")
 
-    monkeypatch.setattr(sweep.time, "sleep", kill_then_sleep)
-    (made,) = sweep.run(models["binary"], replace(LONG, repeats=1), ["rawsock1_nn"])
-    assert made["status"] == "failed"
-    assert victim in made["reason"]
+    once = replace(LONG, repeats=1, trial_s=0.2)
+    monkeypatch.setattr(sweep, "link", altered(server=bridged))
+    made = sweep.run(models["binary"], once, "no_filter,xdp_drv_flow,afxdp_nn")
+    assert [r["status"] for r in made] == ["ok", "failed", "failed"]
+    for record in made[1:]:
+        assert record["reason"] == (
+            "br0 does not take a xdp_drv program: its driver has no native XDP; xdp_skb works with every driver"
+        )
 
 
-@pytest.mark.parametrize("interval_us", [0, 1, 10])
-def test_the_sender_stops_at_once_so_that_no_packet_is_sent_after_the_measured_time(interval_us, nothing_left):
-    with link.link() as on:
-        with traffic.hping3(on, interval_us, limit_s=20):
-            start = on.counters()["sent"]
-            assert until(lambda: on.counters()["sent"] > start + 1000)
-            stopping = time.monotonic()
-        assert time.monotonic() - stopping < 0.5
-        time.sleep(on.drain_s)
-        after = on.counters()
-        time.sleep(0.1)
-        assert on.counters() == after
+def test_a_peer_that_does_not_answer_fails_each_trial_and_names_itself(tmp_path, models, monkeypatch, nothing_left):
+    monkeypatch.setattr(sweep, "SWEEP", tmp_path / "sweep.jsonl")
+    monkeypatch.setattr(sweep, "link", altered(target=lambda on: "10.77.0.9"))
+    made = sweep.run(models["binary"], replace(LONG, repeats=1), "no_filter,tc_nn")
+    assert [r["status"] for r in made] == ["failed"] * 2
+    assert {r["reason"] for r in made} == {"10.77.0.9 does not answer on eth0: is it up, and the address right?"}
+
+
+def test_too_few_cpus_is_said_before_anything_starts(tmp_path, models, monkeypatch, nothing_left):
+    monkeypatch.setattr(sweep, "SWEEP", tmp_path / "sweep.jsonl")
+    monkeypatch.setattr(link.os, "sched_getaffinity", lambda _: {0})
+    with pytest.raises(UserError, match="needs two CPUs"):
+        sweep.run(models["binary"], SHORT)
+    assert not sweep.SWEEP.exists()
+
+
+def test_how_long_it_takes_is_said_before_it_starts(capsys, tmp_path, models, monkeypatch, nothing_left):
+    monkeypatch.setattr(sweep, "SWEEP", tmp_path / "sweep.jsonl")
+    assert sweep.duration(100, 0.3) == "2 minutes"
+    assert sweep.duration(570, 100.0) == "15.9 hours"
+    sweep.run(models["binary"], replace(SHORT, intervals_us=(), repeats=2), ["no_filter"])
+    assert "sweep: up to 2 trials of 0.2 s, about 0 minutes" in capsys.readouterr().out
