@@ -98,8 +98,10 @@ def study(
     Raises
     ------
     UserError
-        If the data holds fewer than two classes.
+        If there is no seed, or the data holds fewer than two classes.
     """
+    if not profile.seeds:
+        raise UserError("accuracy needs at least 1 seed")
     if len(data.counts()) < 2:
         raise UserError(f"there is nothing to tell apart: {data.counts()}")
     pairs = tqdm(pipeline.tasks_and_seeds(profile), desc="training", unit="model")

@@ -23,6 +23,7 @@ from .variants import VARIANTS
 INFERENCE = RESULTS / "inference.jsonl"
 LOOP = 10_000  # vectors that one call of C classifies
 SINGLE_CALLS = 50  # calls of one sample each in a round
+WARM_UP = 5  # before so many calls, one that does not count
 KERNEL_RUNS = 20_000  # test runs of one packet in a round
 
 
@@ -48,8 +49,8 @@ class Case:
 
 def _mean_ns(call: Callable[[], object], calls: int, each: int = 1) -> Callable[[], float]:
     def measure() -> float:
-        if each == 1:
-            call()  # brings the caches back that the case before it took
+        for _ in range(calls // WARM_UP):  # brings the caches back that the case before it took
+            call()
         begin = time.perf_counter_ns()
         for _ in range(calls):
             call()
@@ -82,10 +83,11 @@ def user_space_cases(model: Model, x: np.ndarray) -> list[Case]:
         model.mlp(scaled).argmax(dim=1)
 
     python = {"dt_sklearn": lambda: model.tree.predict(floats), "nn_pytorch": pytorch}
+    calls = {how: _in_c(model, x[:n]) for how, n in (("ctypes_single", 1), ("ctypes_empty", 0))}
+    in_turn = [(row, how, calls[how][row]) for row in calls["ctypes_single"] for how in calls]
     return [
         *(Case(row, "python_single", _mean_ns(call, SINGLE_CALLS)) for row, call in python.items()),
-        *(Case(row, "ctypes_empty", _mean_ns(call, SINGLE_CALLS)) for row, call in _in_c(model, x[:0]).items()),
-        *(Case(row, "ctypes_single", _mean_ns(call, SINGLE_CALLS)) for row, call in _in_c(model, x[:1]).items()),
+        *(Case(row, how, _mean_ns(call, SINGLE_CALLS)) for row, how, call in in_turn),
         *(Case(row, "c_loop", _mean_ns(call, 1, len(x))) for row, call in _in_c(model, x).items()),
     ]
 

@@ -81,3 +81,5 @@ def test_the_command_prints_one_json_object(capsys, monkeypatch):
     assert found["binary"]["dt_c"]["accuracy"]["low"] is None  # no interval from one seed
     with pytest.raises(SystemExit):
         main(["accuracy", "--seeds", "many"])
+    assert main(["accuracy", "--seeds", "0", "--user-space"]) == 2
+    assert "at least 1 seed" in capsys.readouterr().err
