@@ -105,7 +105,7 @@ class Program:
         Raises
         ------
         UserError
-            If the struct is of another kind or another number of classes.
+            If the struct is of another kind. (For two and seven classes it has one size: the caller knows which.)
         """
         if self.variant.layout == "paper":
             return self._set_elements(params)

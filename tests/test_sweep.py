@@ -291,11 +291,11 @@ def test_without_native_xdp_only_its_trials_fail(tmp_path, models, monkeypatch, 
 
     def bridged(on):
         """The server behind a bridge, whose driver has no native XDP."""
-        inside = ["ip", "netns", "exec", on.server.ns, "sh", "-ec"]
-        subprocess.run([*inside, "ip link add br0 type bridge; ip link set br0 up"], check=True)
+        made = "ip link add br0 type bridge; ip link set eth0 master br0; ip link set br0 up"
+        subprocess.run(["ip", "netns", "exec", on.server.ns, "sh", "-ec", made], check=True)
         return replace(on.server, iface="br0")
 
-    once = replace(LONG, repeats=1, trial_s=0.2)
+    once = replace(LONG, repeats=1, trial_s=0.2, rates_pps=(20_000,))
     monkeypatch.setattr(sweep, "link", altered(server=bridged))
     made = sweep.run(models["binary"], once, "no_filter,xdp_drv_flow,afxdp_nn")
     assert [r["status"] for r in made] == ["ok", "failed", "failed"]
