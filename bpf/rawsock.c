@@ -153,7 +153,7 @@ static void receive(int fd, struct totals *t)
 			struct worker *w;
 
 			t->received++;
-			if (ids_parse(buffer[i], buffer[i] + messages[i].msg_len, &item.packet) != IDS_OK) {
+			if (ids_parse(buffer[i], buffer[i] + messages[i].msg_len, 0, &item.packet) != IDS_OK) {
 				t->unparsed++;
 				continue;
 			}

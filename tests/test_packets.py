@@ -129,9 +129,9 @@ IPV6 = b"\x60" + bytes(39)
         ("ipv6", 1, made.ethernet(IPV6, 0x8100, type_=0x86DD)),
         ("ipv6", 101, IPV6),
         ("ipv6", 229, IPV6),
-        ("not_ipv4", 1, made.ethernet(bytes(28), type_=0x0806)),
-        ("not_ipv4", 1, made.ethernet(PACKET, 0x8100, 0x8100, 0x8100)),  # a third tag
-        ("not_ipv4", 101, b"\x30" + bytes(39)),
+        ("not_ip", 1, made.ethernet(bytes(28), type_=0x0806)),
+        ("not_ip", 1, made.ethernet(PACKET, 0x8100, 0x8100, 0x8100)),  # a third tag
+        ("not_ip", 101, b"\x30" + bytes(39)),
         ("truncated", 1, b""),
         ("truncated", 1, made.ethernet(PACKET)[:13]),
         ("truncated", 1, made.ethernet(PACKET)[:33]),
