@@ -108,7 +108,7 @@ static __u32 take(struct ids_totals *t, struct ids_classifier *c)
 		struct ids_packet packet;
 
 		t->received++;
-		if (ids_parse(umem + d->addr, umem + d->addr + d->len, &packet) == IDS_OK)
+		if (ids_parse(umem + d->addr, umem + d->addr + d->len, 0, &packet) == IDS_OK)
 			ids_classify_packet(c, &packet, now_ns);
 		else
 			t->unparsed++;

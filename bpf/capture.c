@@ -1,13 +1,16 @@
-/* A capture file's bytes -> its IPv4 packets: what ids_repro/stream.py calls through ctypes. */
+/* A capture file's bytes -> its packets: what ids_repro/stream.py calls through ctypes. */
 #include "capture.h"
 #include "order.h"
 #include "pcapng.h"
 
-void *ids_capture_new(__u64 dedup_ns)
+void *ids_capture_new(__u64 dedup_ns, int ipv6)
 {
 	struct ids_capture *c = calloc(1, sizeof(*c));
 
-	if (!c || !dedup_ns)
+	if (!c)
+		return NULL;
+	c->ipv6 = ipv6;
+	if (!dedup_ns)
 		return c;
 	c->dedup.size = 1 << 12;
 	c->dedup.window_ns = dedup_ns;
@@ -49,7 +52,7 @@ static int take(struct ids_capture *c, const struct ids_frame *f, __u64 offset, 
 	if (copy)
 		outcome = IDS_DUPLICATE;
 	else if (outcome == IDS_OK)
-		outcome = ids_parse_frame(f->link, f->bytes, row);
+		outcome = ids_parse_frame(f->link, f->bytes, c->ipv6, row);
 	c->outcomes[outcome]++;
 	if (outcome != IDS_OK)
 		return 0;

@@ -27,6 +27,7 @@ struct ids_capture {
 	struct ids_interface *interfaces; /* pcap: just one */
 	__u32 n_interfaces;
 	__u8 known, pcapng, swapped;
+	int ipv6; /* take IPv6 packets too */
 	struct ids_dedup dedup;
 };
 

@@ -1,28 +1,18 @@
-/* Packet -> flow key; flow state -> the twelve features. No map, helper, context or clock: those belong to the caller. */
+/* A packet -> its flow's key; the flow's state -> the twelve features. No map, helper, context or clock: the caller's. */
 #ifndef IDS_FLOW_H
 #define IDS_FLOW_H
 
-#include <linux/if_ether.h>
 #include <linux/in.h>
-#include <linux/ip.h>
 #include <linux/types.h>
 
-#include "fixed.h"
-
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define ids_ntoh16(v) __builtin_bswap16(v)
-#define ids_ntoh32(v) __builtin_bswap32(v)
-#else
-#define ids_ntoh16(v) (v)
-#define ids_ntoh32(v) (v)
-#endif
+#include "parse.h"
 
 /* x1..x12 in the paper's order (Sec. IV-B, IV-C); FEATURES in ids_repro/features.py is tested equal. */
 enum ids_feature {
 	IDS_SPORT,
 	IDS_DPORT,
 	IDS_PROTO,
-	IDS_LEN, /* IP total length, bytes */
+	IDS_LEN, /* of the IP packet, header included, bytes */
 	IDS_DIR, /* 1: the same way as the flow's first packet */
 	IDS_IAT, /* time since the flow's last packet, us; 0 for the first */
 	IDS_LEN_MEAN,
@@ -36,15 +26,6 @@ enum ids_feature {
 
 #define IDS_X_SIZE 16 /* a power of two, so that a masked index is in bounds for the verifier */
 
-/* What became of a packet before any classification. */
-enum ids_reason {
-	IDS_OK,
-	IDS_TRUNCATED, /* the headers are not all there */
-	IDS_NOT_IPV4,
-	IDS_MALFORMED, /* an IPv4 header that contradicts itself */
-	IDS_N_REASONS,
-};
-
 #define IDS_FIN 0x01
 #define IDS_RST 0x04
 #define IDS_ACK 0x10
@@ -53,16 +34,8 @@ enum ids_reason {
 #define IDS_IDLE_US (300ULL * 1000000)
 #define IDS_ACTIVE_US (1800ULL * 1000000)
 
-struct ids_packet { /* host byte order */
-	__u32 saddr, daddr;
-	__u16 sport, dport;
-	__u16 len;
-	__u8 proto;
-	__u8 tcp_flags;
-};
-
 struct ids_key { /* two-way: the lower endpoint stands first */
-	__u32 addr[2];
+	__u64 addr[2];
 	__u16 port[2];
 	__u8 proto;
 	__u8 pad[3];
@@ -80,56 +53,10 @@ struct ids_flow {
 	__u64 lock; /* the kernel's: one CPU at a time */
 };
 
-static __always_inline int ids_parse_ipv4(const void *data, const void *end, struct ids_packet *p)
-{
-	const struct iphdr *ip = data;
-	const __u8 *l4;
-
-	if ((const void *)(ip + 1) > end)
-		return IDS_TRUNCATED;
-	if (ip->version != 4 || ip->ihl < 5)
-		return IDS_MALFORMED;
-	p->saddr = ids_ntoh32(ip->saddr);
-	p->daddr = ids_ntoh32(ip->daddr);
-	p->len = ids_ntoh16(ip->tot_len);
-	p->proto = ip->protocol;
-	p->sport = 0;
-	p->dport = 0;
-	p->tcp_flags = 0;
-	if (p->proto != IPPROTO_TCP && p->proto != IPPROTO_UDP)
-		return IDS_OK;
-	if (ids_ntoh16(ip->frag_off) & 0x1fff) /* a later fragment has no ports */
-		return IDS_OK;
-	l4 = (const __u8 *)ip + ip->ihl * 4;
-	if ((const void *)(l4 + 4) > end)
-		return IDS_TRUNCATED;
-	p->sport = ids_ntoh16(*(const __u16 *)l4);
-	p->dport = ids_ntoh16(*(const __u16 *)(l4 + 2));
-	if (p->proto == IPPROTO_TCP) {
-		if ((const void *)(l4 + 14) > end)
-			return IDS_TRUNCATED;
-		p->tcp_flags = l4[13];
-	}
-	return IDS_OK;
-}
-
-static __always_inline int ids_parse(const void *data, const void *end, struct ids_packet *p)
-{
-	const struct ethhdr *eth = data;
-
-	if ((const void *)(eth + 1) > end)
-		return IDS_TRUNCATED;
-	if (eth->h_proto != ids_ntoh16(ETH_P_IP))
-		return IDS_NOT_IPV4;
-	return ids_parse_ipv4(eth + 1, end, p);
-}
-
 /* Fill the two-way key; return which endpoint sent the packet, 0 the lower or 1 the higher. */
 static __always_inline __u8 ids_make_key(const struct ids_packet *p, struct ids_key *k)
 {
-	__u64 from = (__u64)p->saddr << 16 | p->sport;
-	__u64 to = (__u64)p->daddr << 16 | p->dport;
-	__u8 side = from > to;
+	__u8 side = p->saddr > p->daddr || (p->saddr == p->daddr && p->sport > p->dport);
 
 	k->addr[0] = side ? p->daddr : p->saddr;
 	k->addr[1] = side ? p->saddr : p->daddr;

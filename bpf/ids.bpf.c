@@ -259,7 +259,7 @@ int ids_main(ids_ctx *ctx)
 	w->now_ns = bpf_ktime_get_ns();
 #endif
 	c->packets++;
-	w->reason = ids_parse(data, end, &packet);
+	w->reason = ids_parse(data, end, IDS_STRIPPED(ctx), &packet);
 #ifdef IDS_PROBE
 	if (probe->use_x) {
 		w->reason = IDS_OK;

@@ -118,7 +118,7 @@ static void take(const __u8 *frame, __u32 len, __u64 now_ns, struct ids_totals *
 	struct ids_key key;
 
 	t->received++;
-	if (ids_parse(frame, frame + len, &item.packet) != IDS_OK) {
+	if (ids_parse(frame, frame + len, 0, &item.packet) != IDS_OK) {
 		t->unparsed++;
 	} else if (n_workers == 1) {
 		ids_classify_packet(&workers->classifier, &item.packet, now_ns);

@@ -11,7 +11,7 @@
 struct ids_sample { /* one feature vector, and the packet and flow that it belongs to */
 	__u64 flow, packet;
 	__u64 time_us, first_us; /* of the packet, of the flow's first packet */
-	__u32 saddr, daddr;	 /* of the flow's first packet, as are the ports */
+	__u64 saddr, daddr;	 /* of the flow's first packet, as are the ports */
 	__u16 sport, dport;
 	__u32 index; /* of the packet in the flow, from 0 */
 	__u64 proto;

@@ -23,10 +23,11 @@ struct ids_table {
 
 static inline __u64 ids_hash(const struct ids_key *k)
 {
-	__u64 word[2];
+	__u64 word[3];
 
 	memcpy(word, k, sizeof(word));
-	word[0] = (word[0] ^ (word[1] * 0x9e3779b97f4a7c15ULL)) * 0xff51afd7ed558ccdULL;
+	word[0] = (word[0] ^ (word[1] * 0x9e3779b97f4a7c15ULL) ^ (word[2] * 0xc2b2ae3d27d4eb4fULL)) *
+		  0xff51afd7ed558ccdULL;
 	return word[0] ^ word[0] >> 32;
 }
 

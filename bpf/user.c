@@ -37,6 +37,16 @@ __u64 ids_sizeof_tree(void)
 	return sizeof(struct ids_tree);
 }
 
+/* Ethernet frames, one every stride bytes -> the packet and the outcome of each. */
+void ids_parse_frames(const __u8 *frames, __u64 stride, const __u32 *sizes, __u64 n, struct ids_row *rows,
+		      __s8 *reasons)
+{
+	__u64 i;
+
+	for (i = 0; i < n; i++)
+		reasons[i] = ids_parse(frames + i * stride, frames + i * stride + sizes[i], 0, &rows[i].packet);
+}
+
 /* Packets in the order of arrival -> features (n, 12) in Q16 and each packet's flow number. Returns 0, or -1. */
 int ids_extract(const struct ids_row *rows, __u64 n, __s64 *x, __u64 *flow)
 {

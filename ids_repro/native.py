@@ -18,18 +18,18 @@ from .config import BPF, BUILD, UserError
 # -fwrapv: int64 wraps as NumPy's does.
 CFLAGS = ("-O2", "-fwrapv", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
 
-# struct ids_packet, ids_row of bpf/flow.h, bpf/link.h
+# struct ids_packet, ids_row of bpf/parse.h, bpf/link.h. An address: IPv4, or an IPv6 one in 64 bits, the highest set.
 PACKET = [
-    ("saddr", "u4"),
-    ("daddr", "u4"),
+    ("saddr", "u8"),
+    ("daddr", "u8"),
+    ("len", "u4"),
     ("sport", "u2"),
     ("dport", "u2"),
-    ("len", "u2"),
-    ("proto", "u1"),
-    ("tcp_flags", "u1"),
+    ("proto", "u4"),
+    ("tcp_flags", "u4"),
 ]
 ROW = np.dtype([("ts_ns", "u8"), ("offset", "u8"), ("caplen", "u4"), ("ip_at", "u4"), *PACKET])
-REASONS = ("ok", "truncated", "not_ipv4", "malformed")  # enum ids_reason of bpf/flow.h
+REASONS = ("ok", "truncated", "not_ip", "malformed", "too_deep")  # enum ids_reason of bpf/parse.h
 N_FEATURES = 12
 
 
@@ -88,6 +88,37 @@ def _pointer(array: np.ndarray | bytes) -> ctypes.c_void_p:
     return ctypes.c_void_p(
         np.frombuffer(array, np.uint8).ctypes.data if isinstance(array, bytes) else array.ctypes.data
     )
+
+
+def parse(frames: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Run bpf/parse.h over Ethernet frames.
+
+    Parameters
+    ----------
+    frames : ndarray of shape (n, stride), uint8
+        One frame a row, padded.
+    sizes : ndarray of shape (n,), uint32
+        Length of each [byte].
+
+    Returns
+    -------
+    rows : ndarray of shape (n,), dtype ROW
+        The fields of the packet, where there is one.
+    reasons : ndarray of shape (n,), int8
+        Indices into REASONS.
+    """
+    frames, sizes = np.ascontiguousarray(frames, np.uint8), np.ascontiguousarray(sizes, np.uint32)
+    n, stride = frames.shape
+    rows, reasons = np.zeros(n, ROW), np.zeros(n, np.int8)
+    library().ids_parse_frames(
+        _pointer(frames),
+        ctypes.c_uint64(stride),
+        _pointer(sizes),
+        ctypes.c_uint64(n),
+        _pointer(rows),
+        _pointer(reasons),
+    )
+    return rows, reasons
 
 
 def extract(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -24,8 +24,8 @@ SAMPLE = np.dtype(
         ("packet", "u8"),
         ("time_us", "u8"),
         ("first_us", "u8"),
-        ("saddr", "u4"),
-        ("daddr", "u4"),
+        ("saddr", "u8"),
+        ("daddr", "u8"),
         ("sport", "u2"),
         ("dport", "u2"),
         ("index", "u4"),
@@ -44,7 +44,7 @@ def _library() -> ctypes.CDLL:
     sampler = ctypes.CDLL(str(build("sampler.c", "sampler", ("-shared", "-fPIC"))))
     p, u64 = c_void_p, c_uint64
     for lib, name, result, *arguments in (
-        (capture, "ids_capture_new", p, u64),
+        (capture, "ids_capture_new", p, u64, c_int),
         (capture, "ids_capture_free", None, p),
         (capture, "ids_capture_read", u64, p, p, u64, p, u64, POINTER(u64), POINTER(c_int)),
         (capture, "ids_capture_counts", None, p, p),
@@ -76,9 +76,9 @@ def link_is_known(link: int) -> bool:
 class _Stage:
     """A C object that is freed with its Python one."""
 
-    def __init__(self, kind: str, argument: int):
+    def __init__(self, kind: str, *arguments: int):
         self._lib, self._kind = _library(), kind
-        self._c = getattr(self._lib, f"ids_{kind}_new")(argument)
+        self._c = getattr(self._lib, f"ids_{kind}_new")(*arguments)
         if not self._c:
             raise MemoryError(f"no memory for the {kind}")
 
@@ -89,17 +89,19 @@ class _Stage:
 
 
 class Reader(_Stage):
-    """Bytes of a pcap or pcapng file -> its IPv4 packets.
+    """Bytes of a pcap or pcapng file -> its packets.
 
     Parameters
     ----------
     dedup_ms : float
         Leave out a frame if the same bytes, of the same captured length and link layer included, were kept at most
         this long before or after it [ms]; 0 keeps all.
+    ipv6 : bool
+        Take IPv6 packets too; without, each is counted as "ipv6" and left out.
     """
 
-    def __init__(self, dedup_ms: float = 0):
-        super().__init__("capture", round(dedup_ms * 1e6))
+    def __init__(self, dedup_ms: float = 0, ipv6: bool = False):
+        super().__init__("capture", round(dedup_ms * 1e6), ipv6)
         self._rows = np.zeros(MAX_ROWS, ROW)
         self.damaged = False
 
@@ -114,7 +116,7 @@ class Reader(_Stage):
         Returns
         -------
         rows : ndarray of shape (m,), dtype native.ROW
-            The IPv4 packets found, at most MAX_ROWS; valid until the next call.
+            The packets found, at most MAX_ROWS; valid until the next call.
         used : int
             How many bytes are done with; the rest has to be given again, with more. After damage: those before it.
 

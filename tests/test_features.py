@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ids_repro import config, features, native, packets
 
-HEADER = (config.BPF / "flow.h").read_text()
+HEADER = "".join((config.BPF / name).read_text() for name in ("parse.h", "flow.h"))
 SUBSET = config.ROOT.parent / "shared" / "cic-ids2017"
 # Packets and flows of each capture; the subset of CIC-IDS2017 stands beside some checkouts only.
 CAPTURES = {config.SAMPLE: None} | {
