@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -64,7 +65,8 @@ class Program:
         self.variant = variant
         self._kind = bcc.BPF.SCHED_CLS if variant.hook == "tc" else bcc.BPF.XDP
         try:
-            self._bpf = bcc.BPF(src_file=bytes(BPF / "ids.bpf.c"), cflags=variant.flags())
+            secret = f"-DIDS_SECRET={secrets.randbits(64)}ULL"  # see ids_fold in bpf/parse.h
+            self._bpf = bcc.BPF(src_file=bytes(BPF / "ids.bpf.c"), cflags=[*variant.flags(), secret])
             self._function = self._bpf.load_func(b"ids_main", self._kind)
             self._layers = [
                 self._bpf.load_func(f"ids_layer{n}".encode(), self._kind) for n in LAYERS if variant.layout == "paper"

@@ -111,7 +111,12 @@ def parse(frames: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray
     n, stride = frames.shape
     rows, reasons = np.zeros(n, ROW), np.zeros(n, np.int8)
     library().ids_parse_frames(
-        _pointer(frames), ctypes.c_uint64(stride), _pointer(sizes), ctypes.c_uint64(n), _pointer(rows), _pointer(reasons)
+        _pointer(frames),
+        ctypes.c_uint64(stride),
+        _pointer(sizes),
+        ctypes.c_uint64(n),
+        _pointer(rows),
+        _pointer(reasons),
     )
     return rows, reasons
 

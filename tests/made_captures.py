@@ -1,21 +1,42 @@
 """Small capture files and frames, byte by byte, for tests of the reader."""
 
+import itertools
 import struct
 
+import numpy as np
+
 TCP, UDP, ICMP = 6, 17, 1
+HOP_BY_HOP, ROUTING, FRAGMENT, AH, DESTINATION = 0, 43, 44, 51, 60
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 A, B = 0x0A000001, 0x0A000002
 
 
+def transport(sport, dport, proto, flags):
+    """The fixed part of a transport header."""
+    return {
+        TCP: struct.pack(">HHIIBBHHH", sport, dport, 0, 0, 0x50, flags, 0, 0, 0),
+        UDP: struct.pack(">HHHH", sport, dport, 8, 0),
+    }.get(proto, b"\x08\0\0\0")
+
+
 def ipv4(sport=1000, dport=80, proto=TCP, flags=ACK, payload=b"", src=A, dst=B, options=b"", fragment=0):
     """An IPv4 packet; fragment is the 16-bit field of flags and offset."""
-    l4 = {
-        TCP: struct.pack(">HHIIBBHHH", sport, dport, 0, 0, 0x50, flags, 0, 0, 0),
-        UDP: struct.pack(">HHHH", sport, dport, 8 + len(payload), 0),
-    }.get(proto, b"\x08\0\0\0")
-    words, body = 5 + len(options) // 4, l4 + payload
+    words, body = 5 + len(options) // 4, transport(sport, dport, proto, flags) + payload
     head = struct.pack(">BBHHHBBHII", 0x40 | words, 0, 4 * words + len(body), 0, fragment, 64, proto, 0, src, dst)
     return head + options + body
+
+
+def ipv6(*extensions, sport=1000, dport=80, proto=TCP, flags=ACK, size=8, offset=0, src=A, dst=B, length=None):
+    """An IPv6 packet between fd00::src and fd00::dst; extension headers have `size` bytes, those of fragments 8."""
+    body = b""
+    for kind, after in itertools.pairwise((*extensions, proto)):
+        units = {FRAGMENT: 0xEE, AH: size // 4 - 2}.get(kind, size // 8 - 1)  # a fragment header's are to be ignored
+        body += struct.pack(">BBH", after, units, offset if kind == FRAGMENT else 0)
+        body += bytes(4 if kind == FRAGMENT else size - 4)
+    body += transport(sport, dport, proto, flags)
+    addresses = b"".join(b"\xfd" + bytes(11) + struct.pack(">I", host) for host in (src, dst))
+    length = len(body) if length is None else length
+    return struct.pack(">IHBB", 6 << 28, length, (*extensions, proto)[0], 64) + addresses + body
 
 
 def ethernet(packet, *tags, type_=0x0800):
@@ -32,6 +53,12 @@ def cooked(packet, *tags, type_=0x0800):
 def cooked2(packet, type_=0x0800):
     """Linux cooked, version 2."""
     return struct.pack(">H", type_) + bytes(18) + packet
+
+
+def padded(frames):
+    """Frames of shape (n, width), uint8, and their lengths (n,), uint32."""
+    width = max(map(len, frames))
+    return np.array([list(f.ljust(width, b"\0")) for f in frames], np.uint8), np.array([*map(len, frames)], np.uint32)
 
 
 def pcap(frames, link=1, endian="<", ns=False, snap=1 << 16):

@@ -40,8 +40,6 @@ FRAMES = {
     "icmp": (ipv4(proto=1), "ok"),
     "a later fragment has no ports": (ipv4(fragment=100)[: 14 + 20], "ok"),
     "arp": (ETHERNET + b"\x08\x06" + bytes(28), "not_ip"),
-    "ipv6": (ETHERNET + b"\x86\xdd\x60" + bytes(60), "not_ip"),
-    "vlan": (ETHERNET + b"\x81\x00\x00\x01" + UDP[12:], "not_ip"),
     "no ethernet header": (UDP[:13], "truncated"),
     "nothing": (b"", "truncated"),
     "half an ip header": (UDP[: 14 + 19], "truncated"),
