@@ -2,7 +2,6 @@
 
 import re
 import socket
-from dataclasses import replace
 from functools import lru_cache
 
 import made_captures as made
@@ -12,7 +11,7 @@ from label_files import SHARED
 
 from ids_repro import config, link, native, packets, parity, stream
 from ids_repro.kernel import Program
-from ids_repro.variants import HOOKS, PROBE, REASONS, TAKES, Variant
+from ids_repro.variants import HOOKS, PROBE, REASONS, Variant
 
 Q = 16
 TCP, UDP = made.ipv4(), made.ipv4(proto=made.UDP)
@@ -217,8 +216,8 @@ CAPTURES = [config.SAMPLE, *sorted(SHARED.glob("*.pcap"))]
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("name", ["nn_fused", "nn", "dt"])
 def test_every_packet_of_every_capture_has_the_same_features_and_verdict_in_the_kernel(name, hook, models):
-    variant = replace(TAKES[name], hook=hook, n_classes=len(config.CLASSES), probe=True)
-    with Program(variant, models["multi"].params(name)) as loaded:
+    with parity.load(name, len(config.CLASSES), hook) as loaded:
+        loaded.set_params(models["multi"].params(name))
         for path in CAPTURES:
             capture = packets.read(path, ipv6=True)
             x, _ = native.extract(capture.rows)
