@@ -2,11 +2,13 @@
 # On a machine without apt: install PACKAGES in your own way, then `make venv` (or environment.yml).
 PROFILE ?= smoke
 PYTHON ?= /usr/bin/python3
+N ?= 1000000
+SEED ?= 1
 PACKAGES := python3-bpfcc python3-venv clang clang-format gcc libc6-dev make hping3 iproute2 ethtool util-linux git
 # Programs without a service of their own: installing them starts no daemon (tests/test_setup.py looks).
 LAB_PACKAGES := apache2-bin bind9-dnsutils curl dnsmasq-base dropbear-bin hydra iputils-ping ncrack nmap openssh-client \
-	openssl python3-pyftpdlib slowhttptest sshpass tcpdump wget
-ifneq ($(filter system-lab test record,$(MAKECMDGOALS)),)
+	libclang-rt-dev openssl python3-pyftpdlib slowhttptest sshpass tcpdump wget
+ifneq ($(filter system-lab test record fuzz,$(MAKECMDGOALS)),)
 PACKAGES += $(LAB_PACKAGES)
 endif
 # The headers of the running kernel if there are any; these if not (packet programs need only UAPI headers).
@@ -20,11 +22,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euc
 .ONESHELL .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help system system-lab venv reproduce record test bench-extract lint format lab clean distclean
+.PHONY: help system system-lab venv reproduce record test fuzz bench-extract lint format lab clean distclean
 export LC_ALL := C
 export PATH := $(PATH):/usr/sbin:/sbin
 
-C_FILES := $(wildcard bpf/*.c bpf/*.h)
+C_FILES := $(wildcard bpf/*.c bpf/*.h tests/*.c)
 BOOKS := $(wildcard notebooks/*.ipynb)
 STRIP := .venv/bin/python -m nbstripout --extra-keys metadata.language_info.version
 SUDO := $(if $(filter 0,$(shell id -u)),,$(if $(shell command -v sudo),sudo -EH,false))
@@ -49,6 +51,9 @@ record: system-lab venv ## record the lab capture anew
 
 test: system-lab venv ## all tests
 	$(call as_root,.venv/bin/python -m pytest)
+
+fuzz: system-lab venv ## N random and changed frames (1,000,000): kernel against user space, and the sanitizers
+	$(call as_root,N=$(N) SEED=$(SEED) .venv/bin/python -m pytest -s tests/test_fuzz.py)
 
 bench-extract: system venv ## packets a second and memory of 'extract', on 5 and 20 million packets (8 GB of disk)
 	.venv/bin/python tests/bench_extract.py

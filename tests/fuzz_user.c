@@ -1,0 +1,100 @@
+/*
+ * libFuzzer's target: any bytes -> frames of any link layer -> parser, flow table, classifiers. Each frame stands in
+ * memory of its own length, so that the sanitizers see a read behind it. tests/test_fuzz.py builds and runs this.
+ */
+#include <assert.h>
+#include <stdio.h>
+
+#include "user.c"
+
+static struct ids_mlp_q16 q16;
+static struct ids_mlp_fused fused;
+static struct ids_tree tree;
+
+static void load(const char *name, void *to, size_t size)
+{
+	char path[4096];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", getenv("IDS_MODELS"), name);
+	file = fopen(path, "rb");
+	if (!file || fread(to, size, 1, file) != 1 || fclose(file)) {
+		perror(path);
+		exit(1);
+	}
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	load("nn", &q16, sizeof(q16));
+	load("nn_fused", &fused, sizeof(fused));
+	load("dt", &tree, sizeof(tree));
+	return 0;
+}
+
+static int same(const struct ids_packet *a, const struct ids_packet *b)
+{
+	return a->saddr == b->saddr && a->daddr == b->daddr && a->len == b->len && a->sport == b->sport &&
+	       a->dport == b->dport && a->proto == b->proto && a->tcp_flags == b->tcp_flags;
+}
+
+/* All readers of a frame agree about it. Returns the outcome; the packet is in *row. */
+static int parse(__u32 link, const __u8 *frame, struct ids_row *row)
+{
+	struct ids_row other = *row;
+	int outcome = ids_parse_frame(link, frame, 1, row), without = ids_parse_frame(link, frame, 0, &other);
+
+	assert(outcome >= 0 && outcome < IDS_N_OUTCOMES);
+	assert(without == outcome || without == IDS_IPV6);
+	assert(outcome != IDS_OK || row->ip_at < row->caplen);
+	if (link == IDS_LINK_ETHERNET) {
+		assert(ids_parse(frame, frame + row->caplen, 0, &other.packet) == outcome);
+		assert(outcome != IDS_OK || same(&row->packet, &other.packet));
+	}
+	return outcome;
+}
+
+static void classify(const __s64 *x)
+{
+	__s64 logits[IDS_MAX_CLASSES];
+	__u8 verdict;
+
+	ids_predict_mlp_q16(&q16, 7, x, 1, logits, &verdict);
+	assert(verdict < 7);
+	ids_predict_mlp_fused(&fused, 7, x, 1, logits, &verdict);
+	assert(verdict < 7);
+	ids_predict_tree(&tree, x, 1, &verdict);
+	assert(verdict < 7);
+}
+
+int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
+{
+	static const __u32 links[] = { 1, 1, 1, 1, 0, 12, 14, 101, 108, 113, 228, 229, 276, 105 };
+	struct ids_table table;
+	__u64 now_ns = 1000000000;
+
+	if (ids_table_init(&table, 4))
+		return 0;
+	while (size >= 4) { /* link layer, time step, length in two bytes, frame */
+		__u32 link = links[data[0] % (sizeof(links) / sizeof(*links))], n = (data[2] | data[3] << 8) & 0xfff;
+		struct ids_row row = { 0 };
+		__s64 x[IDS_N_FEATURES];
+		__u8 *frame;
+
+		now_ns += 1ULL << (data[1] % 44);
+		row.caplen = n < size - 4 ? n : size - 4;
+		frame = malloc(row.caplen);
+		memcpy(frame, data + 4, row.caplen);
+		if (parse(link, frame, &row) == IDS_OK) {
+			assert(ids_table_update(&table, &row.packet, now_ns, x) >= 0);
+			classify(x);
+		}
+		free(frame);
+		data += 4 + row.caplen;
+		size -= 4 + row.caplen;
+	}
+	free(table.slots);
+	return 0;
+}
