@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from . import native, records
-from .config import RESULTS, TASKS
+from .config import RESULTS, TASKS, Profile
 from .kernel import Program
 from .packets import Capture
 from .pipeline import Model
@@ -60,32 +60,12 @@ def _float_ns(model: Model) -> Callable[[], float]:
     return measure
 
 
-def _write(kind: str, asked: dict, raw: dict, models: Mapping[int, Model], started: float) -> dict:
-    identity = {"model_sha256": [model.sha256() for model in models.values()]}
-    identity["data_hash"] = next(iter(models.values())).data_sha256
-    return records.append(COST, kind, asked, raw, started=started, identity=identity)
+Measured = tuple[dict[Key, list[float]], dict[str, dict[str, int]]]
 
 
-def variants(models: Mapping[int, Model], capture: Capture, rounds: int, names: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Measure every variant on one flow and on a new flow a packet, and record each with its size.
-
-    Parameters
-    ----------
-    models : mapping of int to Model
-        By number of classes, 2 and 7.
-    capture : Capture
-        Whose first packet is sent.
-    rounds : int
-        Of `RUNS` packets for each variant.
-    names : tuple of str
-        Rows to measure (`name_of`); all by default.
-
-    Returns
-    -------
-    DataFrame
-        variant, traffic, median and quartiles [ns a packet] over the rounds, and the program's size.
-    """
-    started, frame, sizes, cases = time.time(), capture.headers()[0], {}, {}
+def _measure(models: Mapping[int, Model], capture: Capture, rounds: int, names: Collection[str] = ()) -> Measured:
+    """Times of each row and traffic [ns a packet] in every round, and the sizes of each row's programs."""
+    frame, sizes, cases = capture.headers()[0], {}, {}
     wanted = {name_of(name, variant): variant for name, variant in every()}
     wanted = {row: variant for row, variant in wanted.items() if not names or row in names}
     with contextlib.ExitStack() as stack:
@@ -94,20 +74,46 @@ def variants(models: Mapping[int, Model], capture: Capture, rounds: int, names: 
                 program = _load(stack, replace(variant, churn=churn), models)
                 cases[row, traffic] = lambda program=program: program.time(frame, RUNS)
                 sizes.setdefault(row, program.size())
-        if not names or FLOAT in names:
+        if not names:
             cases[FLOAT, "one_flow"] = _float_ns(models[len(TASKS["binary"])])
-        ns = _rounds(cases, rounds, "cost of a packet")
+        return _rounds(cases, rounds, "cost of a packet"), sizes
+
+
+def _append(kind: str, asked: dict, raw: dict, profile: Profile, models: Mapping[int, Model], started: float) -> None:
+    identity = {"model_sha256": [model.sha256() for model in models.values()]}
+    identity["data_hash"] = next(iter(models.values())).data_sha256
+    records.append(COST, kind, asked | {"profile": profile.name}, raw, started=started, identity=identity)
+
+
+def variants(models: Mapping[int, Model], capture: Capture, profile: Profile) -> pd.DataFrame:
+    """Measure every variant on one flow and on a new flow a packet, and record each with its size.
+
+    Parameters
+    ----------
+    models : mapping of int to Model
+        By number of classes, 2 and 7.
+    capture : Capture
+        Whose first packet is sent.
+    profile : Profile
+        Its `timing_rounds` of `RUNS` packets for each variant.
+
+    Returns
+    -------
+    DataFrame
+        variant, traffic, median and quartiles [ns a packet] over the rounds, and the program's size.
+    """
+    started = time.time()
+    ns, sizes = _measure(models, capture, profile.timing_rounds)
     lines = []
     for (row, traffic), values in ns.items():
-        raw = {"ns_per_packet": values} | sizes.get(row, {})
-        _write("kernel_cost", {"variant": row, "traffic": traffic}, raw, models, started)
+        asked, size = {"variant": row, "traffic": traffic}, sizes.get(row, {})
+        _append("kernel_cost", asked, {"ns_per_packet": values} | size, profile, models, started)
         q1, median, q3 = np.percentile(values, (25, 50, 75))
-        lines.append({"variant": row, "traffic": traffic, "median_ns": median, "q1_ns": q1, "q3_ns": q3})
-        lines[-1] |= sizes.get(row, {})
+        lines.append(asked | {"median_ns": median, "q1_ns": q1, "q3_ns": q3} | size)
     return pd.DataFrame(lines)
 
 
-def churn(models: Mapping[int, Model], capture: Capture, rounds: int) -> pd.DataFrame:
+def churn(models: Mapping[int, Model], capture: Capture, profile: Profile) -> pd.DataFrame:
     """Measure flow extraction and the net against the size of the flow table, on one flow, new ports and new flows.
 
     Returns
@@ -117,16 +123,16 @@ def churn(models: Mapping[int, Model], capture: Capture, rounds: int) -> pd.Data
     """
     started, frame, cases = time.time(), capture.headers()[0], {}
     with contextlib.ExitStack() as stack:
-        for name in ("flow", "nn_fused_packed"):
-            for entries in tqdm(TABLES, desc=f"building {name}", unit="table"):
-                for traffic, new in CHURN.items():
-                    program = _load(stack, replace(VARIANTS[name], flows=entries, churn=new), models)
-                    cases[name, str(entries), traffic] = lambda program=program: program.time(frame, RUNS)
-        ns = _rounds(cases, rounds, "cost of new flows")
+        sizes = [(name, entries) for name in ("flow", "nn_fused_packed") for entries in TABLES]
+        for name, entries in tqdm(sizes, desc="building flow tables", unit="table"):
+            for traffic, new in CHURN.items():
+                program = _load(stack, replace(VARIANTS[name], flows=entries, churn=new), models)
+                cases[name, str(entries), traffic] = lambda program=program: program.time(frame, RUNS)
+        ns = _rounds(cases, profile.timing_rounds, "cost of new flows")
     lines = []
     for (name, entries, traffic), values in ns.items():
         asked = {"classifier": name, "flows_entries": int(entries), "traffic": traffic}
-        _write("flow_churn", asked, {"ns_per_packet": values}, models, started)
+        _append("flow_churn", asked, {"ns_per_packet": values}, profile, models, started)
         lines.append(asked | {"median_ns": float(np.median(values))})
     return pd.DataFrame(lines)
 
@@ -136,10 +142,6 @@ BENCH = ("empty", "flow", "dt", "nn_q16_paper", "nn_q16_packed", "nn_fused_packe
 
 def bench(models: Mapping[int, Model], capture: Capture, rounds: int) -> dict[str, dict[str, float]]:
     """Medians of one interleaved run: {"one_flow": {variant: ns}, "new_flows": {...}, "verified_insns": {...}}."""
-    found = variants(models, capture, rounds, BENCH)
-    out = {
-        traffic: dict(zip(part["variant"], part["median_ns"], strict=True))
-        for traffic, part in found.groupby("traffic", sort=False)
-    }
-    sizes = found.drop_duplicates("variant")
-    return out | {"verified_insns": dict(zip(sizes["variant"], map(int, sizes["verified_insns"]), strict=True))}
+    ns, sizes = _measure(models, capture, rounds, BENCH)
+    out = {t: {row: float(np.median(ns[row, t])) for row in BENCH} for t in TRAFFIC}
+    return out | {"verified_insns": {row: sizes[row]["verified_insns"] for row in BENCH}}

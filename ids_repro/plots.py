@@ -31,12 +31,14 @@ FIG5A = ("no_filter", "xdp_drv_flow", "xdp_drv_nn", "xdp_drv_dt", "xdp_skb_nn", 
 FIG5B = ("rawsock1_nn", "rawsockN_nn", "afxdp_nn")
 CPU_COLOURS = dict(zip(metrics.CPU, ("#0072b2", "#e69f00", "#d55e00", "#ededed", "#555555"), strict=True))
 NO_RECORDS = {"sweep": "no records yet: run notebook 05", "flow_churn": tables.NO_COST}
-TRAFFIC = {"one_flow": ("-", "one flow"), "new_flows": ("--", "a new flow a packet")}
+TRAFFIC = {
+    "one_flow": ("-", "one flow"),
+    "new_ports": (":", "a new port a packet (hping3)"),
+    "new_flows": ("--", "a new flow a packet"),
+}
 CLASSIFIERS = {
-    "none": ("#009e73", "flow extraction"),
-    "dt": ("#e69f00", "DT"),
-    "nn": ("#a05a2c", "NN (q16)"),
-    "nn_fused": ("#0072b2", "NN (fused)"),
+    "flow": ("#009e73", "flow extraction"),
+    "nn_fused_packed": ("#0072b2", "NN (fused)"),
 }
 
 
@@ -115,14 +117,14 @@ def fig5(
 
 
 def flow_churn(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN) -> Figure:
-    """Return ns a packet over the entries of the flow table, for one flow and for a new flow a packet.
+    """Return ns a packet over the entries of the flow table, for one flow, hping3's new ports and new flows.
 
     Medians over rounds with whiskers at the quartiles.
 
     Parameters
     ----------
     rows : iterable of record
-        Of kind "flow_churn": asked "flows_entries", "traffic" ("one_flow" or "new_flows") and "classifier"; raw
+        Of kind "flow_churn": asked "flows_entries", "traffic" (a name in TRAFFIC) and "classifier"; raw
         "ns_per_packet" of each round.
     width_in : float
     """

@@ -38,11 +38,11 @@ NO_RECORDS = "no records yet: run notebook 04"
 # Cost table: what a trial of kind "kernel_cost" may run on, and what the kernel says of a loaded program.
 TRAFFIC = ("one_flow", "new_flows")
 SIZES = ("verified_insns", "xlated_bytes", "jited_bytes", "stack_bytes")
-NO_COST = "no records yet: run python -m ids_repro bench"
+NO_COST = NO_RECORDS
 COST_NOTES = (
     "Time a packet by BPF_PROG_TEST_RUN in interleaved rounds: median and, in brackets, the quartiles. Beyond flow "
-    "extraction: median less that of `flow`. Instructions verified: what the verifier walked. A row without sizes "
-    "runs in user space."
+    "extraction: median less that of `flow`, on TC of `flow_tc`. Instructions verified: what the verifier walked. A "
+    "row without sizes runs in user space."
 )
 
 
@@ -121,10 +121,11 @@ def kernel_cost(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     parts = ("ns", "ns_low", "ns_high", "rounds", "beyond_ns")
     columns = ["variant", *(f"{traffic}_{part}" for traffic in TRAFFIC for part in parts), *SIZES]
     frame = pd.DataFrame(lines.values(), columns=columns)
-    adds = frame["verified_insns"].notna() & ~frame["variant"].isin(["empty", "flow"])
+    adds = frame["verified_insns"].notna() & ~frame["variant"].isin(["empty", "flow", "empty_tc", "flow_tc"])
     for traffic in TRAFFIC:
-        base = lines.get("flow", {}).get(f"{traffic}_ns", float("nan"))
-        frame[f"{traffic}_beyond_ns"] = (frame[f"{traffic}_ns"] - base).where(adds)
+        base = {hook: lines.get(f"flow{hook}", {}).get(f"{traffic}_ns", float("nan")) for hook in ("", "_tc")}
+        own = frame["variant"].str.contains("_tc").map({True: base["_tc"], False: base[""]})
+        frame[f"{traffic}_beyond_ns"] = (frame[f"{traffic}_ns"] - own).where(adds)
     return frame
 
 

@@ -86,7 +86,7 @@ def costs(folder):
             asked = {"variant": variant, "traffic": traffic, "profile": "smoke"}
             records.append(folder / "kernel_cost.jsonl", "kernel_cost", asked, raw)
         for entries in (1024, 65536):
-            asked = {"flows_entries": entries, "traffic": traffic, "classifier": "none", "profile": "smoke"}
+            asked = {"flows_entries": entries, "traffic": traffic, "classifier": "flow", "profile": "smoke"}
             raw = {"ns_per_packet": [80, 81, 90]}
             records.append(folder / "flow_churn.jsonl", "flow_churn", asked, raw)
     asked = {"variant": "nn_float_user", "traffic": "one_flow", "profile": "smoke"}

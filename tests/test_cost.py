@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from ids_repro import cost, kernel, proginfo, records
-from ids_repro.variants import VARIANTS, Variant
+from ids_repro import config, cost, kernel, proginfo, records, tables
+from ids_repro.variants import VARIANTS, Variant, every
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +27,28 @@ def test_the_bench_is_one_json_object_of_medians(by_classes, sample, log):
     assert set(found["new_flows"]) == set(cost.BENCH)
     assert all(ns > 0 for traffic in cost.TRAFFIC for ns in found[traffic].values())
     assert all(insns < 20_000 for insns in found["verified_insns"].values())
+    assert not log.exists()
+
+
+def test_a_variant_is_a_record_with_its_size_and_a_line_of_the_table(by_classes, sample, log, monkeypatch):
+    some = [(name, variant) for name, variant in every() if name in ("flow", "dt") and variant.n_classes == 2]
+    monkeypatch.setattr(cost, "every", lambda: iter(some))
+    profile = config.profile("smoke", timing_rounds=3)
+    found = cost.variants(by_classes, sample, profile)
+    rows = {cost.name_of(name, variant) for name, variant in some}
+    assert set(found["variant"]) == rows | {cost.FLOAT}
     made = records.current(records.read(log), "kernel_cost")
-    assert {(r["asked"]["variant"], r["asked"]["traffic"]) for r in made} == {
-        (row, traffic) for row in cost.BENCH for traffic in cost.TRAFFIC
-    }
-    assert all(len(r["raw"]["ns_per_packet"]) == 3 for r in made)
+    assert len(made) == 2 * len(rows) + 1 and all(len(r["raw"]["ns_per_packet"]) == 3 for r in made)
+    table = tables.kernel_cost(made).set_index("variant")
+    assert (table.loc[list(rows), "verified_insns"] < 20_000).all()
+    assert (table.loc[list(rows), "stack_bytes"] <= 512).all()
+    beyond = table["one_flow_ns"] - table.loc["flow_tc", "one_flow_ns"]
+    assert table.loc["dt_tc", "one_flow_beyond_ns"] == beyond["dt_tc"]
 
 
 def test_the_cost_of_new_flows_is_recorded_by_table_size(by_classes, sample, log, monkeypatch):
     monkeypatch.setattr(cost, "TABLES", (1 << 10, 1 << 16))
-    found = cost.churn(by_classes, sample, 2)
+    found = cost.churn(by_classes, sample, config.profile("smoke", timing_rounds=2))
     assert len(found) == 2 * 2 * 3
     assert len(records.current(records.read(log), "flow_churn")) == len(found)
 
