@@ -69,4 +69,4 @@ def _row(ts_ns, frame):
     transport = ip[(ip[0] & 15) * 4 :]
     sport, dport = struct.unpack_from("!HH", transport) if proto in (6, 17) else (0, 0)
     flags = transport[13] if proto == 6 else 0
-    return ts_ns, 0, 0, 0, saddr, daddr, sport, dport, length, proto, flags
+    return ts_ns, 0, 0, 0, saddr, daddr, length, sport, dport, proto, flags
