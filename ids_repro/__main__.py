@@ -185,8 +185,8 @@ def _parser() -> argparse.ArgumentParser:
     command = add("sweep", _sweep, "measure throughput and CPU of every method, Figs. 4 and 5 (root)")
     command.add_argument("--profile", default="smoke", help=", ".join(PROFILES))
     command.add_argument("--methods", default="all", help="names with commas between them; default: %(default)s")
-    text = "a new source port for every packet, as hping3 makes them, or one flow; default: %(default)s"
-    command.add_argument("--flows", choices=("new", "one"), default="new", help=text)
+    text = "a new source port for every packet, or one flow; both: hping3's new, live frames' one and at some rates new"
+    command.add_argument("--flows", choices=("both", "new", "one"), default="both", help=text)
     text = "the machine that sends, ssh://root@host[:port]; without, client and server are namespaces of this one"
     command.add_argument("--client", metavar="URL", help=text)
     command.add_argument("--client-iface", metavar="IF", help="its end of the measured link")

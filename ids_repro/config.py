@@ -75,6 +75,8 @@ class Profile:
         Interleaved rounds of the inference-time measurement.
     rates_pps : tuple of int
         What the live-frames generator is asked for; the last is more than a link takes.
+    churn_pps : tuple of int
+        And with a new source port for every packet.
     refine : int
         Trials for each method that narrow down its highest rate without loss, between two of those rates.
     """
@@ -89,6 +91,7 @@ class Profile:
     repeats: int
     timing_rounds: int
     rates_pps: tuple[int, ...] = ()
+    churn_pps: tuple[int, ...] = ()
     refine: int = 0
 
 
@@ -104,7 +107,8 @@ PROFILES = {
         trial_s=0.3,
         repeats=3,
         timing_rounds=30,
-        rates_pps=(200_000, 450_000, 800_000, 1_600_000, 10_000_000),
+        rates_pps=(200_000, 450_000, 800_000, 1_600_000, 3_200_000, 10_000_000),
+        churn_pps=(700_000, 900_000),
         refine=3,
     ),
     # Sec. V-B1: 100 s a point, I_s from 0 to 10 us. As many updates as ten epochs are on the paper's 1,234,772 flows.
@@ -119,6 +123,7 @@ PROFILES = {
         repeats=3,
         timing_rounds=100,
         rates_pps=(10_000, 100_000, 200_000, 300_000, 450_000, 800_000, 1_600_000, 3_200_000, 10_000_000),
+        churn_pps=(450_000, 700_000, 900_000),
         refine=5,
     ),
 }

@@ -43,24 +43,32 @@ def choose(methods: str | Sequence[str]) -> list[str]:
     return list(methods)
 
 
-def plan(profile: Profile, methods: str | Sequence[str] = "all", flows: str = "new") -> list[dict]:
+def plan(profile: Profile, methods: str | Sequence[str] = "all", flows: str = "both") -> list[dict]:
     """List the trials at the profile's own rates: methods interleave at each rate, so that drift hits all alike.
 
     Parameters
     ----------
     methods : str or sequence of str
         See `choose`.
-    flows : {"new", "one"}
-        A new source port for every packet, as hping3 does, or one flow.
+    flows : {"both", "new", "one"}
+        A new source port for every packet, as hping3 does, or one flow. "both": hping3's are new, live frames are of
+        one flow, so that what is compared is the methods and not the flow table, and new at `churn_pps`.
     """
-    traffic = [("hping3", interval_us, None) for interval_us in profile.intervals_us]
-    traffic += [("live_frames", None, rate_pps) for rate_pps in profile.rates_pps]
+    traffic = [
+        ("hping3", interval_us, None, "one" if flows == "one" else "new") for interval_us in profile.intervals_us
+    ]
+    traffic += [("live_frames", None, rate_pps, _of_live_frames(flows)) for rate_pps in profile.rates_pps]
+    traffic += [("live_frames", None, rate_pps, "new") for rate_pps in profile.churn_pps if flows == "both"]
     return [
-        _asked(profile, method, generator, interval_us, rate_pps, flows, repeat)
+        _asked(profile, method, *each, repeat)
         for repeat in range(profile.repeats)
-        for generator, interval_us, rate_pps in traffic
+        for each in traffic
         for method in choose(methods)
     ]
+
+
+def _of_live_frames(flows: str) -> str:
+    return "new" if flows == "new" else "one"
 
 
 def _asked(profile, method, generator, interval_us, rate_pps, flows, repeat) -> dict:
@@ -141,11 +149,12 @@ class _Sweep:
             rate_pps = next_rate(mine)
             if len(own) >= self.profile.refine or rate_pps is None:
                 return
-            yield _asked(self.profile, method, "live_frames", None, rate_pps, self.flows, 0)
+            yield _asked(self.profile, method, "live_frames", None, rate_pps, _of_live_frames(self.flows), 0)
 
     def _belongs(self, record: dict, method: str) -> bool:
         asked = record["asked"]
-        like = _asked(self.profile, method, "live_frames", None, asked["rate_pps"], self.flows, asked["repeat"])
+        traffic = ("live_frames", None, asked["rate_pps"], _of_live_frames(self.flows))
+        like = _asked(self.profile, method, *traffic, asked["repeat"])
         return asked == like and record["provenance"].get("identity") == self.identity
 
 
@@ -159,7 +168,7 @@ def run(
     model: Model,
     profile: Profile,
     methods: str | Sequence[str] = "all",
-    flows: str = "new",
+    flows: str = "both",
     over: TwoMachines | None = None,
 ) -> list[dict]:
     """Run every trial that has no good record yet, one record each, with a progress bar.

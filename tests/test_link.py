@@ -44,7 +44,7 @@ def test_a_trial_in_which_the_link_goes_down_is_recorded_as_failed_and_the_next_
     tmp_path, models, monkeypatch, method
 ):
     monkeypatch.setattr(sweep, "SWEEP", tmp_path / "sweep.jsonl")
-    profile = replace(config.profile("smoke", intervals_us=(10,), trial_s=0.31, repeats=2))
+    profile = replace(config.profile("smoke", churn_pps=(), intervals_us=(10,), trial_s=0.31, repeats=2))
     links, sleep = [], time.sleep
     make = sweep.link
 

@@ -19,7 +19,9 @@ from conftest import alive, load_processes, until
 from ids_repro import config, link, pipeline, receivers, records, sweep, testbed, traffic, trial
 from ids_repro.config import UserError
 
-SHORT = config.profile("smoke", intervals_us=(0,), rates_pps=(10_000_000,), trial_s=0.2, repeats=1, refine=0)
+SHORT = config.profile(
+    "smoke", intervals_us=(0,), rates_pps=(10_000_000,), churn_pps=(), trial_s=0.2, repeats=1, refine=0
+)
 # One trial after another of a method whose receiver is a process of its own.
 LONG = replace(SHORT, intervals_us=(), rates_pps=(50_000,), trial_s=1.0, repeats=4)
 SCRIPT = """
@@ -29,7 +31,7 @@ from pathlib import Path
 from ids_repro import config, pipeline, sweep
 sweep.SWEEP = Path(sys.argv[1])
 model = pipeline.load("binary", 0, Path(sys.argv[2]))
-profile = config.profile("smoke", trial_s=1.0, repeats=4, refine=0)
+profile = config.profile("smoke", churn_pps=(), trial_s=1.0, repeats=4, refine=0)
 hping3 = sys.argv[3] == "hping3"
 profile = replace(profile, intervals_us=(0,) if hping3 else (), rates_pps=() if hping3 else (50_000,))
 sweep.run(model, profile, ["rawsock1_nn"])
