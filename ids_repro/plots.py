@@ -94,9 +94,9 @@ def fig5(
     rows = list(rows)
     shown = [method for method in shown if method in methods]
     middle = metrics.medians(metrics.points(rows)).query("method in @methods")
-    n_lines = len(shown) // 2 + 1
+    n_lines = max(-(-len(shown) // 2), 1)
     with mpl.rc_context(STYLE):
-        figure = Chart(figsize=(width_in, 0.3 + 1.05 * n_lines), layout="constrained")
+        figure = Chart(figsize=(width_in, 0.8 + 1.05 * n_lines), layout="constrained")
         axes = figure.subplots(n_lines, 2, sharex=True, sharey=True, squeeze=False).ravel()
         for axis, method in zip(axes, shown, strict=False):
             _cpu(axis, middle[middle["method"] == method])
@@ -106,8 +106,9 @@ def fig5(
             axis.set_xlabel("$R_{\\mathrm{TX}}$ [pps]")
         for axis in axes[len(shown) :]:
             axis.set_axis_off()
-        legend = axes[-1].legend(handles=_cpu_handles(middle), loc="center", ncols=2, columnspacing=1, handlelength=1.2)
-        legend.set_in_layout(False)
+        figure.legend(
+            handles=_cpu_handles(middle), loc="outside upper center", ncols=3, columnspacing=1, handlelength=1.2
+        )
         rates = middle["r_tx_pps"] if len(middle) else np.array([1e4, 1e6])
         axes[0].set(xscale="log", xlim=(rates.min() / 1.2, 1.2 * rates.max()))  # of all: they share it
         axes[0].xaxis.set(major_formatter=EngFormatter(sep=""), minor_formatter=NullFormatter())
@@ -149,10 +150,11 @@ def flow_churn(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN) -
             kinds[kind] = Line2D([], [], color="0.35", linestyle=dashes, label=kind)
         axis.set(xlabel="Entries of the flow table", ylabel="Time a packet [ns]", ylim=(0, None))
         axis.set_xscale("log", base=2)
+        axis.set_xticks(sorted({line["flows_entries"] for line in lines}))
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         if lines:
             figure.legend(handles=[*names.values(), *kinds.values()], loc="outside upper center", ncols=2)
-        style.footer(figure, rows, "flow_churn", NO_RECORDS["flow_churn"])
+        style.footer(figure, rows, "flow_churn", NO_RECORDS["flow_churn"], "kernel_cost")
     return figure
 
 

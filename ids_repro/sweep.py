@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from tqdm.auto import tqdm
 
-from . import records
+from . import metrics, records
 from .config import RESULTS, Profile, UserError
 from .generator import Generator
 from .link import link
@@ -22,7 +22,6 @@ from .two_machines import TwoMachines, two_machines
 SWEEP = RESULTS / "sweep.jsonl"
 ATTEMPTS = 3  # of a trial whose packets do not add up
 OVERHEAD_S = 0.5  # of a trial, to start and stop everything
-TOLERANCE = 0.01  # of the packets may be lost where a rate still counts as held
 LEAST_PPS = 10_000  # every method is taken to hold this
 CLOSE = 1.05  # the edge of loss is found when the rates around it are nearer than this
 
@@ -95,7 +94,7 @@ def next_rate(trials: Iterable[Mapping]) -> int | None:
         kept.setdefault(record["asked"]["rate_pps"], []).append(raw["received_packets"] / raw["sent_packets"])
     held = LEAST_PPS
     for rate in sorted(kept):
-        if np.median(kept[rate]) < 1 - TOLERANCE:
+        if np.median(kept[rate]) < 1 - metrics.TOLERANCE:
             middle = int(round((held * rate) ** 0.5, -4))
             return middle if rate > CLOSE * held and held < middle < rate else None
         held = rate
