@@ -160,16 +160,16 @@ def _accuracy_loss(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer
 
 
 def _line(known: Mapping[str, Any], method: str) -> Any:
-    """Return a method's line of `throughput.table` with the fastest sender, a new flow a packet before one flow."""
+    """Return a method's line of `throughput.table` with the most trials; of equals, the fastest sender's new flows."""
     part = known["sweep"][known["sweep"]["method"] == method]
     if part.empty:
         return None
-    return next(part.sort_values(["flows", "fastest_pps"], ascending=[True, False]).itertuples())
+    return next(part.sort_values(["trials", "flows", "fastest_pps"], ascending=[False, True, False]).itertuples())
 
 
 def _measured(line: Any) -> str:
     sender = style.GENERATORS[line.generator][1]
-    return f"{line.trials} trials of {_kpps(line.slowest_pps)} to {_kpps(line.fastest_pps)} kpps, {sender}"
+    return f"{line.trials} trials of {_kpps(line.slowest_pps)} to {_kpps(line.fastest_pps)} kpps, {sender}, {style.FLOWS[line.flows]}"
 
 
 def _why(claim: Mapping[str, Any], known: Mapping[str, Any]) -> str:

@@ -108,7 +108,7 @@ PROFILES = {
         repeats=3,
         timing_rounds=30,
         rates_pps=(200_000, 450_000, 800_000, 1_600_000, 3_200_000, 10_000_000),
-        churn_pps=(700_000, 900_000),
+        churn_pps=(450_000, 900_000),
         refine=3,
     ),
     # Sec. V-B1: 100 s a point, I_s from 0 to 10 us. As many updates as ten epochs are on the paper's 1,234,772 flows.
@@ -123,7 +123,7 @@ PROFILES = {
         repeats=3,
         timing_rounds=100,
         rates_pps=(10_000, 100_000, 200_000, 300_000, 450_000, 800_000, 1_600_000, 3_200_000, 10_000_000),
-        churn_pps=(450_000, 700_000, 900_000),
+        churn_pps=(200_000, 450_000, 900_000),
         refine=5,
     ),
 }
