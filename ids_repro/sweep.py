@@ -21,7 +21,7 @@ from .two_machines import TwoMachines, two_machines
 
 SWEEP = RESULTS / "sweep.jsonl"
 ATTEMPTS = 3  # of a trial whose packets do not add up
-OVERHEAD_S = 0.5  # of a trial, to start and stop everything
+OVERHEAD_S = 0.3  # of a trial, to start and stop everything
 LEAST_PPS = 10_000  # every method is taken to hold this
 CLOSE = 1.05  # the edge of loss is found when the rates around it are nearer than this
 

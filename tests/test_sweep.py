@@ -325,7 +325,7 @@ def test_too_few_cpus_is_said_before_anything_starts(tmp_path, models, monkeypat
 
 def test_how_long_it_takes_is_said_before_it_starts(capsys, tmp_path, models, monkeypatch, nothing_left):
     monkeypatch.setattr(sweep, "SWEEP", tmp_path / "sweep.jsonl")
-    assert sweep.duration(100, 0.3) == "2 minutes"
+    assert sweep.duration(200, 0.3) == "2 minutes"
     assert sweep.duration(570, 100.0) == "15.9 hours"
     sweep.run(models["binary"], replace(SHORT, intervals_us=(), repeats=2), ["no_filter"])
     assert "sweep: up to 2 trials of 0.2 s, about 0 minutes" in capsys.readouterr().out
