@@ -160,7 +160,7 @@ def _accuracy_loss(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer
 
 
 def _line(known: Mapping[str, Any], method: str) -> Any:
-    """Return a method's line of `throughput.table` with the most trials; of equals, the fastest sender's new flows."""
+    """Return a method's line of `throughput.table` with the most trials; of equals, the fastest's new flows."""
     part = known["sweep"][known["sweep"]["method"] == method]
     if part.empty:
         return None
@@ -168,8 +168,8 @@ def _line(known: Mapping[str, Any], method: str) -> Any:
 
 
 def _measured(line: Any) -> str:
-    sender = style.GENERATORS[line.generator][1]
-    return f"{line.trials} trials of {_kpps(line.slowest_pps)} to {_kpps(line.fastest_pps)} kpps, {sender}, {style.FLOWS[line.flows]}"
+    sender = f"{style.GENERATORS[line.generator][1]}, {style.FLOWS[line.flows]}"
+    return f"{line.trials} trials of {_kpps(line.slowest_pps)} to {_kpps(line.fastest_pps)} kpps, {sender}"
 
 
 def _why(claim: Mapping[str, Any], known: Mapping[str, Any]) -> str:

@@ -78,7 +78,7 @@ def test_models_become_records_and_records_tables(data, results):
             ("nn_c_q16_O0", "ctypes_less_call", "inference_less_call_us"),
         ):
             ns = times[(times["task"] == task) & (times["row"] == row) & (times["how"] == how)]["median_ns"].item()
-            assert ns > 0
+            assert np.isfinite(ns)
             assert table.loc[(row, metric), "ours"].item() == pytest.approx(ns / 1000)
         # a Python call for each inference costs more than the inference
         table = table[~table.index.duplicated()]
