@@ -152,7 +152,7 @@ def test_the_measured_link_is_silent_until_something_is_sent():
 
 def test_the_measured_link_holds_the_servers_napi_thread_to_the_servers_cpu():
     with link.link() as on:
-        threads = link._napi_threads() - on.foreign
+        threads = link.machine.napi_threads() - on.foreign
         assert [os.sched_getaffinity(pid) for pid in threads] == [{on.server_cpu}]
         assert on.client_cpu != on.server_cpu
 
