@@ -1,4 +1,4 @@
-"""BCC: build a variant of bpf/ids.bpf.c, load it, run it on given packets, swap its model."""
+"""BCC: build a variant of bpf/ids.bpf.c, load it, run it on given packets."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ import numpy as np
 
 from . import attach, loader, native
 from .config import BPF, UserError
-from .export import MLP_Q16
+from .maps import Maps
 from .proginfo import prog_info, stack_bytes
 from .testbed import Host, require_root
-from .variants import COUNTS, FLOW, GENERATIONS, PROBE, SAMPLE, SLOTS, VERDICTS, Variant
+from .variants import PROBE, Variant
 
-MEMBARRIER_GLOBAL = 1
 LAYERS = (2, 3)  # of the paper's layout; the first is in ids_main
-_RING_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
 _MIN_FRAME = 64
 _PROBES_AT_ONCE = 20_000  # of some 350 bytes each
 
 
-class Program:
+class Program(Maps):
     """A loaded variant with its maps.
 
     Parameters
@@ -41,7 +39,6 @@ class Program:
     def __init__(self, variant: Variant, params: bytes | None = None) -> None:
         require_root("loading a BPF program")
         bcc = loader.bcc()
-        self.variant = variant
         self._kind = bcc.BPF.SCHED_CLS if variant.hook == "tc" else bcc.BPF.XDP
         try:
             secret = f"-DIDS_SECRET={secrets.randbits(64)}ULL"  # see ids_fold in bpf/parse.h
@@ -55,7 +52,9 @@ class Program:
                 f"BCC could not build or load bpf/ids.bpf.c as {variant}: {error}. Does this kernel allow BPF "
                 "(CONFIG_BPF_SYSCALL, no lockdown)? What the compiler or the verifier said stands above."
             ) from None
-        self._lib, self._cpus = bcc.lib, len(bcc.utils.get_possible_cpus())
+        # not self._bpf[name]: BCC trips over int8 arrays when it decodes a leaf's type
+        table_fd = bcc.lib.bpf_table_fd
+        super().__init__(variant, {name: table_fd(self._bpf.module, name.encode()) for name in self.names(variant)})
         for n, layer in enumerate(self._layers):
             self._write("layers", n, np.array([layer.fd], np.int32))
         if params is not None:
@@ -73,141 +72,6 @@ class Program:
         total = {name: int(sum(info[name] for info in infos)) for name in ("xlated_bytes", "jited_bytes")}
         total["verified_insns"] = int(max(info["verified_insns"] for info in infos))
         return total | {"stack_bytes": max(stack_bytes(self._bpf.dump_func(f.name)) for f in loaded)}
-
-    def _map(self, name: str) -> int:
-        # not self._bpf[name]: BCC trips over int8 arrays when it decodes the leaf's type
-        return self._lib.bpf_table_fd(self._bpf.module, name.encode())
-
-    def leaf_size(self, name: str) -> int:
-        """Bytes of one entry of a map."""
-        return self._lib.bpf_table_leaf_size(self._bpf.module, name.encode())
-
-    def _write(self, name: str, key: int, leaf: bytes | np.ndarray) -> None:
-        value = ctypes.c_char_p(leaf if isinstance(leaf, bytes) else leaf.tobytes())
-        if self._lib.bpf_update_elem(self._map(name), ctypes.byref(ctypes.c_int(key)), value, 0):
-            raise OSError(f"bpf_update_elem failed on {name}")
-
-    def _read(self, name: str, key: int, leaves: np.ndarray) -> np.ndarray:
-        if self._lib.bpf_lookup_elem(
-            self._map(name), ctypes.byref(ctypes.c_int(key)), ctypes.c_void_p(leaves.ctypes.data)
-        ):
-            raise OSError(f"bpf_lookup_elem failed on {name}")
-        return leaves
-
-    @property
-    def generation(self) -> int:
-        """Number of the model that decides now; the first is 0."""
-        return int(self._read("generation", 0, np.zeros(1, np.uint64))[0])
-
-    def set_params(self, params: bytes) -> None:
-        """Put a model, as a C struct, into the BPF map in place of the current generation's (Sec. IV-B, step u3).
-
-        For a program under traffic, use `swap`: here a packet may see half of either model.
-
-        Raises
-        ------
-        UserError
-            If the struct is of another kind. (For two and seven classes it has one size: the caller knows which.)
-        """
-        if self.variant.layout == "paper":
-            return self._set_elements(params)
-        if self.variant.params is None or len(params) != self.leaf_size("params"):
-            raise UserError(f"this model has {len(params)} bytes, not what {self.variant} takes: quantize it again")
-        return self._write("params", self.generation % SLOTS, params)
-
-    def _set_elements(self, params: bytes) -> None:
-        """The paper's layout: each parameter is a map element."""
-        if len(params) != MLP_Q16.itemsize:
-            raise UserError(f"this model has {len(params)} bytes, not what {self.variant} takes: quantize it again")
-        at = MLP_Q16.fields["w"][1]
-        elements = np.concatenate([np.frombuffer(params[:at], np.int64), np.frombuffer(params[at:], np.int8)])
-        for key, element in enumerate(elements):
-            self._write("parameters", key, element.tobytes())
-
-    def swap(self, params: bytes) -> int:
-        """Replace the model under traffic: no packet is classified by a mixture of two (Sec. IV-B).
-
-        Generation g stands in slot g mod 2, and a packet takes its slot by reading the generation once. So the new
-        model is written to the slot that no packet reads; what could still read it, packets that began before the last
-        swap, has ended after an RCU grace period, for which membarrier(2) waits.
-
-        Returns
-        -------
-        int
-            The new generation, under which its verdicts are counted.
-
-        Raises
-        ------
-        UserError
-            If the struct is of another kind, or the layout is the paper's, which has no second slot.
-        """
-        if self.variant.layout == "paper":
-            raise UserError("the paper's layout cannot swap a model at once: it has a map element a parameter")
-        if self.variant.params is None or len(params) != self.leaf_size("params"):
-            raise UserError(f"this model has {len(params)} bytes, not what {self.variant} takes: quantize it again")
-        number = self.generation + 1
-        loader.syscall("membarrier", MEMBARRIER_GLOBAL, 0, 0)
-        self._write("params", number % SLOTS, params)
-        self._retire(number % GENERATIONS)
-        self._write("generation", 0, np.array([number], np.uint64))
-        return number
-
-    def _retire(self, key: int) -> None:
-        """Add a generation's verdicts to those of all before, and make its place free."""
-        old = self._per_cpu("verdicts", key, VERDICTS)
-        self._write("retired", 0, self._read("retired", 0, np.zeros(1, VERDICTS))["n"] + old["n"])
-        self._write("verdicts", key, np.zeros(self._cpus, VERDICTS))
-
-    def _per_cpu(self, name: str, key: int, dtype: np.dtype) -> np.void:
-        """One entry of a per-CPU map, summed over CPUs."""
-        leaves, total = self._read(name, key, np.zeros(self._cpus, dtype)), np.zeros((), dtype)
-        for field in dtype.names:
-            total[field] = leaves[field].sum(axis=0)
-        return total[()]
-
-    def counts(self) -> np.void:
-        """Packets and outcomes since the last `reset`, summed over CPUs; dtype COUNTS."""
-        return self._per_cpu("counts", 0, COUNTS)
-
-    def verdicts(self, generation: int | None = None) -> np.ndarray:
-        """Verdicts of each class since the last `reset`, of all generations or of one of the last 16.
-
-        Returns
-        -------
-        ndarray of shape (8,), uint64
-        """
-        if generation is not None:
-            return self._per_cpu("verdicts", generation % GENERATIONS, VERDICTS)["n"]
-        kept = sum(self._per_cpu("verdicts", key, VERDICTS)["n"] for key in range(GENERATIONS))
-        return kept + self._read("retired", 0, np.zeros(1, VERDICTS))["n"][0]
-
-    def flows(self) -> np.ndarray:
-        """The flow table as it is now; shape (n_flows,), dtype FLOW."""
-        table = self._bpf[b"flows"]
-        return np.array([np.frombuffer(bytes(leaf), FLOW)[0] for leaf in table.values()], FLOW)
-
-    def samples(self) -> np.ndarray:
-        """Take what lies in the ring buffer of the action "redirect"; shape (n,), dtype SAMPLE."""
-        taken: list[bytes] = []
-
-        @_RING_CALLBACK
-        def take(_context: int, data: int, size: int) -> int:
-            taken.append(ctypes.string_at(data, size))
-            return 0
-
-        ring = self._lib.bpf_new_ringbuf(self._map("samples"), take, None)
-        self._lib.bpf_consume_ringbuf(ring)
-        self._lib.bpf_free_ringbuf(ring)
-        return np.frombuffer(b"".join(taken), SAMPLE)
-
-    def reset(self) -> None:
-        """Set the counts to zero and forget all flows."""
-        self._write("counts", 0, np.zeros(self._cpus, COUNTS))
-        for key in range(GENERATIONS):
-            self._write("verdicts", key, np.zeros(self._cpus, VERDICTS))
-        self._write("retired", 0, np.zeros(1, VERDICTS))
-        table = self._bpf[b"flows"]
-        getattr(table, "items_delete_batch", table.clear)()  # an older BCC has no batches: a hundred times slower
 
     def close(self) -> None:
         """Release the program and its maps, unless they are attached somewhere."""

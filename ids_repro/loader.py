@@ -6,7 +6,7 @@ import ctypes
 import os
 import platform
 import sys
-from functools import lru_cache
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -38,7 +38,7 @@ class TestRun(ctypes.Structure):
     ]
 
 
-@lru_cache
+@cache
 def bcc() -> ModuleType:
     """Import the distribution's bcc, which is no package of the virtual environment.
 
@@ -47,11 +47,20 @@ def bcc() -> ModuleType:
     UserError
         Without bcc or kernel headers.
     """
-    if DIST_PACKAGES not in sys.path:
-        sys.path.append(DIST_PACKAGES)  # last: the environment's own packages win
     source = headers.kernel_source()
     if source:
         os.environ["BCC_KERNEL_SOURCE"] = str(source)
+    return _imported()
+
+
+def library() -> ctypes.CDLL:
+    """libbcc, for what compiles nothing and so needs no kernel headers; UserError without bcc."""
+    return _imported().lib
+
+
+def _imported() -> ModuleType:
+    if DIST_PACKAGES not in sys.path:
+        sys.path.append(DIST_PACKAGES)  # last: the environment's own packages win
     try:
         import bcc
     except ImportError as error:
@@ -99,8 +108,12 @@ def syscall(name: str, *args: object) -> int:
     numbers = SYSCALLS.get(platform.machine())
     if numbers is None:
         raise UserError(f"{name}(2) is not wired for {platform.machine()}, only for {', '.join(SYSCALLS)}")
-    libc = ctypes.CDLL(None, use_errno=True)
-    done = libc.syscall(numbers[name], *args)
+    done = _libc().syscall(numbers[name], *args)
     if done < 0:
         raise OSError(ctypes.get_errno(), f"{name}(2): {os.strerror(ctypes.get_errno())}")
     return done
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)

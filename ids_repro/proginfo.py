@@ -1,14 +1,17 @@
-"""What the kernel says of a loaded program: struct bpf_prog_info, and the stack that its instructions use."""
+"""What the kernel says of a loaded program or map, and the stack that a program's instructions use."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
+from collections.abc import Iterator
 
 import numpy as np
 
 from .loader import syscall
 
-OBJ_GET_INFO_BY_FD = 15
+OBJ_GET_INFO_BY_FD, ENABLE_STATS = 15, 32
 # The part of struct bpf_prog_info (linux/bpf.h) that is read, and what lies between.
 INFO = np.dtype(
     {
@@ -18,6 +21,7 @@ INFO = np.dtype(
         "itemsize": 256,
     }
 )
+MAP_INFO = np.dtype([("type", "u4"), ("id", "u4"), ("key_size", "u4"), ("value_size", "u4"), ("max_entries", "u4")])
 _INSTRUCTION = np.dtype([("code", "u1"), ("registers", "u1"), ("offset", "i2"), ("imm", "i4")])
 _FRAME = 10  # r10, the frame pointer
 _LDX, _ST, _STX = 1, 2, 3  # instruction classes, the low three bits of the code
@@ -30,10 +34,30 @@ class _Attr(ctypes.Structure):
 
 def prog_info(fd: int) -> np.void:
     """Ask the kernel about a program; dtype INFO."""
-    info = np.zeros(1, INFO)
+    return _info(fd, INFO)
+
+
+def map_info(fd: int) -> np.void:
+    """Ask the kernel about a map; dtype MAP_INFO."""
+    return _info(fd, MAP_INFO)
+
+
+def _info(fd: int, dtype: np.dtype) -> np.void:
+    info = np.zeros(1, dtype)
     attr = _Attr(fd, info.itemsize, info.ctypes.data)
     syscall("bpf", OBJ_GET_INFO_BY_FD, ctypes.byref(attr), ctypes.sizeof(attr))
     return info[0]
+
+
+@contextlib.contextmanager
+def timed_runs() -> Iterator[None]:
+    """Let the kernel time every run of every program (run_time_ns, run_cnt) while the block runs."""
+    attr = ctypes.c_uint32(0)  # BPF_STATS_RUN_TIME
+    fd = syscall("bpf", ENABLE_STATS, ctypes.byref(attr), ctypes.sizeof(attr))
+    try:
+        yield
+    finally:
+        os.close(fd)
 
 
 def stack_bytes(code: bytes) -> int:
