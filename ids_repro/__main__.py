@@ -208,6 +208,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--rounds", type=int, default=30, help="of 10,000 packets for each variant")
     command.add_argument("--json", action="store_true", help="one JSON object of medians")
 
+    from . import live_cli
+
+    live_cli.add_commands(add)
+
     command = add("accuracy", _accuracy, "train with several seeds and score every implementation (root)")
     command.add_argument("--data", type=Path, default=SAMPLE, help="a capture, a packet table's folder, or a dataset")
     command.add_argument("--labels", type=Path, help="label schedule of a capture; the .csv beside it by default")

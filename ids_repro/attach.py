@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
@@ -55,15 +58,41 @@ def detach(iface: str, mode: str) -> None:
             return
         index = index_of(ip, iface)
         if mode == "tc":
-            ip.tc("del", "clsact", index)
+            _detach_tc(ip, index, iface)
         else:
             _set_xdp(ip, index, -1, XDP_FLAGS[mode])
 
 
+def programs(iface: str) -> set[tuple[str, int]]:
+    """Mode and id of each BPF program that gets what an interface of this network namespace receives."""
+    with IPRoute() as ip:
+        xdp = ip.link("get", index=index_of(ip, iface))[0].get_attr("IFLA_XDP")
+    ids = {mode: xdp and xdp.get_attr(f"IFLA_{mode.upper()}_PROG_ID") for mode in XDP_FLAGS}
+    found = [*ids.items(), *(("tc", rule["options"].get("prog", {}).get("id")) for rule in _filters(iface, "ingress"))]
+    return {(mode, number) for mode, number in found if number}
+
+
+def has_empty_clsact(iface: str) -> bool:
+    """Is there the qdisc of TC programs without any filter, as an attachment leaves it that was killed half way?"""
+    with IPRoute() as ip:
+        kinds = [qdisc.get_attr("TCA_KIND") for qdisc in ip.get_qdiscs(index=index_of(ip, iface))]
+    return "clsact" in kinds and not _filters(iface, "ingress") and not _filters(iface, "egress")
+
+
+def _tc(*argv: str) -> str:
+    # not pyroute2, which reads no program's id
+    return subprocess.run(["tc", *argv], capture_output=True, text=True).stdout
+
+
+def _filters(iface: str, where: str) -> list[dict]:
+    """The filters at TC's ingress or egress; none if there is no such place."""
+    return [rule for rule in json.loads(_tc("-j", "filter", "show", "dev", iface, where) or "[]") if "options" in rule]
+
+
 def _reason(error: NetlinkError, iface: str, mode: str) -> str:
-    busy = f"another program is attached already (ip link show {iface}; tc filter show dev {iface} ingress)"
     if error.code in (16, 17):  # EBUSY, EEXIST
-        return busy
+        there = ", ".join(f"{what} program {number}" for what, number in sorted(programs(iface))) or "a clsact qdisc"
+        return f"{there} is attached already (ip link show {iface}; tc filter show dev {iface} ingress)"
     if error.code == 95:  # EOPNOTSUPP
         return "its driver has no native XDP; xdp_skb works with every driver" if mode == "xdp_drv" else "not supported"
     return str(error)
@@ -80,3 +109,15 @@ def _attach_tc(ip: IPRoute, index: int, fd: int) -> None:
     except NetlinkError:
         ip.tc("del", "clsact", index)
         raise
+
+
+def _detach_tc(ip: IPRoute, index: int, iface: str) -> None:
+    """Delete our filter, and the qdisc unless others have put filters there since."""
+    rules = {where: _filters(iface, where) for where in ("ingress", "egress")}
+    ours = [rule for rule in rules["ingress"] if rule["options"].get("bpf_name") == NAME]
+    if sum(map(len, rules.values())) > len(ours):
+        for rule in ours:
+            place = ("protocol", rule["protocol"], "pref", str(rule["pref"]), "handle", rule["options"]["handle"])
+            _tc("filter", "del", "dev", iface, "ingress", *place, "bpf")
+    else:
+        ip.tc("del", "clsact", index)

@@ -84,7 +84,7 @@ class Maps:
     """
 
     def __init__(self, variant: Variant, fds: Mapping[str, int]) -> None:
-        self.variant, self._fds = variant, fds
+        self.variant, self.fds = variant, fds
 
     @staticmethod
     def names(variant: Variant) -> tuple[str, ...]:
@@ -96,13 +96,13 @@ class Maps:
 
     def leaf_size(self, name: str) -> int:
         """Bytes of one entry of a map."""
-        return int(map_info(self._fds[name])["value_size"])
+        return int(map_info(self.fds[name])["value_size"])
 
     def _write(self, name: str, key: int, leaf: bytes | np.ndarray) -> None:
-        write(self._fds[name], key, leaf)
+        write(self.fds[name], key, leaf)
 
     def _read(self, name: str, key: int, leaves: np.ndarray) -> np.ndarray:
-        return read(self._fds[name], key, leaves)
+        return read(self.fds[name], key, leaves)
 
     @property
     def generation(self) -> int:
@@ -196,10 +196,10 @@ class Maps:
         return self._all_flows(MAP_LOOKUP_BATCH)
 
     def _all_flows(self, command: int) -> np.ndarray:
-        info = map_info(self._fds["flows"])
+        info = map_info(self.fds["flows"])
         n, token, found = int(info["max_entries"]), ctypes.c_uint64(), []
         keys, leaves = np.zeros(n, f"V{info['key_size']}"), np.zeros(n, FLOW)
-        attr = _Batch(0, ctypes.addressof(token), keys.ctypes.data, leaves.ctypes.data, n, self._fds["flows"])
+        attr = _Batch(0, ctypes.addressof(token), keys.ctypes.data, leaves.ctypes.data, n, self.fds["flows"])
         while True:
             try:
                 loader.syscall("bpf", command, ctypes.byref(attr), ctypes.sizeof(attr))
@@ -228,7 +228,7 @@ class Maps:
             return 0 if len(taken) < most else -1
 
         lib = loader.library()
-        ring = lib.bpf_new_ringbuf(self._fds["samples"], take, None)
+        ring = lib.bpf_new_ringbuf(self.fds["samples"], take, None)
         if not ring:
             raise OSError("the ring buffer could not be mapped")
         try:
