@@ -91,14 +91,6 @@ class Link:
             "received_interface": server["rx_packets"],
         }
 
-    def why(self, error: UserError) -> str:
-        """Return what is behind an error in a trial: the link if it is down, else what the error says."""
-        try:
-            self.check()
-        except UserError as down:
-            return str(down)
-        return str(error)
-
     def wait_until_up(self) -> None:
         """Give a driver time to set its link up again after an attachment, or a link to come back; then `check`."""
         end = time.monotonic() + UP_S

@@ -267,13 +267,13 @@ def hold(iface: str, cpu: int) -> str:
                 return f"IRQ affinity on CPU {cpu}"
     with contextlib.suppress(OSError):
         change(iface, "file", str(NET / iface / "threaded"), "1")
-        threads = napi_threads(iface) - _open[iface].foreign
+        threads = sorted(napi_threads(iface) - _open[iface].foreign)
         for pid in threads:
             with contextlib.suppress(ProcessLookupError):
                 _remember(_open[iface], "affinity", str(pid))
             pin(pid, cpu)
         if threads:
-            return f"threaded NAPI on CPU {cpu}"
+            return f"NAPI thread {', '.join(map(str, threads))} on CPU {cpu}"
     mask = f"{1 << cpu % 32:x}" + ",00000000" * (cpu // 32)
     try:
         for queue in queues:

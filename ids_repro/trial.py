@@ -34,7 +34,7 @@ def trial(on: Link, receivers: Receivers, generator: Generator, asked: Mapping) 
     UserError
         If a generator or a receiver does not run, or the link is down.
     """
-    on.check()
+    on.wait_until_up()
     command = {name: asked[name] for name in TRAFFIC} | {"limit_s": asked["trial_s"] + MARGIN_S}
     try:
         with receivers.running(METHODS[asked["method"]]) as receiver:

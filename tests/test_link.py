@@ -2,7 +2,6 @@
 
 import threading
 import time
-from dataclasses import replace
 
 import pytest
 from conftest import until
@@ -44,7 +43,8 @@ def test_a_trial_in_which_the_link_goes_down_is_recorded_as_failed_and_the_next_
     tmp_path, models, monkeypatch, method
 ):
     monkeypatch.setattr(sweep, "SWEEP", tmp_path / "sweep.jsonl")
-    profile = replace(config.profile("smoke", churn_pps=(), intervals_us=(10,), trial_s=0.31, repeats=2))
+    none = {"rates_pps": (), "churn_pps": (), "refine": 0}
+    profile = config.profile("smoke", intervals_us=(10,), trial_s=0.31, repeats=2, **none)
     links, sleep = [], time.sleep
     make = sweep.link
 
