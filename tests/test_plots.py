@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.colors import to_rgb
 from ids_repro import config, metrics, plots, records, style
 
 NAMES = ["fig4", "fig5a", "fig5b", "flow_churn"]
-OLD = config.DATA / "example" / "sweep.jsonl"
+OLD = Path(__file__).parent / "golden" / "sweep_hping3_only.jsonl"  # of before live frames
 
 
 @pytest.fixture(scope="module")
