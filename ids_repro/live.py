@@ -24,7 +24,7 @@ from .config import TASKS, UserError
 from .kernel import Program
 from .maps import Maps
 from .proginfo import prog_info
-from .testbed import require_programs
+from .testbed import require_programs, require_root
 from .variants import COUNTS, FLOW, GENERATIONS, REASONS, SAMPLE, VERDICTS, Variant
 
 if TYPE_CHECKING:
@@ -145,11 +145,11 @@ def _folder(iface: str) -> Path:
         return pins.folder_of(hooks.index_of(ip, iface))
 
 
-def _open(iface: str) -> Live:
+def _existing(iface: str) -> Path:
     folder = _folder(iface)
     if not folder.exists():
         raise UserError(f"{iface} has no program of ids_repro: attach one first")
-    return Live(iface, folder)
+    return folder
 
 
 def attached() -> list[str]:
@@ -167,7 +167,7 @@ def find(iface: str) -> Live:
         If it has none of ours, or one of another version; without root or a BPF file system.
     """
     with _alone():
-        return _open(iface)
+        return Live(iface, _existing(iface))
 
 
 def attach(iface: str, path: Path, mode: str, variant: Variant) -> None:
@@ -208,6 +208,7 @@ def attach(iface: str, path: Path, mode: str, variant: Variant) -> None:
 def _read(path: Path) -> Model:
     from . import stored  # which brings PyTorch: seconds that a look at a program need not wait
 
+    require_root("a program on an interface")
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; notebooks 02 and 03 put models into data/models/")
     return stored.read(path)
@@ -231,7 +232,7 @@ def swap(iface: str, path: Path) -> int:
         If the model is for another number of classes, or as `find`; nothing is changed.
     """
     model = _read(path)
-    with _alone(), _open(iface) as live:
+    with _alone(), Live(iface, _existing(iface)) as live:
         if model.n_classes != live.variant.n_classes:
             raise UserError(
                 f"{path}: tells {model.n_classes} classes apart, the program on {iface} {live.variant.n_classes}: "
@@ -259,6 +260,5 @@ def detach(iface: str) -> bool:
     with _alone() as removed:
         if iface in removed:
             return False
-        _open(iface).__exit__()
-        _take_off(_folder(iface))
+        _take_off(_existing(iface))
         return True

@@ -65,7 +65,7 @@ def _samples(args: argparse.Namespace) -> int:
         if pcap:
             pcap.write(samples.PCAP_HEADER)
         with contextlib.suppress(KeyboardInterrupt):
-            for found in samples.stream(one, args.count):
+            for found in samples.take(one, args.count):
                 if pcap:
                     pcap.write(samples.pcap_records(found))
                     pcap.flush()

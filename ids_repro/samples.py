@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from . import native
+from . import stream
 from .live import Live
 
 MOST = 256  # packets at once
@@ -17,9 +17,10 @@ WAIT_MS = 200
 PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp6"}
 # https://www.tcpdump.org/manpages/pcap-savefile.5.txt: time stamps in ns, Ethernet
 PCAP_HEADER = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1)
+_RECORD_BYTES = 16  # before each frame
 
 
-def stream(live: Live, count: int | None = None) -> Iterator[np.ndarray]:
+def take(live: Live, count: int | None = None) -> Iterator[np.ndarray]:
     """Yield samples, dtype SAMPLE, in pieces as they come; ends after so many, or when the program is detached."""
     left = count if count is not None else np.inf
     while left > 0:
@@ -41,19 +42,27 @@ def _endpoint(address: bytes, port: int) -> str:
     return f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
 
 
+def _ends(frame: bytes, row: np.void) -> str:
+    """Protocol, source and destination of a frame whose IP header stands at ``row["ip_at"]``."""
+    packet = frame[row["ip_at"] :]
+    at, size = (8, 16) if packet[0] >> 4 == 6 else (12, 4)
+    source, sink = packet[at : at + size], packet[at + size : at + 2 * size]
+    proto = PROTOCOLS.get(int(row["proto"]), f"protocol {row['proto']}")
+    return f"{proto} {_endpoint(source, row['sport'])} > {_endpoint(sink, row['dport'])}"
+
+
 def lines(samples: np.ndarray, classes: tuple[str, ...]) -> list[str]:
     """One line a sample: when, verdict, generation, protocol, from, to, length."""
-    rows, _ = native.parse(samples["data"], samples["caplen"])
-    out = []
-    for sample, row, ns in zip(samples, rows, wall_ns(samples["now_ns"]).tolist(), strict=True):
-        packet = sample["data"].tobytes()[row["ip_at"] :]
-        first, size = (8, 16) if packet[0] >> 4 == 6 else (12, 4)
-        ends = [packet[at : at + size] for at in (first, first + size)]
+    rows, _ = stream.Reader(ipv6=True).read(np.frombuffer(PCAP_HEADER + pcap_records(samples), np.uint8))
+    parsed, out, at = {int(row["offset"]): row for row in rows}, [], len(PCAP_HEADER)
+    for sample, ns in zip(samples, wall_ns(samples["now_ns"]).tolist(), strict=True):
+        at += _RECORD_BYTES
+        frame, row = sample["data"].tobytes(), parsed.get(at)
+        ends = "its headers are longer than the sample" if row is None else _ends(frame, row)
+        at += int(sample["caplen"])
         clock = time.strftime("%H:%M:%S", time.localtime(ns // 10**9)) + f".{ns // 1000 % 10**6:06}"
-        source, sink = map(_endpoint, ends, (row["sport"], row["dport"]))
-        proto = PROTOCOLS.get(int(row["proto"]), f"protocol {row['proto']}")
         verdict = f"{classes[sample['verdict']]} (gen. {sample['generation']})"
-        out.append(f"{clock}  {verdict}  {proto} {source} > {sink}  {sample['len']} bytes")
+        out.append(f"{clock}  {verdict}  {ends}  {sample['len']} bytes")
     return out
 
 

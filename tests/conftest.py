@@ -9,11 +9,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
-from ids_repro import config, dataset, packets, pipeline, testbed
+from ids_repro import config, dataset, packets, pipeline, quantize, testbed
 
+BLOCKED = 9  # the port that `port_tree` calls an attack
 NOT_COPIED = (".*", "build", "interim", "models", "results", "executed", "tests", "__pycache__", "*.egg-info")
 # A profile for tests: everything once and small. It is appended to a copy's config.py, as a user would add one.
 TINY = '\nPROFILES["{name}"] = Profile("{name}", (0,), 1, 500, 64, (10, 0), {trial_s}, 1, 3)\n'
@@ -83,11 +85,32 @@ def project(tmp_path_factory) -> Project:
     return Project(tmp_path_factory.mktemp("copy") / "project")
 
 
+def port_tree(n_classes: int) -> quantize.IntTree:
+    """A tree that calls packets to BLOCKED an attack and all others normal."""
+    dport, size = 1, 1 << quantize.TREE_DEPTH
+    normal, attack = (0, 1) if n_classes == 2 else (config.NORMAL, 2)
+    tree = quantize.IntTree(
+        np.full(size, quantize.ALWAYS_LEFT), np.zeros(size, np.uint8), np.full(size, normal, np.uint8)
+    )
+    for node, limit in ((1, BLOCKED), (2, BLOCKED - 1)):  # dport <= 9, then dport <= 8
+        tree.feature[node], tree.threshold[node] = dport, limit << quantize.Q
+    tree.leaf[size // 4 : size // 2] = attack
+    return tree
+
+
 def interfaces() -> list[dict]:
     """This host's own interfaces and queueing disciplines, without counters."""
     links = subprocess.run(["ip", "-j", "-d", "link"], capture_output=True, check=True).stdout
     qdiscs = subprocess.run(["tc", "-j", "qdisc"], capture_output=True, check=True).stdout
     return json.loads(links) + json.loads(qdiscs)
+
+
+def attachments(host: testbed.Host) -> list[dict]:
+    """Everything XDP and TC on a host."""
+    text = host.run(["ip", "-j", "-d", "link"], capture_output=True, check=True).stdout
+    qdiscs = host.run(["tc", "-j", "qdisc"], capture_output=True, check=True).stdout
+    programs = [entry["xdp"] for entry in json.loads(text) if "xdp" in entry]
+    return programs + [entry for entry in json.loads(qdiscs) if entry["kind"] == "clsact"]
 
 
 def alive(pid: int) -> bool:

@@ -1,6 +1,5 @@
 """The kernel program's variants build, load, count and decide as they say, and attach without a trace."""
 
-import json
 import os
 import socket
 import subprocess
@@ -11,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from conftest import interfaces
+from conftest import BLOCKED, attachments, interfaces, port_tree
 
 from ids_repro import config, export, fused, link, loader, parity, quantize, testbed, vectors
 from ids_repro.config import UserError
@@ -19,7 +18,6 @@ from ids_repro.kernel import Program
 from ids_repro.variants import COUNTS, PROBE, REASONS, VARIANTS, VERDICTS, Variant, every
 
 ETHERNET = bytes(12)
-BLOCKED = 9  # the port that the tree below calls an attack
 RETURNS = {("xdp", "pass"): 2, ("xdp", "drop"): 1, ("tc", "pass"): 0, ("tc", "drop"): 2}
 HOSTS = {"client": "10.99.0.1", "server": "10.99.0.2"}
 
@@ -49,23 +47,10 @@ FRAMES = {
 }
 
 
-def port_tree(n_classes: int) -> bytes:
-    """A tree that calls packets to BLOCKED an attack and all others normal."""
-    dport, size = 1, 1 << quantize.TREE_DEPTH
-    normal, attack = (0, 1) if n_classes == 2 else (config.NORMAL, 2)
-    tree = quantize.IntTree(
-        np.full(size, quantize.ALWAYS_LEFT), np.zeros(size, np.uint8), np.full(size, normal, np.uint8)
-    )
-    for node, limit in ((1, BLOCKED), (2, BLOCKED - 1)):  # dport <= 9, then dport <= 8
-        tree.feature[node], tree.threshold[node] = dport, limit << quantize.Q
-    tree.leaf[size // 4 : size // 2] = attack
-    return export.tree_bytes(tree)
-
-
 @lru_cache
 def program(hook: str, classifier: str = "none", n_classes: int = 2, action: str = "count", probe: bool = False):
     """A variant, built once for all tests."""
-    params = port_tree(n_classes) if classifier == "dt" else None
+    params = export.tree_bytes(port_tree(n_classes)) if classifier == "dt" else None
     return Program(Variant(hook, classifier, n_classes, action, probe=probe), params)
 
 
@@ -121,7 +106,7 @@ def test_our_structs_are_as_large_as_the_kernels(models):
     loaded = program("xdp", probe=True)
     assert loaded.leaf_size("counts") == COUNTS.itemsize
     assert loaded.leaf_size("verdicts") == VERDICTS.itemsize
-    assert program("xdp", "dt", action="filter").leaf_size("params") == len(port_tree(2))
+    assert program("xdp", "dt", action="filter").leaf_size("params") == len(export.tree_bytes(port_tree(2)))
     for change in ("set_params", "swap"):
         with pytest.raises(UserError, match="quantize it again"):
             getattr(program("xdp", "dt", action="filter"), change)(models["binary"].params("nn"))
@@ -156,7 +141,7 @@ def test_parameters_are_swapped_while_the_program_runs():
     loaded = program("xdp", "dt", action="filter")
     loaded.set_params(export.tree_bytes(quantize.IntTree(*(np.zeros(32, t) for t in ("i8", "u1", "u1")))))
     assert loaded.run(ipv4(dport=BLOCKED)) == RETURNS["xdp", "pass"]
-    loaded.set_params(port_tree(2))
+    loaded.set_params(export.tree_bytes(port_tree(2)))
     assert loaded.run(ipv4(dport=BLOCKED)) == RETURNS["xdp", "drop"]
 
 
@@ -223,7 +208,7 @@ def test_models_are_swapped_under_traffic_without_a_mixture(models, classifier):
     swaps, batch = 1000, 5000
     model = models["multi"]
     x = next(vectors.pieces(model, 2000))
-    two = random_nets(model, 2) if classifier == "nn_fused" else [port_tree(7), model.params("dt")]
+    two = random_nets(model, 2) if classifier == "nn_fused" else [export.tree_bytes(port_tree(7)), model.params("dt")]
     expected = [parity.by_struct(classifier, params, 7, x)[1] for params in two]
     assert np.mean(expected[0] != expected[1]) > 0.2
     probes = np.zeros(batch, PROBE)
@@ -262,14 +247,6 @@ def on():
     """The measured link."""
     with link.link() as made:
         yield made
-
-
-def attachments(host: testbed.Host) -> list[dict]:
-    """Everything XDP and TC on a host."""
-    text = host.run(["ip", "-j", "-d", "link"], capture_output=True, check=True).stdout
-    qdiscs = host.run(["tc", "-j", "qdisc"], capture_output=True, check=True).stdout
-    programs = [entry["xdp"] for entry in json.loads(text) if "xdp" in entry]
-    return programs + [entry for entry in json.loads(qdiscs) if entry["kind"] == "clsact"]
 
 
 MODES = {"xdp_drv": "xdp", "xdp_skb": "xdp", "tc": "tc"}
