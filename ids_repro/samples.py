@@ -17,6 +17,7 @@ WAIT_MS = 200
 PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp6"}
 # https://www.tcpdump.org/manpages/pcap-savefile.5.txt: time stamps in ns, Ethernet
 PCAP_HEADER = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1)
+_RECORD_BYTES = 16  # before each frame
 
 
 def take(live: Live, count: int | None = None) -> Iterator[np.ndarray]:
@@ -52,13 +53,16 @@ def _ends(frame: bytes, row: np.void) -> str:
 
 def lines(samples: np.ndarray, classes: tuple[str, ...]) -> list[str]:
     """One line a sample: when, verdict, generation, protocol, from, to, length."""
-    pcap = np.frombuffer(PCAP_HEADER + pcap_records(samples), np.uint8)
-    rows, _ = stream.Reader(ipv6=True).read(pcap)  # the parser that the kernel has, so that no row is missing
-    out = []
-    for sample, row, ns in zip(samples, rows, wall_ns(samples["now_ns"]).tolist(), strict=True):
+    rows, _ = stream.Reader(ipv6=True).read(np.frombuffer(PCAP_HEADER + pcap_records(samples), np.uint8))
+    parsed, out, at = {int(row["offset"]): row for row in rows}, [], len(PCAP_HEADER)
+    for sample, ns in zip(samples, wall_ns(samples["now_ns"]).tolist(), strict=True):
+        at += _RECORD_BYTES
+        frame, row = sample["data"].tobytes(), parsed.get(at)
+        ends = "its headers are longer than the sample" if row is None else _ends(frame, row)
+        at += int(sample["caplen"])
         clock = time.strftime("%H:%M:%S", time.localtime(ns // 10**9)) + f".{ns // 1000 % 10**6:06}"
         verdict = f"{classes[sample['verdict']]} (gen. {sample['generation']})"
-        out.append(f"{clock}  {verdict}  {_ends(sample['data'].tobytes(), row)}  {sample['len']} bytes")
+        out.append(f"{clock}  {verdict}  {ends}  {sample['len']} bytes")
     return out
 
 
