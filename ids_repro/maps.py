@@ -188,8 +188,11 @@ class Maps:
         """
         if generation is not None:
             return self._per_cpu("verdicts", generation % GENERATIONS, VERDICTS)["n"]
-        kept = sum(self._per_cpu("verdicts", key, VERDICTS)["n"] for key in range(GENERATIONS))
-        return kept + self._read("retired", 0, np.zeros(1, VERDICTS))["n"][0]
+        return self.retired() + sum(self._per_cpu("verdicts", key, VERDICTS)["n"] for key in range(GENERATIONS))
+
+    def retired(self) -> np.ndarray:
+        """Verdicts of each class of the generations before the last 16; see `verdicts`."""
+        return self._read("retired", 0, np.zeros(1, VERDICTS))["n"][0]
 
     def flows(self) -> np.ndarray:
         """The flow table as it is now; shape (n_flows,), dtype FLOW."""

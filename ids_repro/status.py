@@ -6,7 +6,9 @@ import time
 
 from .live import Live
 from .proginfo import map_info, prog_info, timed_runs
-from .variants import REASONS
+from .variants import GENERATIONS, REASONS
+
+UNNAMED = {"file": "?", "sha256": "?"}  # a swap was killed after it forgot the oldest of 16 names
 
 
 def look(live: Live, seconds: float = 1.0) -> dict:
@@ -24,7 +26,8 @@ def look(live: Live, seconds: float = 1.0) -> dict:
         after = prog_info(live.fd)
     counts, generation, took_s = live.counts(), live.generation, time.monotonic() - begin
     runs = int(after["run_cnt"] - before["run_cnt"])
-    kept = sorted(int(number) for number in live.models if int(number) <= generation)
+    kept = {n: live.verdicts(n) for n in range(max(0, generation + 1 - GENERATIONS), generation + 1)}
+    verdicts = live.retired() + sum(kept.values())  # not read again, while packets come: the table adds up
     return {
         **{"iface": live.iface, "mode": live.mode, "since": live.since},
         **{name: getattr(live.variant, name) for name in ("classifier", "arithmetic", "n_classes", "action")},
@@ -36,8 +39,11 @@ def look(live: Live, seconds: float = 1.0) -> dict:
         "flows": len(live.flows()),
         "flows_max": int(map_info(live.fds["flows"])["max_entries"]),
         "generation": generation,
-        "verdicts": live.by_class(live.verdicts()),
-        "models": [{"generation": n, **live.models[str(n)], "verdicts": live.by_class(live.verdicts(n))} for n in kept],
+        "verdicts": live.by_class(verdicts),
+        "models": [
+            {"generation": n, **live.models.get(str(n), UNNAMED), "verdicts": live.by_class(found)}
+            for n, found in kept.items()
+        ],
     }
 
 

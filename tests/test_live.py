@@ -209,6 +209,7 @@ def test_status_under_traffic_tells_the_kernels_time_per_packet_and_ctrl_c_ends_
             watching.send_signal(signal.SIGINT)
         assert (watching.wait(10), watching.stderr.read()) == (0, "")
     assert looks[0]["packets"] < looks[1]["packets"]
+    assert all(look["models"][0]["verdicts"] == look["verdicts"] for look in looks)  # it adds up under traffic too
     assert all(20 < look["ns_per_packet"] < 100_000 and look["packets_per_s"] > 100 for look in looks)
 
 
@@ -300,7 +301,7 @@ KILLS = {
 }
 
 
-@pytest.mark.parametrize(("when", "then"), zip(KILLS, ("attach", "detach"), strict=True))
+@pytest.mark.parametrize(("when", "then"), list(zip(KILLS, ("attach", "detach"), strict=True)))
 def test_what_an_attach_leaves_that_was_killed_is_removed_by_the_next_command(ids, server, files, when, then):
     mode, patch = KILLS[when]
     code = f"""
