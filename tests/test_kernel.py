@@ -164,23 +164,26 @@ def test_suspicious_packets_go_to_the_ring_buffer_and_no_further():
     assert loaded.counts()["lost"] == 0
 
 
-def test_two_cpus_on_one_flow_lose_no_packet_of_it():
+def test_two_cpus_on_one_flow_lose_no_packet_that_is_not_counted_as_busy():
     loaded, n = program("xdp", probe=True), 100_000
     loaded.reset()
     probes = np.zeros(n, PROBE)
     probes["now_ns"] = 10**9
 
-    def send(cpu: int) -> None:
+    def send(cpu: int) -> int:
         os.sched_setaffinity(0, {cpu})
-        out = loaded.probe(probes, [UDP] * n)
-        assert (out["reason"] == REASONS.index("ok")).all()
+        reasons = np.bincount(loaded.probe(probes, [UDP] * n)["reason"], minlength=len(REASONS))
+        ok, busy = (int(reasons[REASONS.index(name)]) for name in ("ok", "busy"))
+        assert ok + busy == n
+        return ok
 
     cpus = sorted(os.sched_getaffinity(0))[:2]
     assert len(cpus) == 2
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(send, cpus))
+        ok = sum(pool.map(send, cpus))  # a test run can be preempted with the lock held; a packet of a NIC cannot
+    assert ok > n
     (flow,) = loaded.flows()
-    assert (flow["num"], flow["dir_sum"], flow["len_sum"]) == (2 * n, 2 * n, 2 * n * 104)
+    assert (flow["num"], flow["dir_sum"], flow["len_sum"]) == (ok, ok, ok * 104)
 
 
 def test_a_flow_that_stays_locked_lets_its_packets_pass_and_counts_them():
