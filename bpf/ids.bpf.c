@@ -1,5 +1,5 @@
 /*
- * The one kernel program. BCC compiles it in variants chosen by -D flags (Variant in ids_repro/kernel.py):
+ * The one kernel program. BCC compiles it in variants chosen by -D flags (Variant in ids_repro/variants.py):
  *   IDS_TC          attach to the ingress of TC instead of XDP
  *   IDS_CLASSIFIER  IDS_NONE (flow extraction only), IDS_NN, IDS_DT, or IDS_EMPTY (nothing at all: what a run costs)
  *   IDS_FUSED       the net in arithmetic fused instead of q16

@@ -12,7 +12,6 @@ from .config import UserError
 
 NO_REPLACE = 1  # XDP_FLAGS_UPDATE_IF_NOEXIST: somebody else's program stays
 XDP_FLAGS = {"xdp_skb": 1 << 1, "xdp_drv": 1 << 2}
-MODES = (*XDP_FLAGS, "tc")
 INGRESS, NAME = "ffff:fff2", "ids"
 
 
@@ -54,13 +53,11 @@ def attach(fd: int, iface: str, mode: str) -> None:
 def detach(iface: str, mode: str) -> None:
     """Take off what `attach` put there; an interface that is gone has taken it along."""
     with IPRoute() as ip:
-        if not ip.link_lookup(ifname=iface):
-            return
-        index = index_of(ip, iface)
-        if mode == "tc":
-            _detach_tc(ip, index, iface)
-        else:
-            _set_xdp(ip, index, -1, XDP_FLAGS[mode])
+        for index in ip.link_lookup(ifname=iface):
+            if mode == "tc":
+                _detach_tc(ip, index, iface)
+            else:
+                _set_xdp(ip, index, -1, XDP_FLAGS[mode])
 
 
 def programs(iface: str) -> set[tuple[str, int]]:
@@ -72,11 +69,16 @@ def programs(iface: str) -> set[tuple[str, int]]:
     return {(mode, number) for mode, number in found if number}
 
 
-def has_empty_clsact(iface: str) -> bool:
-    """Is there the qdisc of TC programs without any filter, as an attachment leaves it that was killed half way?"""
+def has_clsact(iface: str) -> bool:
+    """Is there the qdisc of TC programs?"""
     with IPRoute() as ip:
         kinds = [qdisc.get_attr("TCA_KIND") for qdisc in ip.get_qdiscs(index=index_of(ip, iface))]
-    return "clsact" in kinds and not _filters(iface, "ingress") and not _filters(iface, "egress")
+    return "clsact" in kinds
+
+
+def has_empty_clsact(iface: str) -> bool:
+    """Is it there without any filter, as an attachment leaves it that was killed half way?"""
+    return has_clsact(iface) and not _filters(iface, "ingress") and not _filters(iface, "egress")
 
 
 def _tc(*argv: str) -> str:

@@ -16,10 +16,10 @@ from .config import RESULTS, TASKS, Profile
 from .kernel import Program
 from .packets import Capture
 from .pipeline import Model
+from .timing import interleaved, mean_ns
 from .variants import VARIANTS, Variant, every
 from .vectors import random_vectors
 
-COST = RESULTS / "kernel_cost.jsonl"
 TRAFFIC = {"one_flow": None, "new_flows": "flows"}  # what packets are, by the variant's churn
 CHURN = TRAFFIC | {"new_ports": "ports"}
 RUNS = 10_000  # of one program in a round
@@ -40,24 +40,9 @@ def _load(stack: contextlib.ExitStack, variant: Variant, models: Mapping[int, Mo
     return stack.enter_context(Program(variant, params))
 
 
-def _rounds(cases: Mapping[Key, Callable[[], float]], rounds: int, title: str) -> dict[Key, list[float]]:
-    """Measure every case once a round, so that drift hits all alike."""
-    ns: dict[Key, list[float]] = {key: [] for key in cases}
-    for _ in tqdm(range(rounds), desc=title, unit="round"):
-        for key, measure in cases.items():
-            ns[key].append(measure())
-    return ns
-
-
 def _float_ns(model: Model) -> Callable[[], float]:
     params, x = model.params("nn_float"), random_vectors(RUNS)
-
-    def measure() -> float:
-        begin = time.perf_counter_ns()
-        native.predict_float(params, model.n_classes, x)
-        return (time.perf_counter_ns() - begin) / RUNS
-
-    return measure
+    return mean_ns(lambda: native.predict_float(params, model.n_classes, x), 1, RUNS)
 
 
 Measured = tuple[dict[Key, list[float]], dict[str, dict[str, int]]]
@@ -76,13 +61,15 @@ def _measure(models: Mapping[int, Model], capture: Capture, rounds: int, names: 
                 sizes.setdefault(row, program.size())
         if not names:
             cases[FLOAT, "one_flow"] = _float_ns(models[len(TASKS["binary"])])
-        return _rounds(cases, rounds, "cost of a packet"), sizes
+        return interleaved(cases, rounds, "cost of a packet"), sizes
 
 
 def _append(kind: str, asked: dict, raw: dict, profile: Profile, models: Mapping[int, Model], started: float) -> None:
     identity = {"model_sha256": [model.sha256() for model in models.values()]}
     identity["data_hash"] = next(iter(models.values())).data_sha256
-    records.append(COST, kind, asked | {"profile": profile.name}, raw, started=started, identity=identity)
+    records.append(
+        RESULTS / f"{kind}.jsonl", kind, asked | {"profile": profile.name}, raw, started=started, identity=identity
+    )
 
 
 def variants(models: Mapping[int, Model], capture: Capture, profile: Profile) -> pd.DataFrame:
@@ -128,7 +115,7 @@ def churn(models: Mapping[int, Model], capture: Capture, profile: Profile) -> pd
             for traffic, new in CHURN.items():
                 program = _load(stack, replace(VARIANTS[name], flows=entries, churn=new), models)
                 cases[name, str(entries), traffic] = lambda program=program: program.time(frame, RUNS)
-        ns = _rounds(cases, profile.timing_rounds, "cost of new flows")
+        ns = interleaved(cases, profile.timing_rounds, "cost of new flows")
     lines = []
     for (name, entries, traffic), values in ns.items():
         asked = {"classifier": name, "flows_entries": int(entries), "traffic": traffic}

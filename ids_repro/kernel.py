@@ -39,13 +39,13 @@ class Program(Maps):
     def __init__(self, variant: Variant, params: bytes | None = None) -> None:
         require_root("loading a BPF program")
         bcc = loader.bcc()
-        self._kind = bcc.BPF.SCHED_CLS if variant.hook == "tc" else bcc.BPF.XDP
+        kind = bcc.BPF.SCHED_CLS if variant.hook == "tc" else bcc.BPF.XDP
         try:
             secret = f"-DIDS_SECRET={secrets.randbits(64)}ULL"  # see ids_fold in bpf/parse.h
             self._bpf = bcc.BPF(src_file=bytes(BPF / "ids.bpf.c"), cflags=[*variant.flags(), secret])
-            self._function = self._bpf.load_func(b"ids_main", self._kind)
+            self._function = self._bpf.load_func(b"ids_main", kind)
             self._layers = [
-                self._bpf.load_func(f"ids_layer{n}".encode(), self._kind) for n in LAYERS if variant.layout == "paper"
+                self._bpf.load_func(f"ids_layer{n}".encode(), kind) for n in LAYERS if variant.layout == "paper"
             ]
         except Exception as error:  # BCC raises nothing narrower
             raise UserError(
@@ -111,7 +111,7 @@ class Program(Maps):
         Returns
         -------
         ndarray of shape (n,), dtype PROBE
-            Features, logits, reason (index into native.REASONS) and verdict (-1: none) of each.
+            Features, logits, reason (index into variants.REASONS) and verdict (-1: none) of each.
         """
         if not self.variant.probe:
             raise ValueError("this variant was built without probe=True")

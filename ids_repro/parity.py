@@ -62,7 +62,7 @@ def replay(program: Program, capture: Capture) -> np.ndarray:
 
     Returns
     -------
-    ndarray of shape (n_packets,), dtype kernel.PROBE
+    ndarray of shape (n_packets,), dtype variants.PROBE
         The kernel's own features, logits and verdict of each packet.
     """
     program.reset()

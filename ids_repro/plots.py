@@ -30,7 +30,7 @@ FIG4 = {
 FIG5A = ("no_filter", "xdp_drv_flow", "xdp_drv_nn", "xdp_drv_dt", "xdp_skb_nn", "tc_nn", "xdp_drv_nn_paper")
 FIG5B = ("rawsock1_nn", "rawsockN_nn", "afxdp_nn")
 CPU_COLOURS = dict(zip(metrics.CPU, ("#0072b2", "#e69f00", "#d55e00", "#ededed", "#555555"), strict=True))
-NO_RECORDS = {"sweep": "no records yet: run notebook 05", "flow_churn": tables.NO_COST}
+NO_RECORDS = {"sweep": "no records yet: run notebook 05", "flow_churn": tables.NO_RECORDS}
 TRAFFIC = {
     "one_flow": ("-", "one flow"),
     "new_ports": (":", "a new port a packet (hping3)"),
@@ -154,7 +154,7 @@ def flow_churn(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN) -
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         if lines:
             figure.legend(handles=[*names.values(), *kinds.values()], loc="outside upper center", ncols=2)
-        style.footer(figure, rows, "flow_churn", NO_RECORDS["flow_churn"], "kernel_cost")
+        style.footer(figure, rows, "flow_churn", NO_RECORDS["flow_churn"])
     return figure
 
 

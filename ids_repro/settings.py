@@ -23,6 +23,7 @@ from typing import TextIO
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from .attach import has_clsact
 from .config import UserError
 from .machine import NET, cpu_set, ethtool, first, interrupts, napi_threads, pin, state
 
@@ -71,9 +72,7 @@ def _detach_xdp(iface: str, *_: str) -> None:
 
 
 def _clsact(iface: str, _: str) -> str:
-    with IPRoute() as ip:
-        kinds = [qdisc.get_attr("TCA_KIND") for qdisc in ip.get_qdiscs(index=socket.if_nametoindex(iface))]
-    return "present" if "clsact" in kinds else "none"
+    return "present" if has_clsact(iface) else "none"
 
 
 def _remove_clsact(iface: str, *_: str) -> None:

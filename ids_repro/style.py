@@ -113,10 +113,10 @@ def save(figure: Chart, name: str, folder: Path = config.FIGURES) -> list[Path]:
     return paths
 
 
-def footer(figure: Chart, rows: Iterable[Mapping[str, Any]], kind: str, without: str, file: str | None = None) -> None:
+def footer(figure: Chart, rows: Iterable[Mapping[str, Any]], kind: str, without: str) -> None:
     """Write under a figure where its numbers come from, or `without` if there are no records of that kind."""
     facts = tables.circumstances(records.current(rows, kind))
     known = "; ".join(f"{name} {facts[name]}" for name in ("profile", "machine", "kernel", "commit") if name in facts)
-    text = f"{file or kind}.jsonl: {known}" if facts else without
+    text = f"{kind}.jsonl: {known}" if facts else without
     text = "\n".join(textwrap.wrap(text, int(29 * figure.get_figwidth())))
     figure.footer = figure.supxlabel(text, fontsize=4.5, color="0.45", x=0.01, ha="left")

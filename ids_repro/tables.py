@@ -38,7 +38,6 @@ NO_RECORDS = "no records yet: run notebook 04"
 # Cost table: what a trial of kind "kernel_cost" may run on, and what the kernel says of a loaded program.
 TRAFFIC = ("one_flow", "new_flows")
 SIZES = ("verified_insns", "xlated_bytes", "jited_bytes", "stack_bytes")
-NO_COST = NO_RECORDS
 COST_NOTES = (
     "Time a packet by BPF_PROG_TEST_RUN in interleaved rounds: median and, in brackets, the quartiles. Beyond flow "
     "extraction: median less that of `flow`, on TC of `flow_tc`. Instructions verified: what the verifier walked. A "
@@ -133,7 +132,7 @@ def cost_caption(rows: Iterable[Mapping[str, Any]]) -> str:
     """Return where and with what code the cost of a packet was measured."""
     facts = circumstances(records.current(rows, "kernel_cost"))
     known = "; ".join(f"{name} {facts[name]}" for name in ("profile", "machine", "kernel", "commit") if name in facts)
-    return "What a packet costs in the kernel: " + (f"{known}. Records: kernel_cost.jsonl." if facts else NO_COST)
+    return "What a packet costs in the kernel: " + (f"{known}. Records: kernel_cost.jsonl." if facts else NO_RECORDS)
 
 
 def caption(task: str, rows: Iterable[Mapping[str, Any]]) -> str:

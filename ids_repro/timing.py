@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,9 @@ LOOP = 10_000  # vectors that one call of C classifies
 SINGLE_CALLS = 50  # calls of one sample each in a round
 WARM_UP = 5  # before so many calls, one that does not count
 KERNEL_RUNS = 20_000  # test runs of one packet in a round
+
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,9 @@ class Case:
     measure: Callable[[], float]
 
 
-def _mean_ns(call: Callable[[], object], calls: int, each: int = 1) -> Callable[[], float]:
+def mean_ns(call: Callable[[], object], calls: int, each: int = 1) -> Callable[[], float]:
+    """What measures the time of one of the `each` things that a call does [ns], as the mean of so many calls."""
+
     def measure() -> float:
         for _ in range(calls // WARM_UP):  # brings the caches back that the case before it took
             call()
@@ -86,9 +92,9 @@ def user_space_cases(model: Model, x: np.ndarray) -> list[Case]:
     calls = {how: _in_c(model, x[:n]) for how, n in (("ctypes_single", 1), ("ctypes_empty", 0))}
     in_turn = [(row, how, calls[how][row]) for row in calls["ctypes_single"] for how in calls]
     return [
-        *(Case(row, "python_single", _mean_ns(call, SINGLE_CALLS)) for row, call in python.items()),
-        *(Case(row, how, _mean_ns(call, SINGLE_CALLS)) for row, how, call in in_turn),
-        *(Case(row, "c_loop", _mean_ns(call, 1, len(x))) for row, call in _in_c(model, x).items()),
+        *(Case(row, "python_single", mean_ns(call, SINGLE_CALLS)) for row, call in python.items()),
+        *(Case(row, how, mean_ns(call, SINGLE_CALLS)) for row, how, call in in_turn),
+        *(Case(row, "c_loop", mean_ns(call, 1, len(x))) for row, call in _in_c(model, x).items()),
     ]
 
 
@@ -105,12 +111,18 @@ def kernel_cases(model: Model, frame: bytes) -> Iterator[list[Case]]:
         yield cases
 
 
-def _rounds(cases: list[Case], rounds: int, title: str) -> dict[tuple[str, str], list[float]]:
-    """Measure every case once a round, so that drift hits all alike; then what is a difference within a round."""
-    ns: dict[tuple[str, str], list[float]] = {(case.row, case.how): [] for case in cases}
+def interleaved(cases: Mapping[Key, Callable[[], float]], rounds: int, title: str) -> dict[Key, list[float]]:
+    """Measure every case once a round, so that drift hits all alike; each case's values, with a progress bar."""
+    ns: dict[Key, list[float]] = {key: [] for key in cases}
     for _ in tqdm(range(rounds), desc=title, unit="round"):
-        for case in cases:
-            ns[case.row, case.how].append(case.measure())
+        for key, measure in cases.items():
+            ns[key].append(measure())
+    return ns
+
+
+def _rounds(cases: list[Case], rounds: int, title: str) -> dict[tuple[str, str], list[float]]:
+    """Measure every case in `interleaved` rounds; then what is a difference within a round."""
+    ns = interleaved({(case.row, case.how): case.measure for case in cases}, rounds, title)
     for row, how in list(ns):
         if how == "ctypes_single":
             ns[row, "ctypes_less_call"] = list(np.subtract(ns[row, how], ns[row, "ctypes_empty"]))

@@ -17,8 +17,8 @@ def by_classes(models):
 @pytest.fixture
 def log(tmp_path, monkeypatch):
     """Where the records go."""
-    monkeypatch.setattr(cost, "COST", tmp_path / "kernel_cost.jsonl")
-    return cost.COST
+    monkeypatch.setattr(cost, "RESULTS", tmp_path / "results")
+    return cost.RESULTS
 
 
 def test_the_bench_is_one_json_object_of_medians(by_classes, sample, log):

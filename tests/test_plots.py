@@ -144,8 +144,8 @@ def test_the_same_records_make_the_same_files_and_leave_no_figure_open(rows, tmp
 def test_a_pdf_says_where_it_comes_from_in_its_properties_only(rows, tmp_path):
     figure = plots.flow_churn(rows)
     style.save(figure, "flow_churn", tmp_path)
-    assert b"/Subject (kernel_cost.jsonl: profile smoke; machine" in (tmp_path / "flow_churn.pdf").read_bytes()
-    assert figure.get_supxlabel().startswith("kernel_cost.jsonl"), "it is there again afterwards"
+    assert b"/Subject (flow_churn.jsonl: profile smoke; machine" in (tmp_path / "flow_churn.pdf").read_bytes()
+    assert figure.get_supxlabel().startswith("flow_churn.jsonl"), "it is there again afterwards"
 
 
 @pytest.mark.filterwarnings("error")

@@ -119,7 +119,7 @@ def test_without_records_no_claim_is_judged_and_each_section_says_what_to_run():
     assert set(verdicts([]).values()) == {claims.NO_RECORDS, claims.NOT_COMPARABLE}
     text = report.html([])
     assert "run notebook 04" in text and "run notebook 05" in text and "<svg" not in text
-    assert text.count(tables.NO_COST) == 6, "Tables II and III, losses, cost, table size"
+    assert text.count(tables.NO_RECORDS) == 6, "Tables II and III, losses, cost, table size"
 
 
 def test_the_page_needs_no_other_file(page):
