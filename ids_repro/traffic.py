@@ -31,7 +31,8 @@ from .wire import DPORT, FIRST_PORT, Wire
 
 GENERATORS = ("hping3", "live_frames")
 LIVE_FRAMES = 1 << 1  # BPF_F_TEST_XDP_LIVE_FRAMES
-BATCH = 64  # frames between two flushes of the interface's queue
+FLUSH_S = 16e-6  # between two flushes of the interface's queue, each of which wakes the server if it sleeps
+MOST_FRAMES = 64  # but no more frames between them: a quarter of a veth's ring
 RUNS = (1 << 32) - 1  # the most that one call makes
 FIRST_S = 5.0  # within which the first packet must leave
 GAP_BITS = 8
@@ -102,7 +103,7 @@ class LiveFrames:
         left = FOREVER if packets is None else packets
         self._state[0] = State(gap, 0, left, 0, 0, 0, index, covered, FIRST_PORT, int(flows == "new"))
         run, stop = Run(), threading.Event()
-        thread = threading.Thread(target=self._send, args=(frame, stop, run), daemon=True)
+        thread = threading.Thread(target=self._send, args=(frame, rate_pps, stop, run), daemon=True)
         thread.start()
         try:
             yield run
@@ -114,10 +115,11 @@ class LiveFrames:
             state = self._state[0]
             run.duration_s = (state.last_ns - state.first_ns) / 1e9
 
-    def _send(self, frame: bytes, stop: threading.Event, run: Run) -> None:
+    def _send(self, frame: bytes, rate_pps: int, stop: threading.Event, run: Run) -> None:
         data = ctypes.create_string_buffer(frame, len(frame))
         attr = loader.TestRun(prog_fd=self._program.fd, data_size_in=len(frame), data_in=ctypes.addressof(data))
-        attr.repeat, attr.flags, attr.batch_size = RUNS, LIVE_FRAMES, BATCH
+        attr.repeat, attr.flags = RUNS, LIVE_FRAMES
+        attr.batch_size = min(max(round(rate_pps * FLUSH_S), 1), MOST_FRAMES)
         while not stop.is_set():
             try:
                 loader.syscall("bpf", loader.PROG_TEST_RUN, ctypes.byref(attr), ctypes.sizeof(attr))

@@ -59,7 +59,7 @@ class Wire:
                 time.sleep(0.05)
 
     def syn(self) -> tuple[int, bytes, int]:
-        """Interface index, hping3's SYN without source port and checksum, and the sum that its checksum begins from."""
+        """Interface index, hping3's first SYN, and the sum that the checksum begins from of one from another port."""
         peer = self.peer()
         with IPRoute() as ip:
             link = self._link(ip)
@@ -69,8 +69,10 @@ class Wire:
         ipv4 = struct.pack("!BBHHHBBH8s", 0x45, 0, 40, 1, 0, 64, socket.IPPROTO_TCP, 0, ends)
         ipv4 = ipv4[:10] + struct.pack("!H", ~_fold(_sum(ipv4)) & 0xFFFF) + ipv4[12:]
         tcp = struct.pack("!HHIIBBHHH", 0, DPORT, 1, 0, 5 << 4, 0x02, 512, 0, 0)
-        covered = ends + struct.pack("!HH", socket.IPPROTO_TCP, len(tcp)) + tcp
-        return link["index"], b"".join(macs) + b"\x08\x00" + ipv4 + tcp, _sum(covered)
+        covered = _sum(ends + struct.pack("!HH", socket.IPPROTO_TCP, len(tcp)) + tcp)
+        check = ~_fold(covered + FIRST_PORT) & 0xFFFF
+        tcp = struct.pack("!H", FIRST_PORT) + tcp[2:16] + struct.pack("!H", check) + tcp[18:]
+        return link["index"], b"".join(macs) + b"\x08\x00" + ipv4 + tcp, covered
 
 
 def _sum(data: bytes) -> int:
