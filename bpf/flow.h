@@ -2,9 +2,6 @@
 #ifndef IDS_FLOW_H
 #define IDS_FLOW_H
 
-#include <linux/in.h>
-#include <linux/types.h>
-
 #include "parse.h"
 
 /* x1..x12 in the paper's order (Sec. IV-B, IV-C); FEATURES in ids_repro/features.py is tested equal. */

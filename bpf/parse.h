@@ -5,9 +5,15 @@
 #ifndef IDS_PARSE_H
 #define IDS_PARSE_H
 
+#ifdef __KERNEL__ /* as BCC has it: without uapi/ these were the kernel's own, which bring sk_buff and all it needs */
+#include <uapi/linux/if_ether.h>
+#include <uapi/linux/in.h>
+#include <uapi/linux/ip.h>
+#else
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
+#endif
 #include <linux/types.h>
 
 #include "fixed.h"
