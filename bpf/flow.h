@@ -105,7 +105,7 @@ static __always_inline void ids_flow_add(struct ids_flow *f, const struct ids_pa
 	f->dir_sum += dir;
 	f->iat_sum += iat;
 	f->last_us = now_us;
-	if (p->proto == IPPROTO_TCP)
+	if (p->proto == IDS_TCP)
 		ids_follow_tcp(f, p->tcp_flags, dir);
 
 	x[IDS_SPORT] = ids_to_q16(p->sport);

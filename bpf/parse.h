@@ -7,11 +7,9 @@
 
 #ifdef __KERNEL__ /* as BCC has it: without uapi/ these were the kernel's own, which bring sk_buff and all it needs */
 #include <uapi/linux/if_ether.h>
-#include <uapi/linux/in.h>
 #include <uapi/linux/ip.h>
 #else
 #include <linux/if_ether.h>
-#include <linux/in.h>
 #include <linux/ip.h>
 #endif
 #include <linux/types.h>
@@ -54,8 +52,11 @@ enum ids_reason {
 	IDS_N_REASONS,
 };
 
-enum ids_extension {
+/* Not from linux/in.h, which with BCC brings the kernel's sockets. */
+enum ids_protocol {
 	IDS_HOP_BY_HOP = 0,
+	IDS_TCP = 6,
+	IDS_UDP = 17,
 	IDS_ROUTING = 43,
 	IDS_FRAGMENT = 44,
 	IDS_AH = 51,
@@ -172,7 +173,7 @@ static __always_inline int ids_parse_ports(const __u8 *l4, const void *end, stru
 		return IDS_TRUNCATED;
 	p->sport = ids_get16(l4);
 	p->dport = ids_get16(l4 + 2);
-	if (p->proto == IPPROTO_TCP) {
+	if (p->proto == IDS_TCP) {
 		if ((const void *)(l4 + 14) > end)
 			return IDS_TRUNCATED;
 		p->tcp_flags = l4[13];
@@ -194,7 +195,7 @@ static __always_inline int ids_parse_ip(__u32 type, const __u8 *ip, const void *
 		reason = ids_parse_ipv6(ip, end, &at, p);
 	else
 		return IDS_NOT_IP;
-	if (reason != IDS_OK || !at || (p->proto != IPPROTO_TCP && p->proto != IPPROTO_UDP))
+	if (reason != IDS_OK || !at || (p->proto != IDS_TCP && p->proto != IDS_UDP))
 		return reason;
 	return ids_parse_ports(ip + at, end, p);
 }
