@@ -11,7 +11,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TypeVar
 
 from pyroute2 import IPRoute
@@ -21,9 +20,11 @@ from .config import UserError
 from .testbed import Host, network, require_programs
 
 CLIENT, SERVER = "10.77.0.1", "10.77.0.2"
-# Nobody's address, sent to the server's interface: an unfiltered server would answer hping3's SYNs with resets, whose
-# cost falls on both CPUs and lowers R_TX. Differs: the paper sends to the server itself.
+# A broadcast address to the server, whose stack takes packets to it as far as TCP but answers none: resets to hping3's
+# SYNs would cost both CPUs and lower R_TX. Differs: the paper sends to the server's own. (Nobody's will not do: a
+# route is then made and freed for each packet, and freeing them stalls No Filter and the raw sockets.)
 TARGET = "10.77.0.3"
+LOCAL = 255  # the routing table of a host's own addresses
 # Native XDP on a veth runs in NAPI, on the sender's CPU unless NAPI has a thread of its own. GRO makes a veth use NAPI
 # whether or not XDP is attached, and frames are eligible if their sender does not segment.
 CLIENT_OFFLOADS = {"tcp-segmentation-offload": "off", "generic-segmentation-offload": "off"}
@@ -54,8 +55,9 @@ class Link:
         For the provenance of records: `machine.describe` of both ends.
     drain_s : float
         How long after its last packet a trial's counters are all up to date [s].
-    set_neighbours : callable
-        Tells each end the other's MAC address: where every packet is dropped, nobody answers ARP.
+    set_routes : callable
+        Tells each end the other's MAC address, since where every packet is dropped nobody answers ARP; and the server's
+        stack what to do with the target's packets. A link that goes down loses both.
     """
 
     client: Host
@@ -68,7 +70,7 @@ class Link:
     notes: tuple[str, ...] = ()
     about: dict = field(default_factory=dict)
     drain_s: float = 0.05
-    set_neighbours: Callable[[], None] = field(default=lambda: None, repr=False)
+    set_routes: Callable[[], None] = field(default=lambda: None, repr=False)
     foreign: set[int] = field(default_factory=machine.napi_threads)
 
     def hold_server(self) -> None:
@@ -105,13 +107,13 @@ class Link:
     def check(self) -> None:
         """Raise UserError naming the end that is down or gone; for after each trial.
 
-        Of two ends that are down, the one that was set down is the cause. One that came back has lost its neighbours.
+        Of two ends that are down, the one that was set down is the cause. One that came back has lost its routes.
         """
         down = {host: ask(host, machine.state, host.iface)["down"] for host in (self.client, self.server)}
         for host, why in sorted(down.items(), key=lambda item: item[1] != "is set down"):
             if why:
                 raise UserError(f"{host.iface} of the {host.name} {why}")
-        self.set_neighbours()
+        self.set_routes()
 
 
 def ask(host: Host, function: Callable[..., T], *args: object) -> T:
@@ -133,6 +135,12 @@ def _neighbour(iface: str, mac: str) -> None:
         index = ip.link_lookup(ifname=iface)[0]
         for address in (TARGET, SERVER):
             ip.neigh("replace", dst=address, lladdr=mac, ifindex=index, state="permanent")
+
+
+def _take_in(iface: str) -> None:
+    with IPRoute() as ip:
+        index = ip.link_lookup(ifname=iface)[0]
+        ip.route("replace", dst=f"{TARGET}/32", oif=index, table=LOCAL, type="broadcast", scope="link")
 
 
 def _run(host: Host, *argv: str) -> None:
@@ -161,7 +169,12 @@ def link() -> Iterator[Link]:
             _run(host, "ethtool", "-K", host.iface, *(word for pair in offloads.items() for word in pair))
         _run(out.server, "sh", "-c", f"echo 1 > /sys/class/net/{out.server.iface}/threaded")
         mac = out.server.call(machine.state, out.server.iface)["mac"]
-        out.set_neighbours = partial(out.client.call, _neighbour, out.client.iface, mac)
-        out.set_neighbours()
+
+        def set_routes() -> None:
+            out.client.call(_neighbour, out.client.iface, mac)
+            out.server.call(_take_in, out.server.iface)
+
+        out.set_routes = set_routes
+        set_routes()
         out.hold_server()
         yield out

@@ -77,7 +77,7 @@ def two_machines(over: TwoMachines) -> Iterator[Link]:
             _check_interface(host, through)
         on = _made(over, client, server)
         _set_offloads(on)
-        on.set_neighbours = partial(_set_neighbours, on)
+        on.set_routes = partial(_set_neighbours, on)
         on.hold_server()  # which sets the neighbours too
         _check_path(on)
         on.notes = _notes(on, over)

@@ -1,12 +1,13 @@
 """A link that goes down is named, and what it had lost is there again when it comes back."""
 
+import contextlib
 import threading
 import time
 
 import pytest
 from conftest import until
 
-from ids_repro import config, link, sweep
+from ids_repro import config, generator, link, sweep
 from ids_repro.config import UserError
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -15,6 +16,30 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 def set_link(host, state: str) -> None:
     """Set a host's interface up or down."""
     host.run(["ip", "link", "set", host.iface, state], check=True)
+
+
+def tcp_segments(on) -> int:
+    """How many the server's TCP has been given."""
+    lines = on.server.run(["cat", "/proc/net/snmp"], capture_output=True, text=True).stdout.splitlines()
+    names, values = (line.split() for line in lines if line.startswith("Tcp:"))
+    return int(values[names.index("InSegs")])
+
+
+def received(host):
+    """Packets that its interface received."""
+    return host.call(link.machine.state, host.iface)["stats"]["rx_packets"]
+
+
+def test_the_server_takes_every_packet_as_far_as_tcp_and_answers_none_also_when_its_link_was_down():
+    with link.link() as on, contextlib.closing(generator.Generator(on)) as sender:
+        for state in ("up", "down"):
+            set_link(on.server, state)
+            set_link(on.server, "up")
+            on.wait_until_up()
+            after, answers = tcp_segments(on) + 500, received(on.client)
+            with sender.running(10, generator="live_frames", rate_pps=20_000, flows="new", packets=500):
+                assert until(lambda after=after: tcp_segments(on) == after)
+            assert received(on.client) == answers
 
 
 @pytest.mark.parametrize("end", ["client", "server"])
