@@ -78,7 +78,7 @@ class Profile:
     churn_pps : tuple of int
         And with a new source port for every packet.
     refine : int
-        Trials for each method that narrow down its highest rate without loss, between two of those rates.
+        How many more rates narrow down each method's highest rate without loss, between two of those rates.
     """
 
     name: str

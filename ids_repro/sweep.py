@@ -24,6 +24,7 @@ ATTEMPTS = 3  # of a trial whose packets do not add up
 OVERHEAD_S = 0.3  # of a trial, to start and stop everything
 LEAST_PPS = 10_000  # every method is taken to hold this
 CLOSE = 1.05  # the edge of loss is found when the rates around it are nearer than this
+EDGE_REPEATS = 2  # of a rate at the edge: the profile's are for its own rates, which draw the curves
 
 
 def choose(methods: str | Sequence[str]) -> list[str]:
@@ -142,18 +143,21 @@ class _Sweep:
 
     def refinements(self, method: str) -> Iterator[dict]:
         """The missing trials around a method's edge of loss, each decided by those before it."""
-        for _ in range(self.profile.refine):
+        for _ in range(self.profile.refine * EDGE_REPEATS):
             mine = [r for r in self._done.values() if self._belongs(r, method)]
             own = {r["asked"]["rate_pps"] for r in mine} - set(self.profile.rates_pps)
+            begun = self.missing(self._edge(method, rate, i) for rate in own for i in range(EDGE_REPEATS))
             rate_pps = next_rate(mine)
-            if len(own) >= self.profile.refine or rate_pps is None:
+            if not begun and (len(own) >= self.profile.refine or rate_pps is None):
                 return
-            yield _asked(self.profile, method, "live_frames", None, rate_pps, _of_live_frames(self.flows), 0)
+            yield begun[0] if begun else self._edge(method, rate_pps, 0)
+
+    def _edge(self, method: str, rate_pps: int, repeat: int) -> dict:
+        return _asked(self.profile, method, "live_frames", None, rate_pps, _of_live_frames(self.flows), repeat)
 
     def _belongs(self, record: dict, method: str) -> bool:
         asked = record["asked"]
-        traffic = ("live_frames", None, asked["rate_pps"], _of_live_frames(self.flows))
-        like = _asked(self.profile, method, *traffic, asked["repeat"])
+        like = self._edge(method, asked["rate_pps"], asked["repeat"])
         return asked == like and record["provenance"].get("identity") == self.identity
 
 
@@ -199,7 +203,7 @@ def run(
     todo, chosen = done.missing(plan(profile, methods, flows)), choose(methods)
     if not todo and not any(next(done.refinements(method), None) for method in chosen):
         return []
-    most = len(todo) + profile.refine * len(chosen)
+    most = len(todo) + profile.refine * EDGE_REPEATS * len(chosen)
     with two_machines(over) if over else link() as on, contextlib.ExitStack() as stack:
         for note in on.notes:
             print(note)
@@ -218,7 +222,7 @@ def run(
         for asked in todo:
             one(asked)
         edges = [done.refinements(method) for method in chosen]
-        for _ in range(profile.refine):
+        for _ in range(profile.refine * EDGE_REPEATS):
             for asked in filter(None, [next(edge, None) for edge in edges]):
                 one(asked)
         bar.total = bar.n  # an edge that was found early

@@ -13,7 +13,7 @@ from .generator import Generator
 from .link import Link
 from .receivers import METHODS, Receiver, Receivers
 
-WARM_UP_S = 0.1  # of the same traffic before what is measured: flow table, caches, page pools
+WARM_UP_S = 0.05  # of the same traffic before what is measured: flow table, caches, page pools
 MARGIN_S = 10.0  # after which a generator that nobody stopped stops by itself
 TRAFFIC = ("generator", "interval_us", "rate_pps", "flows")
 

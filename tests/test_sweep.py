@@ -152,15 +152,16 @@ def test_the_edge_of_loss_is_narrowed_down_by_trials_of_their_own_and_a_rerun_ha
     profile = replace(SHORT, intervals_us=(), rates_pps=(20_000, 10_000_000), refine=2)
     made = sweep.run(models["binary"], profile, ["no_filter"])
     rates = [r["asked"]["rate_pps"] for r in made]
-    assert rates[:3] == [20_000, 10_000_000, 450_000]
-    assert len(rates) == 4
-    assert [r["status"] for r in made] == ["ok"] * 4
-    assert rates[3] == sweep.next_rate(made[:3])
+    assert rates[:4] == [20_000, 10_000_000, 450_000, 450_000]
+    assert len(rates) == 6
+    assert [r["status"] for r in made] == ["ok"] * 6
+    assert rates[4] == rates[5] == sweep.next_rate(made[:4])
+    assert len({r["asked"]["repeat"] for r in made[2:4]}) == 2
     assert sweep.run(models["binary"], profile, ["no_filter"]) == []
     lines = (tmp_path / "sweep.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "sweep.jsonl").write_text("".join(lines[:3]))
+    (tmp_path / "sweep.jsonl").write_text("".join(lines[:5]))
     (again,) = sweep.run(models["binary"], profile, ["no_filter"])
-    assert again["asked"] == made[3]["asked"]
+    assert again["asked"] == made[5]["asked"]
 
 
 @pytest.mark.parametrize(("method", "place"), [("rawsock1_nn", "socket"), ("afxdp_nn", "ring")])
