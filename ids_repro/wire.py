@@ -67,12 +67,15 @@ class Wire:
         ends = socket.inet_aton(address.get_attr("IFA_LOCAL")) + socket.inet_aton(self.target)
         macs = (bytes.fromhex(mac.replace(":", "")) for mac in (peer, link.get_attr("IFLA_ADDRESS")))
         ipv4 = struct.pack("!BBHHHBBH8s", 0x45, 0, 40, 1, 0, 64, socket.IPPROTO_TCP, 0, ends)
-        ipv4 = ipv4[:10] + struct.pack("!H", ~_fold(_sum(ipv4)) & 0xFFFF) + ipv4[12:]
-        tcp = struct.pack("!HHIIBBHHH", 0, DPORT, 1, 0, 5 << 4, 0x02, 512, 0, 0)
+        tcp = struct.pack("!HHIIBBHHH", FIRST_PORT, DPORT, 1, 0, 5 << 4, 0x02, 512, 0, 0)
         covered = _sum(ends + struct.pack("!HH", socket.IPPROTO_TCP, len(tcp)) + tcp)
-        check = ~_fold(covered + FIRST_PORT) & 0xFFFF
-        tcp = struct.pack("!H", FIRST_PORT) + tcp[2:16] + struct.pack("!H", check) + tcp[18:]
-        return link["index"], b"".join(macs) + b"\x08\x00" + ipv4 + tcp, covered
+        packet = _checked(ipv4, 10, _sum(ipv4)) + _checked(tcp, 16, covered)
+        return link["index"], b"".join(macs) + b"\x08\x00" + packet, covered - FIRST_PORT
+
+
+def _checked(header: bytes, at: int, total: int) -> bytes:
+    """The header with its checksum, of words that sum up to the total, at its place."""
+    return header[:at] + struct.pack("!H", ~_fold(total) & 0xFFFF) + header[at + 2 :]
 
 
 def _sum(data: bytes) -> int:
