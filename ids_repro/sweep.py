@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -222,8 +223,8 @@ def run(
         for asked in todo:
             one(asked)
         edges = [done.refinements(method) for method in chosen]
-        for _ in range(profile.refine * EDGE_REPEATS):
-            for asked in filter(None, [next(edge, None) for edge in edges]):
+        for step in zip_longest(*edges):  # methods interleave here too
+            for asked in filter(None, step):
                 one(asked)
         bar.total = bar.n  # an edge that was found early
     return done.made
