@@ -26,7 +26,7 @@ SHELL := /bin/bash
 export LC_ALL := C
 export PATH := $(PATH):/usr/sbin:/sbin
 
-C_FILES := $(wildcard bpf/*.c bpf/*.h tests/*.c)
+C_FILES := $(wildcard bpf/*.c bpf/*.h tests/*/*.c)
 BOOKS := $(wildcard notebooks/*.ipynb)
 STRIP := .venv/bin/python -m nbstripout --extra-keys metadata.language_info.version
 SUDO := $(if $(filter 0,$(shell id -u)),,$(if $(shell command -v sudo),sudo -EH,false))
@@ -53,10 +53,10 @@ test: system-lab venv ## all tests
 	$(call as_root,.venv/bin/python -m pytest)
 
 fuzz: system-lab venv ## N random and changed frames (1,000,000): kernel against user space, and the sanitizers
-	$(call as_root,N=$(N) SEED=$(SEED) .venv/bin/python -m pytest -s tests/test_fuzz.py)
+	$(call as_root,N=$(N) SEED=$(SEED) .venv/bin/python -m pytest -s tests/kernel/test_fuzz.py)
 
 bench-extract: system venv ## packets a second and memory of 'extract', on 5 and 20 million packets (8 GB of disk)
-	.venv/bin/python tests/bench_extract.py
+	.venv/bin/python tests/data/bench_extract.py
 
 lab: system venv ## open the notebooks in JupyterLab (04 and 05 need root: sudo make lab)
 	.venv/bin/python -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks

@@ -13,13 +13,13 @@ from .config import FIGURES, INTERIM, PROFILES, RESULTS, SAMPLE, TASKS, UserErro
 
 
 def _record(args: argparse.Namespace) -> int:
-    from . import lab
+    from .lab import record as lab
 
     return lab.main(args)
 
 
 def _extract(args: argparse.Namespace) -> int:
-    from . import captures
+    from .data import extract_many as captures
 
     options = {name: getattr(args, name) for name in ("sampling", "dedup_ms", "reorder_ms", "name")}
     found = captures.run(args.source, args.out, args.labels, args.scheduler, **options)
@@ -37,7 +37,7 @@ def _extract(args: argparse.Namespace) -> int:
 
 def _reproduce(args: argparse.Namespace) -> int:
     from . import notebooks
-    from .testbed import require_programs, require_root
+    from .network.namespaces import require_programs, require_root
 
     profile(args.profile)
     if not args.only or any(o.startswith(("04", "05")) for o in args.only):
@@ -49,8 +49,9 @@ def _reproduce(args: argparse.Namespace) -> int:
 
 
 def _figures(args: argparse.Namespace) -> int:
-    from . import records, report
-    from .style import COLUMN_IN
+    from . import records
+    from .report import page as report
+    from .report.style import COLUMN_IN
 
     rows = records.read(args.results)
     if not rows:
@@ -61,8 +62,9 @@ def _figures(args: argparse.Namespace) -> int:
 
 
 def _sweep(args: argparse.Namespace) -> int:
-    from . import pipeline, sweep
-    from .testbed import require_root
+    from .models import pipeline
+    from .network.namespaces import require_root
+    from .sweep import run as sweep
 
     require_root("a sweep")
     over = _two_machines(args)
@@ -78,7 +80,7 @@ def _sweep(args: argparse.Namespace) -> int:
 
 def _two_machines(args: argparse.Namespace):
     """What the options say of a second machine, None without one."""
-    from .two_machines import TwoMachines
+    from .sweep.link_ssh import TwoMachines
 
     given = {name: value for name in TwoMachines.__dataclass_fields__ if (value := getattr(args, name)) is not None}
     if not given:
@@ -90,8 +92,10 @@ def _two_machines(args: argparse.Namespace):
 
 
 def _parity(args: argparse.Namespace) -> int:
-    from . import packets, parity, pipeline
-    from .testbed import require_root
+    from .data import packets
+    from .evaluate import parity
+    from .models import pipeline
+    from .network.namespaces import require_root
 
     if not args.user_space:
         require_root("the kernel's part of parity (all but --user-space)")
@@ -112,8 +116,8 @@ def _parity(args: argparse.Namespace) -> int:
 
 
 def _accuracy(args: argparse.Namespace) -> int:
-    from . import accuracy
-    from .testbed import require_root
+    from .evaluate import accuracy
+    from .network.namespaces import require_root
 
     if not args.user_space:
         require_root("the kernel's part of accuracy (all but --user-space)")
@@ -131,8 +135,10 @@ def _accuracy(args: argparse.Namespace) -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    from . import cost, packets, pipeline
-    from .testbed import require_root
+    from .data import packets
+    from .evaluate import kernel_cost as cost
+    from .models import pipeline
+    from .network.namespaces import require_root
 
     require_root("the benchmark of the kernel program")
     models = {len(classes): pipeline.any_model(task) for task, classes in TASKS.items()}
@@ -165,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--methods", default="all", help="in Figs. 4 and 5, such as no_filter,xdp_drv_nn")
 
     command = add("record", _record, "record the lab capture between namespaces of its own (root)")
-    from . import lab
+    from .lab import record as lab
 
     lab.add_arguments(command)
 
@@ -208,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--rounds", type=int, default=30, help="of 10,000 packets for each variant")
     command.add_argument("--json", action="store_true", help="one JSON object of medians")
 
-    from . import live_cli
+    from .cli import live as live_cli
 
     live_cli.add_commands(add)
 

@@ -8,12 +8,12 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from .calibrate import LEVELS, METHODS, choose
 from .config import CLASSES
-from .dataset import Dataset, as_float
-from .features import FEATURES
-from .pipeline import Model
-from .style import STYLE, Chart
+from .data.dataset import Dataset, as_float
+from .data.features import FEATURES
+from .models.calibration import LEVELS, METHODS, choose
+from .models.pipeline import Model
+from .report.style import STYLE, Chart
 
 # One colour a class, everywhere.
 COLOURS = dict(zip(CLASSES, sns.color_palette("colorblind", len(CLASSES)).as_hex(), strict=True))

@@ -11,8 +11,8 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 from tqdm.auto import tqdm
 
-from . import testbed
 from .config import NOTEBOOKS, UserError
+from .network import namespaces as testbed
 
 EXECUTED = NOTEBOOKS / "executed"
 _INJECTED = "# Parameters\n"  # how papermill begins the cell that it puts in

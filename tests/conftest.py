@@ -13,10 +13,15 @@ import numpy as np
 import psutil
 import pytest
 
-from ids_repro import config, dataset, packets, pipeline, quantize, testbed
+from ids_repro import config
+from ids_repro.data import dataset, packets
+from ids_repro.models import int_mlp as quantize
+from ids_repro.models import pipeline
+from ids_repro.network import namespaces as testbed
 
 BLOCKED = 9  # the port that `port_tree` calls an attack
-NOT_COPIED = (".*", "build", "interim", "models", "results", "executed", "tests", "__pycache__", "*.egg-info")
+NOT_COPIED = (".*", "build", "executed", "tests", "__pycache__", "*.egg-info")
+GENERATED = ("interim", "models", "raw", "results")  # in data/
 # A profile for tests: everything once and small. It is appended to a copy's config.py, as a user would add one.
 TINY = '\nPROFILES["{name}"] = Profile("{name}", (0,), 1, 500, 64, (10, 0), {trial_s}, 1, 3)\n'
 
@@ -46,10 +51,15 @@ class Project:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        shutil.copytree(config.ROOT, root, ignore=shutil.ignore_patterns(*NOT_COPIED))
+        shutil.copytree(config.ROOT, root, ignore=self._ignored)
         for path in (root / "figures").iterdir():
             if path.name not in ("README.md", "example"):
                 path.unlink()
+
+    @staticmethod
+    def _ignored(folder: str, names: list[str]) -> set[str]:
+        generated = GENERATED if Path(folder) == config.DATA else ()
+        return shutil.ignore_patterns(*NOT_COPIED, *generated)(folder, names)
 
     def add_profile(self, name: str, trial_s: float) -> None:
         """Add a profile that trains little and sends for so long."""
@@ -124,7 +134,7 @@ def alive(pid: int) -> bool:
 def load_processes() -> list[str]:
     """Load generators and receivers that run now."""
     found = [p.info for p in psutil.process_iter(["name", "cmdline"]) if alive(p.pid)]
-    agents = ["traffic" for info in found if "ids_repro.traffic" in (info["cmdline"] or ())]
+    agents = ["traffic" for info in found if "ids_repro.sweep.generators" in (info["cmdline"] or ())]
     return agents + [i["name"] for i in found if (i["name"] or "").startswith(("hping3", "rawsock", "afxdp"))]
 
 

@@ -5,7 +5,9 @@ import struct
 
 import numpy as np
 
-from ids_repro import config, features, native
+from ids_repro import config
+from ids_repro.data import features
+from ids_repro.native import library as native
 
 SHARED = config.ROOT.parent / "shared" / "cic-ids2017"
 ATTACKER, SERVER = "172.16.0.1", "192.168.10.50"

@@ -12,8 +12,10 @@ import nbformat
 import pytest
 from conftest import until
 
-from ids_repro import config, notebooks, receivers, records, testbed
+from ids_repro import config, notebooks, records
 from ids_repro.config import UserError
+from ids_repro.network import namespaces as testbed
+from ids_repro.sweep import receivers
 
 NAMES = ["01_dataset", "02_training", "03_quantization", "04_inference", "05_packet_processing", "06_report"]
 PAPERMILL = Path(sys.executable).with_name("papermill")

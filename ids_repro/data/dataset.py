@@ -1,0 +1,218 @@
+"""A labelled capture -> a table of feature vectors -> train, validation and test parts -> scaling."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sklearn.model_selection import train_test_split
+
+from ..config import CLASSES, NORMAL, TASKS, UserError
+from ..native.stream import FIRST_PACKETS
+from . import extract
+from .extract import COLUMNS, SAMPLINGS
+from .features import FEATURES, Q
+from .labels import source as labels
+
+TEST_SHARE, VALIDATION_SHARE = 0.33, 0.20  # Sec. V-A1: 33 % test, the rest 80/20
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Feature vectors with labels, one a packet, in the order of arrival.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n, 12), int64
+        x1..x12 after the packet, Q16.
+    flow : ndarray of shape (n,), int64
+        Flow number.
+    index : ndarray of shape (n,), int64
+        The packet's index within its flow, from 0.
+    packet : ndarray of shape (n,), int64
+        The packet's index within the capture's IPv4 packets.
+    time_us : ndarray of shape (n,), int64
+        Its time stamp, since 1970.
+    label : ndarray of shape (n,), int8
+        Index into config.CLASSES.
+    meta : dict
+        Where it came from: name, source, sha256, counts.
+    """
+
+    x: np.ndarray
+    flow: np.ndarray
+    index: np.ndarray
+    packet: np.ndarray
+    time_us: np.ndarray
+    label: np.ndarray
+    meta: dict
+
+    def sample(self, sampling: str = "last") -> Dataset:
+        """Choose the vectors to learn from.
+
+        Parameters
+        ----------
+        sampling : {"last", "every"}
+            "last": the state at the last of a flow's first 100 packets, one vector a flow (Tables II and III).
+            "every": each of a flow's first 100 packets (what the kernel sees).
+
+        Raises
+        ------
+        UserError
+            If it is neither.
+        """
+        if sampling not in SAMPLINGS:
+            raise UserError(f"sampling is {sampling!r}: use 'last' or 'every'")
+        at = np.flatnonzero(self.index < FIRST_PACKETS)
+        if sampling == "last":
+            at = at[np.lexsort((self.index[at], self.flow[at]))]
+            at = at[np.append(np.diff(self.flow[at]) != 0, True)]
+        return self.take(at)
+
+    def take(self, at: np.ndarray) -> Dataset:
+        """Return the vectors at these places (indices or a mask)."""
+        return Dataset(self.x[at], *(getattr(self, name)[at] for name in COLUMNS), self.meta)
+
+    def target(self, task: str) -> np.ndarray:
+        """Return the class of each vector: 0 normal, 1 attack in "binary", index into CLASSES in "multi"."""
+        if task not in TASKS:
+            raise UserError(f"there is no task {task!r}: use {' or '.join(TASKS)}")
+        return (self.label != NORMAL).astype(np.int64) if task == "binary" else self.label.astype(np.int64)
+
+    def counts(self) -> dict[str, int]:
+        """Vectors per class, the classes that have any."""
+        return {name: int(n) for i, name in enumerate(CLASSES) if (n := np.sum(self.label == i))}
+
+
+def prepare(
+    pcap: Path | str, schedule: Path | str | Sequence[Path | str], out: Path | str, name: str = "lab capture"
+) -> Dataset:
+    """Turn a capture and its labels into a table of features of every packet, written to a Parquet file.
+
+    Parameters
+    ----------
+    pcap : Path or str
+        See `packets.Packets`.
+    schedule : Path, str, or sequence of them
+        What the labels come from: "published", "corrected", "csv" or files, see `labels.source`.
+    out : Path or str
+        The Parquet file, see `extract.run`.
+    name : str
+        What the data is called in tables and figures.
+
+    Returns
+    -------
+    Dataset
+        The packets of the flows that have a label. If the capture breaks off, a warning says where.
+
+    Raises
+    ------
+    UserError
+        As `extract.run` does.
+    """
+    counts = extract.run(pcap, out, labels.source(schedule), sampling="every", name=name)
+    if counts["damage"]:
+        warnings.warn(f"{pcap}: {counts['damage']}", stacklevel=2)
+    return load(out)
+
+
+def load(path: Path | str) -> Dataset:
+    """Read what `prepare` or `extract.run` wrote: the vectors that have a label, in the order of arrival.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is no dataset, lacks a value, or has no label in it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: there is no dataset yet; run notebook 01, or: python -m ids_repro extract")
+    try:
+        file = pq.ParquetFile(path)
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: not a dataset of ids_repro ({error})") from None
+    meta = (file.metadata.metadata or {}).get(b"ids_repro")
+    if meta is None:
+        raise UserError(f"{path}: not a dataset of ids_repro")
+    table = file.read()
+    for name in (*FEATURES, *COLUMNS):
+        column = table[name] if name in table.column_names else None
+        if column is None or column.null_count or not pa.types.is_integer(column.type):
+            raise UserError(f"{path}: the column {name!r} is missing or not all integers; extract the file again")
+    x = np.stack([table[name].to_numpy() for name in FEATURES], axis=1)
+    dataset = Dataset(x, *(table[name].to_numpy() for name in COLUMNS), json.loads(meta))
+    if (dataset.label >= len(CLASSES)).any():
+        raise UserError(f"{path}: label {dataset.label.max()} is no class, 0 to {len(CLASSES) - 1}; extract it again")
+    if not (dataset.label >= 0).any():
+        raise UserError(f"{path}: no vector in it has a label; extract it with --labels")
+    at = np.argsort(dataset.packet, kind="stable")
+    return dataset.take(at[dataset.label[at] >= 0])
+
+
+def split(dataset: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Divide the vectors into train, validation and test parts (Sec. V-A1), whole flows, stratified by class.
+
+    Returns
+    -------
+    train, validation, test : ndarray of int
+        Indices into the dataset's vectors.
+
+    Raises
+    ------
+    UserError
+        If a class has too few flows to be in each part.
+    """
+    flows, first = np.unique(dataset.flow, return_index=True)
+    label = dataset.label[first]
+    if np.bincount(label)[np.unique(label)].min() < 5:
+        raise UserError(f"a class has fewer than 5 flows, too few to split: {dataset.counts()}")
+    try:
+        rest, test = train_test_split(np.arange(len(flows)), test_size=TEST_SHARE, random_state=seed, stratify=label)
+        train, valid = train_test_split(rest, test_size=VALIDATION_SHARE, random_state=seed, stratify=label[rest])
+    except ValueError:
+        raise UserError(f"{len(flows):,} flows are too few for every class in each part: {dataset.counts()}") from None
+    return tuple(np.flatnonzero(np.isin(dataset.flow, flows[part])) for part in (train, valid, test))
+
+
+@dataclass(frozen=True)
+class MinMax:
+    """Min-max normalisation fitted on the training part (Sec. IV-B).
+
+    Parameters
+    ----------
+    min_, range_ : ndarray of shape (12,), int64
+        Smallest value and width of each feature, Q16.
+    """
+
+    min_: np.ndarray
+    range_: np.ndarray
+
+    @classmethod
+    def fit(cls, x: np.ndarray) -> MinMax:
+        """Fit on features of shape (n, 12), int64, Q16.
+
+        Raises
+        ------
+        UserError
+            If a feature is constant.
+        """
+        low, high = x.min(axis=0), x.max(axis=0)
+        for name, width in zip(FEATURES, high - low, strict=True):
+            if width == 0:
+                raise UserError(f"the feature {name!r} is constant in the training part: nothing to normalise by")
+        return cls(low, high - low)
+
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        """Normalise features of shape (n, 12), int64, Q16, to float64; the training part falls into [0, 1]."""
+        return (x - self.min_) / self.range_
+
+
+def as_float(x: np.ndarray) -> np.ndarray:
+    """Q16 features as float64 in their own units."""
+    return x / (1 << Q)

@@ -1,0 +1,264 @@
+"""A program that stays on an interface after the process that attached it: attach, find, swap its model, detach.
+
+Every function works on interfaces of the current network namespace, and starts by removing what is left of programs
+that were taken off in another way: by `ip link`, with their interface, or because an `attach` was killed half way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pyroute2 import IPRoute
+
+from ..config import TASKS, UserError
+from ..kernel import attach as hooks
+from ..kernel.info import prog_info
+from ..kernel.maps import Maps
+from ..kernel.program import Program
+from ..kernel.variants import COUNTS, FLOW, GENERATIONS, REASONS, SAMPLE, VERDICTS, Variant
+from ..network.namespaces import require_programs, require_root
+from . import pins
+
+if TYPE_CHECKING:
+    from ..models.model import Model
+
+# What a process that looks at pinned maps has to agree on with the one that pinned them.
+VERSION = {
+    "variant": sorted(asdict(Variant())),
+    "reasons": list(REASONS),
+    "bytes": [dtype.itemsize for dtype in (COUNTS, VERDICTS, FLOW, SAMPLE)],
+}
+
+
+class Live(Maps):
+    """The program that `attach` put on an interface, opened by its pins; a context manager.
+
+    Attributes
+    ----------
+    iface, mode : str
+        Where it is attached.
+    models : dict of str to dict
+        For each of the last generations: "file" and "sha256" of its model.
+    since : float
+        When it was attached [s].
+    """
+
+    def __init__(self, iface: str, folder: Path) -> None:
+        about = pins.about(folder)
+        if about["version"] != VERSION:
+            raise UserError(f"{iface} has a program of another version of ids_repro: detach it and attach it again")
+        self.iface, self.folder, self.about = iface, folder, about
+        self.mode, self.models, self.since = (about[key] for key in ("mode", "models", "since"))
+        variant = Variant(**about["variant"])
+        with contextlib.ExitStack() as stack:
+            self.fd, *fds = (self._open(stack, name) for name in (pins.PROGRAM, *self.names(variant)))
+            super().__init__(variant, dict(zip(self.names(variant), fds, strict=True)))
+            self._stack = stack.pop_all()
+
+    def _open(self, stack: contextlib.ExitStack, name: str) -> int:
+        fd = pins.get(self.folder, name)
+        stack.callback(os.close, fd)
+        return fd
+
+    def __enter__(self) -> Live:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of what it tells apart."""
+        return next(names for names in TASKS.values() if len(names) == self.variant.n_classes)
+
+    def by_class(self, verdicts: np.ndarray) -> dict[str, int]:
+        """Verdicts with the names of their classes."""
+        return dict(zip(self.classes, verdicts.tolist(), strict=False))
+
+    def name_model(self, generation: int, name: dict) -> None:
+        """Note which model a generation is, for whoever looks; the last 16 are kept."""
+        self.models[str(generation)] = name
+        for old in sorted(map(int, self.models))[:-GENERATIONS]:
+            del self.models[str(old)]
+        pins.rewrite(self.folder, self.about)
+
+
+def _iface_of(folder: Path) -> str | None:
+    """The name that the interface has now; None if it is gone, or not of this network namespace."""
+    inode, index = pins.place_of(folder)
+    try:
+        return socket.if_indextoname(index) if inode == pins.namespace() else None
+    except OSError:
+        return None
+
+
+def _is_on(iface: str, folder: Path) -> bool:
+    """Does the interface run the pinned program still?"""
+    if not (folder / pins.PROGRAM).exists():
+        return False
+    fd = pins.get(folder, pins.PROGRAM)
+    try:
+        return (pins.about(folder)["mode"], int(prog_info(fd)["id"])) in hooks.programs(iface)
+    finally:
+        os.close(fd)
+
+
+def _take_off(folder: Path) -> None:
+    """Detach what a folder of pins is of, if it is attached, then remove the pins."""
+    iface, mode = _iface_of(folder), pins.about(folder).get("mode")
+    if iface and (_is_on(iface, folder) or (mode == "tc" and hooks.has_empty_clsact(iface))):
+        hooks.detach(iface, mode)
+    pins.remove(folder)
+
+
+def _remove_leftovers() -> list[str]:
+    """Remove pins of what is attached no more, here or in network namespaces that are gone; names of the interfaces."""
+    here, removed = pins.namespace(), []
+    elsewhere = {pins.place_of(folder)[0] for folder in pins.all_folders()} - {here}
+    gone = elsewhere - pins.living_namespaces() if elsewhere else set()
+    for folder in pins.all_folders():
+        inode, iface = pins.place_of(folder)[0], _iface_of(folder)
+        if inode in gone or (inode == here and not (iface and _is_on(iface, folder))):
+            removed.append(iface or pins.about(folder).get("iface"))
+            _take_off(folder)
+    return removed
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[list[str]]:
+    """Hold the lock and remove what is left over; yields the names of interfaces that something was left of."""
+    require_programs("tc", "mount")
+    with pins.locked():
+        yield _remove_leftovers()
+
+
+def _folder(iface: str) -> Path:
+    with IPRoute() as ip:
+        return pins.folder_of(hooks.index_of(ip, iface))
+
+
+def _existing(iface: str) -> Path:
+    folder = _folder(iface)
+    if not folder.exists():
+        raise UserError(f"{iface} has no program of ids_repro: attach one first")
+    return folder
+
+
+def attached() -> list[str]:
+    """Names of the interfaces of this network namespace that have a program of ours."""
+    with _alone():
+        return [iface for folder in pins.all_folders() if (iface := _iface_of(folder))]
+
+
+def find(iface: str) -> Live:
+    """Open the program on an interface.
+
+    Raises
+    ------
+    UserError
+        If it has none of ours, or one of another version; without root or a BPF file system.
+    """
+    with _alone():
+        return Live(iface, _existing(iface))
+
+
+def attach(iface: str, path: Path, mode: str, variant: Variant) -> None:
+    """Put a program on an interface, where it stays.
+
+    Parameters
+    ----------
+    iface : str
+    path : Path
+        A model's file (`stored.save`), which also says how many classes there are.
+    mode : {"xdp_drv", "xdp_skb", "tc"}
+    variant : Variant
+        Classifier, arithmetic, action and size of the flow table; hook and classes follow from the rest.
+
+    Raises
+    ------
+    UserError
+        If a program is there, the interface has no such hook, or the model cannot be read; nothing is changed.
+    """
+    model = _read(path)
+    variant = replace(variant, hook="tc" if mode == "tc" else "xdp", n_classes=model.n_classes)
+    params = model.params(variant.params)
+    with _alone():
+        folder = _folder(iface)
+        if folder.exists():
+            there = pins.about(folder)
+            what = f"a program of ids_repro ({there['variant']['classifier']}, {there['mode']})"
+            raise UserError(f"{iface} has {what} already: swap its model, or detach it first")
+        about = {"version": VERSION, "iface": iface, "mode": mode, "variant": asdict(variant), "since": time.time()}
+        about["models"] = {"0": _name(path, model)}
+        with Program(variant, params) as program, contextlib.ExitStack() as undo:
+            undo.callback(_take_off, folder)
+            pins.pin(folder, about, {pins.PROGRAM: program.fd, **program.fds})
+            hooks.attach(program.fd, iface, mode)
+            undo.pop_all()
+
+
+def _read(path: Path) -> Model:
+    from ..models import model as stored
+
+    require_root("a program on an interface")
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file; notebooks 02 and 03 put models into data/models/")
+    return stored.read(path)
+
+
+def _name(path: Path, model: Model) -> dict:
+    return {"file": path.name, "sha256": model.sha256()}
+
+
+def swap(iface: str, path: Path) -> int:
+    """Replace the model of the program on an interface under traffic; see `Maps.swap`.
+
+    Returns
+    -------
+    int
+        The new generation.
+
+    Raises
+    ------
+    UserError
+        If the model is for another number of classes, or as `find`; nothing is changed.
+    """
+    model = _read(path)
+    with _alone(), Live(iface, _existing(iface)) as live:
+        if model.n_classes != live.variant.n_classes:
+            raise UserError(
+                f"{path}: tells {model.n_classes} classes apart, the program on {iface} {live.variant.n_classes}: "
+                "detach it, then attach with this model"
+            )
+        params = model.params(live.variant.params)
+        live.require(params)
+        live.name_model(live.generation + 1, _name(path, model))
+        return live.swap(params)
+
+
+def detach(iface: str) -> bool:
+    """Take the program off an interface, with all that was kept of it.
+
+    Returns
+    -------
+    bool
+        False if only leftovers were there to remove: the interface is gone, or the program was taken off before.
+
+    Raises
+    ------
+    UserError
+        If there is nothing of ours.
+    """
+    with _alone() as removed:
+        if iface in removed:
+            return False
+        _take_off(_existing(iface))
+        return True

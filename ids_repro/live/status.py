@@ -1,0 +1,72 @@
+"""What a program on an interface does just now, as numbers and as a table."""
+
+from __future__ import annotations
+
+import time
+
+from ..kernel.info import map_info, prog_info, timed_runs
+from ..kernel.variants import GENERATIONS, REASONS
+from .attached import Live
+
+UNNAMED = {"file": "?", "sha256": "?"}  # a swap was killed after it forgot the oldest of 16 names
+
+
+def look(live: Live, seconds: float = 1.0) -> dict:
+    """Look at a program for a while.
+
+    Returns
+    -------
+    dict
+        What is attached, counts so far, flows in the table, verdicts of each model, and of the time that this took:
+        packets/s and, by the kernel's own clock, ns per packet (None if none came).
+    """
+    begin, packets, before = time.monotonic(), live.counts()["packets"], prog_info(live.fd)
+    with timed_runs():
+        time.sleep(seconds)
+        after = prog_info(live.fd)
+    counts, generation, took_s = live.counts(), live.generation, time.monotonic() - begin
+    runs = int(after["run_cnt"] - before["run_cnt"])
+    kept = {n: live.verdicts(n) for n in range(max(0, generation + 1 - GENERATIONS), generation + 1)}
+    verdicts = live.retired() + sum(kept.values())  # not read again, while packets come: the table adds up
+    return {
+        **{"iface": live.iface, "mode": live.mode, "since": live.since},
+        **{name: getattr(live.variant, name) for name in ("classifier", "arithmetic", "n_classes", "action")},
+        "packets": int(counts["packets"]),
+        "packets_per_s": float(counts["packets"] - packets) / took_s,
+        "ns_per_packet": int(after["run_time_ns"] - before["run_time_ns"]) / runs if runs else None,
+        "reasons": dict(zip(REASONS, counts["reason"].tolist(), strict=False)),
+        "lost": int(counts["lost"]),
+        "flows": len(live.flows()),
+        "flows_max": int(map_info(live.fds["flows"])["max_entries"]),
+        "generation": generation,
+        "verdicts": live.by_class(verdicts),
+        "models": [
+            {"generation": n, **live.models.get(str(n), UNNAMED), "verdicts": live.by_class(found)}
+            for n, found in kept.items()
+        ],
+    }
+
+
+def table(found: dict) -> str:
+    """What `look` found, as lines of text."""
+    net = f", {found['arithmetic']}" * (found["classifier"] == "nn")
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["since"]))
+    ns = found["ns_per_packet"]
+    lines = [
+        f"{found['iface']}: {found['classifier']}{net}, {found['n_classes']} classes, on {found['mode']}, "
+        f"action {found['action']}, since {since}",
+        f"{'packets':14}{found['packets']:>16,}{found['packets_per_s']:>12,.0f} /s",
+        *(f"  {name:12}{n:>16,}" for name, n in found["reasons"].items() if n),
+        f"{'flows':14}{found['flows']:>16,}  of {found['flows_max']:,}",
+        f"{'ns per packet':14}{'no packet' if ns is None else format(ns, ',.0f'):>16}",
+    ]
+    if found["action"] == "redirect":
+        lines.append(f"{'lost samples':14}{found['lost']:>16,}")
+    columns = found["verdicts"]
+    lines.append("".join(["verdicts      ", *(f"{name:>14}" for name in columns), "  model"]))
+    for model in reversed(found["models"]):
+        name = f"  {'>' if model['generation'] == found['generation'] else ' '}gen. {model['generation']}"
+        counts = "".join(f"{n:>14,}" for n in model["verdicts"].values())
+        lines.append(f"{name:14}{counts}  {model['file']} {model['sha256'][:12]}")
+    lines.append("".join(["  all         ", *(f"{n:>14,}" for n in columns.values())]))
+    return "\n".join(lines)

@@ -1,0 +1,242 @@
+"""The shared C headers compiled for user space: bpf/user.c behind ctypes, NumPy arrays in and out."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from ..config import BPF, BUILD, UserError
+
+# -fwrapv: int64 wraps as NumPy's does.
+CFLAGS = ("-O2", "-fwrapv", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
+
+# struct ids_packet, ids_row of bpf/parse.h, bpf/link.h. An address: IPv4, or an IPv6 one in 64 bits, the highest set.
+PACKET = [
+    ("saddr", "u8"),
+    ("daddr", "u8"),
+    ("len", "u4"),
+    ("sport", "u2"),
+    ("dport", "u2"),
+    ("proto", "u4"),
+    ("tcp_flags", "u4"),
+]
+ROW = np.dtype([("ts_ns", "u8"), ("offset", "u8"), ("caplen", "u4"), ("ip_at", "u4"), *PACKET])
+REASONS = ("ok", "truncated", "not_ip", "malformed", "too_deep")  # enum ids_reason of bpf/parse.h
+N_FEATURES = 12
+
+
+def build(source: str, output: str, flags: Sequence[str] = ()) -> Path:
+    """Compile one C file of bpf/ into build/ and return the result's path; nothing is compiled twice.
+
+    Parameters
+    ----------
+    source : str
+        Name of the C file.
+    output : str
+        Stem of the result; a hash of the sources and flags is added to it.
+    flags : sequence of str
+        Compiler flags after the common ones.
+
+    Raises
+    ------
+    UserError
+        Without a C compiler, or if it fails.
+    """
+    compiler = os.environ.get("CC", "cc")
+    if shutil.which(compiler) is None:
+        raise UserError(f"no C compiler ({compiler}): run 'make system'")
+    flags = [*CFLAGS, *flags]
+    digest = hashlib.sha256(" ".join([compiler, *flags]).encode())
+    for path in (BPF / source, *sorted(BPF.glob("*.h"))):
+        digest.update(path.read_bytes())
+    target = BUILD / f"{output}-{digest.hexdigest()[:16]}"
+    if not target.exists():
+        BUILD.mkdir(parents=True, exist_ok=True)
+        part = target.with_suffix(f".{os.getpid()}")
+        run = subprocess.run([compiler, *flags, str(BPF / source), "-o", str(part)], capture_output=True, text=True)
+        if run.returncode:
+            raise UserError(f"{compiler} could not compile bpf/{source}: {run.stderr.strip()}")
+        part.rename(target)
+    return target
+
+
+@lru_cache
+def library(optimise: str = "-O2") -> ctypes.CDLL:
+    """Return bpf/user.c as a loaded library.
+
+    Parameters
+    ----------
+    optimise : str
+        The optimisation flag; the released code was built with -O0.
+    """
+    lib = ctypes.CDLL(str(build("user.c", "user", ("-shared", "-fPIC", optimise))), use_errno=True)
+    for name in ("row", "mlp_q16", "mlp_fused", "mlp_float", "tree"):
+        getattr(lib, f"ids_sizeof_{name}").restype = ctypes.c_uint64
+    lib.ids_test_runs.restype = ctypes.c_uint64
+    return lib
+
+
+def _pointer(array: np.ndarray | bytes) -> ctypes.c_void_p:
+    return ctypes.c_void_p(
+        np.frombuffer(array, np.uint8).ctypes.data if isinstance(array, bytes) else array.ctypes.data
+    )
+
+
+def parse(frames: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Run bpf/parse.h over Ethernet frames.
+
+    Parameters
+    ----------
+    frames : ndarray of shape (n, stride), uint8
+        One frame a row, padded.
+    sizes : ndarray of shape (n,), uint32
+        Length of each [byte].
+
+    Returns
+    -------
+    rows : ndarray of shape (n,), dtype ROW
+        The fields of the packet, where there is one.
+    reasons : ndarray of shape (n,), int8
+        Indices into REASONS.
+    """
+    frames, sizes = np.ascontiguousarray(frames, np.uint8), np.ascontiguousarray(sizes, np.uint32)
+    n, stride = frames.shape
+    rows, reasons = np.zeros(n, ROW), np.zeros(n, np.int8)
+    library().ids_parse_frames(
+        _pointer(frames),
+        ctypes.c_uint64(stride),
+        _pointer(sizes),
+        ctypes.c_uint64(n),
+        _pointer(rows),
+        _pointer(reasons),
+    )
+    return rows, reasons
+
+
+def extract(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Run bpf/flow.h over packets in the order of arrival.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_packets,), dtype ROW
+
+    Returns
+    -------
+    x : ndarray of shape (n_packets, 12), int64
+        x1..x12 after each packet, Q16 (Sec. IV-C).
+    flow : ndarray of shape (n_packets,), uint64
+        Number of the packet's flow, counted from 0 in the order of first packets.
+    """
+    rows = np.ascontiguousarray(rows, ROW)
+    x = np.zeros((len(rows), N_FEATURES), np.int64)
+    flow = np.zeros(len(rows), np.uint64)
+    if library().ids_extract(_pointer(rows), ctypes.c_uint64(len(rows)), _pointer(x), _pointer(flow)):
+        raise MemoryError("no memory for the flow table")
+    return x, flow
+
+
+def predict_mlp(
+    params: bytes, n_classes: int, x: np.ndarray, arithmetic: str = "q16", optimise: str = "-O2"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run bpf/int_mlp.h or bpf/int_mlp_fused.h over feature vectors.
+
+    Parameters
+    ----------
+    params : bytes
+        A struct ids_mlp_q16 or ids_mlp_fused (`export.mlp_bytes`, `export.fused_bytes`).
+    n_classes : int
+        2 or 7.
+    x : ndarray of shape (n, 12), int64
+        Features, Q16.
+    arithmetic : {"q16", "fused"}
+        Which of the two.
+
+    Returns
+    -------
+    logits : ndarray of shape (n, n_classes), int64
+        Y^(L), Q16; 32 fractional bits in "fused".
+    classes : ndarray of shape (n,), uint8
+    """
+    x = np.ascontiguousarray(x, np.int64)
+    logits = np.zeros((len(x), n_classes), np.int64)
+    classes = np.zeros(len(x), np.uint8)
+    predict = getattr(library(optimise), f"ids_predict_mlp_{arithmetic}")
+    n = ctypes.c_uint64(len(x))
+    predict(_pointer(params), ctypes.c_int(n_classes), _pointer(x), n, _pointer(logits), _pointer(classes))
+    return logits, classes
+
+
+def predict_float(params: bytes, n_classes: int, x: np.ndarray, optimise: str = "-O2") -> np.ndarray:
+    """Run bpf/float_mlp.h, the net in float32, over feature vectors.
+
+    Parameters
+    ----------
+    params : bytes
+        A struct ids_mlp_float (`export.float_bytes`).
+    n_classes : int
+        2 or 7.
+    x : ndarray of shape (n, 12), int64
+        Features, Q16.
+
+    Returns
+    -------
+    classes : ndarray of shape (n,), uint8
+    """
+    x = np.ascontiguousarray(x, np.int64)
+    classes, n = np.zeros(len(x), np.uint8), ctypes.c_uint64(len(x))
+    predict = library(optimise).ids_predict_mlp_float
+    predict(_pointer(params), ctypes.c_int(n_classes), _pointer(x), n, _pointer(classes))
+    return classes
+
+
+def predict_tree(params: bytes, x: np.ndarray, optimise: str = "-O2") -> np.ndarray:
+    """Run bpf/int_tree.h over feature vectors.
+
+    Parameters
+    ----------
+    params : bytes
+        A struct ids_tree (`export.tree_bytes`).
+    x : ndarray of shape (n, 12), int64
+        Features, Q16.
+
+    Returns
+    -------
+    classes : ndarray of shape (n,), uint8
+    """
+    x = np.ascontiguousarray(x, np.int64)
+    classes = np.zeros(len(x), np.uint8)
+    library(optimise).ids_predict_tree(_pointer(params), _pointer(x), ctypes.c_uint64(len(x)), _pointer(classes))
+    return classes
+
+
+def test_runs(program: int, packets: np.ndarray, sizes: np.ndarray) -> None:
+    """Run a loaded BPF program once on each packet, inside the kernel and in place.
+
+    Parameters
+    ----------
+    program : int
+        File descriptor of the program.
+    packets : ndarray of shape (n, stride), uint8
+        One packet a row; the program's changes stay in it.
+    sizes : ndarray of shape (n,), uint32
+        Length of each [byte].
+
+    Raises
+    ------
+    OSError
+        If the kernel refuses a run.
+    """
+    n, stride = packets.shape
+    done = library().ids_test_runs(
+        ctypes.c_int(program), _pointer(packets), ctypes.c_uint64(stride), _pointer(sizes), ctypes.c_uint64(n)
+    )
+    if done < n:
+        raise OSError(ctypes.get_errno(), "BPF_PROG_TEST_RUN: " + os.strerror(ctypes.get_errno()))

@@ -1,0 +1,265 @@
+"""What the paper claims, what the records say, and whether the two agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from .. import config, metrics, records
+from . import classification as tables
+from . import exhibit as layout
+from . import style, throughput
+
+HOLDS, BETTER, DIFFERS = "holds", "holds: better", "differs"
+NOT_COMPARABLE, NO_RECORDS = "not comparable", "no records yet"
+NN, NN_PAPER = "xdp_drv_nn", "xdp_drv_nn_paper"
+# How far a value may be from the paper's and still be called the same; the paper gives no intervals.
+SAME, SAME_POINTS = 0.9, 10.0
+NOTES = (
+    "Holds: as the paper says (rates and time ratios to within a tenth or their interval, received less than No Filter "
+    "to within 10 points, accuracy to within the interval over seeds). Holds, better: further in the paper's own "
+    "direction. Not comparable: these records cannot tell, for the reason given. Rates: the highest R_TX with at most "
+    "1 % lost and its interval (throughput.md). †: beyond the paper's text, which does not name a layout."
+)
+
+
+class Answer(NamedTuple):
+    """Our value in the claim's unit (NaN: none), the verdict, and what is behind it."""
+
+    ours: float
+    verdict: str
+    detail: str = ""
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return each claim of published.json beside the records.
+
+    Returns
+    -------
+    DataFrame
+        claim, source, paper, ours, unit, verdict, detail: the reason. Verdicts: "holds", "holds: better" (further in
+        the paper's own direction), "differs", "not comparable" (these records cannot tell), "no records yet".
+    """
+    rows = list(rows)
+    known = {
+        "times": pd.concat([tables.table(task, rows) for task in tables.NUMBERS]),
+        "accuracy": records.current(rows, "accuracy"),
+        "sweep": throughput.table(rows),
+        "points": metrics.medians(metrics.points(rows)),
+    }
+    answer = {
+        "time_ratio": _time_ratio,
+        "accuracy_loss": _accuracy_loss,
+        "max_rate": _max_rate,
+        "no_loss": _no_loss,
+        "below_limit": _below_limit,
+        "order": _order,
+        "more": _more,
+    }
+    lines = []
+    of_dataset = Answer(float("nan"), NOT_COMPARABLE, f"of {tables.published()['dataset']}, which is not recorded here")
+    for claim in [*_with_papers_layout(tables.published()["claims"]), *_binary_losses()]:
+        ask = answer.get(claim["kind"], lambda claim, known: of_dataset)
+        line = {"claim": _words(claim), "source": claim["source"], "paper": claim.get("value", float("nan"))}
+        ours = ask(claim, known)
+        lines.append(line | {"ours": ours.ours, "unit": claim.get("unit", ""), **ours._asdict()})
+    return pd.DataFrame(lines)
+
+
+def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES) -> pd.DataFrame:
+    """Write claims.csv and .md, and return the table."""
+    frame = table(rows := list(rows))
+    folder.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(folder / "claims.csv", index=False)
+    text = layout.markdown(
+        [("", layout.claims(frame))], f"Claims of {tables.published()['paper']}, against ours.", NOTES
+    )
+    (folder / "claims.md").write_text(text, encoding="utf-8")
+    return frame
+
+
+def _with_papers_layout(claims: Iterable[dict]) -> list[dict]:
+    """Return the claims and, after each of the net's cost, the same of a net in the paper's own layout."""
+    out = []
+    for claim in claims:
+        out.append(claim)
+        if claim.get("method") == NN:
+            out.append(claim | {"method": NN_PAPER})
+    return out
+
+
+def _binary_losses() -> list[dict]:
+    """Return what quantisation costs in Table II, which the text names without a number."""
+    rows = tables.published()["table2"]["rows"]
+    return [
+        {
+            "kind": "accuracy_loss",
+            "task": "binary",
+            "row": row,
+            "against": against,
+            "value": round(100 * (rows[against]["accuracy"] - rows[row]["accuracy"]), 1),
+            "unit": "percentage points",
+            "source": "Table II",
+        }
+        for row, against in (("nn_c_q16", "nn_pytorch"), ("dt_c", "dt_sklearn"))
+    ]
+
+
+def _words(claim: Mapping[str, Any]) -> str:
+    names = {row: line["name"] for row, line in tables.published()["table2"]["rows"].items()}
+    row, against = names.get(claim.get("row")), names.get(claim.get("against"))
+    method = style.method_name(claim.get("method", "")) + " †" * (claim.get("method") == NN_PAPER)
+    task = {"binary": "binary", "multi": "multi-class"}.get(claim.get("task"), "")
+    by = {"no_loss": "Highest sending rate without loss", "cpu": f"CPU at {throughput.CPU_PPS:,} pps"}
+    return {
+        "flows": f"Flows in the dataset: {claim.get('of')}",
+        "time_ratio": f"{task.capitalize()}: inference time of {row} relative to {against}",
+        "accuracy_loss": f"{task.capitalize()}: accuracy lost from {against} to {row}",
+        "max_rate": "Highest sending rate, hping3 without an interval",
+        "no_loss": f"{method}: highest sending rate without loss (ours: at most 1 %)",
+        "below_limit": f"{method}: received less than No Filter at {claim.get('at_pps', 0):,} pps",
+        "order": "Received at the highest rate: " + " ≥ ".join(map(style.method_name, claim.get("methods", ()))),
+        "more": f"{by.get(claim.get('by'))}: {_names(claim.get('more', ()))} above {_names(claim.get('less', ()))}",
+    }[claim["kind"]]
+
+
+def _names(methods: Iterable[str]) -> str:
+    return ", ".join(map(style.method_name, methods))
+
+
+def _time_ratio(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
+    times = known["times"].query("metric == 'inference_us' and task == @claim['task']").set_index("row")["ours"]
+    ours = 100 * times[claim["row"]] / times[claim["against"]]
+    if not math.isfinite(ours):
+        return Answer(ours, NO_RECORDS)
+    detail = f"{times[claim['row']]:.3g} µs, C at -O2 in a loop, against {times[claim['against']]:.3g} µs"
+    if ours > claim["value"] / SAME:
+        return Answer(ours, DIFFERS, detail)
+    return Answer(ours, BETTER if ours < SAME * claim["value"] else HOLDS, detail)
+
+
+def _accuracy_loss(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
+    of: dict[str, dict[int, float]] = {claim["row"]: {}, claim["against"]: {}}
+    for record in known["accuracy"]:
+        asked = record["asked"]
+        if asked["task"] == claim["task"] and asked["row"] in of:
+            of[asked["row"]][asked["seed"]] = metrics.accuracy(record["raw"]["confusion"])
+    losses = [
+        100 * (of[claim["against"]][seed] - of[claim["row"]][seed])
+        for seed in of[claim["row"]]
+        if seed in of[claim["against"]]
+    ]
+    ours = metrics.mean_interval(losses)
+    if not ours.n:
+        return Answer(ours.middle, NO_RECORDS)
+    detail = f"same seeds, n = {ours.n}" + (f", 95 % interval {ours.low:.2f} to {ours.high:.2f}" if ours.n > 1 else "")
+    # The paper's own loss may be a gain by chance (DT in Table II): no loss is as good as that.
+    allowed = max(claim["value"], 0) + 0.05
+    return Answer(ours.middle, HOLDS if min(ours.middle, ours.low) <= allowed else DIFFERS, detail)
+
+
+def _line(known: Mapping[str, Any], method: str) -> Any:
+    """Return a method's line of `throughput.table` with the most trials; of equals, the fastest's new flows."""
+    part = known["sweep"][known["sweep"]["method"] == method]
+    if part.empty:
+        return None
+    return next(part.sort_values(["trials", "flows", "fastest_pps"], ascending=[False, True, False]).itertuples())
+
+
+def _measured(line: Any) -> str:
+    sender = f"{style.GENERATORS[line.generator][1]}, {style.FLOWS[line.flows]}"
+    return f"{line.trials} trials of {_kpps(line.slowest_pps)} to {_kpps(line.fastest_pps)} kpps, {sender}"
+
+
+def _why(claim: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    """Return what a rate other than the paper's is due to."""
+    paper = _line(known, NN_PAPER)
+    if claim["method"] == NN and paper is not None:
+        ours = f"{throughput.rate(paper)} kpps" if claim["kind"] == "no_loss" else f"{paper.fall_percent:.1f} %"
+        return f"a faster program of the net: in the paper's layout it is {ours} here"
+    return "another CPU, and a veth in place of a NIC"
+
+
+def _max_rate(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
+    fastest = known["sweep"].groupby("generator")["fastest_pps"].max()
+    if "hping3" not in fastest:
+        return Answer(float("nan"), NO_RECORDS)
+    ours, others = fastest["hping3"], fastest.drop("hping3")
+    detail = "one CPU of this machine" + "".join(
+        f"; {style.GENERATORS[name][1]}: {_kpps(pps)} kpps" for name, pps in others.items()
+    )
+    verdict = HOLDS if ours >= SAME * claim["value"] else DIFFERS
+    return Answer(ours, BETTER if SAME * ours > claim["value"] else verdict, detail)
+
+
+def _no_loss(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
+    line, paper = _line(known, claim["method"]), claim["value"]
+    if line is None:
+        return Answer(float("nan"), NO_RECORDS)
+    ours = line.highest_pps
+    detail = f"{throughput.rate(line)} kpps; {_measured(line)}"
+    if SAME * line.low_pps > paper:
+        return Answer(ours, BETTER, f"{detail}; {_why(claim, known)}")
+    if ours >= SAME * paper or line.low_pps <= paper < line.high_pps < math.inf:
+        return Answer(ours, HOLDS, detail)
+    if line.high_pps == math.inf:
+        return Answer(ours, NOT_COMPARABLE, f"too few trials sent faster; {detail}")
+    return Answer(ours, DIFFERS, f"{detail}; {_why(claim, known)}")
+
+
+def _below_limit(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
+    line = _line(known, claim["method"])
+    if line is None or _line(known, "no_filter") is None:
+        return Answer(float("nan"), NO_RECORDS)
+    ours = line.fall_percent
+    if math.isnan(ours):
+        return Answer(ours, NOT_COMPARABLE, f"no trials on both sides of that rate; {_measured(line)}")
+    low, high = (round(percent, 1) + 0.0 for percent in (line.fall_low_percent, line.fall_high_percent))
+    detail = f"{low} to {high} % over repeats; between measured rates "
+    detail += f"of {_kpps(line.between_low_pps)} and {_kpps(line.between_high_pps)} kpps"
+    if abs(ours - claim["value"]) <= SAME_POINTS:
+        return Answer(ours, HOLDS, detail)
+    return Answer(ours, BETTER if ours < claim["value"] else DIFFERS, f"{detail}; {_why(claim, known)}")
+
+
+def _order(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
+    lines = [_line(known, method) for method in claim["methods"]]
+    if None in lines or len({(line.generator, line.flows) for line in lines}) > 1:
+        return Answer(float("nan"), NO_RECORDS)
+    points = known["points"].query("generator == @lines[0].generator and flows == @lines[0].flows")
+    parts = [points[points["method"] == method] for method in claim["methods"]]
+    at_pps = min(part["r_tx_pps"].max() for part in parts)
+    rates = [metrics.at_rate(part, at_pps)["r_rx_pps"] for part in parts]
+    detail = f"at {_kpps(at_pps)} kpps, in kpps: {', '.join(map(_kpps, rates))}"
+    if min(rates) >= (1 - metrics.TOLERANCE) * at_pps:
+        return Answer(float("nan"), NOT_COMPARABLE, f"none of them lost packets; {detail}")
+    return Answer(float("nan"), HOLDS if _falls(rates) else DIFFERS, detail)
+
+
+def _falls(values: Sequence[float]) -> bool:
+    """Is no value greater than the one before it, but for what counts as no loss?"""
+    return all(before >= (1 - metrics.TOLERANCE) * after for before, after in zip(values, values[1:], strict=False))
+
+
+def _more(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
+    lines = {method: _line(known, method) for method in (*claim["more"], *claim["less"])}
+    if None in lines.values():
+        return Answer(float("nan"), NO_RECORDS)
+    if claim["by"] == "no_loss":
+        values = {method: line.highest_pps for method, line in lines.items()}
+        text = [f"{line.name} {throughput.rate(line)} kpps" for line in lines.values()]
+    else:
+        values = {method: line.usr_percent + line.sys_percent + line.soft_percent for method, line in lines.items()}
+        text = [f"{line.name} {values[method]:.0f} %" for method, line in lines.items()]
+    if any(map(math.isnan, values.values())):
+        return Answer(float("nan"), NOT_COMPARABLE, "not measured on both sides of that rate")
+    holds = min(values[method] for method in claim["more"]) > max(values[method] for method in claim["less"])
+    return Answer(float("nan"), HOLDS if holds else DIFFERS, ", ".join(text))
+
+
+def _kpps(rate: float) -> str:
+    return f"{rate / 1e3:,.0f}"

@@ -1,0 +1,274 @@
+"""Figs. 4 and 5 from the records of a sweep, and cost over table size; the paper's marks come from published.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import EngFormatter, NullFormatter, StrMethodFormatter
+
+from .. import config, metrics, records
+from . import classification as tables
+from . import style
+from .style import COLUMN_IN, GENERATORS, LOOKS, STYLE, Chart
+
+ALL = tuple(style.METHODS)
+FIG4 = {
+    "(a) Classifiers": ("no_filter", "xdp_drv_flow", "xdp_drv_dt", "xdp_drv_nn", "xdp_drv_nn_paper"),
+    "(b) Packet processing mechanisms": (
+        *("no_filter", "xdp_drv_nn", "xdp_skb_nn", "tc_nn"),
+        *("rawsock1_nn", "rawsockN_nn", "afxdp_nn"),
+    ),
+}
+FIG5A = ("no_filter", "xdp_drv_flow", "xdp_drv_nn", "xdp_drv_dt", "xdp_skb_nn", "tc_nn", "xdp_drv_nn_paper")
+FIG5B = ("rawsock1_nn", "rawsockN_nn", "afxdp_nn")
+CPU_COLOURS = dict(zip(metrics.CPU, ("#0072b2", "#e69f00", "#d55e00", "#ededed", "#555555"), strict=True))
+NO_RECORDS = {"sweep": "no records yet: run notebook 05", "flow_churn": tables.NO_RECORDS}
+TRAFFIC = {
+    "one_flow": ("-", "one flow"),
+    "new_ports": (":", "a new port a packet (hping3)"),
+    "new_flows": ("--", "a new flow a packet"),
+}
+CLASSIFIERS = {
+    "flow": ("#009e73", "flow extraction"),
+    "nn_fused_packed": ("#0072b2", "NN (fused)"),
+}
+
+
+def fig4(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN, methods: Sequence[str] = ALL) -> Figure:
+    """Return Fig. 4: R_RX over the measured R_TX, for the classifiers and for the mechanisms.
+
+    Left the paper's range, right everything that was measured, in which the grey corner is the left panel. Medians over
+    repeats with whiskers from the least to the most. Triangles on the axis are the rates up to which the paper saw no
+    loss (Sec. V-B2), in the colour of the method. Markers, by what sent: filled with a new flow a packet, else hollow.
+
+    Parameters
+    ----------
+    rows : iterable of record
+    width_in : float
+        Of the whole figure.
+    methods : sequence of str
+        Only these.
+    """
+    rows = list(rows)
+    middle = metrics.medians(metrics.points(rows)).query("method in @methods")
+    with mpl.rc_context(STYLE):
+        figure = Chart(figsize=(width_in, 4.5), layout="constrained")
+        for part, (title, shown) in zip(figure.subfigures(2, 1), FIG4.items(), strict=True):
+            _throughput(part, middle, [method for method in shown if method in methods])
+            part.suptitle(title, fontsize=7)
+        handles = [
+            Line2D([], [], color=LOOKS[method][0], linestyle=LOOKS[method][1], label=style.method_name(method, middle))
+            for method in dict.fromkeys(sum(FIG4.values(), ()))
+            if len(middle) == 0 or method in set(middle["method"])
+        ]
+        look = {"ncols": 2, "columnspacing": 1, "handlelength": 2.6, "labelspacing": 0.3}
+        figure.legend(handles=[*handles, *_marks(middle)], loc="outside upper center", **look)
+        style.footer(figure, rows, "sweep", NO_RECORDS["sweep"])
+    return figure
+
+
+def fig5(
+    rows: Iterable[Mapping[str, Any]], shown: Sequence[str], width_in: float = COLUMN_IN, methods: Sequence[str] = ALL
+) -> Figure:
+    """Return one part of Fig. 5: usr, sys, soft and idle of the server's CPU over R_TX, a panel a method.
+
+    Areas are medians of the generator that sent the fastest, straight lines between the rates that were measured; the
+    points on them are the busy share (all but idle) that each generator's trials showed.
+
+    Parameters
+    ----------
+    rows : iterable of record
+    shown : sequence of str
+        FIG5A or FIG5B.
+    width_in, methods
+        See `fig4`.
+    """
+    rows = list(rows)
+    shown = [method for method in shown if method in methods]
+    middle = metrics.medians(metrics.points(rows)).query("method in @methods")
+    n_lines = max(-(-len(shown) // 2), 1)
+    with mpl.rc_context(STYLE):
+        figure = Chart(figsize=(width_in, 0.8 + 1.05 * n_lines), layout="constrained")
+        axes = figure.subplots(n_lines, 2, sharex=True, sharey=True, squeeze=False).ravel()
+        for axis, method in zip(axes, shown, strict=False):
+            _cpu(axis, middle[middle["method"] == method])
+            axis.set_title(style.method_name(method, middle), fontsize=6.5)
+        for axis in axes[max(len(shown) - 2, 0) : len(shown)]:
+            axis.tick_params(labelbottom=True)
+            axis.set_xlabel("$R_{\\mathrm{TX}}$ [pps]")
+        for axis in axes[len(shown) :]:
+            axis.set_axis_off()
+        figure.legend(
+            handles=_cpu_handles(middle), loc="outside upper center", ncols=3, columnspacing=1, handlelength=1.2
+        )
+        rates = middle["r_tx_pps"] if len(middle) else np.array([1e4, 1e6])
+        axes[0].set(xscale="log", xlim=(rates.min() / 1.2, 1.2 * rates.max()))  # of all: they share it
+        axes[0].xaxis.set(major_formatter=EngFormatter(sep=""), minor_formatter=NullFormatter())
+        figure.supylabel("CPU utilisation [%]", fontsize=7)
+        style.footer(figure, rows, "sweep", NO_RECORDS["sweep"])
+    return figure
+
+
+def flow_churn(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN) -> Figure:
+    """Return ns a packet over the entries of the flow table, for one flow, hping3's new ports and new flows.
+
+    Medians over rounds with whiskers at the quartiles.
+
+    Parameters
+    ----------
+    rows : iterable of record
+        Of kind "flow_churn": asked "flows_entries", "traffic" (a name in TRAFFIC) and "classifier"; raw
+        "ns_per_packet" of each round.
+    width_in : float
+    """
+    used = records.current(rows, "flow_churn")
+    lines = [
+        {name: record["asked"][name] for name in ("flows_entries", "traffic", "classifier")}
+        | metrics.median_quartiles(record["raw"]["ns_per_packet"])._asdict()
+        for record in used
+    ]
+    with mpl.rc_context(STYLE):
+        figure = Chart(figsize=(width_in, 2.3), layout="constrained")
+        axis = figure.subplots()
+        names, kinds = {}, {}
+        for (classifier, traffic), part in pd.DataFrame(lines).groupby(["classifier", "traffic"]) if lines else ():
+            part = part.sort_values("flows_entries")
+            colour, name = CLASSIFIERS.get(classifier, ("0.5", classifier))
+            dashes, kind = TRAFFIC[traffic]
+            around = [part["middle"] - part["low"], part["high"] - part["middle"]]
+            look = {"marker": "o", "markersize": 2.6, "linewidth": 1, "elinewidth": 0.6, "capsize": 1.2}
+            axis.errorbar(part["flows_entries"], part["middle"], yerr=around, color=colour, linestyle=dashes, **look)
+            names[name] = Line2D([], [], color=colour, label=name)
+            kinds[kind] = Line2D([], [], color="0.35", linestyle=dashes, label=kind)
+        axis.set(xlabel="Entries of the flow table", ylabel="Time a packet [ns]", ylim=(0, None))
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(sorted({line["flows_entries"] for line in lines}))
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        if lines:
+            figure.legend(handles=[*names.values(), *kinds.values()], loc="outside upper center", ncols=2)
+        style.footer(figure, rows, "flow_churn", NO_RECORDS["flow_churn"])
+    return figure
+
+
+def figures(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN, methods: str = "all") -> dict[str, Figure]:
+    """Return fig4, fig5a, fig5b and flow_churn by these names.
+
+    Parameters
+    ----------
+    rows : iterable of record
+    width_in : float
+        Of each.
+    methods : str
+        Which to draw, with commas between them, or "all".
+
+    Raises
+    ------
+    UserError
+        If there is no such method.
+    """
+    rows = list(rows)
+    chosen = ALL if methods == "all" else [name.strip() for name in methods.split(",")]
+    unknown = [name for name in chosen if name not in ALL]
+    if unknown:
+        raise config.UserError(f"there is no method {unknown[0]!r} to draw: use {', '.join(ALL)}")
+    return {
+        "fig4": fig4(rows, width_in, chosen),
+        "fig5a": fig5(rows, FIG5A, width_in, chosen),
+        "fig5b": fig5(rows, FIG5B, width_in, chosen),
+        "flow_churn": flow_churn(rows, width_in),
+    }
+
+
+def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES, **look: Any) -> dict[str, Figure]:
+    """Write `figures` as .svg, .png and .pdf, and return them."""
+    made = figures(rows, **look)
+    for name, figure in made.items():
+        style.save(figure, name, folder)
+    return made
+
+
+def _throughput(part: SubFigure, middle: pd.DataFrame, methods: Sequence[str]) -> None:
+    """Draw one part of Fig. 4: the paper's range, everything, and which method is which."""
+    limit = tables.claim("max_rate")["value"]
+    top = [max(limit, 1.04 * middle[name].max()) for name in ("r_tx_pps", "r_rx_max_pps")]
+    axes = part.subplots(1, 2)
+    for axis, unit_pps, unit, (x, y) in zip(axes, (1e3, 1e6), ("kpps", "Mpps"), ((limit, limit), top), strict=True):
+        axis.axline((0, 0), slope=1, color="0.75", linewidth=0.7, zorder=0)
+        for method in methods:
+            for kind, line in middle[middle["method"] == method].groupby(["generator", "flows"]):
+                _line(axis, method, kind, line, unit_pps)
+        axis.set(xlim=(0, x / unit_pps), ylim=(0, y / unit_pps))
+        axis.set(xlabel=f"$R_{{\\mathrm{{TX}}}}$ [{unit}]", ylabel=f"$R_{{\\mathrm{{RX}}}}$ [{unit}]")
+    for level, (method, rate_pps) in enumerate(_paper_rates(methods).items()):
+        look = {"color": LOOKS[method][0], "markersize": 3.5, "clip_on": False, "linestyle": ""}
+        axes[0].plot(rate_pps / 1e3, 0.02 + 0.045 * level, "^", transform=axes[0].get_xaxis_transform(), **look)
+    if max(top) > limit:
+        axes[1].add_patch(Rectangle((0, 0), limit / 1e6, limit / 1e6, facecolor="0.9", edgecolor="none", zorder=-1))
+
+
+def _line(axis: Axes, method: str, kind: tuple[str, str], part: pd.DataFrame, unit_pps: float) -> None:
+    colour, dashes = LOOKS[method]
+    generator, flows = kind
+    around = np.abs(part[["r_rx_min_pps", "r_rx_max_pps"]].sub(part["r_rx_pps"], axis=0)).to_numpy().T
+    axis.errorbar(
+        part["r_tx_pps"] / unit_pps,
+        part["r_rx_pps"] / unit_pps,
+        yerr=around / unit_pps,
+        color=colour,
+        linestyle=dashes,
+        linewidth=1,
+        marker=GENERATORS[generator][0],
+        markersize=2.6,
+        markeredgewidth=0.6,
+        markerfacecolor=colour if flows == "new" else "white",
+        elinewidth=0.6,
+        capsize=1,
+    )
+
+
+def _marks(middle: pd.DataFrame) -> list[Line2D]:
+    """Return what the lines and markers stand for that are not a method's."""
+    look = {"color": "0.35", "linestyle": "", "markersize": 3.5}
+    marks = [Line2D([], [], color="0.75", linewidth=0.8, label="$R_{\\mathrm{RX}} = R_{\\mathrm{TX}}$")]
+    marks.append(Line2D([], [], marker="^", label="paper: no loss up to", **look))
+    for generator, flows in middle[["generator", "flows"]].drop_duplicates().itertuples(index=False):
+        label = "sent by " + GENERATORS[generator][1] + ", one flow" * (flows == "one")
+        face = "0.35" if flows == "new" else "white"
+        marks.append(Line2D([], [], marker=GENERATORS[generator][0], markerfacecolor=face, label=label, **look))
+    return marks
+
+
+def _paper_rates(methods: Sequence[str]) -> dict[str, float]:
+    claims = tables.published()["claims"]
+    return {c["method"]: c["value"] for c in claims if c["kind"] == "no_loss" and c["method"] in methods}
+
+
+def _cpu(axis: Axes, part: pd.DataFrame) -> None:
+    axis.set(ylim=(0, 100), yticks=(0, 50, 100), xscale="log")
+    if part.empty:
+        axis.text(0.5, 0.5, "no records yet", transform=axis.transAxes, ha="center", va="center", color="0.4")
+        return
+    fastest = part.loc[part["r_tx_pps"].idxmax(), ["generator", "flows"]]
+    area = part[(part[["generator", "flows"]] == fastest).all(axis=1)]
+    axis.stackplot(area["r_tx_pps"], area[list(metrics.CPU)].to_numpy().T, colors=CPU_COLOURS.values(), linewidth=0)
+    for (generator, flows), line in part.groupby(["generator", "flows"]):
+        face = "black" if flows == "new" else "white"
+        look = {"color": "black", "markersize": 2.2, "markeredgewidth": 0.5, "markerfacecolor": face, "linestyle": ""}
+        axis.plot(line["r_tx_pps"], line["usr"] + line["sys"] + line["soft"], marker=GENERATORS[generator][0], **look)
+
+
+def _cpu_handles(middle: pd.DataFrame) -> list[Artist]:
+    areas = [
+        Patch(facecolor=colour, edgecolor="0.6", linewidth=0.3, label=name) for name, colour in CPU_COLOURS.items()
+    ]
+    return [*areas, *_marks(middle)[2:]]

@@ -1,0 +1,142 @@
+"""What the sweep says in a table: the highest rate without loss, and the fall and the CPU at the paper's rates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .. import config, metrics, records
+from . import classification as tables
+from . import exhibit as layout
+from . import style
+
+NO_RECORDS = "no records yet: run notebook 05"
+BASELINE = "xdp_drv_flow"  # what a classifier is added to
+LIMIT_PPS = tables.claim("max_rate")["value"]  # 800,000
+CPU_PPS = tables.claim("no_loss", method="xdp_drv_nn")["value"]  # 300,000
+NOTES = (
+    "Highest rate: the highest R_TX at which at most 1 % of the packets were lost. A method's trials, by rising R_TX, "
+    "are cut where the fewest are on the wrong side (lost below it, or held above it); in brackets all cuts with at "
+    "most one trial more on the wrong side, from the rate that held to the rate that lost. ≥: no trial lost. R_RX and "
+    "CPU at a rate: on the straight line between the medians measured on either side of it; –: not measured on both "
+    "sides. Below No Filter: of the same generator; in brackets the least and the most over repeats."
+)
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return one line a method, generator and kind of flows.
+
+    Returns
+    -------
+    DataFrame
+        method, name, generator, flows, trials; highest_pps with its interval low_pps to high_pps (infinite: nothing
+        lost), as `metrics.highest_rate`; of_flow_percent: of what XDP_DRV (Flow Extraction) has; slowest_pps and
+        fastest_pps, the R_TX measured. At the paper's limit of 800,000 pps: r_rx_pps; limit_pps, No Filter's;
+        fall_percent below it, from fall_low_percent to fall_high_percent over repeats; between_low_pps and
+        between_high_pps, the measured rates around. At 300,000 pps: usr_percent, ... of the server's CPU. NaN: not
+        measured. Live frames first, then hping3; methods in the paper's order.
+    """
+    trials = metrics.points(rows)
+    middle = metrics.medians(trials)
+    lines = []
+    for (method, generator, flows), part in trials.groupby(list(metrics.LINE)):
+        best = metrics.highest_rate(part["r_tx_pps"], part["r_rx_pps"])
+        line = {"method": method, "name": style.method_name(method, trials), "generator": generator, "flows": flows}
+        line |= {"trials": best.n, "highest_pps": best.middle, "low_pps": best.low, "high_pps": best.high}
+        line |= {"of_flow_percent": float("nan")}
+        line |= {"slowest_pps": part["r_tx_pps"].min(), "fastest_pps": part["r_tx_pps"].max()}
+        lines.append(line | _at_the_papers_rates(middle, method, generator, flows))
+    if not lines:
+        return pd.DataFrame(columns=["method", "generator", "flows", "highest_pps", "fastest_pps", "fall_percent"])
+    frame = pd.DataFrame(lines)
+    for _, part in frame[np.isfinite(frame["high_pps"])].groupby(["generator", "flows"]):
+        base = part.loc[part["method"] == BASELINE, "highest_pps"]
+        if len(base):
+            frame.loc[part.index, "of_flow_percent"] = 100 * part["highest_pps"] / base.item()
+    places = [list(style.METHODS).index(method) for method in frame["method"]]
+    frame = frame.assign(place=places).sort_values(["generator", "flows", "place"], ascending=[False, True, True])
+    return frame.drop(columns="place").reset_index(drop=True)
+
+
+def _at_the_papers_rates(middle: pd.DataFrame, method: str, generator: str, flows: str) -> dict[str, float]:
+    """Return what a line of Fig. 4 and No Filter's receive at the paper's limit, and the CPU's split at its NN's."""
+    same = middle[(middle["generator"] == generator) & (middle["flows"] == flows)]
+    part = same[same["method"] == method]
+    ours = metrics.at_rate(part, LIMIT_PPS)
+    limit = metrics.at_rate(same[same["method"] == "no_filter"], LIMIT_PPS)
+    fall, least, most = (
+        100 * (1 - ours[name] / limit["r_rx_pps"]) for name in ("r_rx_pps", "r_rx_max_pps", "r_rx_min_pps")
+    )
+    found = {"r_rx_pps": ours["r_rx_pps"], "limit_pps": limit["r_rx_pps"]}
+    found |= {"fall_percent": fall, "fall_low_percent": least, "fall_high_percent": most}
+    found |= {"between_low_pps": ours["below_pps"], "between_high_pps": ours["above_pps"]}
+    cpu = metrics.at_rate(part, CPU_PPS)
+    return found | {f"{name}_percent": cpu[name] for name in metrics.CPU}
+
+
+def blocks(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, pd.DataFrame]]:
+    """Return `table` as a person reads it: a titled frame of text for each generator."""
+    parts = []
+    for (generator, flows), part in table(rows).groupby(["generator", "flows"], sort=False):
+        title = f"Sent by {style.GENERATORS[generator][1]}, {style.FLOWS[flows]}"
+        parts.append((title, pd.DataFrame([_text(line) for line in part.itertuples()])))
+    return parts
+
+
+def _text(line) -> dict[str, str]:
+    cpu = [getattr(line, f"{name}_percent") for name in metrics.CPU]
+    busy = "–" if np.isnan(cpu[0]) else f"{sum(cpu[:3]):.0f} ({', '.join(f'{share:.0f}' for share in cpu[:3])})"
+    fall = "–"
+    if np.isfinite(line.fall_percent):
+        fall, low, high = (
+            round(x, 1) + 0.0 for x in (line.fall_percent, line.fall_low_percent, line.fall_high_percent)
+        )
+        fall = f"{fall} [{low}, {high}]"
+    return {
+        "Method": line.name,
+        "Highest rate [kpps]": rate(line),
+        "of Flow Extraction [%]": "" if np.isnan(line.of_flow_percent) else f"{line.of_flow_percent:.0f}",
+        "Trials": str(line.trials),
+        f"R_RX at {LIMIT_PPS / 1e3:.0f} kpps": "–" if np.isnan(line.r_rx_pps) else f"{line.r_rx_pps / 1e3:,.0f}",
+        "below No Filter [%]": fall if line.method != "no_filter" else "",
+        f"CPU busy at {CPU_PPS / 1e3:.0f} kpps [%] (usr, sys, soft)": busy,
+    }
+
+
+def rate(line) -> str:
+    """Return the highest rate of a line of `table` and its interval, in kpps; "≥" where no trial lost."""
+    if line.highest_pps == line.fastest_pps:
+        return f"≥ {line.highest_pps / 1e3:,.0f}"
+    high = f"{line.high_pps / 1e3:,.0f}]" if np.isfinite(line.high_pps) else "∞)"
+    return f"{line.highest_pps / 1e3:,.0f} [{line.low_pps / 1e3:,.0f}, {high}"
+
+
+def caption(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return what was measured, where, how the server was held, and from which records."""
+    used = records.current(rows, "sweep")
+    title = "Throughput by method"
+    if not used:
+        return f"{title}: {NO_RECORDS}."
+    facts = tables.circumstances(used)
+    # The number of a kernel thread says nothing to a reader and is another in every trial.
+    held = dict.fromkeys(re.sub(r"\b(thread) \d+", r"\1", r["raw"]["held"]) for r in used if r["raw"].get("held"))
+    text = (
+        f"{title}. Profile {facts.get('profile', 'not given')}; {facts['machine']}; kernel {facts['kernel']}; commit "
+    )
+    text += f"{facts['commit']}. " + f"Server held to one CPU: {', '.join(held)}. " * bool(held)
+    return text + "Records: sweep.jsonl."
+
+
+def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES) -> pd.DataFrame:
+    """Write throughput.csv and .md, and return the table."""
+    rows = list(rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = table(rows)
+    frame.to_csv(folder / "throughput.csv", index=False)
+    (folder / "throughput.md").write_text(layout.markdown(blocks(rows), caption(rows), NOTES), encoding="utf-8")
+    return frame

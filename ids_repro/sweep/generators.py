@@ -1,0 +1,223 @@
+"""Load: hping3 as the paper uses it (Sec. V-B1), and paced live frames for the rates that it does not reach.
+
+``python -m ids_repro.sweep.generators IFACE TARGET`` is a process on the client: it takes a command a line on stdin,
+each a JSON object, and answers with one. So it works through any pipe, ssh's too, and its load ends with the pipe.
+
+    {"generator": "live_frames", "rate_pps": 800000, "flows": "new", "limit_s": 10}  ->  {"started": true}
+    {}                                                                               ->  {"duration_s": 0.402}
+
+In place of an answer there may be {"error": "why, and what to do"}. After ``limit_s`` it ends by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import IO
+
+from ..config import UserError
+from ..kernel import bcc as loader
+from ..network.namespaces import require_programs
+from .uplink import DPORT, FIRST_PORT, Wire
+
+GENERATORS = ("hping3", "live_frames")
+LIVE_FRAMES = 1 << 1  # BPF_F_TEST_XDP_LIVE_FRAMES
+FLUSH_S = 16e-6  # between two flushes of the interface's queue, each of which wakes the server if it sleeps
+MOST_FRAMES = 64  # but no more frames between them: a quarter of a veth's ring
+RUNS = (1 << 32) - 1  # the most that one call makes
+FIRST_S = 5.0  # within which the first packet must leave
+GAP_BITS = 8
+FOREVER = 1 << 62
+
+
+class State(ctypes.Structure):
+    """struct gen_state of bpf/trafficgen.bpf.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_uint64) for name in ("gap", "due", "left", "sent", "first_ns", "last_ns")),
+        *((name, ctypes.c_uint32) for name in ("ifindex", "sum", "port", "step")),
+    ]
+
+
+@dataclass
+class Run:
+    """One stretch of traffic.
+
+    Parameters
+    ----------
+    over : callable
+        Says why the generator is over before it was stopped; nothing as long as it is not.
+    started : float
+        When the first packet left, by time.monotonic [s].
+    duration_s : float
+        From the first packet to the last, once it is stopped.
+    """
+
+    over: Callable[[], str] = str
+    started: float = 0.0
+    duration_s: float = 0.0
+
+
+class LiveFrames:
+    """The generator that paces itself inside the kernel; its program is built once.
+
+    Parameters
+    ----------
+    wire : Wire
+
+    Raises
+    ------
+    UserError
+        Without BCC, or if the kernel refuses the program.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self._program = loader.SmallProgram("trafficgen")
+        self._state = self._program.table("state", leaftype=State)
+
+    @contextlib.contextmanager
+    def running(self, rate_pps: int, flows: str, packets: int | None = None) -> Iterator[Run]:
+        """Send in a thread while the block runs.
+
+        Parameters
+        ----------
+        rate_pps : int
+            What the pacing aims at; what the link does not take is not made up for.
+        flows : {"new", "one"}
+            A new source port for every packet, or always the same.
+        packets : int, optional
+            Stop after so many.
+        """
+        index, frame, covered = self.wire.syn()
+        gap = round((1 << GAP_BITS) * 1e9 / rate_pps)
+        left = FOREVER if packets is None else packets
+        self._state[0] = State(gap, 0, left, 0, 0, 0, index, covered, FIRST_PORT, int(flows == "new"))
+        run, stop = Run(), threading.Event()
+        thread = threading.Thread(target=self._send, args=(frame, rate_pps, stop, run), daemon=True)
+        thread.start()
+        try:
+            yield run
+        finally:
+            stop.set()
+            while thread.is_alive():
+                signal.pthread_kill(thread.ident, signal.SIGUSR1)  # ends the system call
+                thread.join(0.005)
+            state = self._state[0]
+            run.duration_s = (state.last_ns - state.first_ns) / 1e9
+
+    def _send(self, frame: bytes, rate_pps: int, stop: threading.Event, run: Run) -> None:
+        data = ctypes.create_string_buffer(frame, len(frame))
+        attr = loader.TestRun(prog_fd=self._program.fd, data_size_in=len(frame), data_in=ctypes.addressof(data))
+        attr.repeat, attr.flags = RUNS, LIVE_FRAMES
+        attr.batch_size = min(max(round(rate_pps * FLUSH_S), 1), MOST_FRAMES)
+        while not stop.is_set():
+            try:
+                loader.syscall("bpf", loader.PROG_TEST_RUN, ctypes.byref(attr), ctypes.sizeof(attr))
+            except InterruptedError:
+                continue
+            except OSError as error:
+                why = f"this kernel makes no live frames (Linux 5.18 and later do): {error}; use hping3"
+                run.over = lambda why=why: why
+                return
+
+
+@contextlib.contextmanager
+def hping3(wire: Wire, interval_us: int, flows: str) -> Iterator[Run]:
+    """Send TCP SYNs while the block runs.
+
+    Parameters
+    ----------
+    interval_us : int
+        I_s, the sending interval [us]; 0 sends as fast as it can (--flood). What arrives is slower than 1/I_s asks:
+        rates are always measured.
+    flows : {"new", "one"}
+        Every packet has the next source port and so is a new flow (hping3's default), or keeps it.
+    """
+    wire.peer()
+    require_programs("hping3")
+    pace = ["--flood"] if interval_us == 0 else ["-i", f"u{interval_us}"]
+    keep = ["--keep"] if flows == "one" else []
+    argv = ["hping3", "-q", "-n", "-I", wire.iface, "-S", "-p", DPORT, "-s", FIRST_PORT, *keep, *pace, wire.target]
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *map(str, argv)], text=True, **quiet)
+    run = Run(
+        lambda: "" if process.poll() is None else f"hping3 ended: {process.stderr.read().strip() or 'no message'}"
+    )
+    try:
+        yield run
+    finally:
+        # Killed, not interrupted: at short intervals SIGALRM can starve hping3's handler of SIGINT, and it sends on.
+        process.kill()
+        process.wait()
+        run.duration_s = time.monotonic() - run.started
+
+
+class Agent:
+    """The process on the client: commands in, answers out."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self._live: LiveFrames | None = None
+
+    def _start(self, command: Mapping) -> contextlib.AbstractContextManager[Run]:
+        if command["generator"] == "hping3":
+            return hping3(self.wire, command["interval_us"], command["flows"])
+        self._live = self._live or LiveFrames(self.wire)
+        return self._live.running(command["rate_pps"], command["flows"], command.get("packets"))
+
+    def _wait_for_first(self, run: Run, before: int) -> None:
+        end = time.monotonic() + FIRST_S
+        while True:
+            run.started = time.monotonic()
+            if self.wire.sent() > before:
+                return
+            if run.over():
+                raise UserError(run.over())
+            if run.started > end:
+                raise UserError(f"nothing was sent for {FIRST_S:.0f} s: is {self.wire.iface} up?")
+            time.sleep(0.001)
+
+    def obey(self, command: Mapping, stdin: IO[str]) -> None:
+        """Send until the next line on stdin, or for ``limit_s``."""
+        before = self.wire.sent()
+        with self._start(command) as run:
+            self._wait_for_first(run, before)
+            _answer(started=True)
+            in_time = select.select([stdin], [], [], command["limit_s"])[0]
+            why = run.over() if in_time else f"nobody stopped the generator for {command['limit_s']} s"
+        stdin.readline()
+        _answer(error=why) if why else _answer(duration_s=run.duration_s)
+
+    def serve(self, stdin: IO[str]) -> None:
+        """Obey until the pipe ends."""
+        for line in iter(stdin.readline, ""):
+            try:
+                self.obey(json.loads(line), stdin)
+            except UserError as error:
+                _answer(error=str(error))
+
+
+def _answer(**fields: object) -> None:
+    print(json.dumps(fields), flush=True)
+
+
+def main(iface: str, target: str) -> int:
+    """Be the process on the client."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the sweep's Ctrl-C ends this without a word
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    Agent(Wire(iface, target)).serve(sys.stdin)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,96 @@
+"""Several captures, on this machine's cores and on a Dask cluster of two worker processes: the same bytes."""
+
+import json
+import socket
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from distributed import LocalCluster
+
+from ids_repro import config
+from ids_repro.__main__ import main
+from ids_repro.data import dataset, extract
+from ids_repro.data import extract_many as captures
+from ids_repro.data.labels import source as labels
+from ids_repro.models import pipeline
+
+SCHEDULE = str(config.SAMPLE.with_suffix(".csv"))
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two real worker processes on loopback."""
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1") as c:
+        yield c.scheduler_address
+
+
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory):
+    """The sample cut in two between packets."""
+    folder, data = tmp_path_factory.mktemp("captures"), config.SAMPLE.read_bytes()
+    at, ends = 24, []
+    while at < len(data):
+        at += 16 + int.from_bytes(data[at + 8 : at + 12], "little")
+        ends.append(at)
+    middle = ends[len(ends) // 2]
+    paths = [folder / "monday.pcap", folder / "tuesday.pcap"]
+    paths[0].write_bytes(data[:middle])
+    paths[1].write_bytes(data[:24] + data[middle:])
+    return paths
+
+
+def test_two_workers_give_the_bytes_that_none_give(cluster, halves, tmp_path):
+    found = [
+        captures.run(halves, tmp_path / name, SCHEDULE, scheduler, sampling="every")
+        for name, scheduler in (("here.parquet", None), ("there.parquet", cluster))
+    ]
+    assert (tmp_path / "here.parquet").read_bytes() == (tmp_path / "there.parquet").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here.parquet", "there.parquet"]
+    for counts in found:
+        del counts["seconds"], counts["packets_per_s"]
+    assert found[0] == found[1]
+
+
+def test_the_parts_follow_each_other(halves, tmp_path):
+    counts = captures.run(halves, tmp_path / "both.parquet", SCHEDULE)
+    alone = [extract.run(path, tmp_path / path.name, labels.source(SCHEDULE)) for path in halves]
+    for key in ("frames", "packets", "flows", "vectors"):
+        assert counts[key] == sum(one[key] for one in alone)
+    both, parts = dataset.load(tmp_path / "both.parquet"), [dataset.load(tmp_path / path.name) for path in halves]
+    np.testing.assert_array_equal(both.x, np.concatenate([part.x for part in parts]))
+    shifted = np.concatenate([parts[0].flow, parts[1].flow + alone[0]["flows"]])
+    np.testing.assert_array_equal(both.flow, shifted)
+    assert len(np.unique(both.packet)) == len(both.packet)
+    assert set(both.meta["sources"]) == {"monday.pcap", "tuesday.pcap", "lab.csv"}
+    assert pq.ParquetFile(tmp_path / "both.parquet").schema_arrow == extract.SCHEMA
+
+
+def test_trainings_on_the_cluster_are_the_same(cluster, flows, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline.save, "__defaults__", (tmp_path,))
+    short = config.profile("smoke", seeds=(0,), epochs=1, min_steps=50)
+    here, there = pipeline.train_all(flows, short), pipeline.train_all(flows, short, cluster)
+    for one, other in zip(here, there, strict=True):
+        assert (one.task, one.seed, one.history) == (other.task, other.seed, other.history)
+        for mine, theirs in zip(one.mlp.weights(), other.mlp.weights(), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def test_the_command_takes_several_captures(halves, tmp_path, capsys):
+    out = tmp_path / "days.parquet"
+    argv = ["extract", *halves, "--labels", SCHEDULE, "--out", out, "--sampling", "every", "--json"]
+    assert main([str(arg) for arg in argv]) == 0
+    assert json.loads(capsys.readouterr().out)["packets"] == pq.ParquetFile(out).metadata.num_rows
+
+
+def test_what_cannot_be_done_is_said(halves, tmp_path, capsys, monkeypatch):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{closed.getsockname()[1]}"
+        monkeypatch.setattr(captures.tasks, "PATIENCE_S", 1)
+        assert main(["extract", str(halves[0]), "--scheduler", address, "--out", str(tmp_path / "x.parquet")]) == 2
+    assert "no Dask scheduler answers" in capsys.readouterr().err
+    assert main(["extract", str(halves[0]), str(halves[0]), "--out", str(tmp_path / "x.parquet")]) == 2
+    assert main(["extract", str(halves[0]), str(tmp_path / "none"), "--out", str(tmp_path / "x.parquet")]) == 2
+    assert "there is no such file" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,103 @@
+"""Accuracy by packet index and packets until an alarm, counted by hand and on the sample's test flows."""
+
+import re
+
+import numpy as np
+import pytest
+
+from ids_repro import config, records
+from ids_repro.config import UserError
+from ids_repro.data import dataset
+from ids_repro.evaluate import packet_by_packet as per_packet
+from ids_repro.models import model as stored
+from ids_repro.models import pipeline
+from ids_repro.report import page as report
+
+PROFILE = config.profile("smoke", seeds=(0,))
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    table = tmp_path_factory.mktemp("dataset") / "lab.parquet"
+    return dataset.prepare(config.SAMPLE, config.SAMPLE.with_suffix(".csv"), table)
+
+
+@pytest.fixture(scope="module")
+def made(everything, models, tmp_path_factory):
+    """The records of the sample's test flows, and the table of them."""
+    folder = tmp_path_factory.mktemp("per_packet")
+    with pytest.MonkeyPatch.context() as patch:
+        for function in (pipeline.save, pipeline.load, stored.model_path):
+            patch.setattr(function, "__defaults__", (folder / "models",))
+        patch.setattr(per_packet, "PER_PACKET", folder / "results/per_packet.jsonl")
+        for model in models.values():
+            pipeline.save(model)
+        frame = per_packet.evaluate_all(everything, PROFILE)
+    return records.read(folder / "results"), frame
+
+
+def test_tally_by_hand():
+    #                  attack 5      attack 6   normal 7   normal 8
+    flow = np.array([5, 5, 5, 6, 6, 7, 7, 8])
+    index = np.array([0, 1, 2, 0, 1, 0, 1, 0])
+    truth = np.array([3, 3, 3, 2, 2, 4, 4, 4])
+    found = np.array([4, 3, 2, 4, 4, 4, 0, 4])
+    some = dataset.Dataset(np.zeros((8, 12)), flow, index, np.arange(8), index, truth, {})
+    out = per_packet.tally(some, truth, found, normal=4)
+    assert out["packets"][:4] == [4, 3, 1, 0]
+    assert out["right"][:4] == [2, 1, 0, 0]
+    assert (out["attack_flows"], out["normal_flows"]) == (2, 2)
+    assert out["attack_first_alarm"] == [0, 1] + 98 * [0]  # flow 5 at its second packet, as another attack is enough
+    assert out["normal_first_alarm"] == [0, 1] + 98 * [0]
+    assert per_packet.alarms(out, "attack")[[0, 1, 99]].tolist() == [0, 50, 50]
+
+
+def test_every_packet_of_the_test_flows_is_counted(everything, models, made):
+    rows, frame = made
+    assert len(rows) == len(per_packet.ROWS) * len(config.TASKS) == len(frame)
+    every = everything.sample("every")
+    test = dataset.split(every, 0)[2]
+    flows = everything.sample("last")
+    of_tables = flows.take(dataset.split(flows, 0)[2])
+    np.testing.assert_array_equal(np.unique(every.flow[test]), np.unique(of_tables.flow))
+    for record in rows:
+        task, raw = record["asked"]["task"], record["raw"]
+        assert raw["packets"] == np.bincount(every.index[test], minlength=100).tolist()
+        assert raw["packets"][0] == raw["attack_flows"] + raw["normal_flows"] == len(of_tables.x)
+        assert raw["attack_flows"] == (of_tables.target("binary") == 1).sum()
+        assert sum(raw["attack_first_alarm"]) <= raw["attack_flows"]
+        if record["asked"]["row"] == "dt_c":
+            hit = models[task].int_tree.predict(every.x[test]) == every.target(task)[test]
+            assert raw["right"] == np.bincount(every.index[test][hit], minlength=100).tolist()
+            line = frame[(frame["task"] == task) & (frame["row"] == "dt_c")].iloc[0]
+            assert line["accuracy"] == pytest.approx(100 * hit.mean())
+            flagged = sum(raw["attack_first_alarm"][:3]) / raw["attack_flows"]
+            assert line["flagged by packet 3"] == pytest.approx(100 * flagged)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_figure_shows_it_and_says_where_from(made, tmp_path):
+    rows, _ = made
+    figure = per_packet.write(rows, tmp_path / "a")
+    per_packet.write(rows, tmp_path / "b")
+    for name in ("per_packet.svg", "per_packet.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert [axis.get_title() for axis in figure.axes[:2]] == ["Binary", "Multi-class"]
+    assert {*per_packet.ROWS.values(), "flows this long"} <= {text.get_text() for text in figure.legends[0].get_texts()}
+    assert "per_packet.jsonl: profile smoke" in figure.get_supxlabel()
+    upper = figure.axes[0].lines[list(per_packet.ROWS).index("dt_c")]
+    raw = next(r["raw"] for r in rows if r["asked"]["row"] == "dt_c" and r["asked"]["task"] == "binary")
+    assert upper.get_ydata()[0] == pytest.approx(100 * raw["right"][0] / raw["packets"][0])
+    html = report.html(rows)
+    ids = re.findall(r' id="(per_packet-[^"]+)"', html)
+    assert ids
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_records_or_packets_it_says_so(everything):
+    assert per_packet.figure([]).get_supxlabel() == "no records yet: run notebook 04"
+    assert per_packet.table([]).empty
+    with pytest.raises(UserError, match="does not hold every packet"):
+        per_packet.first_packets(everything.sample("last"))
+    assert len(per_packet.first_packets(everything).x) == (everything.index < 100).sum()

@@ -1,0 +1,396 @@
+"""A program on an interface outlives the process that attached it; others look, swap and detach; nothing is left."""
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import BLOCKED, attachments, port_tree, until
+from pyroute2 import IPRoute
+
+from ids_repro import config
+from ids_repro.__main__ import main
+from ids_repro.cli import live as live_cli
+from ids_repro.data import packets
+from ids_repro.kernel import attach
+from ids_repro.kernel import program as kernel
+from ids_repro.kernel.variants import Variant
+from ids_repro.live import attached as live
+from ids_repro.live import pins
+from ids_repro.live import suspicious as samples
+from ids_repro.models import model as stored
+from ids_repro.network import namespaces as testbed
+
+HOSTS = {"client": "10.98.0.1", "server": "10.98.0.2"}
+OPEN = 7777  # a port that the tree calls normal
+COMMAND = (sys.executable, "-m", "ids_repro")
+
+
+@pytest.fixture(scope="module")
+def files(models, tmp_path_factory):
+    """Models by name: the tree of "binary" and "multi" blocks a port, that of "harmless" none."""
+    folder = tmp_path_factory.mktemp("models")
+    harmless = replace(port_tree(2), leaf=np.zeros(32, np.uint8))
+    made = {
+        "binary": replace(models["binary"], int_tree=port_tree(2)),
+        "multi": replace(models["multi"], int_tree=port_tree(7)),
+        "harmless": replace(models["binary"], int_tree=harmless),
+    }
+    return {name: stored.save(model, folder / name) for name, model in made.items()}
+
+
+@pytest.fixture(scope="module")
+def hosts():
+    """Two hosts joined by a veth pair."""
+    with testbed.network(HOSTS) as made:
+        yield made
+
+
+@pytest.fixture
+def server(hosts):
+    """The host with the program; whatever a test does, afterwards nothing is attached or pinned."""
+    host = hosts["server"]
+    yield host
+    left = attachments(host), pins.all_folders()
+    for iface in host.call(live.attached):
+        host.call(live.detach, iface)  # for the tests that follow
+    assert left == ([], [])
+    assert not pins.FOLDER.exists()
+
+
+@pytest.fixture
+def ids(server, capsys, monkeypatch):
+    """Run a command on the server, in this process; returns its exit code and what it said."""
+    monkeypatch.setattr(live_cli, "LOOK_S", 0.05)
+
+    def run(*argv: object) -> tuple[int, str]:
+        code = server.call(main, [str(arg) for arg in argv])
+        out, err = capsys.readouterr()
+        assert (code == 0) == (err == ""), err
+        assert code == 0 or err.count("\n") == 1
+        return code, out + err
+
+    return run
+
+
+def apart(host: testbed.Host, *argv: object) -> subprocess.CompletedProcess:
+    """Run a command on a host, in a process of its own."""
+    return host.run([*COMMAND, *map(str, argv)], cwd=config.ROOT, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def send(hosts):
+    """Send datagrams from the client to a port of the server."""
+    with hosts["client"].call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sender:
+
+        def run(port: int, n: int = 10) -> None:
+            for _ in range(n):
+                with contextlib.suppress(ConnectionRefusedError):
+                    sender.sendto(b"payload", (hosts["server"].address, port))
+
+        yield run
+
+
+def statuses(ids, until_sum: int | None = None) -> dict:
+    """The one attached program's status, once it has counted so many verdicts."""
+    found: list[dict] = []
+
+    def look() -> bool:
+        found[:] = json.loads(ids("status", "--json")[1])
+        return until_sum is None or sum(found[0]["verdicts"].values()) >= until_sum
+
+    assert until(look), found
+    return found[0]
+
+
+def test_attached_by_one_process_it_is_seen_swapped_and_detached_by_others(server, files, send):
+    def status() -> dict:
+        (found,) = json.loads(apart(server, "status", "--json").stdout)
+        return found
+
+    done = apart(server, "attach", "eth0", "--model", files["binary"], "--classifier", "dt", "--flows", 1000)
+    assert (done.returncode, done.stderr) == (0, "")
+    send(OPEN)
+    send(BLOCKED)
+    found = status()
+    assert (found["mode"], found["action"], found["flows"], found["flows_max"]) == ("xdp_drv", "count", 2, 1000)
+    assert (found["packets"], found["reasons"]["ok"]) == (sum(found["reasons"].values()), 20)
+    assert found["verdicts"] == {"Normal": 10, "Attack": 10}
+    assert [model["sha256"] for model in found["models"]] == [stored.read(files["binary"]).sha256()]
+    assert apart(server, "swap", "eth0", "--model", files["harmless"]).returncode == 0
+    send(BLOCKED)
+    found = status()
+    assert found["generation"] == 1
+    assert found["verdicts"] == {"Normal": 20, "Attack": 10}
+    assert [model["verdicts"] for model in found["models"]] == [
+        {"Normal": 10, "Attack": 10},
+        {"Normal": 10, "Attack": 0},
+    ]
+    assert apart(server, "detach", "eth0").stdout == "eth0: detached\n"
+    assert json.loads(apart(server, "status", "--json").stdout) == []
+
+
+@pytest.mark.parametrize("hook", ["xdp-skb", "tc"])
+def test_on_every_hook_a_filter_drops_what_its_model_of_the_moment_calls_an_attack(ids, server, files, send, hook):
+    with server.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as receiver:
+        receiver.bind((server.address, BLOCKED))
+        receiver.settimeout(5)
+        options = ("--classifier", "dt", "--hook", hook, "--action", "filter")
+        assert ids("attach", "eth0", "--model", files["binary"], *options)[0] == 0
+        try:
+            send(BLOCKED)
+            assert statuses(ids, 10)["verdicts"] == {"Normal": 0, "Attack": 10}
+            assert ids("swap", "eth0", "--model", files["harmless"])[0] == 0
+            send(BLOCKED, 3)
+            assert [receiver.recv(100) for _ in range(3)] == [b"payload"] * 3
+            receiver.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                receiver.recv(100)
+            assert statuses(ids)["verdicts"] == {"Normal": 3, "Attack": 10}
+        finally:
+            ids("detach", "eth0")
+
+
+def test_a_net_of_seven_classes_in_the_papers_arithmetic(ids, files, send):
+    assert ids("attach", "eth0", "--model", files["multi"], "--arithmetic", "q16")[0] == 0
+    send(OPEN)
+    found = statuses(ids, 10)
+    assert tuple(found["verdicts"]) == config.CLASSES
+    assert f"{'Web attack':>14}" in ids("status", "eth0")[1]
+    code, said = ids("swap", "eth0", "--model", files["binary"])
+    assert code == 2
+    assert "tells 2 classes apart, the program on eth0 7: detach it, then attach with this model" in said
+    assert statuses(ids)["models"] == found["models"]
+    ids("detach", "eth0")
+
+
+@pytest.fixture
+def blocking(ids, files):
+    """A tree on the server's interface that blocks a port."""
+    assert ids("attach", "eth0", "--model", files["binary"], "--classifier", "dt")[0] == 0
+    yield
+    ids("detach", "eth0")
+
+
+@pytest.mark.usefixtures("blocking")
+def test_a_second_attach_says_what_is_there_and_changes_nothing(ids, server, files):
+    before = statuses(ids), attachments(server)
+    code, said = ids("attach", "eth0", "--model", files["multi"], "--hook", "tc")
+    assert code == 2
+    assert "eth0 has a program of ids_repro (dt, xdp_drv) already: swap its model, or detach it first" in said
+    assert (statuses(ids), attachments(server)) == before
+
+
+@pytest.mark.usefixtures("blocking")
+def test_a_program_of_another_version_is_only_detached(ids, files):
+    (folder,) = pins.all_folders()
+    pins.rewrite(folder, pins.about(folder) | {"version": "older"})
+    for argv in (("status", "eth0"), ("swap", "eth0", "--model", files["binary"])):
+        code, said = ids(*argv)
+        assert code == 2
+        assert "of another version of ids_repro: detach it and attach it again" in said
+
+
+@pytest.mark.usefixtures("blocking")
+def test_status_under_traffic_tells_the_kernels_time_per_packet_and_ctrl_c_ends_it_well(server, send):
+    stop = threading.Event()
+
+    def load() -> None:
+        while not stop.is_set():
+            send(OPEN, 100)
+
+    argv = server.command([*COMMAND, "status", "eth0", "--watch", "--json"])
+    with subprocess.Popen(argv, cwd=config.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+        sending = threading.Thread(target=load)
+        sending.start()
+        try:
+            looks = [json.loads(watching.stdout.readline())[0] for _ in range(2)]
+        finally:
+            stop.set()
+            sending.join()
+            watching.send_signal(signal.SIGINT)
+        assert (watching.wait(10), watching.stderr.read()) == (0, "")
+    assert looks[0]["packets"] < looks[1]["packets"]
+    assert all(look["models"][0]["verdicts"] == look["verdicts"] for look in looks)  # it adds up under traffic too
+    assert all(20 < look["ns_per_packet"] < 100_000 and look["packets_per_s"] > 100 for look in looks)
+
+
+def test_samples_are_told_as_lines_and_written_as_a_pcap(ids, server, files, send, tmp_path):
+    options = ("--classifier", "dt", "--action", "redirect")
+    assert ids("attach", "eth0", "--model", files["binary"], *options)[0] == 0
+    try:
+        send(OPEN)
+        send(BLOCKED, 5)
+        _, said = ids("samples", "eth0", "--count", 2)
+        end = f"> {server.address}:{BLOCKED}  {14 + 20 + 8 + 7} bytes"
+        told = said.splitlines()
+        assert len(told) == 2
+        assert all(line.endswith(end) and "  Attack (gen. 0)  udp 10.98.0.1:" in line for line in told)
+        begin_ns = time.time_ns()
+        assert ids("samples", "eth0", "--count", 3, "--out", tmp_path / "out.pcap")[0] == 0
+        capture = packets.read(tmp_path / "out.pcap")
+        assert capture.rows["dport"].tolist() == [BLOCKED] * 3
+        assert (np.abs(capture.rows["ts_ns"].astype(np.int64) - begin_ns) < 60e9).all()
+        with server.call(live.find, "eth0") as one:
+            ids("detach", "eth0")
+            assert list(samples.take(one)) == []  # and so ends by itself
+    finally:
+        if attachments(server):
+            ids("detach", "eth0")
+
+
+@pytest.mark.usefixtures("blocking")
+def test_samples_of_a_program_that_keeps_none(ids):
+    code, said = ids("samples", "eth0")
+    assert (code, "attach it with --action redirect" in said) == (2, True)
+
+
+@pytest.mark.parametrize("mode", ["xdp_drv", "tc"])
+def test_somebody_elses_program_stays(ids, server, files, mode):
+    hook = mode.replace("_", "-")
+    with kernel.Program(Variant("tc" if mode == "tc" else "xdp")) as theirs, theirs.attached(server, mode):
+        before = attachments(server)
+        code, said = ids("attach", "eth0", "--model", files["binary"], "--classifier", "dt", "--hook", hook)
+        assert (code, f"{mode} program" in said, "is attached already" in said) == (2, True, True)
+        assert attachments(server) == before
+        assert "eth0 has no program of ids_repro" in ids("detach", "eth0")[1]
+        assert attachments(server) == before
+
+
+def test_a_filter_that_others_added_later_stays_when_ours_goes(ids, server, files):
+    def add(fd: int) -> None:
+        with IPRoute() as ip:
+            index = attach.index_of(ip, "eth0")
+            ip.tc("add-filter", "bpf", index, parent=attach.INGRESS, fd=fd, name="theirs", classid=1, prio=7)
+
+    ids("attach", "eth0", "--model", files["binary"], "--classifier", "dt", "--hook", "tc")
+    try:
+        with kernel.Program(Variant("tc")) as theirs:
+            number = int(kernel.prog_info(theirs.fd)["id"])
+            server.call(add, theirs.fd)
+            assert len(server.call(attach.programs, "eth0")) == 2
+            assert ids("detach", "eth0")[0] == 0
+            assert server.call(attach.programs, "eth0") == {("tc", number)}
+    finally:
+        server.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"])
+
+
+BAD = {
+    "no such interface": (("eth7",), "there is no interface 'eth7' here: use one of lo, eth0"),
+    "no native XDP": (("lo",), "lo does not take a xdp_drv program: its driver has no native XDP; xdp_skb works"),
+    "no flow table": (("lo", "--flows", 0), "could not build or load"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_an_attach_that_fails_leaves_nothing(ids, files, what):
+    argv, message = BAD[what]
+    code, said = ids("attach", *argv, "--model", files["binary"])
+    assert (code, message in said) == (2, True)
+    assert not pins.FOLDER.exists()
+
+
+def test_a_model_file_that_is_not_there(ids, tmp_path):
+    assert "there is no such file" in ids("attach", "eth0", "--model", tmp_path / "none.joblib")[1]
+
+
+KILLS = {
+    "before it attaches XDP": ("xdp_drv", "hooks.attach = kill"),
+    "between TC's qdisc and its filter": (
+        "tc",
+        "hooks._attach_tc = lambda ip, i, fd: kill(ip.tc('add', 'clsact', i))",
+    ),
+}
+
+
+@pytest.mark.parametrize(("when", "then"), list(zip(KILLS, ("attach", "detach"), strict=True)))
+def test_what_an_attach_leaves_that_was_killed_is_removed_by_the_next_command(ids, server, files, when, then):
+    mode, patch = KILLS[when]
+    code = f"""
+import os, pathlib, signal
+from ids_repro.live import attached as live
+from ids_repro.kernel import attach as hooks
+from ids_repro.kernel import variants
+kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+{patch}
+live.attach("eth0", pathlib.Path({str(files["binary"])!r}), {mode!r}, variants.Variant(classifier="dt"))
+"""
+    done = server.run([sys.executable, "-c", code], cwd=config.ROOT)
+    assert done.returncode == -signal.SIGKILL
+    assert len(pins.all_folders()) == 1
+    assert attachments(server) == [] if mode == "xdp_drv" else len(attachments(server)) == 1
+    if then == "attach":
+        hook = mode.replace("_", "-")
+        assert ids("attach", "eth0", "--model", files["binary"], "--classifier", "dt", "--hook", hook)[0] == 0
+        assert ids("detach", "eth0") == (0, "eth0: detached\n")
+    else:
+        assert "its program was gone already" in ids("detach", "eth0")[1]
+
+
+@pytest.mark.parametrize("then", ["status", "detach"])
+def test_pins_of_an_interface_that_vanished_are_removed(ids, server, files, then):
+    server.run(["ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1"], check=True)
+    ids("attach", "v0", "--model", files["binary"], "--classifier", "dt")
+    server.run(["ip", "link", "del", "v0"], check=True)
+    assert len(pins.all_folders()) == 1
+    assert ids(then, *["v0"] * (then == "detach"))[0] == 0
+    assert not pins.FOLDER.exists()
+
+
+def test_a_program_that_was_taken_off_by_hand_is_forgotten(ids, server, files):
+    ids("attach", "eth0", "--model", files["binary"], "--classifier", "dt")
+    server.run(["ip", "link", "set", "eth0", "xdp", "off"], check=True)
+    assert "no program of ids_repro" in ids("status", "eth0")[1]
+
+
+def test_an_interface_that_was_renamed_keeps_its_program(ids, server, files):
+    server.run(["ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1"], check=True)
+    ids("attach", "v0", "--model", files["binary"], "--classifier", "dt")
+    server.run(["ip", "link", "set", "v0", "name", "w0"], check=True)
+    assert statuses(ids)["iface"] == "w0"
+    assert ids("detach", "w0") == (0, "w0: detached\n")
+    server.run(["ip", "link", "del", "w0"], check=True)
+
+
+def test_interfaces_of_one_name_in_two_namespaces_are_apart_and_a_namespace_that_vanished_leaves_nothing(
+    ids, hosts, files
+):
+    other = testbed.Host("other", "10.97.0.1")
+    subprocess.run(["ip", "netns", "add", other.ns], check=True)
+    try:
+        for host in (other, hosts["server"]):
+            argv = ["attach", "lo", "--model", str(files["binary"]), "--classifier", "dt", "--hook", "xdp-skb"]
+            assert host.call(main, argv) == 0
+        ids("status")
+        assert len(pins.all_folders()) == 2
+        assert ids("detach", "lo")[0] == 0
+        assert other.call(live.attached) == ["lo"]
+    finally:
+        subprocess.run(["ip", "netns", "del", other.ns], check=True)
+    assert until(lambda: ids("status")[0] == 0 and not pins.FOLDER.exists())
+
+
+def test_ip_netns_exec_which_hides_pins_is_refused_with_the_way_that_works(server):
+    argv = ["ip", "netns", "exec", server.ns, *COMMAND, "status"]
+    done = subprocess.run(argv, cwd=config.ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"enter the network namespace with 'nsenter --net=/run/netns/{server.ns}' instead" in done.stderr
+
+
+def test_programs_of_an_interface_are_told_by_hook_and_id(server):
+    with (
+        kernel.Program(Variant("xdp")) as xdp,
+        kernel.Program(Variant("tc")) as tc,
+        xdp.attached(server, "xdp_skb"),
+        tc.attached(server, "tc"),
+    ):
+        ids = {mode: kernel.prog_info(one.fd)["id"] for mode, one in (("xdp_skb", xdp), ("tc", tc))}
+        assert server.call(attach.programs, "eth0") == set(ids.items())
+    assert server.call(attach.programs, "eth0") == set()

@@ -1,0 +1,164 @@
+"""The test network does what it says and leaves nothing, however it ends."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import alive, until
+
+from ids_repro.config import UserError
+from ids_repro.network import namespaces as testbed
+from ids_repro.network.namespaces import leftovers, network
+from ids_repro.sweep import link
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+TWO = {"one": "10.99.0.1", "two": "10.99.0.2"}
+HOLD = """
+import time
+from ids_repro.network.namespaces import network
+with network({"one": "10.99.0.1", "two": "10.99.0.2"}) as hosts:
+    print(hosts["one"].popen(["sleep", "60"]).pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def reaches(source: testbed.Host, target: testbed.Host) -> bool:
+    """Send a datagram from one host to another and wait for it."""
+    with target.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as receiver:
+        receiver.bind((target.address, 7000))
+        receiver.settimeout(3)
+        with source.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sender:
+            sender.sendto(b"hello", (target.address, 7000))
+        data, (address, _) = receiver.recvfrom(100)
+    return (data, address) == (b"hello", source.address)
+
+
+def names(host: testbed.Host) -> list[str]:
+    """Interfaces of a host."""
+    return sorted(host.call(lambda: [name for _, name in socket.if_nameindex()]))
+
+
+def hold() -> tuple[subprocess.Popen, int]:
+    """Start a process that holds a network with a running child."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True)
+    child = int(process.stdout.readline())
+    assert until(lambda: psutil.Process(child).name() == "sleep")  # setpriv, nsenter and taskset come before it
+    return process, child
+
+
+def test_two_hosts_reach_each_other_over_eth0():
+    with network(TWO) as hosts:
+        assert leftovers() == ["ids-one", "ids-two"]
+        assert reaches(hosts["one"], hosts["two"])
+        assert reaches(hosts["two"], hosts["one"])
+        assert {name: names(host) for name, host in hosts.items()} == dict.fromkeys(TWO, ["eth0", "lo"])
+
+
+def test_three_hosts_reach_each_other_through_a_switch_that_sees_every_frame():
+    with network(TWO | {"three": "10.99.0.3"}) as hosts:
+        assert names(hosts["switch"]) == ["br0", "lo", "one", "three", "two"]
+        assert all(reaches(hosts[a], hosts[b]) for a, b in (("one", "two"), ("two", "three"), ("three", "one")))
+
+
+def test_a_command_runs_inside_its_host_on_its_cpu():
+    with network(TWO) as hosts:
+        status = hosts["one"].run(["cat", "/proc/self/status"], cpu=1, capture_output=True, text=True).stdout
+        assert "Cpus_allowed_list:\t1\n" in status
+        inside = hosts["one"].run(["readlink", "/proc/self/ns/net"], capture_output=True, text=True).stdout
+        assert inside.strip() != str(Path("/proc/self/ns/net").readlink())
+
+
+def test_the_callers_network_stays_its_own():
+    own = Path("/proc/self/ns/net").readlink()
+    with network(TWO) as hosts:
+        assert hosts["one"].call(lambda: Path("/proc/thread-self/ns/net").readlink()) != own
+        assert Path("/proc/thread-self/ns/net").readlink() == own
+
+
+@pytest.mark.parametrize("what", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_nothing_is_left_after(what):
+    with pytest.raises(what), network(TWO):
+        raise what
+
+
+def test_nothing_is_left_of_a_network_that_could_not_be_made():
+    with pytest.raises(Exception, match=r"(?i)address|invalid|illegal"), network(TWO | {"two": "10.99.0.999"}):
+        pass
+
+
+def test_every_process_inside_is_killed_grandchildren_too():
+    with network(TWO) as hosts:
+        child = hosts["one"].popen(["sleep", "60"])
+        shell = hosts["two"].run(["sh", "-c", "setsid sleep 60 >&2 & echo $!"], stdout=subprocess.PIPE, text=True)
+        assert alive(child.pid)
+        assert alive(int(shell.stdout))
+    assert not alive(child.pid)
+    assert not alive(int(shell.stdout))
+
+
+def test_kill_9_ends_the_children_at_once_and_the_next_network_removes_the_rest():
+    process, child = hold()
+    process.kill()
+    process.wait()
+    assert until(lambda: not alive(child), patience_s=1)
+    assert leftovers() == ["ids-one", "ids-two"]
+    with network({"three": "10.99.0.1", "four": "10.99.0.2"}):
+        assert leftovers() == ["ids-four", "ids-three"]
+
+
+def test_clean_up_removes_what_a_killed_run_left():
+    process, _ = hold()
+    process.kill()
+    process.wait()
+    testbed.clean_up()
+    assert leftovers() == []
+
+
+def test_a_second_network_is_refused_and_the_first_is_not_disturbed():
+    process, child = hold()
+    try:
+        with pytest.raises(UserError, match="another run uses the test network"), network(TWO):
+            pass
+        testbed.clean_up(patience_s=0.2)
+        assert leftovers() == ["ids-one", "ids-two"]
+        assert alive(child)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=10)
+
+
+def test_it_works_where_an_event_loop_runs_as_in_jupyter():
+    async def inside() -> bool:
+        with network(TWO) as hosts:
+            return reaches(hosts["one"], hosts["two"])
+
+    assert asyncio.run(inside())
+
+
+def test_the_measured_link_is_silent_until_something_is_sent():
+    with link.link() as on:
+        before = on.counters()
+        assert not until(lambda: on.counters() != before, patience_s=0.5)
+        on.client.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", (on.target, 9)))
+        assert until(lambda: on.counters()["received_interface"] > before["received_interface"])
+        after = on.counters()
+        assert [after[name] - before[name] for name in ("sent", "dropped_link", "dropped_interface")] == [1, 0, 0]
+
+
+def test_the_measured_link_holds_the_servers_napi_thread_to_the_servers_cpu():
+    with link.link() as on:
+        threads = link.machine.napi_threads() - on.foreign
+        assert [os.sched_getaffinity(pid) for pid in threads] == [{on.server_cpu}]
+        assert on.client_cpu != on.server_cpu
+
+
+def test_a_missing_program_is_named_with_its_remedy(monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(UserError, match="'nsenter' is not installed: run 'make system'"), network(TWO):
+        pass

@@ -1,0 +1,83 @@
+"""The table of throughput against made-up sweeps whose capacities are known."""
+
+import math
+
+import pandas as pd
+import pytest
+import synthetic
+
+from ids_repro import records
+from ids_repro.report import exhibit as layout
+from ids_repro.report import throughput
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    return synthetic.everything(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture(scope="module")
+def frame(rows):
+    return throughput.table(rows)
+
+
+def line(frame, method, generator="live_frames"):
+    return frame.query("method == @method and generator == @generator").iloc[0]
+
+
+def test_the_highest_rate_is_the_last_measured_one_below_the_capacity(frame):
+    ours = line(frame, "xdp_drv_nn")  # 380,000 pps
+    assert (ours.highest_pps, ours.trials) == (300e3, 15)
+    assert ours.low_pps <= 300e3 and ours.high_pps == 700e3
+    assert ours.of_flow_percent == pytest.approx(100 * 300 / 700)
+    assert line(frame, "xdp_drv_flow").of_flow_percent == 100
+
+
+def test_the_fall_below_no_filter_is_between_the_measured_rates_around_the_papers_limit(frame):
+    ours = line(frame, "xdp_drv_nn")
+    assert ours.r_rx_pps == pytest.approx(0.99 * 380e3) and ours.limit_pps == pytest.approx(795.5e3)
+    assert ours.fall_percent == pytest.approx(100 * (1 - 0.99 * 380 / 795.5))
+    assert ours.fall_low_percent < ours.fall_percent < ours.fall_high_percent
+    assert (ours.between_low_pps, ours.between_high_pps) == (700e3, 900e3)
+    assert line(frame, "no_filter").fall_percent == 0
+
+
+def test_nothing_is_extrapolated_and_generators_are_not_mixed(rows, tmp_path):
+    synthetic.frames(tmp_path / "a.jsonl", rates=(100e3, 700e3), capacities={"no_filter": 9e6, "tc_nn": 400e3})
+    synthetic.sweep(tmp_path / "a.jsonl", rates={0: 900e3}, capacities={"no_filter": 9e6, "tc_nn": 400e3})
+    frame = throughput.table(records.read(tmp_path))
+    assert frame["fall_percent"].isna().all() and frame["r_rx_pps"].isna().all()
+    assert line(frame, "tc_nn").usr_percent == 0, "300,000 is between 100,000 and 700,000"
+    assert math.isnan(line(frame, "tc_nn", "hping3").usr_percent)
+
+
+def test_a_rate_that_was_not_reached_is_at_least_and_compared_with_nothing(tmp_path):
+    synthetic.frames(tmp_path / "a.jsonl", rates=(100e3, 200e3))
+    rows = records.read(tmp_path)
+    assert line(throughput.table(rows), "xdp_drv_flow").high_pps == math.inf
+    block = throughput.blocks(rows)[0][1].set_index("Method")
+    assert block.loc["XDP_DRV (NN)", "Highest rate [kpps]"] == "≥ 200"
+    assert block.loc["XDP_DRV (NN)", "of Flow Extraction [%]"] == ""
+    assert block.loc["XDP_DRV (NN)", "below No Filter [%]"] == "–"
+
+
+def test_it_is_read_by_generator_in_the_papers_order(rows):
+    (title, block), (other, _) = throughput.blocks(rows)
+    assert title == "Sent by live frames, a new flow a packet" and other.startswith("Sent by hping3")
+    assert list(block["Method"][:3]) == ["No Filter", "XDP_DRV (Flow Extraction)", "XDP_DRV (NN)"]
+    assert list(block["Method"][-2:]) == ["XDP_DRV (NN, paper's layout)", "AF_XDP (NN)"]
+    assert block["Method"].str.contains("8-core").any()
+    assert "Server held to one CPU: napi thread on cpu 1." in throughput.caption(rows)
+
+
+def test_files_hold_the_same_numbers(rows, frame, tmp_path):
+    throughput.write(rows, tmp_path)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "throughput.csv"), frame, check_dtype=False)
+    text = (tmp_path / "throughput.md").read_text(encoding="utf-8")
+    assert "| XDP_DRV (NN) | 300 [300, 700] | 43 |" in text and "sweep.jsonl" in text
+
+
+def test_without_records_it_says_which_notebook_to_run(tmp_path):
+    throughput.write([], tmp_path)
+    assert "no records yet: run notebook 05" in (tmp_path / "throughput.md").read_text(encoding="utf-8")
+    assert layout.markdown(throughput.blocks([]), "a", "b") == "a\n\nb\n"

@@ -1,0 +1,208 @@
+"""Both generators put the same frames on the wire, at the rate asked for, and end when they should."""
+
+import contextlib
+import signal
+import socket
+import struct
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import interfaces, load_processes, until
+
+from ids_repro.config import UserError
+from ids_repro.kernel import bcc as loader
+from ids_repro.sweep import generators as traffic
+from ids_repro.sweep import link
+from ids_repro.sweep import sender as generator
+from ids_repro.sweep import uplink as wire
+
+SO_RCVBUFFORCE = 33
+LIVE = {"generator": "live_frames", "rate_pps": 20_000, "flows": "new"}
+HPING3 = {"generator": "hping3", "interval_us": 1000, "flows": "new"}
+
+
+@pytest.fixture(scope="module")
+def on():
+    """The link, of which nothing is left at the end."""
+    before = interfaces()
+    with link.link() as made:
+        yield made
+    assert (load_processes(), interfaces()) == ([], before)
+
+
+@pytest.fixture(scope="module")
+def sender(on):
+    """The process on the client."""
+    with contextlib.closing(generator.Generator(on)) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def tap(host):
+    """A socket that sees what arrives at a host."""
+    with host.call(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))) as made:
+        made.settimeout(5)
+        yield made
+
+
+def ones_complement(data):
+    """Sum of 16-bit words, carries folded in; 0xffff over data with a right checksum."""
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+def fields(frame):
+    """What of a SYN the two generators should agree in."""
+    ip, tcp = frame[14:34], frame[34:54]
+    assert ones_complement(ip) == 0xFFFF
+    assert ones_complement(ip[12:] + struct.pack("!HH", 6, 20) + tcp) == 0xFFFF
+    head = struct.unpack("!BBH", ip[:4]), ip[8:10], ip[12:]
+    return {"macs": frame[:14], "ip": head, "dport": tcp[2:4], "offset, flags, window": tcp[12:16], "size": len(frame)}
+
+
+def seen(on, sender, command, n=8):
+    """The first n frames of a generator."""
+    with tap(on.server) as packets, sender.running(10, **command):
+        return [packets.recv(200) for _ in range(n)]
+
+
+def received(packets):
+    """All frames until none comes for a while."""
+    packets.settimeout(0.5)
+    frames = []
+    with contextlib.suppress(TimeoutError):
+        while True:
+            frames.append(packets.recv(200))
+    return frames
+
+
+def ports(frames):
+    """Source ports."""
+    return [struct.unpack("!H", frame[34:36])[0] for frame in frames]
+
+
+def test_live_frames_are_the_syns_of_hping3(on, sender):
+    live, hping3 = seen(on, sender, LIVE), seen(on, sender, HPING3)
+    assert {str(fields(frame)) for frame in live} == {str(fields(frame)) for frame in hping3}
+    assert ports(live) == list(range(1024, 1032))
+    assert ports(hping3) == list(range(1024, 1032))
+
+
+def test_one_flow_keeps_its_port(on, sender):
+    for command in (LIVE, HPING3):
+        frames = seen(on, sender, command | {"flows": "one"})
+        assert set(ports(frames)) == {1024}
+        assert len({str(fields(frame)) for frame in frames}) == 1  # and each sum is right
+
+
+def test_ports_go_round_before_they_run_out(on, sender):
+    with tap(on.server) as packets:
+        packets.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 28)
+        with sender.running(20, generator="live_frames", rate_pps=50_000, flows="new", packets=64_514):
+            frames = received(packets)
+    assert ports(frames)[-3:] == [65535, 1024, 1025]
+    assert ports(frames)[:3] == [1024, 1025, 1026]
+    assert len({str(fields(frame)) for frame in frames}) == 1
+
+
+def test_live_frames_stop_after_as_many_as_asked(on, sender):
+    before = on.counters()["sent"]
+    with sender.running(10, **LIVE, packets=1234) as out:
+        assert until(lambda: on.counters()["sent"] == before + 1234)
+        time.sleep(0.1)
+    assert on.counters()["sent"] == before + 1234
+    assert out["duration_s"] == pytest.approx(1234 / LIVE["rate_pps"], rel=0.5)
+
+
+@pytest.mark.parametrize("rate_pps", [10_000, 400_000])
+def test_live_frames_keep_the_rate_that_was_asked_for(on, sender, rate_pps):
+    before = on.counters()["sent"]
+    with sender.running(10, generator="live_frames", rate_pps=rate_pps, flows="new") as out:
+        time.sleep(0.3)
+    r_tx = (on.counters()["sent"] - before) / out["duration_s"]
+    assert 0.7 * rate_pps < r_tx < 1.02 * rate_pps  # less only where something else had the CPU
+
+
+@pytest.mark.parametrize("command", [LIVE, HPING3 | {"interval_us": 0}, HPING3 | {"interval_us": 1}])
+def test_a_generator_stops_at_once(on, sender, command):
+    with sender.running(10, **command):
+        stopping = time.monotonic()
+    assert time.monotonic() - stopping < 0.5
+    time.sleep(on.drain_s)
+    after = on.counters()
+    time.sleep(0.1)
+    assert on.counters() == after
+
+
+@pytest.mark.parametrize("command", [LIVE, HPING3])
+def test_sigterm_ends_the_load_within_50_ms(on, sender, command):
+    with pytest.raises(UserError, match="the generator on the client ended"), sender.running(10, **command):
+        name = "ids_repro.sweep.generators"
+        (agent,) = (p for p in psutil.process_iter(["cmdline"]) if name in (p.info["cmdline"] or ()))
+        agent.send_signal(signal.SIGTERM)
+        time.sleep(0.05)
+        after = on.counters()["sent"]
+        time.sleep(0.1)
+        assert on.counters()["sent"] == after
+    with sender.running(10, **command):  # and another takes its place
+        assert load_processes()[0] == "traffic"
+
+
+@pytest.mark.parametrize("command", [LIVE, HPING3])
+def test_a_generator_that_nobody_stops_ends_in_time_and_says_so(on, sender, command):
+    with pytest.raises(UserError, match=r"nobody stopped the generator for 0\.2 s"), sender.running(0.2, **command):
+        time.sleep(0.4)
+        after = on.counters()["sent"]
+        time.sleep(0.1)
+        assert on.counters()["sent"] == after
+
+
+@pytest.mark.parametrize("command", [LIVE, HPING3])
+def test_a_peer_that_does_not_answer_is_named(on, command):
+    silent = replace(on, target="10.77.0.9")
+    with (
+        contextlib.closing(generator.Generator(silent)) as sender,
+        pytest.raises(UserError, match=r"10\.77\.0\.9 does not answer on eth0"),
+        sender.running(10, **command),
+    ):
+        pass
+
+
+def test_an_interface_that_is_not_there_is_named(on):
+    elsewhere = replace(on, client=replace(on.client, iface="eth7"))
+    with (
+        contextlib.closing(generator.Generator(elsewhere)) as sender,
+        pytest.raises(UserError, match="the client has no interface 'eth7'"),
+        sender.running(10, **LIVE),
+    ):
+        pass
+
+
+def test_without_hping3_its_remedy_is_named_and_live_frames_go_on(on, tmp_path, monkeypatch):
+    for program in ("nsenter", "setpriv", "setsid", "nice", "taskset", "sh"):
+        (tmp_path / program).symlink_to(next(p for p in (f"/usr/bin/{program}", f"/bin/{program}") if Path(p).exists()))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with contextlib.closing(generator.Generator(on)) as sender:
+        with (
+            pytest.raises(UserError, match="'hping3' is not installed: run 'make system'"),
+            sender.running(10, **HPING3),
+        ):
+            pass
+        with sender.running(10, **LIVE):
+            pass
+
+
+def test_state_is_laid_out_as_in_c():
+    program = loader.SmallProgram("trafficgen")
+    library = loader.bcc().lib
+    assert library.bpf_table_leaf_size(program._bpf.module, b"state") == traffic.ctypes.sizeof(traffic.State)
+    program.close()
+
+
+def test_checksums_fold_every_carry():
+    assert wire._fold(wire._sum(b"\xff\xff" * 40_000)) == 0xFFFF
