@@ -13,16 +13,16 @@ from .config import FIGURES, INTERIM, PROFILES, RESULTS, SAMPLE, TASKS, UserErro
 
 
 def _record(args: argparse.Namespace) -> int:
-    from .lab import record as lab
+    from .lab.record import record_command
 
-    return lab.main(args)
+    return record_command(args)
 
 
 def _extract(args: argparse.Namespace) -> int:
-    from .data import extract_many as captures
+    from .data import extract_many
 
     options = {name: getattr(args, name) for name in ("sampling", "dedup_ms", "reorder_ms", "name")}
-    found = captures.run(args.source, args.out, args.labels, args.scheduler, **options)
+    found = extract_many.run(args.source, args.out, args.labels, args.scheduler, **options)
     if args.json:
         print(json.dumps(found))
     else:
@@ -37,7 +37,7 @@ def _extract(args: argparse.Namespace) -> int:
 
 def _reproduce(args: argparse.Namespace) -> int:
     from . import notebooks
-    from .network.namespaces import require_programs, require_root
+    from .require import require_programs, require_root
 
     profile(args.profile)
     if not args.only or any(o.startswith(("04", "05")) for o in args.only):
@@ -50,31 +50,32 @@ def _reproduce(args: argparse.Namespace) -> int:
 
 def _figures(args: argparse.Namespace) -> int:
     from . import records
-    from .report import page as report
+    from .report import page
     from .report.style import COLUMN_IN
 
     rows = records.read(args.results)
     if not rows:
         raise UserError(f"{args.results}: no records there; give the folder of a run's .jsonl files with --results")
-    report.write_all(rows, args.figures, width_in=args.width_in or COLUMN_IN, methods=args.methods)
+    page.write_all(rows, args.figures, width_in=args.width_in or COLUMN_IN, methods=args.methods)
     print(f"done: open {args.figures / 'report.html'}")
     return 0
 
 
 def _sweep(args: argparse.Namespace) -> int:
     from .models import pipeline
-    from .network.namespaces import require_root
-    from .sweep import run as sweep
+    from .require import require_root
+    from .sweep.plan import plan_trials
+    from .sweep.run import SWEEP, run_sweep
 
     require_root("a sweep")
     over = _two_machines(args)
     chosen = profile(args.profile)
-    sweep.plan(chosen, args.methods, args.flows)  # a wrong name is said before a model is trained
-    made = sweep.run(pipeline.any_model("binary"), chosen, args.methods, args.flows, over)
+    plan_trials(chosen, args.methods, args.flows)  # a wrong name is said before a model is trained
+    made = run_sweep(pipeline.any_model("binary"), chosen, args.methods, args.flows, over)
     wrong = [record for record in made if record["status"] != "ok"]
     for record in wrong:
         print(f"{record['asked']['method']}: {record['status']}: {record['reason']}", file=sys.stderr)
-    print(f"{sweep.SWEEP}: {len(made)} trials made, {len(wrong)} of them not ok")
+    print(f"{SWEEP}: {len(made)} trials made, {len(wrong)} of them not ok")
     return int(bool(wrong))
 
 
@@ -95,7 +96,7 @@ def _parity(args: argparse.Namespace) -> int:
     from .data import packets
     from .evaluate import parity
     from .models import pipeline
-    from .network.namespaces import require_root
+    from .require import require_root
 
     if not args.user_space:
         require_root("the kernel's part of parity (all but --user-space)")
@@ -117,7 +118,7 @@ def _parity(args: argparse.Namespace) -> int:
 
 def _accuracy(args: argparse.Namespace) -> int:
     from .evaluate import accuracy
-    from .network.namespaces import require_root
+    from .require import require_root
 
     if not args.user_space:
         require_root("the kernel's part of accuracy (all but --user-space)")
@@ -136,13 +137,13 @@ def _accuracy(args: argparse.Namespace) -> int:
 
 def _bench(args: argparse.Namespace) -> int:
     from .data import packets
-    from .evaluate import kernel_cost as cost
+    from .evaluate import kernel_cost
     from .models import pipeline
-    from .network.namespaces import require_root
+    from .require import require_root
 
     require_root("the benchmark of the kernel program")
     models = {len(classes): pipeline.any_model(task) for task, classes in TASKS.items()}
-    found = cost.bench(models, packets.read(SAMPLE), args.rounds)
+    found = kernel_cost.bench(models, packets.read(SAMPLE), args.rounds)
     if args.json:
         print(json.dumps(found))
         return 0
@@ -171,9 +172,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--methods", default="all", help="in Figs. 4 and 5, such as no_filter,xdp_drv_nn")
 
     command = add("record", _record, "record the lab capture between namespaces of its own (root)")
-    from .lab import record as lab
+    from .lab.record import add_arguments
 
-    lab.add_arguments(command)
+    add_arguments(command)
 
     command = add("extract", _extract, "a capture or packet table -> the paper's twelve features, as Parquet")
     text = "captures (pcap or pcapng, plain or .gz) in the order of time, or a folder with a packet table"
@@ -214,9 +215,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--rounds", type=int, default=30, help="of 10,000 packets for each variant")
     command.add_argument("--json", action="store_true", help="one JSON object of medians")
 
-    from .cli import live as live_cli
+    from .cli import live
 
-    live_cli.add_commands(add)
+    live.add_commands(add)
 
     command = add("accuracy", _accuracy, "train with several seeds and score every implementation (root)")
     command.add_argument("--data", type=Path, default=SAMPLE, help="a capture, a packet table's folder, or a dataset")

@@ -9,10 +9,10 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from .config import CLASSES
-from .data.dataset import Dataset, as_float
-from .data.features import FEATURES
-from .models.calibration import LEVELS, METHODS, choose
-from .models.pipeline import Model
+from .data.dataset import Dataset
+from .data.features import FEATURES, as_float
+from .models.calibration import CALIBRATION_METHODS, LEVELS, choose_threshold
+from .models.model import Model
 from .report.style import STYLE, Chart
 
 # One colour a class, everywhere.
@@ -135,7 +135,7 @@ def calibration(model: Model) -> Figure:
         figure = _chart(9, 6)
         axes = figure.subplots(1 + len(curves), len(model.alpha), sharex="col")
         for layer, (column, t, used) in enumerate(zip(axes.T, model.thresholds[0], model.alpha, strict=True), start=1):
-            found = {method: choose(t.counts, t.edges, method) for method in METHODS}
+            found = {method: choose_threshold(t.counts, t.edges, method) for method in CALIBRATION_METHODS}
             column[0].stairs(t.counts, t.edges, fill=True, color="0.8")
             column[0].set(title=f"$X^{{({layer})}}$, {model.task}", yscale="log")
             for axis, method in zip(column[1:], curves, strict=True):

@@ -12,7 +12,7 @@ from papermill.exceptions import PapermillExecutionError
 from tqdm.auto import tqdm
 
 from .config import NOTEBOOKS, UserError
-from .network import namespaces as testbed
+from .network.namespaces import clean_up
 
 EXECUTED = NOTEBOOKS / "executed"
 _INJECTED = "# Parameters\n"  # how papermill begins the cell that it puts in
@@ -92,7 +92,7 @@ def run(name: str, values: Mapping[str, Any], out: Path | None = None) -> Path:
         what = error.evalue if known else f"{error.ename}: {error.evalue}"
         raise UserError(f"{name}: {what}\n(the executed copy with the whole story: {out})") from None
     except BaseException:
-        testbed.clean_up()  # an interrupted driver kills its kernel, which then cannot clean up itself
+        clean_up()  # an interrupted driver kills its kernel, which then cannot clean up itself
         raise
     return out
 

@@ -15,9 +15,12 @@ import pytest
 
 from ids_repro import config
 from ids_repro.data import dataset, packets
-from ids_repro.models import int_mlp as quantize
 from ids_repro.models import pipeline
-from ids_repro.network import namespaces as testbed
+from ids_repro.models.int_tree import ALWAYS_LEFT, IntTree
+from ids_repro.models.model import Model, save_model
+from ids_repro.native.layouts import TREE_DEPTH, Q
+from ids_repro.network.hosts import Host
+from ids_repro.network.namespaces import leftovers
 
 BLOCKED = 9  # the port that `port_tree` calls an attack
 NOT_COPIED = (".*", "build", "executed", "tests", "__pycache__", "*.egg-info")
@@ -40,7 +43,7 @@ def flows(tmp_path_factory) -> dataset.Dataset:
 
 
 @pytest.fixture(scope="session")
-def models(flows) -> dict[str, pipeline.Model]:
+def models(flows) -> dict[str, Model]:
     """A quantized model for each task, trained for a moment on the sample."""
     short = replace(config.PROFILES["smoke"], epochs=1, min_steps=500)
     return {task: pipeline.quantize_model(pipeline.train_model(flows, task, 0, short), flows) for task in config.TASKS}
@@ -66,10 +69,10 @@ class Project:
         with (self.root / "ids_repro/config.py").open("a") as file:
             file.write(TINY.format(name=name, trial_s=trial_s))
 
-    def save(self, models: dict[str, pipeline.Model]) -> None:
+    def save(self, models: dict[str, Model]) -> None:
         """Put models where notebook 03 puts them."""
         for model in models.values():
-            pipeline.save(model, self.root / "data/models")
+            save_model(model, self.root / "data/models")
 
     def popen(self, *argv: str | Path, cwd: Path | None = None, **kwargs) -> subprocess.Popen:
         """Start a program that imports the copy's ids_repro; a session of its own, like a terminal's foreground job."""
@@ -95,15 +98,13 @@ def project(tmp_path_factory) -> Project:
     return Project(tmp_path_factory.mktemp("copy") / "project")
 
 
-def port_tree(n_classes: int) -> quantize.IntTree:
+def port_tree(n_classes: int) -> IntTree:
     """A tree that calls packets to BLOCKED an attack and all others normal."""
-    dport, size = 1, 1 << quantize.TREE_DEPTH
+    dport, size = 1, 1 << TREE_DEPTH
     normal, attack = (0, 1) if n_classes == 2 else (config.NORMAL, 2)
-    tree = quantize.IntTree(
-        np.full(size, quantize.ALWAYS_LEFT), np.zeros(size, np.uint8), np.full(size, normal, np.uint8)
-    )
+    tree = IntTree(np.full(size, ALWAYS_LEFT), np.zeros(size, np.uint8), np.full(size, normal, np.uint8))
     for node, limit in ((1, BLOCKED), (2, BLOCKED - 1)):  # dport <= 9, then dport <= 8
-        tree.feature[node], tree.threshold[node] = dport, limit << quantize.Q
+        tree.feature[node], tree.threshold[node] = dport, limit << Q
     tree.leaf[size // 4 : size // 2] = attack
     return tree
 
@@ -115,7 +116,7 @@ def interfaces() -> list[dict]:
     return json.loads(links) + json.loads(qdiscs)
 
 
-def attachments(host: testbed.Host) -> list[dict]:
+def attachments(host: Host) -> list[dict]:
     """Everything XDP and TC on a host."""
     text = host.run(["ip", "-j", "-d", "link"], capture_output=True, check=True).stdout
     qdiscs = host.run(["tc", "-j", "qdisc"], capture_output=True, check=True).stdout
@@ -134,7 +135,7 @@ def alive(pid: int) -> bool:
 def load_processes() -> list[str]:
     """Load generators and receivers that run now."""
     found = [p.info for p in psutil.process_iter(["name", "cmdline"]) if alive(p.pid)]
-    agents = ["traffic" for info in found if "ids_repro.sweep.generators" in (info["cmdline"] or ())]
+    agents = ["load_agent" for info in found if "ids_repro.sweep.load_agent" in (info["cmdline"] or ())]
     return agents + [i["name"] for i in found if (i["name"] or "").startswith(("hping3", "rawsock", "afxdp"))]
 
 
@@ -153,6 +154,6 @@ def nothing_left():
     """Whatever the test does: afterwards no namespace and no process is left, and the host's network is as it was."""
     before = interfaces()
     yield
-    assert testbed.leftovers() == []
+    assert leftovers() == []
     assert load_processes() == []
     assert interfaces() == before

@@ -6,8 +6,8 @@ import struct
 import numpy as np
 
 from ids_repro import config
-from ids_repro.data import features
-from ids_repro.native import library as native
+from ids_repro.data.flow import reference
+from ids_repro.native.layouts import ROW
 
 SHARED = config.ROOT.parent / "shared" / "cic-ids2017"
 ATTACKER, SERVER = "172.16.0.1", "192.168.10.50"
@@ -23,7 +23,7 @@ HEADER = (
 
 def first(*flows):
     """First packets of (time [us], source, destination, sport, dport, proto)."""
-    out = np.zeros(len(flows), native.ROW)
+    out = np.zeros(len(flows), ROW)
     for row, (time_us, source, sink, sport, dport, proto) in zip(out, flows, strict=True):
         row["ts_ns"], row["sport"], row["dport"], row["proto"] = time_us * 1000, sport, dport, proto
         row["saddr"], row["daddr"] = int(ipaddress.IPv4Address(source)), int(ipaddress.IPv4Address(sink))
@@ -40,9 +40,9 @@ def csv_line(source, sport, sink, dport, proto, stamp, label):
 
 def flows_of(capture):
     """Read a capture's flows without the package's own reader: first packets and packets of each."""
-    rows = np.array([row for frame in _frames(capture.read_bytes()) if (row := _row(*frame))], native.ROW)
+    rows = np.array([row for frame in _frames(capture.read_bytes()) if (row := _row(*frame))], ROW)
     rows = rows[np.argsort(rows["ts_ns"], kind="stable")]
-    _, first_at, packets = np.unique(features.reference(rows)[1], return_index=True, return_counts=True)
+    _, first_at, packets = np.unique(reference(rows)[1], return_index=True, return_counts=True)
     return rows[first_at], packets
 
 

@@ -14,8 +14,8 @@ from conftest import until
 
 from ids_repro import config, notebooks, records
 from ids_repro.config import UserError
-from ids_repro.network import namespaces as testbed
-from ids_repro.sweep import receivers
+from ids_repro.network.namespaces import leftovers
+from ids_repro.sweep.methods import METHODS
 
 NAMES = ["01_dataset", "02_training", "03_quantization", "04_inference", "05_packet_processing", "06_report"]
 PAPERMILL = Path(sys.executable).with_name("papermill")
@@ -120,7 +120,7 @@ def test_every_number_has_its_record(reproduced):
         assert confusions[task, "nn_kernel"] == confusions[task, "nn_c_q16"]
         assert confusions[task, "dt_kernel"] == confusions[task, "dt_c"]
     assert {r["asked"]["profile"] for r in rows if r["kind"] == "sweep"} == {"tiny"}
-    assert len(records.current(rows, "sweep")) == 2 * len(receivers.METHODS)
+    assert len(records.current(rows, "sweep")) == 2 * len(METHODS)
 
 
 def test_the_inputs_are_untouched(reproduced):
@@ -148,7 +148,7 @@ def test_papermill_itself_is_stopped_at_an_unknown_parameter(reproduced, tmp_pat
 def test_ctrl_c_at_the_driver_cleans_up_after_the_kernel_too(reproduced, nothing_left):
     command = (sys.executable, "-m", "ids_repro", "reproduce", "--profile", "long", "--only", "05")
     with reproduced.popen(*command) as process:
-        assert until(lambda: "ids-server" in testbed.leftovers(), patience_s=30)
+        assert until(lambda: "ids-server" in leftovers(), patience_s=30)
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130

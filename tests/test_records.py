@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from ids_repro import config, records
+from ids_repro import provenance as provenance_module
+from ids_repro.provenance import _machine_and_code, provenance
 
 ASKED = {"task": "binary", "row": "dt_c", "seed": 0}
 
@@ -114,9 +116,9 @@ def test_provenance_says_what_and_where_but_not_whose(path):
 
 
 def test_without_git_or_compiler_they_are_null(monkeypatch, tmp_path):
-    monkeypatch.setattr(records, "_machine_and_code", records._machine_and_code.__wrapped__)
+    monkeypatch.setattr(provenance_module, "_machine_and_code", _machine_and_code.__wrapped__)
     monkeypatch.setenv("PATH", str(tmp_path))
-    made = records.provenance()
+    made = provenance()
     assert made["commit"] is None and made["dirty"] is None and made["compiler"] is None
 
 
@@ -124,8 +126,8 @@ def test_a_copy_inside_another_repository_has_no_commit(monkeypatch, tmp_path):
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     (tmp_path / "copy").mkdir()
     monkeypatch.setattr(config, "ROOT", tmp_path / "copy")
-    monkeypatch.setattr(records, "_machine_and_code", records._machine_and_code.__wrapped__)
-    assert records.provenance()["commit"] is None
+    monkeypatch.setattr(provenance_module, "_machine_and_code", _machine_and_code.__wrapped__)
+    assert provenance()["commit"] is None
 
 
 def test_two_writers_and_a_kill_lose_no_whole_line(path):

@@ -17,24 +17,23 @@ LOOK_S = 1.0
 
 def _attach(args: argparse.Namespace) -> int:
     from ..kernel.variants import Variant
-    from ..live import attached as live
+    from ..live import attached
 
     variant = Variant(classifier=args.classifier, arithmetic=args.arithmetic, action=args.action, flows=args.flows)
-    live.attach(args.iface, args.model, MODES[args.hook], variant)
+    attached.attach(args.iface, args.model, MODES[args.hook], variant)
     print(f"{args.iface}: {args.model.name} decides now; 'status {args.iface}' shows what it sees")
     return 0
 
 
 def _status(args: argparse.Namespace) -> int:
-    from ..live import attached as live
-    from ..live import status
+    from ..live import attached, status
 
     with contextlib.suppress(KeyboardInterrupt):
         height = 0
         while True:
             found = []
-            for iface in [args.iface] if args.iface else live.attached():
-                with live.find(iface) as one:
+            for iface in [args.iface] if args.iface else attached.attached():
+                with attached.find(iface) as one:
                     found.append(status.look(one, LOOK_S))
             if args.json:
                 print(json.dumps(found), flush=True)
@@ -49,37 +48,36 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _swap(args: argparse.Namespace) -> int:
-    from ..live import attached as live
+    from ..live import attached
 
-    generation = live.swap(args.iface, args.model)
+    generation = attached.swap(args.iface, args.model)
     print(f"{args.iface}: {args.model.name} decides from generation {generation} on")
     return 0
 
 
 def _samples(args: argparse.Namespace) -> int:
-    from ..live import attached as live
-    from ..live import suspicious as samples
+    from ..live import attached, suspicious
 
-    with live.find(args.iface) as one, contextlib.ExitStack() as stack:
+    with attached.find(args.iface) as one, contextlib.ExitStack() as stack:
         if one.variant.action != "redirect":
             raise UserError(f"the program on {args.iface} keeps no packets: attach it with --action redirect")
         pcap = stack.enter_context(args.out.open("wb")) if args.out else None
         if pcap:
-            pcap.write(samples.PCAP_HEADER)
+            pcap.write(suspicious.PCAP_HEADER)
         with contextlib.suppress(KeyboardInterrupt):
-            for found in samples.take(one, args.count):
+            for found in suspicious.take(one, args.count):
                 if pcap:
-                    pcap.write(samples.pcap_records(found))
+                    pcap.write(suspicious.pcap_records(found))
                     pcap.flush()
                 else:
-                    print("\n".join(samples.lines(found, one.classes)), flush=True)
+                    print("\n".join(suspicious.lines(found, one.classes)), flush=True)
     return 0
 
 
 def _detach(args: argparse.Namespace) -> int:
-    from ..live import attached as live
+    from ..live import attached
 
-    ours = live.detach(args.iface)
+    ours = attached.detach(args.iface)
     print(f"{args.iface}: " + ("detached" if ours else "its program was gone already; what was left of it is removed"))
     return 0
 

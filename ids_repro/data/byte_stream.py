@@ -12,7 +12,7 @@ PIECE_BYTES = 1 << 20  # small enough for the processor's cache
 _GZIP, _GZIP_BITS = b"\x1f\x8b", 31  # the latter: zlib's way to say gzip
 
 
-class Source:
+class ByteStream:
     """The bytes of a file, plain or gzip, read once from front to end.
 
     Parameters
@@ -40,7 +40,7 @@ class Source:
         self._file.seek(0)
         self._tail = b""
 
-    def __enter__(self) -> Source:
+    def __enter__(self) -> ByteStream:
         return self
 
     def __exit__(self, *_) -> None:

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 from sklearn.model_selection import train_test_split
 
 from ..config import CLASSES, NORMAL, TASKS, UserError
-from ..native.stream import FIRST_PACKETS
+from ..native.layouts import FIRST_PACKETS
 from . import extract
 from .extract import COLUMNS, SAMPLINGS
-from .features import FEATURES, Q
-from .labels import source as labels
+from .features import FEATURES
+from .labels.source import label_source
 
 TEST_SHARE, VALIDATION_SHARE = 0.33, 0.20  # Sec. V-A1: 33 % test, the rest 80/20
 
@@ -116,7 +116,7 @@ def prepare(
     UserError
         As `extract.run` does.
     """
-    counts = extract.run(pcap, out, labels.source(schedule), sampling="every", name=name)
+    counts = extract.run(pcap, out, label_source(schedule), sampling="every", name=name)
     if counts["damage"]:
         warnings.warn(f"{pcap}: {counts['damage']}", stacklevel=2)
     return load(out)
@@ -178,41 +178,3 @@ def split(dataset: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     except ValueError:
         raise UserError(f"{len(flows):,} flows are too few for every class in each part: {dataset.counts()}") from None
     return tuple(np.flatnonzero(np.isin(dataset.flow, flows[part])) for part in (train, valid, test))
-
-
-@dataclass(frozen=True)
-class MinMax:
-    """Min-max normalisation fitted on the training part (Sec. IV-B).
-
-    Parameters
-    ----------
-    min_, range_ : ndarray of shape (12,), int64
-        Smallest value and width of each feature, Q16.
-    """
-
-    min_: np.ndarray
-    range_: np.ndarray
-
-    @classmethod
-    def fit(cls, x: np.ndarray) -> MinMax:
-        """Fit on features of shape (n, 12), int64, Q16.
-
-        Raises
-        ------
-        UserError
-            If a feature is constant.
-        """
-        low, high = x.min(axis=0), x.max(axis=0)
-        for name, width in zip(FEATURES, high - low, strict=True):
-            if width == 0:
-                raise UserError(f"the feature {name!r} is constant in the training part: nothing to normalise by")
-        return cls(low, high - low)
-
-    def transform(self, x: np.ndarray) -> np.ndarray:
-        """Normalise features of shape (n, 12), int64, Q16, to float64; the training part falls into [0, 1]."""
-        return (x - self.min_) / self.range_
-
-
-def as_float(x: np.ndarray) -> np.ndarray:
-    """Q16 features as float64 in their own units."""
-    return x / (1 << Q)

@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from ..config import UserError
-from ..native import library as native
 from ..native import stream
-from .features import ACTIVE_US, FEATURES, IDLE_US
+from ..native.layouts import FIRST_PACKETS, OUTCOMES, ROW, VECTOR
+from .features import FEATURES
+from .flow import ACTIVE_US, IDLE_US
 from .labels.source import LabelSource, Report
 from .packet_table import PacketTable
 from .packets import Packets
@@ -86,7 +87,7 @@ def run(
     begin = time.perf_counter()
     parameters = {
         "sampling": sampling,
-        "first_packets": stream.FIRST_PACKETS,
+        "first_packets": FIRST_PACKETS,
         "idle_s": IDLE_US / 1e6,
         "active_s": ACTIVE_US / 1e6,
         "dedup_ms": float(dedup_ms),
@@ -135,7 +136,7 @@ def _from_capture(packets: Packets, out: Path, every: bool, labels: LabelSource 
             "sha256": digest.hexdigest(),
             "damage": packets.damage,
         }
-        meta["frames"] = {name: counts[name] for name in stream.OUTCOMES}
+        meta["frames"] = {name: counts[name] for name in OUTCOMES}
         meta |= {"out_of_order": counts["out_of_order"], "late": counts.get("late", 0), "damage": packets.damage}
         if labels:
             labels.require_some(label.report)
@@ -184,7 +185,7 @@ class _ByFirstPacket:
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Label vectors, shape (n,); int8, index into CLASSES or -1."""
         _, first, flow = np.unique(samples["flow"], return_index=True, return_inverse=True)
-        rows = np.zeros(len(first), native.ROW)
+        rows = np.zeros(len(first), ROW)
         rows["ts_ns"] = samples["first_us"][first] * np.uint64(1000)
         for name in ("saddr", "daddr", "sport", "dport", "proto"):
             rows[name] = samples[name][first]
@@ -241,7 +242,7 @@ class _Writer:
     def _write(self, samples: np.ndarray) -> None:
         if not self._every:
             words = samples.view(np.int64).reshape(len(samples), -1)  # NumPy moves rows of words faster than structs
-            samples = words.take(np.argsort(samples["flow"]), axis=0).view(stream.SAMPLE).ravel()
+            samples = words.take(np.argsort(samples["flow"]), axis=0).view(VECTOR).ravel()
         label = self._label(samples)
         self._vectors += len(samples)
         self._without_label += int(np.sum(label[samples["index"] == 0] < 0 if self._every else label < 0))

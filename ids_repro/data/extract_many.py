@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .. import parallel as tasks
+from .. import parallel
 from ..config import UserError
 from . import extract
-from .labels import source as labels
+from .labels.source import label_source
 
 
 def _one(job: Mapping[str, Any]) -> dict:
-    source = labels.source(job["labels"]) if job["labels"] else None
+    source = label_source(job["labels"]) if job["labels"] else None
     return extract.run(job["source"], job["out"], source, **job["options"])
 
 
@@ -61,7 +61,7 @@ def run(
     """
     out, sources = Path(out), [Path(source) for source in sources]
     if len(sources) == 1 and not scheduler:
-        return extract.run(sources[0], out, labels.source(label_spec) if label_spec else None, **options)
+        return extract.run(sources[0], out, label_source(label_spec) if label_spec else None, **options)
     if len({source.name for source in sources}) < len(sources):
         raise UserError("two of the captures have the same name; each needs its own")
     begin = time.perf_counter()
@@ -73,7 +73,7 @@ def run(
                 {"source": source.resolve(), "out": part, "labels": label_spec, "options": options}
                 for source, part in zip(sources, parts, strict=True)
             ]
-            counts = tasks.run(_one, jobs, scheduler, "captures")
+            counts = parallel.run(_one, jobs, scheduler, "captures")
             _join(parts, out)
     except OSError as error:
         raise UserError(f"{out}: cannot be written, and no part of it was left ({error})") from None

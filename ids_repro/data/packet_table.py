@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..config import CLASSES, UserError
-from ..native.library import ROW
+from ..native.layouts import ROW
 
 FLOWS, PACKETS = "flows.parquet", "packets.parquet"
 FLOW_COLUMNS = ("flow_id", "start_epoch_s", "src_ip", "dst_ip", "sport", "dport", "proto")

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from ..config import UserError
-from ..native import library as native
 from ..native import stream
-from .byte_stream import PIECE_BYTES, Source
+from ..native.layouts import OUTCOMES, ROW
+from .byte_stream import PIECE_BYTES, ByteStream
 
 MAX_BYTES = 1 << 25  # more than any record or block may have
 _PCAP = (b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d")
@@ -59,7 +59,7 @@ class Packets:
         if not self.path.is_file():
             raise UserError(f"{self.path}: there is no such file")
         try:
-            self.source = Source(self.path)
+            self.source = ByteStream(self.path)
         except OSError as error:
             raise UserError(f"{self.path}: cannot be read ({error.strerror})") from None
         self._reader = stream.Reader(dedup_ms, ipv6)
@@ -71,7 +71,7 @@ class Packets:
             for rows in self._rows():
                 yield rows if self._order is None else self._order.push(rows)
         if self._order is not None:
-            yield self._order.push(np.zeros(0, native.ROW), last=True)
+            yield self._order.push(np.zeros(0, ROW), last=True)
 
     def _rows(self) -> Iterator[np.ndarray]:
         buffer, held, at_end = np.empty(PIECE_BYTES, np.uint8), 0, False
@@ -123,7 +123,7 @@ class Packets:
         """
         counts = self.counts()
         if not counts["ok"]:
-            found = ", ".join(f"{counts[name]:,} {name}" for name in stream.OUTCOMES if counts[name])
+            found = ", ".join(f"{counts[name]:,} {name}" for name in OUTCOMES if counts[name])
             end = f"; {self.damage}" if self.damage else ""
             raise UserError(
                 f"{self.path}: no IPv4 packet among its {counts['frames']:,} frames ({found or 'none'}){end}"
@@ -158,7 +158,7 @@ class Capture:
         HEADER_BYTES of each packet are kept. Where the capture has another link layer, a bare Ethernet header stands in
         for it.
         """
-        with Source(self.path) as source:
+        with ByteStream(self.path) as source:
             data = source.all_bytes()
         out = []
         for row in self.rows:
@@ -177,9 +177,9 @@ def read(path: Path | str, ipv6: bool = False) -> Capture:
         As `Packets` does, and if it holds no packet.
     """
     packets = Packets(path, ipv6=ipv6)
-    rows = np.concatenate([np.zeros(0, native.ROW), *(piece.copy() for piece in packets)])
+    rows = np.concatenate([np.zeros(0, ROW), *(piece.copy() for piece in packets)])
     packets.require_some()
     if packets.damage:
         warnings.warn(f"{path}: {packets.damage}", stacklevel=2)
     counts = packets.counts()
-    return Capture(packets.path, rows, {name: counts[name] for name in stream.OUTCOMES})
+    return Capture(packets.path, rows, {name: counts[name] for name in OUTCOMES})

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from tqdm.auto import tqdm
 
-from .. import metrics
-from ..config import SAMPLE, TASKS, Profile, UserError
+from .. import metrics, records
+from ..config import RESULTS, SAMPLE, TASKS, Profile, UserError
 from ..data import dataset, extract, packets
-from ..data.labels import source as labels
+from ..data.features import as_float
+from ..data.labels.source import label_source
 from ..data.packet_table import PacketTable, Trace
 from ..data.packets import Capture
 from ..models import pipeline
-from . import parity
-from .rows import confusion, float_row, predictions
+from ..models.model import Model
+from ..models.pipeline import load_all
+from .replay import classify_in_kernel, kernel_verdicts, load_program
+from .rows import CLASSIFIERS, IN_C, float_row, predictions
 
-# The same integers in user space as in the kernel.
-IN_C = {"dt_kernel": "dt_c", "nn_kernel": "nn_c_q16", "nn_fused_kernel": "nn_c_fused"}
+ACCURACY = RESULTS / "accuracy.jsonl"
 
 
 def read(source: Path | str, schedule: Path | str | None = None) -> tuple[dataset.Dataset, Capture | Trace | None]:
@@ -49,7 +53,7 @@ def read(source: Path | str, schedule: Path | str | None = None) -> tuple[datase
     source = Path(source)
     if source.suffix == ".parquet":
         return dataset.load(source).sample(), None
-    labeller = None if source.is_dir() else labels.source(schedule or source.with_suffix(".csv"))
+    labeller = None if source.is_dir() else label_source(schedule or source.with_suffix(".csv"))
     name = "lab capture" if source.resolve() == SAMPLE else source.resolve().name
     with tempfile.TemporaryDirectory() as folder:
         extract.run(source, Path(folder) / "vectors.parquet", labeller, name=name)
@@ -65,13 +69,13 @@ def _scores(truth: np.ndarray, found: np.ndarray, task: str, floats: np.ndarray)
     return out | {"agreement": float(np.mean(found == floats))}
 
 
-def _in_kernel(models: Sequence[pipeline.Model], x: np.ndarray) -> dict[tuple[str, int], dict]:
+def _in_kernel(models: Sequence[Model], x: np.ndarray) -> dict[tuple[str, int], dict]:
     """Verdicts of the kernel on vectors without packets, as `parity.verdicts` returns them."""
     out: dict[tuple[str, int], dict] = defaultdict(dict)
-    for classifier, model in itertools.product(parity.CLASSIFIERS, models):
-        with parity.load(classifier, model.n_classes) as program:
+    for classifier, model in itertools.product(CLASSIFIERS, models):
+        with load_program(classifier, model.n_classes) as program:
             program.set_params(model.params(classifier))
-            out[model.task, model.seed][f"{classifier}_kernel"] = parity.in_kernel(program, x)[1]
+            out[model.task, model.seed][f"{classifier}_kernel"] = classify_in_kernel(program, x)[1]
     return out
 
 
@@ -110,7 +114,7 @@ def study(
         raise UserError(f"there is nothing to tell apart: {data.counts()}")
     pairs = tqdm(pipeline.tasks_and_seeds(profile), desc="training", unit="model")
     models = [pipeline.quantize_model(pipeline.train_model(data, *pair, profile), data) for pair in pairs]
-    said = {} if not kernel else parity.verdicts(models, trace, data.packet) if trace else _in_kernel(models, data.x)
+    said = {} if not kernel else kernel_verdicts(models, trace, data.packet) if trace else _in_kernel(models, data.x)
     found: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for model in models:
         _, _, test = dataset.split(data, model.seed)
@@ -131,3 +135,56 @@ def study(
 def _interval(values: Sequence[float]) -> dict[str, float | None]:
     ours = metrics.mean_interval(values)
     return {k: None if np.isnan(v) else float(v) for k, v in zip(("mean", "low", "high"), ours[:3], strict=True)}
+
+
+def confusion(truth: np.ndarray, found: np.ndarray, n_classes: int) -> np.ndarray:
+    """Confusion matrix of shape (n_classes, n_classes): rows true, columns predicted."""
+    return np.bincount(truth * n_classes + found.astype(np.int64), minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def evaluate_all(data: dataset.Dataset, profile: Profile, kernel: dict | None = None) -> pd.DataFrame:
+    """Classify the test part by every row of Tables II and III, and record the confusion matrices.
+
+    Parameters
+    ----------
+    data : Dataset
+        What the models were trained on.
+    kernel : dict, optional
+        More rows: (task, seed) to {row: verdicts of shape (n,) on the vectors of `data`} (`parity.verdicts`).
+
+    Returns
+    -------
+    DataFrame
+        task, seed, row, accuracy, and agreement with the float row of the same family.
+    """
+    out = []
+    for model in load_all(profile):
+        started = time.time()
+        _, _, test = dataset.split(data, model.seed)
+        truth = data.target(model.task)[test]
+        rows = predictions(model, data.x[test])
+        rows |= {name: found[test] for name, found in (kernel or {}).get((model.task, model.seed), {}).items()}
+        for row, found in rows.items():
+            floats = rows[float_row(row)]
+            asked = {"task": model.task, "row": row, "seed": model.seed, "dataset": data.meta["name"]}
+            asked |= {"profile": profile.name}
+            raw = {"confusion": confusion(truth, found, model.n_classes).tolist(), "unit": "flows"}
+            raw |= {"agreement_with_float": float(np.mean(found == floats))}
+            identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
+            records.append(ACCURACY, "accuracy", asked, raw, started=started, identity=identity)
+            out.append(asked | {"accuracy": np.mean(found == truth), "agreement": raw["agreement_with_float"]})
+    return pd.DataFrame(out)
+
+
+def validation_scores(trained: list[Model], data: dataset.Dataset) -> pd.DataFrame:
+    """Accuracy of the float models on their validation parts, one line a model."""
+    lines = []
+    for model in trained:
+        _, at, _ = dataset.split(data, model.seed)
+        truth, x = data.target(model.task)[at], data.x[at]
+        scores = {
+            "DT (sklearn)": np.mean(model.tree.predict(as_float(x)) == truth),
+            "NN (PyTorch)": np.mean(model.mlp.predict(model.scaler.transform(x)) == truth),
+        }
+        lines.append({"task": model.task, "seed": model.seed, "flows": len(at)} | scores)
+    return pd.DataFrame(lines)

@@ -11,9 +11,10 @@ from tqdm.auto import tqdm
 from .. import records
 from ..config import RESULTS, Profile
 from ..data import dataset
-from ..models import int_mlp as quantize
-from ..models.calibration import METHODS, Threshold, choose
-from ..models.pipeline import Model
+from ..data.features import as_float
+from ..models.calibration import CALIBRATION_METHODS, Threshold, choose_threshold
+from ..models.int_mlp import quantize_mlp
+from ..models.model import Model
 
 CALIBRATION = RESULTS / "calibration.jsonl"
 # What X^(1) gets: its known range, alpha = 1 (see `pipeline.quantize_model`), or what the method chooses.
@@ -23,8 +24,8 @@ INPUTS = ("range", "method")
 def chosen(model: Model, method: str) -> tuple[list[Threshold], list[list[Threshold]]]:
     """Choose every threshold of a quantized model by another method, from the histograms it was made with."""
     activations, columns = model.thresholds
-    return [choose(t.counts, t.edges, method) for t in activations], [
-        [choose(t.counts, t.edges, method) for t in layer] for layer in columns
+    return [choose_threshold(t.counts, t.edges, method) for t in activations], [
+        [choose_threshold(t.counts, t.edges, method) for t in layer] for layer in columns
     ]
 
 
@@ -37,12 +38,12 @@ def thresholds(quantized: list[Model]) -> pd.DataFrame:
     """Every threshold by every method beside the largest magnitude; weights as the mean of alpha / max over columns."""
     lines = []
     for model in quantized:
-        found = {method: chosen(model, method) for method in METHODS}
+        found = {method: chosen(model, method) for method in CALIBRATION_METHODS}
         for layer, (t, used) in enumerate(zip(model.thresholds[0], model.alpha, strict=True)):
             line = {"task": model.task, "seed": model.seed, "layer": layer + 1, "max |X|": t.edges[-1]}
-            line |= {f"alpha {method}": found[method][0][layer].alpha for method in METHODS}
+            line |= {f"alpha {method}": found[method][0][layer].alpha for method in CALIBRATION_METHODS}
             line |= {"alpha used": used}
-            line |= {f"weights {method}": _clipped(found[method][1][layer]) for method in METHODS}
+            line |= {f"weights {method}": _clipped(found[method][1][layer]) for method in CALIBRATION_METHODS}
             lines.append(line)
     return pd.DataFrame(lines)
 
@@ -68,7 +69,7 @@ def effects(quantized: list[Model], data: dataset.Dataset, profile: Profile) -> 
     for model in tqdm(quantized, desc="calibration methods", unit="model"):
         train, at, _ = dataset.split(data, model.seed)
         truth, floats = data.target(model.task)[at], model.mlp.predict(model.scaler.transform(data.x[at]))
-        for method in METHODS:
+        for method in CALIBRATION_METHODS:
             started = time.time()
             for inputs, raw in _effect(model, method, data.x[train], data.x[at], truth, floats).items():
                 asked = {"task": model.task, "seed": model.seed, "method": method, "input": inputs}
@@ -88,7 +89,7 @@ def _effect(
     weights = model.mlp.weights()
     out = {}
     for inputs, first in zip(INPUTS, (1.0, alpha[0]), strict=True):
-        net = quantize.quantize_mlp(weights, model.scaler, [first, *alpha[1:]], alpha_w)
+        net = quantize_mlp(weights, model.scaler, [first, *alpha[1:]], alpha_w)
         found = {"float": floats, "q16": net.predict(x)}
         out[inputs] = {"alpha": [first, *alpha[1:]], "alpha_w_over_max": [_clipped(layer) for layer in columns]}
         out[inputs] |= {"flows": len(x), "accuracy": {name: float(np.mean(y == truth)) for name, y in found.items()}}
@@ -110,7 +111,7 @@ def agreement(quantized: list[Model], data: dataset.Dataset) -> pd.DataFrame:
         x = data.x[at]
         floats = model.mlp.predict(model.scaler.transform(x))
         same = {
-            "DT": np.mean(model.int_tree.predict(x) == model.tree.predict(dataset.as_float(x))),
+            "DT": np.mean(model.int_tree.predict(x) == model.tree.predict(as_float(x))),
             "NN": np.mean(model.int_mlp.predict(x) == floats),
             "NN (fused)": np.mean(model.int_fused.predict(x) == floats),
         }

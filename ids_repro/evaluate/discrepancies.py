@@ -17,11 +17,10 @@ from .. import config, metrics, records
 from ..data import dataset
 from ..data.dataset import Dataset
 from ..models import pipeline
-from ..report import classification as tables
-from ..report import exhibit as layout
-from . import packet_by_packet as per_packet
-from . import released_code as departures
-from . import rows as evaluate
+from ..models.model import Model
+from ..models.scaling import MinMax
+from ..report import classification, exhibit
+from . import accuracy, packet_by_packet, released_code
 from .released_code import Setup
 
 DISCREPANCY = config.RESULTS / "discrepancy.jsonl"
@@ -57,25 +56,27 @@ SWITCHES = {
     "direction": Switch(
         "One-way flows: training flows are two-way, the kernel's keys one-way, so that x5 is always 1.",
         KERNEL,
-        data=lambda learn, seen: (learn, departures.one_way(seen)),
+        data=lambda learn, seen: (learn, released_code.one_way(seen)),
     ),
-    "time": Switch("Time: milliseconds in training, nanoseconds in the kernel.", KERNEL, data=departures.in_ms_and_ns),
+    "time": Switch(
+        "Time: milliseconds in training, nanoseconds in the kernel.", KERNEL, data=released_code.in_ms_and_ns
+    ),
     "features": Switch(
         "Features: x10 to x12 are means of the deviations so far, and intervals precede directions (trained anew).",
         TRAIN,
-        data=lambda learn, seen: (departures.as_released(learn), departures.as_released(seen)),
+        data=lambda learn, seen: (released_code.as_released(learn), released_code.as_released(seen)),
     ),
-    "maximum": Switch("Thresholds: the largest magnitude, KL never acts.", QUANTIZE, setup=departures.maximum),
-    "refit": Switch("Scaler: fitted again on the test part, which it normalises.", TRAIN, setup=departures.refit),
+    "maximum": Switch("Thresholds: the largest magnitude, KL never acts.", QUANTIZE, setup=released_code.maximum),
+    "refit": Switch("Scaler: fitted again on the test part, which it normalises.", TRAIN, setup=released_code.refit),
     "scale": Switch(
         "Truncated scale: s = int(2^16 / (max - min)), 0 for a span above 65,536, up to half too small below.",
         PARAMETERS,
-        setup=departures.truncate,
+        setup=released_code.truncate,
     ),
     "dequantiser": Switch(
         "Dequantiser: 1/(sigma sigma_weight) has 16 fractional bits, which makes it an integer from 1 to 157.",
         PARAMETERS,
-        setup=departures.round_dequant,
+        setup=released_code.round_dequant,
     ),
     "clip": Switch(
         "No clip: Eq. (1) clips at 65,536 alpha; from alpha up the int8 wraps (KL's alpha is passed oftener than max).",
@@ -123,7 +124,7 @@ def datasets(every: Dataset, on: Iterable[str]) -> tuple[Dataset, Dataset]:
     return reduce(lambda both, change: change(*both), changes, (every, every))
 
 
-def setup(model: pipeline.Model, learn: Dataset, seen: Dataset, on: Iterable[str]) -> Setup:
+def setup(model: Model, learn: Dataset, seen: Dataset, on: Iterable[str]) -> Setup:
     """Return what classifies the test part with these departures on.
 
     Parameters
@@ -135,7 +136,7 @@ def setup(model: pipeline.Model, learn: Dataset, seen: Dataset, on: Iterable[str
     """
     train, _, test = dataset.split(learn, model.seed)
     start = Setup(learn, seen, train, test, model.mlp, model.scaler, model.int_mlp)
-    start = departures.normalised_by(start, dataset.MinMax.fit(learn.x[train]))
+    start = released_code.normalised_by(start, MinMax.fit(learn.x[train]))
     changes = [SWITCHES[name].setup for name in SWITCHES if name in on and SWITCHES[name].setup]
     return reduce(lambda so_far, change: change(so_far), changes, start)
 
@@ -155,7 +156,7 @@ def evaluate_all(everything: Dataset, profile: config.Profile, sampling: str = "
     DataFrame
         `table` of the new records.
     """
-    every = per_packet.first_packets(everything)
+    every = packet_by_packet.first_packets(everything)
     by_packet = np.argsort(every.packet)
     at = by_packet[np.searchsorted(every.packet, every.sample(sampling).packet, sorter=by_packet)]
     models, anew, made = pipeline.load_all(profile), [], []
@@ -171,7 +172,7 @@ def evaluate_all(everything: Dataset, profile: config.Profile, sampling: str = "
     return table(made)
 
 
-def _record(row: str, model: pipeline.Model, made: Setup, profile: config.Profile) -> dict:
+def _record(row: str, model: Model, made: Setup, profile: config.Profile) -> dict:
     """Record one row under the model of the row "none" that it will be compared with."""
     started = time.time()
     truth = made.learn.target(model.task)[made.test]
@@ -181,8 +182,8 @@ def _record(row: str, model: pipeline.Model, made: Setup, profile: config.Profil
         "accuracy": float(np.mean(ints == truth)),
         "accuracy_float": float(np.mean(floats == truth)),
         "agreement_with_float": float(np.mean(ints == floats)),
-        "confusion": evaluate.confusion(truth, ints, model.n_classes).tolist(),
-        "confusion_float": evaluate.confusion(truth, floats, model.n_classes).tolist(),
+        "confusion": accuracy.confusion(truth, ints, model.n_classes).tolist(),
+        "confusion_float": accuracy.confusion(truth, floats, model.n_classes).tolist(),
         "unit": "flows",
     }
     asked |= {"profile": profile.name}
@@ -201,7 +202,7 @@ def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """
     used = records.current(rows, "discrepancy")
     found = {row: {_model(r): r["raw"] for r in used if r["asked"]["switch"] == row} for row in ROWS}
-    facts, lines = tables.circumstances(used), []
+    facts, lines = classification.circumstances(used), []
     for row, raws in found.items():
         for task in config.TASKS:
             pairs = [(raws[model], found[NONE][model]) for model in raws if model[0] == task and model in found[NONE]]
@@ -239,9 +240,9 @@ def _text(cell) -> str:
 
 def caption(rows: Iterable[Mapping[str, Any]]) -> str:
     """Return what was measured, where and with what code."""
-    facts = tables.circumstances(records.current(rows, "discrepancy"))
+    facts = classification.circumstances(records.current(rows, "discrepancy"))
     known = "; ".join(f"{name} {facts[name]}" for name in ("dataset", "profile", "seed", "commit") if name in facts)
-    known = f"{known}. Records: discrepancy.jsonl." if facts else tables.NO_RECORDS
+    known = f"{known}. Records: discrepancy.jsonl." if facts else classification.NO_RECORDS
     return f"The released code against the paper's text, in accuracy: {known}"
 
 
@@ -250,5 +251,5 @@ def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES) -> p
     frame = table(rows := list(rows))
     folder.mkdir(parents=True, exist_ok=True)
     frame.to_csv(folder / "discrepancies.csv", index=False)
-    (folder / "discrepancies.md").write_text(layout.markdown(blocks(rows), caption(rows), NOTES), encoding="utf-8")
+    (folder / "discrepancies.md").write_text(exhibit.markdown(blocks(rows), caption(rows), NOTES), encoding="utf-8")
     return frame

@@ -15,9 +15,9 @@ from .. import records
 from ..config import RESULTS, TASKS, Profile
 from ..data.packets import Capture
 from ..kernel.program import Program
-from ..kernel.variants import VARIANTS, Variant, every
-from ..models.pipeline import Model
-from ..native import library as native
+from ..kernel.variants import VARIANTS, Variant, every_variant
+from ..models.model import Model
+from ..native import library
 from .parity_vectors import random_vectors
 from .timing import interleaved, mean_ns
 
@@ -43,7 +43,7 @@ def _load(stack: contextlib.ExitStack, variant: Variant, models: Mapping[int, Mo
 
 def _float_ns(model: Model) -> Callable[[], float]:
     params, x = model.params("nn_float"), random_vectors(RUNS)
-    return mean_ns(lambda: native.predict_float(params, model.n_classes, x), 1, RUNS)
+    return mean_ns(lambda: library.predict_float(params, model.n_classes, x), 1, RUNS)
 
 
 Measured = tuple[dict[Key, list[float]], dict[str, dict[str, int]]]
@@ -52,7 +52,7 @@ Measured = tuple[dict[Key, list[float]], dict[str, dict[str, int]]]
 def _measure(models: Mapping[int, Model], capture: Capture, rounds: int, names: Collection[str] = ()) -> Measured:
     """Times of each row and traffic [ns a packet] in every round, and the sizes of each row's programs."""
     frame, sizes, cases = capture.headers()[0], {}, {}
-    wanted = {name_of(name, variant): variant for name, variant in every()}
+    wanted = {name_of(name, variant): variant for name, variant in every_variant()}
     wanted = {row: variant for row, variant in wanted.items() if not names or row in names}
     with contextlib.ExitStack() as stack:
         for row, variant in tqdm(wanted.items(), desc="building variants", unit="variant"):

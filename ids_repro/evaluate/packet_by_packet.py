@@ -17,11 +17,10 @@ from tqdm.auto import tqdm
 
 from .. import config, records
 from ..data import dataset
-from ..data.dataset import FIRST_PACKETS
 from ..models import pipeline
-from ..report import classification as tables
-from ..report import style
-from . import rows as evaluate
+from ..native.layouts import FIRST_PACKETS
+from ..report import classification, style
+from .rows import predictions
 
 PER_PACKET = config.RESULTS / "per_packet.jsonl"
 # The kernel's verdicts equal those of user-space C bit for bit (`parity.compare`), so that these rows stand for both.
@@ -87,7 +86,7 @@ def evaluate_all(everything: dataset.Dataset, profile: config.Profile) -> pd.Dat
     for model in tqdm(pipeline.load_all(profile), desc="packet by packet", unit="model"):
         started = time.time()
         some = every.take(dataset.split(every, model.seed)[2])
-        truth, found = some.target(model.task), evaluate.predictions(model, some.x)
+        truth, found = some.target(model.task), predictions(model, some.x)
         for row in ROWS:
             raw = tally(some, truth, found[row], config.NORMAL if model.task == "multi" else 0)
             asked = {"task": model.task, "row": row, "seed": model.seed, "dataset": every.meta["name"]}
@@ -130,7 +129,7 @@ def figure(rows: Iterable[Mapping[str, Any]]) -> Figure:
         handles += [Line2D([], [], color="0.2"), Line2D([], [], color="0.2", alpha=PALE)]
         look = {"loc": "outside upper center", "ncols": 7, "columnspacing": 1.2, "handlelength": 1.8}
         chart.legend(handles, [*names, "below: attack flows", "normal flows"], **look)
-        style.footer(chart, used, "per_packet", tables.NO_RECORDS)
+        style.footer(chart, used, "per_packet", classification.NO_RECORDS)
     return chart
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..data.features import FEATURES
-from ..models.pipeline import Model
+from ..models.model import Model
 
 INT64 = np.iinfo(np.int64)
 MAX_FEATURE = 1 << 47  # no feature of a flow reaches it: 1,800 s in us, Q16

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..data.dataset import Dataset, MinMax
-from ..data.features import FEATURES, Q
-from ..models import export
-from ..models import int_mlp as quantize
-from ..models import training as models
-from ..models.int_mlp import DEQUANT_BITS, INT8_MAX, S_BITS, IntMlp
-from ..native import library as native
+from ..data.dataset import Dataset
+from ..data.features import FEATURES
+from ..models.fixed import INT8_MAX, round_shift, to_fixed
+from ..models.float_mlp import MLP
+from ..models.int_mlp import DEQUANT_BITS, S_BITS, IntMlp, mlp_bytes, quantize_mlp
+from ..models.scaling import MinMax
+from ..native import library
+from ..native.layouts import Q
 
 IAT = [FEATURES.index(name) for name in ("iat", "iat_mean", "iat_dev")]
 DEVIATIONS = slice(FEATURES.index("len_dev"), len(FEATURES))
@@ -43,7 +44,7 @@ class Setup:
     seen: Dataset
     train: np.ndarray
     test: np.ndarray
-    mlp: models.MLP
+    mlp: MLP
     scaler: MinMax
     net: IntMlp
     clip: bool = True
@@ -55,7 +56,7 @@ class Setup:
         floats = self.mlp.predict(self.scaler.transform(self.learn.x[self.test]))
         x = self.seen.x[self.test]
         if self.clip and self.shift:
-            out, _ = native.predict_mlp(export.mlp_bytes(self.net), self.net.n_classes, x)
+            out, _ = library.predict_mlp(mlp_bytes(self.net), self.net.n_classes, x)
         else:
             out = logits(self.net, x, self.clip, self.shift)
         return floats, (np.maximum(out, 0) if self.from_zero else out).argmax(axis=1)
@@ -75,9 +76,9 @@ def logits(net: IntMlp, x: np.ndarray, clip: bool = True, shift: bool = True) ->
     for layer, w in enumerate(net.weights):
         sigma = int(net.sigma[layer])
         limit = (INT8_MAX << (2 * Q if clip else 3 * Q)) // sigma
-        q = quantize.round_shift(np.clip(a, -limit, limit) * sigma, 2 * Q).astype(np.int8).astype(np.int64)
+        q = round_shift(np.clip(a, -limit, limit) * sigma, 2 * Q).astype(np.int8).astype(np.int64)
         q = np.where(np.abs(a) > limit, np.sign(a) * INT8_MAX, q)
-        a = quantize.round_shift(q @ w.astype(np.int64) * net.dequant[layer], DEQUANT_BITS - Q)
+        a = round_shift(q @ w.astype(np.int64) * net.dequant[layer], DEQUANT_BITS - Q)
         if layer < len(net.weights) - 1:
             a = np.maximum(a, 0)
     return a
@@ -131,7 +132,7 @@ def in_ms_and_ns(learn: Dataset, seen: Dataset) -> tuple[Dataset, Dataset]:
 
 def normalised_by(setup: Setup, scaler: MinMax) -> Setup:
     """Put another normaliser before both nets."""
-    s = quantize.to_fixed((1 << Q) / scaler.range_, S_BITS)
+    s = to_fixed((1 << Q) / scaler.range_, S_BITS)
     return replace(setup, scaler=scaler, net=replace(setup.net, min_=scaler.min_, range_=scaler.range_, s=s))
 
 
@@ -140,7 +141,7 @@ def maximum(setup: Setup) -> Setup:
     inputs, weights = setup.mlp.inputs(setup.scaler.transform(setup.learn.x[setup.train])), setup.mlp.weights()
     alpha = [float(np.abs(x).max()) or 1.0 for x in inputs]
     alpha_w = [np.where((top := np.abs(w).max(axis=0)) > 0, top, 1.0) for w in weights]
-    return replace(setup, net=quantize.quantize_mlp(weights, setup.scaler, alpha, alpha_w))
+    return replace(setup, net=quantize_mlp(weights, setup.scaler, alpha, alpha_w))
 
 
 def refit(setup: Setup) -> Setup:
@@ -157,5 +158,5 @@ def truncate(setup: Setup) -> Setup:
 def round_dequant(setup: Setup) -> Setup:
     """Round 1/(sigma sigma_weight) to 16 fractional bits."""
     cut = DEQUANT_BITS - Q
-    rounded = [quantize.round_shift(d, cut) << cut for d in setup.net.dequant]
+    rounded = [round_shift(d, cut) << cut for d in setup.net.dequant]
     return replace(setup, net=replace(setup.net, dequant=rounded))

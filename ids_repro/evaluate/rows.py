@@ -1,19 +1,18 @@
-"""What the models are worth (Sec. V-A): the test part through every implementation -> records."""
+"""The implementations of the classifiers that tables compare, and how each classifies feature vectors."""
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
-import pandas as pd
 
-from .. import records
-from ..config import RESULTS, Profile
-from ..data import dataset
-from ..models.pipeline import Model, load_all
-from ..native import library as native
+from ..data.features import as_float
+from ..kernel.variants import VARIANTS
+from ..models.model import Model
+from ..native import library
 
-ACCURACY = RESULTS / "accuracy.jsonl"
+# The same integers in user space as in the kernel.
+IN_C = {"dt_kernel": "dt_c", "nn_kernel": "nn_c_q16", "nn_fused_kernel": "nn_c_fused"}
+# What is compared, and the kernel program that is it.
+CLASSIFIERS = {"nn": "nn_q16_packed", "nn_fused": "nn_fused_packed", "dt": "dt"}
 
 
 def predictions(model: Model, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -30,12 +29,12 @@ def predictions(model: Model, x: np.ndarray) -> dict[str, np.ndarray]:
         By row: dt_sklearn, nn_pytorch, dt_c, nn_c_q16, nn_c_fused, nn_float_c.
     """
     return {
-        "dt_sklearn": model.tree.predict(dataset.as_float(x)),
+        "dt_sklearn": model.tree.predict(as_float(x)),
         "nn_pytorch": model.mlp.predict(model.scaler.transform(x)),
-        "dt_c": native.predict_tree(model.params("dt"), x),
-        "nn_c_q16": native.predict_mlp(model.params("nn"), model.n_classes, x)[1],
-        "nn_c_fused": native.predict_mlp(model.params("nn_fused"), model.n_classes, x, "fused")[1],
-        "nn_float_c": native.predict_float(model.params("nn_float"), model.n_classes, x),
+        "dt_c": library.predict_tree(model.params("dt"), x),
+        "nn_c_q16": library.predict_mlp(model.params("nn"), model.n_classes, x)[1],
+        "nn_c_fused": library.predict_mlp(model.params("nn_fused"), model.n_classes, x, "fused")[1],
+        "nn_float_c": library.predict_float(model.params("nn_float"), model.n_classes, x),
     }
 
 
@@ -44,40 +43,21 @@ def float_row(row: str) -> str:
     return "dt_sklearn" if row.startswith("dt") else "nn_pytorch"
 
 
-def confusion(truth: np.ndarray, found: np.ndarray, n_classes: int) -> np.ndarray:
-    """Confusion matrix of shape (n_classes, n_classes): rows true, columns predicted."""
-    return np.bincount(truth * n_classes + found.astype(np.int64), minlength=n_classes**2).reshape(n_classes, n_classes)
+def classify_in_numpy(model: Model, classifier: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (n, n_classes; none for "dt") and classes (n,) by the NumPy reference."""
+    if classifier == "dt":
+        return np.zeros((len(x), 0), np.int64), model.int_tree.predict(x)
+    logits = (model.int_mlp if classifier == "nn" else model.int_fused).logits(x)
+    return logits, logits.argmax(axis=1)
 
 
-def evaluate_all(data: dataset.Dataset, profile: Profile, kernel: dict | None = None) -> pd.DataFrame:
-    """Classify the test part by every row of Tables II and III, and record the confusion matrices.
+def classify_by_struct(classifier: str, params: bytes, n_classes: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same by bpf/user.c, from the bytes of the model's C struct."""
+    if classifier == "dt":
+        return np.zeros((len(x), 0), np.int64), library.predict_tree(params, x)
+    return library.predict_mlp(params, n_classes, x, VARIANTS[CLASSIFIERS[classifier]].arithmetic)
 
-    Parameters
-    ----------
-    data : Dataset
-        What the models were trained on.
-    kernel : dict, optional
-        More rows: (task, seed) to {row: verdicts of shape (n,) on the vectors of `data`} (`parity.verdicts`).
 
-    Returns
-    -------
-    DataFrame
-        task, seed, row, accuracy, and agreement with the float row of the same family.
-    """
-    out = []
-    for model in load_all(profile):
-        started = time.time()
-        _, _, test = dataset.split(data, model.seed)
-        truth = data.target(model.task)[test]
-        rows = predictions(model, data.x[test])
-        rows |= {name: found[test] for name, found in (kernel or {}).get((model.task, model.seed), {}).items()}
-        for row, found in rows.items():
-            floats = rows[float_row(row)]
-            asked = {"task": model.task, "row": row, "seed": model.seed, "dataset": data.meta["name"]}
-            asked |= {"profile": profile.name}
-            raw = {"confusion": confusion(truth, found, model.n_classes).tolist(), "unit": "flows"}
-            raw |= {"agreement_with_float": float(np.mean(found == floats))}
-            identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
-            records.append(ACCURACY, "accuracy", asked, raw, started=started, identity=identity)
-            out.append(asked | {"accuracy": np.mean(found == truth), "agreement": raw["agreement_with_float"]})
-    return pd.DataFrame(out)
+def classify_in_c(model: Model, classifier: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same by bpf/user.c."""
+    return classify_by_struct(classifier, model.params(classifier), model.n_classes, x)

@@ -16,12 +16,13 @@ from tqdm.auto import tqdm
 from .. import records
 from ..config import RESULTS, TASKS, Profile
 from ..data import dataset
+from ..data.features import as_float
 from ..data.packets import Capture
 from ..kernel.program import Program
 from ..kernel.variants import VARIANTS
-from ..models.pipeline import Model, load
-from ..native import library as native
-from .parity import CLASSIFIERS
+from ..models.model import Model, load_model
+from ..native import library
+from .rows import CLASSIFIERS
 
 INFERENCE = RESULTS / "inference.jsonl"
 LOOP = 10_000  # vectors that one call of C classifies
@@ -72,19 +73,19 @@ def _in_c(model: Model, x: np.ndarray) -> dict[str, Callable[[], object]]:
     params = {name: model.params(name) for name in ("nn", "nn_fused", "nn_float", "dt")}
     n = model.n_classes
     return {
-        "dt_c": lambda: native.predict_tree(params["dt"], x),
-        "nn_c_q16": lambda: native.predict_mlp(params["nn"], n, x),
-        "nn_c_fused": lambda: native.predict_mlp(params["nn_fused"], n, x, "fused"),
-        "nn_float_c": lambda: native.predict_float(params["nn_float"], n, x),
+        "dt_c": lambda: library.predict_tree(params["dt"], x),
+        "nn_c_q16": lambda: library.predict_mlp(params["nn"], n, x),
+        "nn_c_fused": lambda: library.predict_mlp(params["nn_fused"], n, x, "fused"),
+        "nn_float_c": lambda: library.predict_float(params["nn_float"], n, x),
         # the released code was built without optimisation
-        "dt_c_O0": lambda: native.predict_tree(params["dt"], x, "-O0"),
-        "nn_c_q16_O0": lambda: native.predict_mlp(params["nn"], n, x, "q16", "-O0"),
+        "dt_c_O0": lambda: library.predict_tree(params["dt"], x, "-O0"),
+        "nn_c_q16_O0": lambda: library.predict_mlp(params["nn"], n, x, "q16", "-O0"),
     }
 
 
 def user_space_cases(model: Model, x: np.ndarray) -> list[Case]:
     """Everything that is timed in user space on one model, for features of shape (n, 12), int64, Q16."""
-    floats, scaled = dataset.as_float(x[:1]), torch.as_tensor(model.scaler.transform(x[:1]), dtype=torch.float32)
+    floats, scaled = as_float(x[:1]), torch.as_tensor(model.scaler.transform(x[:1]), dtype=torch.float32)
 
     @torch.no_grad()
     def pytorch() -> None:
@@ -150,7 +151,7 @@ def time_all(data: dataset.Dataset, profile: Profile, capture: Capture | None = 
     """
     out = []
     torch.set_num_threads(1)
-    for model in (load(task, profile.seeds[0]) for task in TASKS):
+    for model in (load_model(task, profile.seeds[0]) for task in TASKS):
         started, cases = time.time(), user_space_cases(model, data.x[:LOOP])
         with contextlib.ExitStack() as stack:
             if capture is not None:

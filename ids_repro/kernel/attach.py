@@ -9,19 +9,11 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ..config import UserError
+from ..network.facts import has_clsact, index_of
 
 NO_REPLACE = 1  # XDP_FLAGS_UPDATE_IF_NOEXIST: somebody else's program stays
 XDP_FLAGS = {"xdp_skb": 1 << 1, "xdp_drv": 1 << 2}
 INGRESS, NAME = "ffff:fff2", "ids"
-
-
-def index_of(ip: IPRoute, iface: str) -> int:
-    """Index of an interface; UserError if there is none of that name."""
-    found = ip.link_lookup(ifname=iface)
-    if not found:
-        names = ", ".join(link.get_attr("IFLA_IFNAME") for link in ip.get_links())
-        raise UserError(f"there is no interface {iface!r} here: use one of {names}")
-    return found[0]
 
 
 def attach(fd: int, iface: str, mode: str) -> None:
@@ -67,13 +59,6 @@ def programs(iface: str) -> set[tuple[str, int]]:
     ids = {mode: xdp and xdp.get_attr(f"IFLA_{mode.upper()}_PROG_ID") for mode in XDP_FLAGS}
     found = [*ids.items(), *(("tc", rule["options"].get("prog", {}).get("id")) for rule in _filters(iface, "ingress"))]
     return {(mode, number) for mode, number in found if number}
-
-
-def has_clsact(iface: str) -> bool:
-    """Is there the qdisc of TC programs?"""
-    with IPRoute() as ip:
-        kinds = [qdisc.get_attr("TCA_KIND") for qdisc in ip.get_qdiscs(index=index_of(ip, iface))]
-    return "clsact" in kinds
 
 
 def has_empty_clsact(iface: str) -> bool:

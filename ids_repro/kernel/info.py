@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 from collections.abc import Iterator
 
 import numpy as np
 
-from .bcc import syscall
+from .bpf_syscall import enable_run_time_stats, object_info
 
-OBJ_GET_INFO_BY_FD, ENABLE_STATS = 15, 32
 # The part of struct bpf_prog_info (linux/bpf.h) that is read, and what lies between.
 INFO = np.dtype(
     {
@@ -28,32 +26,20 @@ _LDX, _ST, _STX = 1, 2, 3  # instruction classes, the low three bits of the code
 _MOV_X, _ADD_K = 0xBF, 0x07
 
 
-class _Attr(ctypes.Structure):
-    _fields_ = [("fd", ctypes.c_uint32), ("size", ctypes.c_uint32), ("info", ctypes.c_uint64)]
-
-
 def prog_info(fd: int) -> np.void:
     """Ask the kernel about a program; dtype INFO."""
-    return _info(fd, INFO)
+    return object_info(fd, INFO)
 
 
 def map_info(fd: int) -> np.void:
     """Ask the kernel about a map; dtype MAP_INFO."""
-    return _info(fd, MAP_INFO)
-
-
-def _info(fd: int, dtype: np.dtype) -> np.void:
-    info = np.zeros(1, dtype)
-    attr = _Attr(fd, info.itemsize, info.ctypes.data)
-    syscall("bpf", OBJ_GET_INFO_BY_FD, ctypes.byref(attr), ctypes.sizeof(attr))
-    return info[0]
+    return object_info(fd, MAP_INFO)
 
 
 @contextlib.contextmanager
 def timed_runs() -> Iterator[None]:
     """Let the kernel time every run of every program (run_time_ns, run_cnt) while the block runs."""
-    attr = ctypes.c_uint32(0)  # BPF_STATS_RUN_TIME
-    fd = syscall("bpf", ENABLE_STATS, ctypes.byref(attr), ctypes.sizeof(attr))
+    fd = enable_run_time_stats()
     try:
         yield
     finally:

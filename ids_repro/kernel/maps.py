@@ -6,7 +6,6 @@ A program that was just built (`kernel.Program`) and one that another process pi
 from __future__ import annotations
 
 import ctypes
-import errno
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -14,64 +13,21 @@ from pathlib import Path
 import numpy as np
 
 from ..config import UserError
-from ..models.export import MLP_Q16
-from ..network import facts as machine
-from . import bcc as loader
+from ..native.layouts import COUNTS, FLOW, GENERATIONS, MLP_Q16, SLOTS, SUSPECT, VERDICTS
+from ..network import facts
+from .bcc import libbcc
+from .bpf_syscall import read_all, read_element, wait_for_grace_period, write_element
 from .info import map_info
-from .variants import COUNTS, FLOW, GENERATIONS, SAMPLE, SLOTS, VERDICTS, Variant
+from .variants import Variant
 
-MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM, MAP_LOOKUP_BATCH, MAP_LOOKUP_AND_DELETE_BATCH = 1, 2, 24, 25
-MEMBARRIER_GLOBAL = 1
 RING_SAMPLES = 4096  # more than the ring buffer holds
 _RING_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
-
-
-class _Element(ctypes.Structure):
-    """What union bpf_attr is for one entry of a map."""
-
-    _fields_ = [
-        ("fd", ctypes.c_uint64),
-        ("key", ctypes.c_uint64),
-        ("value", ctypes.c_uint64),
-        ("flags", ctypes.c_uint64),
-    ]
-
-
-class _Batch(ctypes.Structure):
-    """What union bpf_attr is for many entries of a map."""
-
-    _fields_ = [
-        ("in_batch", ctypes.c_uint64),
-        ("out_batch", ctypes.c_uint64),
-        ("keys", ctypes.c_uint64),
-        ("values", ctypes.c_uint64),
-        ("count", ctypes.c_uint32),
-        ("fd", ctypes.c_uint32),
-        ("flags", ctypes.c_uint64 * 2),
-    ]
 
 
 @cache
 def possible_cpus() -> int:
     """How many CPUs the kernel keeps an entry for in a per-CPU map."""
-    return len(machine.cpu_set(Path("/sys/devices/system/cpu/possible").read_text()))
-
-
-def _element(command: int, fd: int, key: int, value: np.ndarray) -> None:
-    index = ctypes.c_uint32(key)
-    attr = _Element(fd, ctypes.addressof(index), value.ctypes.data)
-    loader.syscall("bpf", command, ctypes.byref(attr), ctypes.sizeof(attr))
-
-
-def read(fd: int, key: int, leaves: np.ndarray) -> np.ndarray:
-    """Fill ``leaves`` with an array map's entry: one item, or one for each possible CPU."""
-    _element(MAP_LOOKUP_ELEM, fd, key, leaves)
-    return leaves
-
-
-def write(fd: int, key: int, leaves: bytes | np.ndarray) -> None:
-    """Set an array map's entry; see `read`."""
-    _element(MAP_UPDATE_ELEM, fd, key, np.frombuffer(leaves, np.uint8) if isinstance(leaves, bytes) else leaves)
+    return len(facts.cpu_set(Path("/sys/devices/system/cpu/possible").read_text()))
 
 
 class Maps:
@@ -100,10 +56,10 @@ class Maps:
         return int(map_info(self.fds[name])["value_size"])
 
     def _write(self, name: str, key: int, leaf: bytes | np.ndarray) -> None:
-        write(self.fds[name], key, leaf)
+        write_element(self.fds[name], key, leaf)
 
     def _read(self, name: str, key: int, leaves: np.ndarray) -> np.ndarray:
-        return read(self.fds[name], key, leaves)
+        return read_element(self.fds[name], key, leaves)
 
     @property
     def generation(self) -> int:
@@ -157,7 +113,7 @@ class Maps:
             raise UserError("the paper's layout cannot swap a model at once: it has a map element a parameter")
         self.require(params)
         number = self.generation + 1
-        loader.syscall("membarrier", MEMBARRIER_GLOBAL, 0, 0)
+        wait_for_grace_period()
         self._write("params", number % SLOTS, params)
         self._retire(number % GENERATIONS)
         self._write("generation", 0, np.array([number], np.uint64))
@@ -197,22 +153,14 @@ class Maps:
 
     def flows(self) -> np.ndarray:
         """The flow table as it is now; shape (n_flows,), dtype FLOW."""
-        return self._all_flows(MAP_LOOKUP_BATCH)
+        return self._all_flows()
 
-    def _all_flows(self, command: int) -> np.ndarray:
+    def _all_flows(self, delete: bool = False) -> np.ndarray:
         info = map_info(self.fds["flows"])
-        n, token, found = int(info["max_entries"]), ctypes.c_uint64(), []
+        n = int(info["max_entries"])
         keys, leaves = np.zeros(n, f"V{info['key_size']}"), np.zeros(n, FLOW)
-        attr = _Batch(0, ctypes.addressof(token), keys.ctypes.data, leaves.ctypes.data, n, self.fds["flows"])
-        while True:
-            try:
-                loader.syscall("bpf", command, ctypes.byref(attr), ctypes.sizeof(attr))
-            except OSError as error:
-                if error.errno != errno.ENOENT:  # which says that these were the last
-                    raise
-                return np.concatenate([*found, leaves[: attr.count]])
-            found.append(leaves[: attr.count].copy())
-            attr.in_batch, attr.count = attr.out_batch, n
+        batches = read_all(self.fds["flows"], keys, leaves, delete)
+        return np.concatenate([leaves[:count].copy() for count in batches])
 
     def samples(self, most: int = RING_SAMPLES, wait_ms: int = 0) -> np.ndarray:
         """Take what lies in the ring buffer of the action "redirect"; shape (n,), dtype SAMPLE.
@@ -231,7 +179,7 @@ class Maps:
             taken.append(ctypes.string_at(data, size))
             return 0 if len(taken) < most else -1
 
-        lib = loader.library()
+        lib = libbcc()
         ring = lib.bpf_new_ringbuf(self.fds["samples"], take, None)
         if not ring:
             raise OSError("the ring buffer could not be mapped")
@@ -239,7 +187,7 @@ class Maps:
             lib.bpf_poll_ringbuf(ring, wait_ms)
         finally:
             lib.bpf_free_ringbuf(ring)
-        return np.frombuffer(b"".join(taken), SAMPLE)
+        return np.frombuffer(b"".join(taken), SUSPECT)
 
     def reset(self) -> None:
         """Set the counts to zero and forget all flows."""
@@ -247,4 +195,4 @@ class Maps:
         for key in range(GENERATIONS):
             self._write("verdicts", key, np.zeros(possible_cpus(), VERDICTS))
         self._write("retired", 0, np.zeros(1, VERDICTS))
-        self._all_flows(MAP_LOOKUP_AND_DELETE_BATCH)
+        self._all_flows(delete=True)

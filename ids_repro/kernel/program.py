@@ -6,17 +6,21 @@ import contextlib
 import ctypes
 import secrets
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from ..config import BPF, UserError
-from ..native import library as native
-from ..network.namespaces import Host, require_root
+from ..native import library
+from ..native.layouts import PROBE
+from ..network.hosts import Host
+from ..require import require_root
 from . import attach
-from . import bcc as loader
+from .bcc import import_bcc
+from .bpf_syscall import TestRun, test_run
 from .info import prog_info, stack_bytes
 from .maps import Maps
-from .variants import PROBE, Variant
+from .variants import Variant
 
 LAYERS = (2, 3)  # of the paper's layout; the first is in ids_main
 _MIN_FRAME = 64
@@ -40,11 +44,11 @@ class Program(Maps):
 
     def __init__(self, variant: Variant, params: bytes | None = None) -> None:
         require_root("loading a BPF program")
-        bcc = loader.bcc()
-        kind = bcc.BPF.SCHED_CLS if variant.hook == "tc" else bcc.BPF.XDP
+        package = import_bcc()
+        kind = package.BPF.SCHED_CLS if variant.hook == "tc" else package.BPF.XDP
         try:
             secret = f"-DIDS_SECRET={secrets.randbits(64)}ULL"  # see ids_fold in bpf/parse.h
-            self._bpf = bcc.BPF(src_file=bytes(BPF / "ids.bpf.c"), cflags=[*variant.flags(), secret])
+            self._bpf = package.BPF(src_file=bytes(BPF / "ids.bpf.c"), cflags=[*variant.flags(), secret])
             self._function = self._bpf.load_func(b"ids_main", kind)
             self._layers = [
                 self._bpf.load_func(f"ids_layer{n}".encode(), kind) for n in LAYERS if variant.layout == "paper"
@@ -55,7 +59,7 @@ class Program(Maps):
                 "(CONFIG_BPF_SYSCALL, no lockdown)? What the compiler or the verifier said stands above."
             ) from None
         # not self._bpf[name]: BCC trips over int8 arrays when it decodes a leaf's type
-        table_fd = bcc.lib.bpf_table_fd
+        table_fd = package.lib.bpf_table_fd
         super().__init__(variant, {name: table_fd(self._bpf.module, name.encode()) for name in self.names(variant)})
         for n, layer in enumerate(self._layers):
             self._write("layers", n, np.array([layer.fd], np.int32))
@@ -85,11 +89,10 @@ class Program(Maps):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _test_run(self, frame: ctypes.Array, size: int, repeat: int = 1) -> loader.TestRun:
+    def _test_run(self, frame: ctypes.Array, size: int, repeat: int = 1) -> TestRun:
         """BPF_PROG_TEST_RUN in place: what it returned, mean duration [ns]. BCC 0.26 does not wrap this command."""
-        attr = loader.TestRun(self.fd, 0, size, size, ctypes.addressof(frame), ctypes.addressof(frame), repeat)
-        loader.syscall("bpf", loader.PROG_TEST_RUN, ctypes.byref(attr), ctypes.sizeof(attr))
-        return attr
+        at = ctypes.addressof(frame)
+        return test_run(TestRun(self.fd, 0, size, size, at, at, repeat))
 
     def run(self, frame: bytes) -> int:
         """Run the program once on a frame, inside the kernel; returns its return value, such as XDP_DROP."""
@@ -125,7 +128,7 @@ class Program(Maps):
             packets = np.zeros((len(part), PROBE.itemsize + width), np.uint8)
             packets[:, : PROBE.itemsize] = _bytes(out[start : start + len(part)])
             packets[:, PROBE.itemsize :] = _bytes(np.array([f.ljust(width, b"\0") for f in part], f"V{width}"))
-            native.test_runs(self.fd, packets, np.array([PROBE.itemsize + len(f) for f in part], np.uint32))
+            library.test_runs(self.fd, packets, np.array([PROBE.itemsize + len(f) for f in part], np.uint32))
             out[start : start + len(part)] = packets[:, : PROBE.itemsize].copy().view(PROBE).ravel()
         return out
 
@@ -142,3 +145,38 @@ class Program(Maps):
 def _bytes(array: np.ndarray) -> np.ndarray:
     """Items of shape (n,) as bytes of shape (n, itemsize)."""
     return np.ascontiguousarray(array).view(np.uint8).reshape(len(array), array.dtype.itemsize)
+
+
+class SmallProgram:
+    """An XDP program that is a file of its own in bpf/, with a function of the same name.
+
+    Parameters
+    ----------
+    name : str
+        ``name.bpf.c`` holds ``int name(struct xdp_md *)``.
+
+    Raises
+    ------
+    UserError
+        Without BCC or headers, or if the kernel refuses the program.
+    """
+
+    def __init__(self, name: str) -> None:
+        package = import_bcc()
+        try:
+            self._bpf = package.BPF(src_file=bytes(BPF / f"{name}.bpf.c"), cflags=[f"-I{BPF}"])
+            self.fd = self._bpf.load_func(name.encode(), package.BPF.XDP).fd
+        except Exception as error:  # BCC raises nothing narrower
+            raise UserError(f"BCC could not build or load bpf/{name}.bpf.c: {error}") from None
+
+    def table(self, name: str, **types: type[ctypes.Structure]) -> Any:
+        """A map by its name; ``leaftype=`` says how one entry is decoded."""
+        return self._bpf.get_table(name, **types)
+
+    def map_fd(self, name: str) -> int:
+        """File descriptor of a map."""
+        return import_bcc().lib.bpf_table_fd(self._bpf.module, name.encode())
+
+    def close(self) -> None:
+        """Release the program and its maps, unless they are attached somewhere."""
+        self._bpf.cleanup()

@@ -5,62 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ..config import BPF, TASKS
-from ..native import library as native
 
 HOOKS = ("xdp", "tc")
 ACTIONS = {"count": 0, "filter": 1, "sink": 2, "redirect": 3}
 CHURN = {"ports": 1, "flows": 2}
 CLASSIFIERS = {"none": 0, "nn": 1, "dt": 2, "empty": 3}
-MAX_CLASSES, REASONS_SIZE, GENERATIONS, SLOTS = 8, 8, 16, 2
-REASONS = (*native.REASONS, "busy")
-
-# struct ids_counts, ids_verdicts, ids_probe of bpf/ids.h
-COUNTS = np.dtype([("packets", "u8"), ("reason", "u8", REASONS_SIZE), ("lost", "u8")])
-VERDICTS = np.dtype([("n", "u8", MAX_CLASSES)])
-PROBE = np.dtype(
-    [
-        ("eth", "u1", 16),
-        ("now_ns", "u8"),
-        ("use_x", "u8"),
-        ("x", "i8", 12),
-        ("logits", "i8", MAX_CLASSES),
-        ("reason", "i8"),
-        ("verdict", "i8"),
-        ("first", "u8"),
-        ("generation", "u8"),
-    ]
-)
-# struct ids_sample of bpf/ids.h, ids_flow of bpf/flow.h
-SAMPLE = np.dtype(
-    [
-        ("now_ns", "u8"),
-        ("generation", "u8"),
-        ("x", "i8", 12),
-        ("verdict", "u4"),
-        ("len", "u4"),
-        ("caplen", "u4"),
-        ("pad", "u4"),
-        ("data", "u1", 128),
-    ]
-)
-FLOW = np.dtype(
-    [
-        ("first_us", "u8"),
-        ("last_us", "u8"),
-        ("len_sum", "u8"),
-        ("iat_sum", "u8"),
-        ("dir_sum", "u4"),
-        ("num", "u4"),
-        ("side", "u1"),
-        ("fin", "u1"),
-        ("ended", "u1"),
-        ("pad", "u1", 5),
-        ("lock", "u8"),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -138,7 +88,7 @@ VARIANTS = {
 }
 
 
-def every() -> Iterator[tuple[str, Variant]]:
+def every_variant() -> Iterator[tuple[str, Variant]]:
     """Each name with each hook and number of classes: "nn_fused_packed", Variant("tc", "nn", 7), ..."""
     for name, variant in VARIANTS.items():
         for hook in HOOKS:

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..network.namespaces import Host
+from ..network.hosts import Host
 from .activity import ICMP, TCP, TOGETHER, Activity, attack_rounds, command, hosts_for
 from .attacks import ATTACKS
 from .files import Login

@@ -17,8 +17,10 @@ from dataclasses import astuple
 from pathlib import Path
 
 from ..config import DATA, UserError
-from ..data.labels.source import COLUMNS
-from ..network.namespaces import SWITCH, Host, network, require_programs
+from ..data.labels.schedule import COLUMNS
+from ..network.hosts import Host
+from ..network.namespaces import SWITCH, network
+from ..require import require_programs
 from .activity import PROGRAMS
 from .actors import Lab, Row, now_us, run_all
 from .files import write_files
@@ -83,7 +85,7 @@ def _write_schedule(rows: list[Row], path: Path) -> None:
         writer.writerows(["" if value is None else value for value in astuple(row)] for row in rows)
 
 
-def record(
+def record_capture(
     out: Path, seconds: float = SECONDS, seed: int = 0, snaplen: int = SNAPLEN, progress: bool = True
 ) -> dict[str, object]:
     """Record a lab capture into ``out/lab.pcap`` and its schedule into ``out/lab.csv``.
@@ -163,8 +165,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(args: argparse.Namespace) -> int:
+def record_command(args: argparse.Namespace) -> int:
     """Record as the command line says; see `record`."""
-    done = record(args.out, args.seconds, args.seed, args.snaplen)
+    done = record_capture(args.out, args.seconds, args.seed, args.snaplen)
     print(f"{done['packets']} packets in {done['seconds']} s: {done['pcap']}, labels in {done['schedule']}")
     return 0

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from ..config import UserError
-from ..network.namespaces import Host
+from ..network.hosts import Host
 from .activity import TOGETHER
 from .files import APP_PORT, Login
 

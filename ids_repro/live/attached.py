@@ -23,8 +23,10 @@ from ..kernel import attach as hooks
 from ..kernel.info import prog_info
 from ..kernel.maps import Maps
 from ..kernel.program import Program
-from ..kernel.variants import COUNTS, FLOW, GENERATIONS, REASONS, SAMPLE, VERDICTS, Variant
-from ..network.namespaces import require_programs, require_root
+from ..kernel.variants import Variant
+from ..native.layouts import COUNTS, FLOW, GENERATIONS, KERNEL_REASONS, SUSPECT, VERDICTS
+from ..network import facts
+from ..require import require_programs, require_root
 from . import pins
 
 if TYPE_CHECKING:
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 # What a process that looks at pinned maps has to agree on with the one that pinned them.
 VERSION = {
     "variant": sorted(asdict(Variant())),
-    "reasons": list(REASONS),
-    "bytes": [dtype.itemsize for dtype in (COUNTS, VERDICTS, FLOW, SAMPLE)],
+    "reasons": list(KERNEL_REASONS),
+    "bytes": [dtype.itemsize for dtype in (COUNTS, VERDICTS, FLOW, SUSPECT)],
 }
 
 
@@ -142,7 +144,7 @@ def _alone() -> Iterator[list[str]]:
 
 def _folder(iface: str) -> Path:
     with IPRoute() as ip:
-        return pins.folder_of(hooks.index_of(ip, iface))
+        return pins.folder_of(facts.index_of(ip, iface))
 
 
 def _existing(iface: str) -> Path:
@@ -206,12 +208,12 @@ def attach(iface: str, path: Path, mode: str, variant: Variant) -> None:
 
 
 def _read(path: Path) -> Model:
-    from ..models import model as stored
+    from ..models.model import read_model
 
     require_root("a program on an interface")
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; notebooks 02 and 03 put models into data/models/")
-    return stored.read(path)
+    return read_model(path)
 
 
 def _name(path: Path, model: Model) -> dict:

@@ -12,7 +12,6 @@ nothing can contradict it, and a reboot takes all of it along.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import json
 import os
@@ -27,21 +26,14 @@ import psutil
 from pyroute2 import netns
 
 from ..config import UserError
-from ..kernel import bcc as loader
-from ..kernel import maps
-from ..network.namespaces import require_root
+from ..kernel import bpf_syscall
+from ..kernel.bpf_syscall import read_element, write_element
+from ..require import require_root
 
 BPFFS = Path("/sys/fs/bpf")
 FOLDER = BPFFS / "ids_repro"
 ABOUT, PROGRAM = "about", "program"
-MAP_CREATE, OBJ_PIN, OBJ_GET = 0, 6, 7
-_ARRAY, _ABOUT_BYTES = 2, 1 << 14
-
-
-class _Attr(ctypes.Structure):
-    """What union bpf_attr is for OBJ_PIN and OBJ_GET."""
-
-    _fields_ = [("path", ctypes.c_uint64), ("fd", ctypes.c_uint32), ("flags", ctypes.c_uint32)]
+_ABOUT_BYTES = 1 << 14
 
 
 @contextlib.contextmanager
@@ -102,29 +94,22 @@ def all_folders() -> list[Path]:
     return sorted(FOLDER.iterdir()) if FOLDER.is_dir() else []
 
 
-def _object(command: int, path: Path, fd: int = 0) -> int:
-    name = ctypes.create_string_buffer(bytes(path))
-    attr = _Attr(ctypes.addressof(name), fd)
-    return loader.syscall("bpf", command, ctypes.byref(attr), ctypes.sizeof(attr))
-
-
 def pin(folder: Path, about: dict, fds: Mapping[str, int]) -> None:
     """Make a folder of pins: ``about``, then each file descriptor under its name."""
     folder.mkdir(parents=True)
-    attr = (ctypes.c_uint32 * 16)(_ARRAY, 4, _ABOUT_BYTES, 1)
-    fd = loader.syscall("bpf", MAP_CREATE, ctypes.byref(attr), ctypes.sizeof(attr))
+    fd = bpf_syscall.create_array(_ABOUT_BYTES)
     try:
         _write(fd, about)
-        _object(OBJ_PIN, folder / ABOUT, fd)
+        bpf_syscall.pin(fd, folder / ABOUT)
     finally:
         os.close(fd)
     for name, other in fds.items():
-        _object(OBJ_PIN, folder / name, other)
+        bpf_syscall.pin(other, folder / name)
 
 
 def get(folder: Path, name: str) -> int:
     """Open a pin; returns a file descriptor, which is the caller's to close."""
-    return _object(OBJ_GET, folder / name)
+    return bpf_syscall.open_pin(folder / name)
 
 
 def about(folder: Path) -> dict:
@@ -133,7 +118,7 @@ def about(folder: Path) -> dict:
         return {}
     fd = get(folder, ABOUT)
     try:
-        return json.loads(maps.read(fd, 0, np.zeros(_ABOUT_BYTES, np.uint8)).tobytes().rstrip(b"\0"))
+        return json.loads(read_element(fd, 0, np.zeros(_ABOUT_BYTES, np.uint8)).tobytes().rstrip(b"\0"))
     finally:
         os.close(fd)
 
@@ -148,7 +133,7 @@ def rewrite(folder: Path, about: dict) -> None:
 
 
 def _write(fd: int, about: dict) -> None:
-    maps.write(fd, 0, json.dumps(about).encode().ljust(_ABOUT_BYTES, b"\0"))
+    write_element(fd, 0, json.dumps(about).encode().ljust(_ABOUT_BYTES, b"\0"))
 
 
 def remove(folder: Path) -> None:

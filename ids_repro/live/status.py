@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from ..kernel.info import map_info, prog_info, timed_runs
-from ..kernel.variants import GENERATIONS, REASONS
+from ..native.layouts import GENERATIONS, KERNEL_REASONS
 from .attached import Live
 
 UNNAMED = {"file": "?", "sha256": "?"}  # a swap was killed after it forgot the oldest of 16 names
@@ -34,7 +34,7 @@ def look(live: Live, seconds: float = 1.0) -> dict:
         "packets": int(counts["packets"]),
         "packets_per_s": float(counts["packets"] - packets) / took_s,
         "ns_per_packet": int(after["run_time_ns"] - before["run_time_ns"]) / runs if runs else None,
-        "reasons": dict(zip(REASONS, counts["reason"].tolist(), strict=False)),
+        "reasons": dict(zip(KERNEL_REASONS, counts["reason"].tolist(), strict=False)),
         "lost": int(counts["lost"]),
         "flows": len(live.flows()),
         "flows_max": int(map_info(live.fds["flows"])["max_entries"]),

@@ -137,7 +137,7 @@ def _max(counts: np.ndarray) -> tuple[int, np.ndarray]:
 
 
 # Each takes the histogram's counts and returns the edge to cut at, and the criterion of every candidate.
-METHODS: dict[str, Callable[..., tuple[int, np.ndarray]]] = {
+CALIBRATION_METHODS: dict[str, Callable[..., tuple[int, np.ndarray]]] = {
     "kl": _kl,
     "mse": _mse,
     "percentile": _percentile,
@@ -145,7 +145,7 @@ METHODS: dict[str, Callable[..., tuple[int, np.ndarray]]] = {
 }
 
 
-def choose(counts: np.ndarray, edges: np.ndarray, method: str = "kl", **options: float) -> Threshold:
+def choose_threshold(counts: np.ndarray, edges: np.ndarray, method: str = "kl", **options: float) -> Threshold:
     """Choose alpha from a histogram of |x|.
 
     Parameters
@@ -162,9 +162,9 @@ def choose(counts: np.ndarray, edges: np.ndarray, method: str = "kl", **options:
     UserError
         If there is no such method.
     """
-    if method not in METHODS:
-        raise UserError(f"there is no calibration method {method!r}: use one of {', '.join(METHODS)}")
-    cut, criterion = METHODS[method](counts, **options)
+    if method not in CALIBRATION_METHODS:
+        raise UserError(f"there is no calibration method {method!r}: use one of {', '.join(CALIBRATION_METHODS)}")
+    cut, criterion = CALIBRATION_METHODS[method](counts, **options)
     if counts[-1] == 0:  # a dead column: any threshold will do
         cut = len(counts)
     return Threshold(float(edges[cut]), counts, edges, criterion)
@@ -182,7 +182,7 @@ def threshold(values: np.ndarray, method: str = "kl", **options: float) -> Thres
     if not np.isfinite(magnitude).all():
         raise UserError("a weight or activation of the net is not finite: train it again (notebook 02)")
     counts, edges = np.histogram(magnitude, BINS, (0.0, magnitude.max() or 1.0))
-    return choose(counts, edges, method, **options)
+    return choose_threshold(counts, edges, method, **options)
 
 
 def thresholds(

@@ -1,36 +1,17 @@
-"""Float models -> integer models, and their NumPy inference: the reference that the C equals bit for bit."""
+"""The MLP in arithmetic q16, the paper's: quantization, and the NumPy twin of bpf/int_mlp.h."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.tree import DecisionTreeClassifier
 
 from ..config import UserError
-from ..data.dataset import MinMax, as_float
-from ..data.features import Q
+from ..native.layouts import MLP_Q16, Q
+from .fixed import INT8_MAX, clip, require_finite, round_shift, to_fixed
+from .scaling import MinMax
 
-INT8_MAX = 127  # 2^(b-1) - 1 of Eq. (1)
 S_BITS, DEQUANT_BITS = 46, 32  # fractional bits of s and of 1/(sigma sigma_weight), as in bpf/int_mlp.h
-TREE_DEPTH = 5
-ALWAYS_LEFT = np.iinfo(np.int64).max
-
-
-def to_fixed(value: np.ndarray | float, bits: int) -> np.ndarray:
-    """Eq. (3): round(value * 2^bits), as int64."""
-    return np.round(np.asarray(value, np.float64) * 2.0**bits).astype(np.int64)
-
-
-def round_shift(value: np.ndarray, bits: int) -> np.ndarray:
-    """Value / 2^bits rounded to nearest, halves upwards; the twin of ids_round_shift in bpf/fixed.h."""
-    return (value + (1 << (bits - 1))) >> bits
-
-
-def clip(value: np.ndarray, limit: np.ndarray | int) -> np.ndarray:
-    """Hold values to [-limit, limit]; the twin of ids_clip in bpf/fixed.h, wrapping where that wraps."""
-    value = np.where(limit - value < 0, limit, value)
-    return np.where(value + limit < 0, -limit, value)
 
 
 @dataclass(frozen=True)
@@ -85,18 +66,6 @@ class IntMlp:
         return self.logits(x).argmax(axis=1)
 
 
-def require_finite(parameters: list[np.ndarray]) -> None:
-    """Refuse a net with NaN or infinite parameters.
-
-    Raises
-    ------
-    UserError
-        If it has any.
-    """
-    if not all(np.isfinite(p).all() for p in parameters):
-        raise UserError("a weight of the net is not finite: train it again")
-
-
 def quantize_mlp(weights: list[np.ndarray], scaler: MinMax, alpha: list[float], alpha_w: list[np.ndarray]) -> IntMlp:
     """Quantize a trained net (Sec. IV-B, step u2).
 
@@ -142,70 +111,12 @@ def _check_range(net: IntMlp) -> None:
             raise UserError(f"layer {layer + 1} of the net overflows int64: its thresholds are too far apart")
 
 
-@dataclass(frozen=True)
-class IntTree:
-    """The tree as a complete binary tree of depth 5 on Q16 features.
-
-    Parameters
-    ----------
-    threshold : ndarray of shape (32,), int64
-        Of node i = 1..31, Q16: x <= threshold goes to node 2i, otherwise to 2i + 1. Entry 0 is unused.
-    feature : ndarray of shape (32,), uint8
-    leaf : ndarray of shape (32,), uint8
-        Class of node 32 + i.
-    """
-
-    threshold: np.ndarray
-    feature: np.ndarray
-    leaf: np.ndarray
-
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        """Classes of features of shape (n, 12), int64, Q16; int64 of shape (n,)."""
-        node = np.ones(len(x), np.int64)
-        for _ in range(TREE_DEPTH):
-            node = 2 * node + (x[np.arange(len(x)), self.feature[node]] > self.threshold[node])
-        return self.leaf[node - len(self.leaf)].astype(np.int64)
-
-
-def integer_threshold(threshold: np.ndarray) -> np.ndarray:
-    """Largest Q16 value that scikit-learn sends left at a float threshold.
-
-    scikit-learn rounds the feature to float32 and asks ``float32(x) <= threshold``. Both steps are monotone, so one
-    integer divides left from right; it is found by bisection over what scikit-learn itself would do.
-    """
-    low = np.full(len(threshold), -1, np.int64)  # goes left: no feature is negative
-    high = np.full(len(threshold), 1 << 62, np.int64)  # goes right
-    while np.any(high - low > 1):
-        middle = low + (high - low) // 2
-        left = as_float(middle).astype(np.float32) <= threshold
-        low, high = np.where(left, middle, low), np.where(left, high, middle)
-    return low
-
-
-def quantize_tree(tree: DecisionTreeClassifier) -> IntTree:
-    """Turn a fitted scikit-learn tree into integers; it decides exactly as the tree does.
-
-    Raises
-    ------
-    UserError
-        If the tree is deeper than 5.
-    """
-    t = tree.tree_
-    if t.max_depth > TREE_DEPTH:
-        raise UserError(f"the tree has depth {t.max_depth}; the kernel's has {TREE_DEPTH}")
-    size = 1 << TREE_DEPTH
-    out = IntTree(np.full(size, ALWAYS_LEFT), np.zeros(size, np.uint8), np.zeros(size, np.uint8))
-    limits = integer_threshold(t.threshold)
-
-    def place(source: int, node: int) -> None:
-        leaf = t.children_left[source] < 0
-        if node >= size:
-            out.leaf[node - size] = tree.classes_[t.value[source, 0].argmax()]
-            return
-        if not leaf:
-            out.threshold[node], out.feature[node] = limits[source], t.feature[source]
-        place(source if leaf else t.children_left[source], 2 * node)
-        place(source if leaf else t.children_right[source], 2 * node + 1)
-
-    place(0, 1)
-    return out
+def mlp_bytes(net: IntMlp) -> bytes:
+    """Return a struct ids_mlp_q16; what the net does not use is zero."""
+    out = np.zeros((), MLP_Q16)
+    for name, value in (("min", net.min_), ("range", net.range_), ("s", net.s), ("sigma", net.sigma)):
+        out[name][: len(value)] = value
+    for layer, (w, d) in enumerate(zip(net.weights, net.dequant, strict=True)):
+        out["dequant"][layer, : len(d)] = d
+        out["w"][layer, : w.shape[1], : w.shape[0]] = w.T
+    return out.tobytes()

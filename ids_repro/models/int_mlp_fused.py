@@ -14,11 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..config import UserError
-from ..data.dataset import MinMax
-from .int_mlp import require_finite
+from ..native.layouts import LANE_BITS, LANES, MLP_FUSED, WORDS
+from .fixed import require_finite
+from .scaling import MinMax
 
-# As in bpf/int_mlp_fused.h
-LANE_BITS, LANES = 32, 2
 INPUT_MAX = 16383  # largest activation of layer 1
 SHIFT = 16
 HALF = 1 << (SHIFT - 1)
@@ -123,3 +122,28 @@ def quantize_fused(weights: list[np.ndarray], scaler: MinMax) -> FusedMlp:
         high = requantise(high @ np.maximum(net.weights[-1], 0))
         unit = 2.0**SHIFT / scale
     return net
+
+
+def pack_lanes(weights: np.ndarray) -> np.ndarray:
+    """Put two columns of weights, shape (K, M), into each 64-bit word, lanes of 32 bits; shape (K, 8), int64."""
+    columns = np.zeros((len(weights), WORDS, LANES), np.int64)
+    columns.reshape(len(weights), -1)[:, : weights.shape[1]] = weights
+    return (columns << (LANE_BITS * np.arange(LANES))).sum(axis=2)
+
+
+def fused_bytes(net: FusedMlp) -> bytes:
+    """Return a struct ids_mlp_fused; what the net does not use is zero.
+
+    Raises
+    ------
+    UserError
+        If a column's sum could leave its lane: the two columns of a word would mix.
+    """
+    if max(bound.max() for bound in net.bounds()) > LANE_MAX:
+        raise UserError("a column of the net leaves its 32-bit lane: quantize the model again (notebook 03)")
+    out = np.zeros((), MLP_FUSED)
+    for name, value in {"min": net.min_, "range": net.range_, "mul": net.mul, "shift": net.shift}.items():
+        out[name][: len(value)] = value
+    for layer, w in enumerate(net.weights):
+        out["w"][layer, : len(w)] = pack_lanes(w)
+    return out.tobytes()

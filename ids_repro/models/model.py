@@ -12,12 +12,13 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.tree import DecisionTreeClassifier
 
 from ..config import MODELS, TASKS, UserError
-from ..data import dataset
-from . import calibration as calibrate
-from . import export
-from . import int_mlp as quantize
-from . import int_mlp_fused as fused
-from . import training as models
+from ..native import layouts
+from .calibration import Threshold
+from .float_mlp import MLP, float_bytes
+from .int_mlp import IntMlp, mlp_bytes
+from .int_mlp_fused import FusedMlp, fused_bytes
+from .int_tree import IntTree, tree_bytes
+from .scaling import MinMax
 
 FORMAT = 1  # of a model file: to be raised when what a field means changes
 
@@ -49,16 +50,16 @@ class Model:
 
     task: str
     seed: int
-    mlp: models.MLP
+    mlp: MLP
     tree: DecisionTreeClassifier
-    scaler: dataset.MinMax
+    scaler: MinMax
     history: list[dict]
     data_sha256: str
     thresholds: tuple | None = None
     alpha: tuple[float, ...] | None = None
-    int_mlp: quantize.IntMlp | None = None
-    int_tree: quantize.IntTree | None = None
-    int_fused: fused.FusedMlp | None = None
+    int_mlp: IntMlp | None = None
+    int_tree: IntTree | None = None
+    int_fused: FusedMlp | None = None
 
     @property
     def n_classes(self) -> int:
@@ -70,10 +71,10 @@ class Model:
         if self.int_mlp is None:
             raise UserError(f"the {self.task} model of seed {self.seed} is not quantized yet: run notebook 03")
         return {
-            "nn": lambda: export.mlp_bytes(self.int_mlp),
-            "nn_fused": lambda: export.fused_bytes(self.int_fused),
-            "nn_float": lambda: export.float_bytes(self.mlp.weights(), self.scaler),
-            "dt": lambda: export.tree_bytes(self.int_tree),
+            "nn": lambda: mlp_bytes(self.int_mlp),
+            "nn_fused": lambda: fused_bytes(self.int_fused),
+            "nn_float": lambda: float_bytes(self.mlp.weights(), self.scaler),
+            "dt": lambda: tree_bytes(self.int_tree),
         }[classifier]()
 
     def sha256(self) -> str:
@@ -86,24 +87,24 @@ def model_path(task: str, seed: int, folder: Path = MODELS) -> Path:
     return folder / f"{task}-{seed}.joblib"
 
 
-def save(model: Model, folder: Path = MODELS) -> Path:
+def save_model(model: Model, folder: Path = MODELS) -> Path:
     """Write a model; it stands under its name only when it is whole."""
     path = model_path(model.task, model.seed, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    joblib.dump({"version": version(), "model": model}, part)
+    joblib.dump({"version": layout_version(), "model": model}, part)
     part.replace(path)
     return path
 
 
-def version() -> dict:
+def layout_version() -> dict:
     """What a model file and the code that reads it have to agree on: format, C structs [byte], and names of fields."""
-    kinds = (Model, dataset.MinMax, calibrate.Threshold, quantize.IntMlp, quantize.IntTree, fused.FusedMlp)
-    structs = {name: getattr(export, name).itemsize for name in ("MLP_Q16", "MLP_FUSED", "MLP_FLOAT", "TREE")}
+    kinds = (Model, MinMax, Threshold, IntMlp, IntTree, FusedMlp)
+    structs = {name: getattr(layouts, name).itemsize for name in ("MLP_Q16", "MLP_FUSED", "MLP_FLOAT", "TREE")}
     return {"format": FORMAT} | structs | {kind.__name__: [field.name for field in fields(kind)] for kind in kinds}
 
 
-def read(path: Path) -> Model:
+def read_model(path: Path) -> Model:
     """Read whatever model is in a file.
 
     Raises
@@ -119,14 +120,14 @@ def read(path: Path) -> Model:
     except Exception as error:  # a pickle that is cut off or of other code can fail in any way
         raise UserError(f"{path}: cannot be read as a model ({type(error).__name__}: {error}); {again}") from None
     theirs = found.get("version", {}) if isinstance(found, dict) else {}
-    for name, ours in version().items():
+    for name, ours in layout_version().items():
         if theirs.get(name) != ours:
             made = f"its {name} is {theirs.get(name, 'not given')}, this one's {ours}"
             raise UserError(f"{path}: a model of another version of ids_repro ({made}); {again}")
     return found["model"]
 
 
-def load(task: str, seed: int, folder: Path = MODELS) -> Model:
+def load_model(task: str, seed: int, folder: Path = MODELS) -> Model:
     """Read what `save` wrote.
 
     Raises
@@ -137,7 +138,7 @@ def load(task: str, seed: int, folder: Path = MODELS) -> Model:
     path = model_path(task, seed, folder)
     if not path.is_file():
         raise UserError(f"{path}: there is no such model yet; run notebooks 02 and 03 first, or 'make reproduce'")
-    model = read(path)
+    model = read_model(path)
     if (model.task, model.seed) != (task, seed):
         raise UserError(f"{path}: holds the {model.task} model of seed {model.seed}; run notebooks 02 and 03 again")
     return model

@@ -7,17 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from tqdm.auto import tqdm
 
-from .. import parallel as tasks
+from .. import parallel
 from ..config import MODELS, PROFILES, SAMPLE, TASKS, Profile, UserError
 from ..data import dataset
-from . import calibration as calibrate
-from . import int_mlp as quantize
-from . import int_mlp_fused as fused
-from . import training as models
-from .model import Model, load, read, save
+from ..data.features import as_float
+from .calibration import thresholds
+from .int_mlp import quantize_mlp
+from .int_mlp_fused import quantize_fused
+from .int_tree import quantize_tree
+from .model import Model, load_model, read_model, save_model
+from .scaling import MinMax
+from .training import train_mlp, train_tree
 
 
 def tasks_and_seeds(profile: Profile) -> list[tuple[str, int]]:
@@ -45,7 +47,7 @@ def train_model(data: dataset.Dataset, task: str, seed: int, profile: Profile, b
     epochs = max(profile.epochs, -(-profile.min_steps // -(-len(train) // profile.batch_size)))
     y = data.target(task)
     _require_classes(y, train, task)
-    scaler = dataset.MinMax.fit(data.x[train])
+    scaler = MinMax.fit(data.x[train])
 
     begun = bar.n if bar is not None else 0
 
@@ -56,10 +58,8 @@ def train_model(data: dataset.Dataset, task: str, seed: int, profile: Profile, b
 
     held_out = scaler.transform(data.x[validation]), y[validation]
     inputs = scaler.transform(data.x[train])
-    mlp, history = models.train_mlp(
-        inputs, y[train], held_out, len(TASKS[task]), seed, epochs, profile.batch_size, progress
-    )
-    tree = models.train_tree(dataset.as_float(data.x[train]), y[train], seed)
+    mlp, history = train_mlp(inputs, y[train], held_out, len(TASKS[task]), seed, epochs, profile.batch_size, progress)
+    tree = train_tree(as_float(data.x[train]), y[train], seed)
     return Model(task, seed, mlp, tree, scaler, history, data.meta["sha256"])
 
 
@@ -85,13 +85,13 @@ def train_all(data: dataset.Dataset, profile: Profile, scheduler: str | None = N
     """
     pairs = tasks_and_seeds(profile)
     if scheduler:
-        trained = tasks.run(_train_one, [(data, *pair, profile) for pair in pairs], scheduler, "training")
+        trained = parallel.run(_train_one, [(data, *pair, profile) for pair in pairs], scheduler, "training")
     else:
         shape = "{l_bar}{bar}| {n:.1f}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
         with tqdm(total=len(pairs), desc="training", unit="model", bar_format=shape) as bar:
             trained = [train_model(data, task, seed, profile, bar) for task, seed in pairs]
     for model in trained:
-        save(model)
+        save_model(model)
     return trained
 
 
@@ -114,7 +114,7 @@ def quantize_model(model: Model, data: dataset.Dataset, input_alpha: float | Non
     """
     train, _, _ = dataset.split(data, model.seed)
     weights = model.mlp.weights()
-    found = calibrate.thresholds(model.mlp.inputs(model.scaler.transform(data.x[train])), weights, method)
+    found = thresholds(model.mlp.inputs(model.scaler.transform(data.x[train])), weights, method)
     alpha = [t.alpha for t in found[0]]
     if input_alpha is not None:
         alpha[0] = input_alpha
@@ -123,9 +123,9 @@ def quantize_model(model: Model, data: dataset.Dataset, input_alpha: float | Non
         model,
         thresholds=found,
         alpha=tuple(alpha),
-        int_mlp=quantize.quantize_mlp(weights, model.scaler, alpha, alpha_w),
-        int_tree=quantize.quantize_tree(model.tree),
-        int_fused=fused.quantize_fused(weights, model.scaler),
+        int_mlp=quantize_mlp(weights, model.scaler, alpha, alpha_w),
+        int_tree=quantize_tree(model.tree),
+        int_fused=quantize_fused(weights, model.scaler),
     )
 
 
@@ -134,29 +134,15 @@ def quantize_all(
 ) -> list[Model]:
     """Quantize and save every trained pair of the profile, with a progress bar; see `quantize_model`."""
     pairs = tqdm(tasks_and_seeds(profile), desc="calibrating", unit="model")
-    done = [quantize_model(load(task, seed), data, input_alpha, method) for task, seed in pairs]
+    done = [quantize_model(load_model(task, seed), data, input_alpha, method) for task, seed in pairs]
     for model in done:
-        save(model)
+        save_model(model)
     return done
 
 
 def load_all(profile: Profile) -> list[Model]:
     """Read every quantized pair of the profile."""
-    return [load(task, seed) for task, seed in tasks_and_seeds(profile)]
-
-
-def validation_scores(trained: list[Model], data: dataset.Dataset) -> pd.DataFrame:
-    """Accuracy of the float models on their validation parts, one line a model."""
-    lines = []
-    for model in trained:
-        _, at, _ = dataset.split(data, model.seed)
-        truth, x = data.target(model.task)[at], data.x[at]
-        scores = {
-            "DT (sklearn)": np.mean(model.tree.predict(dataset.as_float(x)) == truth),
-            "NN (PyTorch)": np.mean(model.mlp.predict(model.scaler.transform(x)) == truth),
-        }
-        lines.append({"task": model.task, "seed": model.seed, "flows": len(at)} | scores)
-    return pd.DataFrame(lines)
+    return [load_model(task, seed) for task, seed in tasks_and_seeds(profile)]
 
 
 def any_model(task: str) -> Model:
@@ -165,7 +151,7 @@ def any_model(task: str) -> Model:
     Nothing is saved: this is for checks that need some real model, whichever.
     """
     saved = sorted(MODELS.glob(f"{task}-*.joblib"))
-    model = read(saved[0]) if saved else None
+    model = read_model(saved[0]) if saved else None
     if model is not None and model.int_mlp is not None:
         return model
     with tempfile.TemporaryDirectory() as folder:

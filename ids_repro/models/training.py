@@ -10,49 +10,11 @@ from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
 from ..config import UserError
+from ..native.layouts import TREE_DEPTH
+from .float_mlp import MLP
 
-HIDDEN = 16  # M_1 = M_2 (Sec. IV-B)
-TREE_DEPTH = 5  # Sec. V-A1
 LEARNING_RATE = 1e-3  # Sec. V-A1
 LOOK = 1000  # steps between two looks at the loss in a long epoch
-
-
-class MLP(nn.Module):
-    """The paper's net: M_0 = 12, M_1 = M_2 = 16, M_L = n_classes, ReLU between, Y = XW without biases (Sec. IV-B).
-
-    Parameters
-    ----------
-    n_classes : int
-        2 or 7.
-    """
-
-    def __init__(self, n_classes: int, n_features: int = 12) -> None:
-        super().__init__()
-        sizes = (n_features, HIDDEN, HIDDEN, n_classes)
-        self.layers = nn.ModuleList(nn.Linear(i, o, bias=False) for i, o in zip(sizes, sizes[1:], strict=False))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map inputs of shape (n, 12), float32, normalised, to logits of shape (n, n_classes)."""
-        for layer in self.layers[:-1]:
-            x = torch.relu(layer(x))
-        return self.layers[-1](x)
-
-    def weights(self) -> list[np.ndarray]:
-        """W^(l) of each layer, shape (M_{l-1}, M_l), float64."""
-        return [layer.weight.detach().numpy().T.astype(np.float64) for layer in self.layers]
-
-    @torch.no_grad()
-    def inputs(self, x: np.ndarray) -> list[np.ndarray]:
-        """X^(l), what each layer multiplies, for inputs of shape (n, 12): what calibration looks at."""
-        out = [torch.as_tensor(x, dtype=torch.float32)]
-        for layer in self.layers[:-1]:
-            out.append(torch.relu(layer(out[-1])))
-        return [a.numpy() for a in out]
-
-    @torch.no_grad()
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        """Classes of normalised inputs of shape (n, 12); int64 of shape (n,)."""
-        return self(torch.as_tensor(x, dtype=torch.float32)).argmax(dim=1).numpy()
 
 
 def train_mlp(

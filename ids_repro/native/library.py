@@ -3,69 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
-import shutil
-import subprocess
-from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
-from ..config import BPF, BUILD, UserError
-
-# -fwrapv: int64 wraps as NumPy's does.
-CFLAGS = ("-O2", "-fwrapv", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
-
-# struct ids_packet, ids_row of bpf/parse.h, bpf/link.h. An address: IPv4, or an IPv6 one in 64 bits, the highest set.
-PACKET = [
-    ("saddr", "u8"),
-    ("daddr", "u8"),
-    ("len", "u4"),
-    ("sport", "u2"),
-    ("dport", "u2"),
-    ("proto", "u4"),
-    ("tcp_flags", "u4"),
-]
-ROW = np.dtype([("ts_ns", "u8"), ("offset", "u8"), ("caplen", "u4"), ("ip_at", "u4"), *PACKET])
-REASONS = ("ok", "truncated", "not_ip", "malformed", "too_deep")  # enum ids_reason of bpf/parse.h
-N_FEATURES = 12
-
-
-def build(source: str, output: str, flags: Sequence[str] = ()) -> Path:
-    """Compile one C file of bpf/ into build/ and return the result's path; nothing is compiled twice.
-
-    Parameters
-    ----------
-    source : str
-        Name of the C file.
-    output : str
-        Stem of the result; a hash of the sources and flags is added to it.
-    flags : sequence of str
-        Compiler flags after the common ones.
-
-    Raises
-    ------
-    UserError
-        Without a C compiler, or if it fails.
-    """
-    compiler = os.environ.get("CC", "cc")
-    if shutil.which(compiler) is None:
-        raise UserError(f"no C compiler ({compiler}): run 'make system'")
-    flags = [*CFLAGS, *flags]
-    digest = hashlib.sha256(" ".join([compiler, *flags]).encode())
-    for path in (BPF / source, *sorted(BPF.glob("*.h"))):
-        digest.update(path.read_bytes())
-    target = BUILD / f"{output}-{digest.hexdigest()[:16]}"
-    if not target.exists():
-        BUILD.mkdir(parents=True, exist_ok=True)
-        part = target.with_suffix(f".{os.getpid()}")
-        run = subprocess.run([compiler, *flags, str(BPF / source), "-o", str(part)], capture_output=True, text=True)
-        if run.returncode:
-            raise UserError(f"{compiler} could not compile bpf/{source}: {run.stderr.strip()}")
-        part.rename(target)
-    return target
+from .build import build
+from .layouts import N_FEATURES, ROW
 
 
 @lru_cache

@@ -11,30 +11,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from .library import N_FEATURES, REASONS, ROW, build
+from .build import build
+from .layouts import DAMAGED, OUTCOMES, ROW, VECTOR
 
-# enum ids_outcome of bpf/link.h
-OUTCOMES = (*REASONS, "ipv6", "link_type", "no_timestamp", "duplicate")
 LINKS = "Ethernet (1), Linux cooked (113, 276), raw IP (12, 14, 101, 228, 229) and loopback (0, 108)"
-FIRST_PACKETS = 100  # the paper's vectors are taken within a flow's first 100 packets; bpf/sampler.h
-# struct ids_sample of bpf/sampler.h
-SAMPLE = np.dtype(
-    [
-        ("flow", "u8"),
-        ("packet", "u8"),
-        ("time_us", "u8"),
-        ("first_us", "u8"),
-        ("saddr", "u8"),
-        ("daddr", "u8"),
-        ("sport", "u2"),
-        ("dport", "u2"),
-        ("index", "u4"),
-        ("proto", "u8"),
-        ("x", "i8", N_FEATURES),
-    ]
-)
 MAX_ROWS = 1 << 14  # packets in one piece: their rows stay in the processor's cache
-DAMAGED = -1
 
 
 @lru_cache
@@ -221,6 +202,6 @@ class Sampler(_Stage):
     def take(self, most: int | None = None) -> np.ndarray:
         """Return the next vectors that wait, all or at most so many; dtype SAMPLE."""
         waiting = self.counts()["waiting"]
-        out = np.empty(waiting if most is None else min(most, waiting), SAMPLE)
+        out = np.empty(waiting if most is None else min(most, waiting), VECTOR)
         self._lib.ids_sampler_take(self._c, out.ctypes.data, len(out))
         return out

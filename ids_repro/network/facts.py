@@ -6,7 +6,6 @@ Of a link between two machines both sides use these functions, the client's thro
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import socket
@@ -17,9 +16,7 @@ import psutil
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from .. import config
-from ..config import BPF, UserError
-from .namespaces import FIRST
+from ..config import UserError
 
 NET = Path("/sys/class/net")
 
@@ -97,12 +94,6 @@ def cpus(iface: str) -> list[int]:
     return sorted(allowed)
 
 
-def checkout_sha256() -> str:
-    """Hash of this checkout's Python and C."""
-    files = sorted([*(config.ROOT / "ids_repro").rglob("*.py"), *BPF.rglob("*.[ch]")], key=lambda path: path.name)
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
-
-
 def cpu_set(text: str) -> set[int]:
     """CPUs of a list as the kernel writes it, such as "0-3,8"."""
     ends = [part.split("-") for part in text.strip().split(",")]
@@ -125,15 +116,24 @@ def napi_threads(iface: str = "") -> set[int]:
     return {pid for pid, name in processes().items() if name.startswith(begin)}
 
 
-def pin(pid: int, cpu: int) -> None:
-    """Give a thread one CPU, before other work there."""
-    with contextlib.suppress(ProcessLookupError):
-        os.sched_setaffinity(pid, {cpu})
-        os.setpriority(os.PRIO_PROCESS, pid, FIRST)
-
-
 def interrupts(table: str, names: set[str]) -> list[int]:
     """Numbers of the interrupts in /proc/interrupts that carry one of these names, of an interface or its device."""
     name = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(names)))})(?!\w)")
     rows = (line.partition(":") for line in table.splitlines())
     return [int(number) for number, _, rest in rows if number.strip().isdigit() and name.search(rest)]
+
+
+def index_of(ip: IPRoute, iface: str) -> int:
+    """Index of an interface; UserError if there is none of that name."""
+    found = ip.link_lookup(ifname=iface)
+    if not found:
+        names = ", ".join(link.get_attr("IFLA_IFNAME") for link in ip.get_links())
+        raise UserError(f"there is no interface {iface!r} here: use one of {names}")
+    return found[0]
+
+
+def has_clsact(iface: str) -> bool:
+    """Is there the qdisc of TC programs?"""
+    with IPRoute() as ip:
+        kinds = [qdisc.get_attr("TCA_KIND") for qdisc in ip.get_qdiscs(index=index_of(ip, iface))]
+    return "clsact" in kinds

@@ -23,12 +23,12 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from ..config import UserError
-from . import facts as machine
-from . import ssh_peer as watch
-from . import tuning as settings
-from .namespaces import Host, pinned, require_programs
+from ..provenance import checkout_sha256
+from ..require import require_programs
+from . import facts, ssh_peer, tuning
+from .hosts import Host, pinned
 
-CONTROL = settings.RUN / "ids_repro.ssh"
+CONTROL = tuning.RUN / "ids_repro.ssh"
 OPTIONS = {
     "BatchMode": "yes",
     "ConnectTimeout": 10,
@@ -38,7 +38,7 @@ OPTIONS = {
 }
 START_S, ANSWER_S = 30.0, 20.0
 PROGRAMS = ("hping3", "ethtool", "ip", "setpriv", "taskset", "nice", "timeout")
-MODULES = tuple(module.__name__ for module in (machine, settings, watch))
+MODULES = tuple(module.__name__ for module in (facts, tuning, ssh_peer))
 # Says what is missing in one line, so that it can be shown as it is. sshd's PATH may lack sbin.
 _ENTER = """\
 [ "$(id -u)" = 0 ] || {{ echo "it needs root: use ssh://root@..." >&2; exit 3; }}
@@ -80,7 +80,7 @@ class Session:
 
     def command(self, argv: Sequence[str]) -> list[str]:
         """Command line that runs a `watch` with these arguments over this connection, and over no other."""
-        remote = _ENTER.format(folder=shlex.quote(self.folder), command=f"{watch.__name__} {shlex.join(argv)}")
+        remote = _ENTER.format(folder=shlex.quote(self.folder), command=f"{ssh_peer.__name__} {shlex.join(argv)}")
         return [*self._ssh, "-oControlMaster=no", "-oProxyCommand=false", self.url, remote]
 
     def answer(self, patience_s: float = ANSWER_S) -> object:
@@ -135,7 +135,7 @@ class _Process(subprocess.Popen):
         ended = self.poll()
         while ended is None or ended < 0:
             try:
-                if self._session.ask(watch.send_signal, self._token, int(sig)) or ended is not None:
+                if self._session.ask(ssh_peer.send_signal, self._token, int(sig)) or ended is not None:
                     break
             except UserError:  # without a connection, the program at its other end is ended by its watch
                 super().send_signal(signal.SIGKILL)
@@ -220,7 +220,7 @@ def serve() -> None:
     try:
         require_programs(*PROGRAMS, remedy="make system")
         ours, _, its, _ = os.environ.get("SSH_CONNECTION", "- - - -").split()
-        first = {"value": {"sha256": machine.checkout_sha256(), "through": [ours, its]}}
+        first = {"value": {"sha256": checkout_sha256(), "through": [ours, its]}}
     except UserError as error:
         first = {"error": str(error)}
     try:
@@ -228,7 +228,7 @@ def serve() -> None:
         for line in sys.stdin:
             print(json.dumps(_reply(json.loads(line))), file=answers, flush=True)
     finally:
-        settings.put_back_all()
+        tuning.put_back_all()
 
 
 if __name__ == "__main__":

@@ -24,13 +24,11 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ..config import UserError
-from ..kernel.attach import has_clsact
-from .facts import NET, cpu_set, ethtool, first, interrupts, napi_threads, pin, state
+from .facts import NET, cpu_set, ethtool, first, has_clsact, interrupts, napi_threads, state
+from .hosts import FIRST
 
 RUN = Path("/run")
 PATIENCE_S = 5.0
-
-# What can be changed: how it is read and how it is written, both as text.
 
 
 def _offload(iface: str, name: str) -> str | None:
@@ -96,8 +94,6 @@ _KINDS: dict[str, tuple[Callable, Callable]] = {
     "xdp": (_xdp, _detach_xdp),
     "clsact": (_clsact, _remove_clsact),
 }
-
-
 Change = tuple[str, str, str | None]  # kind, name and what it was
 
 
@@ -280,3 +276,10 @@ def hold(iface: str, cpu: int) -> str:
     except OSError as error:
         raise UserError(f"{iface}'s work cannot be held to CPU {cpu}: {error}") from None
     return f"RPS on CPU {cpu}"
+
+
+def pin(pid: int, cpu: int) -> None:
+    """Give a thread one CPU, before other work there."""
+    with contextlib.suppress(ProcessLookupError):
+        os.sched_setaffinity(pid, {cpu})
+        os.setpriority(os.PRIO_PROCESS, pid, FIRST)

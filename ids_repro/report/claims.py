@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from .. import config, metrics, records
-from . import classification as tables
-from . import exhibit as layout
-from . import style, throughput
+from ..published import published
+from . import classification, exhibit, style, throughput
+from .sweep_points import at_rate, medians, trial_points
 
 HOLDS, BETTER, DIFFERS = "holds", "holds: better", "differs"
 NOT_COMPARABLE, NO_RECORDS = "not comparable", "no records yet"
@@ -46,10 +46,10 @@ def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """
     rows = list(rows)
     known = {
-        "times": pd.concat([tables.table(task, rows) for task in tables.NUMBERS]),
+        "times": pd.concat([classification.table(task, rows) for task in classification.NUMBERS]),
         "accuracy": records.current(rows, "accuracy"),
         "sweep": throughput.table(rows),
-        "points": metrics.medians(metrics.points(rows)),
+        "points": medians(trial_points(rows)),
     }
     answer = {
         "time_ratio": _time_ratio,
@@ -61,8 +61,8 @@ def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         "more": _more,
     }
     lines = []
-    of_dataset = Answer(float("nan"), NOT_COMPARABLE, f"of {tables.published()['dataset']}, which is not recorded here")
-    for claim in [*_with_papers_layout(tables.published()["claims"]), *_binary_losses()]:
+    of_dataset = Answer(float("nan"), NOT_COMPARABLE, f"of {published()['dataset']}, which is not recorded here")
+    for claim in [*_with_papers_layout(published()["claims"]), *_binary_losses()]:
         ask = answer.get(claim["kind"], lambda claim, known: of_dataset)
         line = {"claim": _words(claim), "source": claim["source"], "paper": claim.get("value", float("nan"))}
         ours = ask(claim, known)
@@ -75,9 +75,7 @@ def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES) -> p
     frame = table(rows := list(rows))
     folder.mkdir(parents=True, exist_ok=True)
     frame.to_csv(folder / "claims.csv", index=False)
-    text = layout.markdown(
-        [("", layout.claims(frame))], f"Claims of {tables.published()['paper']}, against ours.", NOTES
-    )
+    text = exhibit.markdown([("", exhibit.claims(frame))], f"Claims of {published()['paper']}, against ours.", NOTES)
     (folder / "claims.md").write_text(text, encoding="utf-8")
     return frame
 
@@ -94,7 +92,7 @@ def _with_papers_layout(claims: Iterable[dict]) -> list[dict]:
 
 def _binary_losses() -> list[dict]:
     """Return what quantisation costs in Table II, which the text names without a number."""
-    rows = tables.published()["table2"]["rows"]
+    rows = published()["table2"]["rows"]
     return [
         {
             "kind": "accuracy_loss",
@@ -110,7 +108,7 @@ def _binary_losses() -> list[dict]:
 
 
 def _words(claim: Mapping[str, Any]) -> str:
-    names = {row: line["name"] for row, line in tables.published()["table2"]["rows"].items()}
+    names = {row: line["name"] for row, line in published()["table2"]["rows"].items()}
     row, against = names.get(claim.get("row")), names.get(claim.get("against"))
     method = style.method_name(claim.get("method", "")) + " †" * (claim.get("method") == NN_PAPER)
     task = {"binary": "binary", "multi": "multi-class"}.get(claim.get("task"), "")
@@ -233,7 +231,7 @@ def _order(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
     points = known["points"].query("generator == @lines[0].generator and flows == @lines[0].flows")
     parts = [points[points["method"] == method] for method in claim["methods"]]
     at_pps = min(part["r_tx_pps"].max() for part in parts)
-    rates = [metrics.at_rate(part, at_pps)["r_rx_pps"] for part in parts]
+    rates = [at_rate(part, at_pps)["r_rx_pps"] for part in parts]
     detail = f"at {_kpps(at_pps)} kpps, in kpps: {', '.join(map(_kpps, rates))}"
     if min(rates) >= (1 - metrics.TOLERANCE) * at_pps:
         return Answer(float("nan"), NOT_COMPARABLE, f"none of them lost packets; {detail}")

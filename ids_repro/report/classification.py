@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from .. import config, metrics, records
-from . import exhibit as layout
+from ..published import published
+from . import exhibit
 from .exhibit import ABSENT, OVERALL
 
-PUBLISHED = config.DATA / "published.json"
 TITLES = {"binary": "Table II. Binary classification", "multi": "Table III. Multi-class classification"}
 NUMBERS = {"binary": "table2", "multi": "table3"}
 # What the paper does not have: a row of this name, or any other that the records bring, goes below the paper's.
@@ -44,18 +42,6 @@ COST_NOTES = (
     "extraction: median less that of `flow`, on TC of `flow_tc`. Instructions verified: what the verifier walked. A "
     "row without sizes runs in user space."
 )
-
-
-@lru_cache(maxsize=1)
-def published() -> dict[str, Any]:
-    """Return the paper's numbers: "table2", "table3" (rows by name) and "claims", each with its source."""
-    return json.loads(PUBLISHED.read_text(encoding="utf-8"))
-
-
-def claim(kind: str, **where: Any) -> dict[str, Any]:
-    """Return the paper's first claim of a kind, such as "max_rate", with these values."""
-    claims = (claim for claim in published()["claims"] if claim["kind"] == kind)
-    return next(claim for claim in claims if where.items() <= claim.items())
 
 
 def table(task: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -183,11 +169,11 @@ def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES) -> d
     for task, number in NUMBERS.items():
         frames[number] = table(task, rows)
         frames[number].to_csv(folder / f"{number}.csv", index=False)
-        text = layout.markdown(layout.blocks(frames[number]), caption(task, rows))
+        text = exhibit.markdown(exhibit.blocks(frames[number]), caption(task, rows))
         (folder / f"{number}.md").write_text(text, encoding="utf-8")
     frames["kernel_cost"] = kernel_cost(rows)
     frames["kernel_cost"].to_csv(folder / "kernel_cost.csv", index=False)
-    text = layout.markdown([("", layout.kernel_cost(frames["kernel_cost"]))], cost_caption(rows), COST_NOTES)
+    text = exhibit.markdown([("", exhibit.kernel_cost(frames["kernel_cost"]))], cost_caption(rows), COST_NOTES)
     (folder / "kernel_cost.md").write_text(text, encoding="utf-8")
     return frames
 

@@ -14,12 +14,9 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from .. import config, records
-from ..evaluate import discrepancies as released
-from ..evaluate import packet_by_packet as per_packet
-from . import claims, style, throughput
-from . import classification as tables
-from . import exhibit as layout
-from . import sweep_figures as plots
+from ..evaluate import discrepancies, packet_by_packet
+from ..published import published
+from . import claims, classification, exhibit, style, sweep_figures, throughput
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 GRADES = {claims.HOLDS: "good", claims.BETTER: "good", claims.DIFFERS: "bad"}
@@ -56,9 +53,9 @@ def write_all(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES, 
         width_in and methods of Figs. 4 and 5: see `plots.figures`.
     """
     rows = list(rows)
-    made = plots.write(rows, folder, **look) | tables.write(rows, folder)
+    made = sweep_figures.write(rows, folder, **look) | classification.write(rows, folder)
     made |= {"throughput": throughput.write(rows, folder), "claims": claims.write(rows, folder)}
-    made |= {"per_packet": per_packet.write(rows, folder), "discrepancies": released.write(rows, folder)}
+    made |= {"per_packet": packet_by_packet.write(rows, folder), "discrepancies": discrepancies.write(rows, folder)}
     write(rows, folder)
     return made
 
@@ -85,23 +82,27 @@ def html(rows: Iterable[Mapping[str, Any]]) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        paper=tables.published()["paper"],
+        paper=published()["paper"],
         claims=_claims(rows),
         claim_notes=claims.NOTES,
         tables=[
-            {"caption": tables.caption(task, rows), "blocks": layout.blocks(tables.table(task, rows))}
-            for task in tables.NUMBERS
+            {"caption": classification.caption(task, rows), "blocks": exhibit.blocks(classification.table(task, rows))}
+            for task in classification.NUMBERS
         ],
-        notes=layout.NOTES,
+        notes=exhibit.NOTES,
         cost={
-            "caption": tables.cost_caption(rows),
-            "blocks": [("", layout.kernel_cost(tables.kernel_cost(rows)))],
-            "notes": tables.COST_NOTES,
+            "caption": classification.cost_caption(rows),
+            "blocks": [("", exhibit.kernel_cost(classification.kernel_cost(rows)))],
+            "notes": classification.COST_NOTES,
         },
         throughput={"caption": throughput.caption(rows), "blocks": throughput.blocks(rows), "notes": throughput.NOTES},
         figures=_figures(rows),
-        per_packet=_inline(per_packet.figure(rows), "per_packet") if records.current(rows, "per_packet") else "",
-        released={"caption": released.caption(rows), "blocks": released.blocks(rows), "notes": released.NOTES},
+        per_packet=_inline(packet_by_packet.figure(rows), "per_packet") if records.current(rows, "per_packet") else "",
+        released={
+            "caption": discrepancies.caption(rows),
+            "blocks": discrepancies.blocks(rows),
+            "notes": discrepancies.NOTES,
+        },
         trials=_trials(rows),
         failures=_failures(rows),
         origins=_origins(rows),
@@ -110,16 +111,16 @@ def html(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _claims(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    text = layout.claims(claims.table(rows)).rename(columns=str.lower)
+    text = exhibit.claims(claims.table(rows)).rename(columns=str.lower)
     return [line | {"grade": GRADES.get(line["verdict"], "none")} for line in text.to_dict("records")]
 
 
 def _figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     made = {}
-    for name, figure in plots.figures(rows).items():
+    for name, figure in sweep_figures.figures(rows).items():
         caption, kind = CAPTIONS[name]
         n = len(records.current(rows, kind))
-        source = f"Records: {kind}.jsonl, {n} trials." if n else plots.NO_RECORDS[kind]
+        source = f"Records: {kind}.jsonl, {n} trials." if n else sweep_figures.NO_RECORDS[kind]
         made[name] = {"caption": f"{caption} {source}", "svg": _inline(figure, name) if n else ""}
     return made
 
@@ -159,7 +160,7 @@ def _origins(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if not used:
             continue
         made = [record["provenance"] for record in used]
-        facts = tables.circumstances(used)
+        facts = classification.circumstances(used)
         origins.append({"kind": kind, "facts": facts | _versions(made) | _when(made)})
     return origins
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from .. import config, records
-from . import classification as tables
+from . import classification
 
 # Sec. V-B1, in the order of Fig. 5; below them what the paper does not have. {n}: the workers of the records; the paper
 # has 24.
@@ -116,7 +116,7 @@ def save(figure: Chart, name: str, folder: Path = config.FIGURES) -> list[Path]:
 
 def footer(figure: Chart, rows: Iterable[Mapping[str, Any]], kind: str, without: str) -> None:
     """Write under a figure where its numbers come from, or `without` if there are no records of that kind."""
-    facts = tables.circumstances(records.current(rows, kind))
+    facts = classification.circumstances(records.current(rows, kind))
     known = "; ".join(f"{name} {facts[name]}" for name in ("profile", "machine", "kernel", "commit") if name in facts)
     text = f"{kind}.jsonl: {known}" if facts else without
     text = "\n".join(textwrap.wrap(text, int(29 * figure.get_figwidth())))

@@ -17,9 +17,10 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import EngFormatter, NullFormatter, StrMethodFormatter
 
 from .. import config, metrics, records
-from . import classification as tables
-from . import style
+from ..published import claim, published
+from . import classification, style
 from .style import COLUMN_IN, GENERATORS, LOOKS, STYLE, Chart
+from .sweep_points import CPU, medians, trial_points
 
 ALL = tuple(style.METHODS)
 FIG4 = {
@@ -31,8 +32,8 @@ FIG4 = {
 }
 FIG5A = ("no_filter", "xdp_drv_flow", "xdp_drv_nn", "xdp_drv_dt", "xdp_skb_nn", "tc_nn", "xdp_drv_nn_paper")
 FIG5B = ("rawsock1_nn", "rawsockN_nn", "afxdp_nn")
-CPU_COLOURS = dict(zip(metrics.CPU, ("#0072b2", "#e69f00", "#d55e00", "#ededed", "#555555"), strict=True))
-NO_RECORDS = {"sweep": "no records yet: run notebook 05", "flow_churn": tables.NO_RECORDS}
+CPU_COLOURS = dict(zip(CPU, ("#0072b2", "#e69f00", "#d55e00", "#ededed", "#555555"), strict=True))
+NO_RECORDS = {"sweep": "no records yet: run notebook 05", "flow_churn": classification.NO_RECORDS}
 TRAFFIC = {
     "one_flow": ("-", "one flow"),
     "new_ports": (":", "a new port a packet (hping3)"),
@@ -60,7 +61,7 @@ def fig4(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN, methods
         Only these.
     """
     rows = list(rows)
-    middle = metrics.medians(metrics.points(rows)).query("method in @methods")
+    middle = medians(trial_points(rows)).query("method in @methods")
     with mpl.rc_context(STYLE):
         figure = Chart(figsize=(width_in, 4.5), layout="constrained")
         for part, (title, shown) in zip(figure.subfigures(2, 1), FIG4.items(), strict=True):
@@ -95,7 +96,7 @@ def fig5(
     """
     rows = list(rows)
     shown = [method for method in shown if method in methods]
-    middle = metrics.medians(metrics.points(rows)).query("method in @methods")
+    middle = medians(trial_points(rows)).query("method in @methods")
     n_lines = max(-(-len(shown) // 2), 1)
     with mpl.rc_context(STYLE):
         figure = Chart(figsize=(width_in, 0.8 + 1.05 * n_lines), layout="constrained")
@@ -199,7 +200,7 @@ def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES, **lo
 
 def _throughput(part: SubFigure, middle: pd.DataFrame, methods: Sequence[str]) -> None:
     """Draw one part of Fig. 4: the paper's range, everything, and which method is which."""
-    limit = tables.claim("max_rate")["value"]
+    limit = claim("max_rate")["value"]
     top = [max(limit, 1.04 * middle[name].max()) for name in ("r_tx_pps", "r_rx_max_pps")]
     axes = part.subplots(1, 2)
     for axis, unit_pps, unit, (x, y) in zip(axes, (1e3, 1e6), ("kpps", "Mpps"), ((limit, limit), top), strict=True):
@@ -249,7 +250,7 @@ def _marks(middle: pd.DataFrame) -> list[Line2D]:
 
 
 def _paper_rates(methods: Sequence[str]) -> dict[str, float]:
-    claims = tables.published()["claims"]
+    claims = published()["claims"]
     return {c["method"]: c["value"] for c in claims if c["kind"] == "no_loss" and c["method"] in methods}
 
 
@@ -260,7 +261,7 @@ def _cpu(axis: Axes, part: pd.DataFrame) -> None:
         return
     fastest = part.loc[part["r_tx_pps"].idxmax(), ["generator", "flows"]]
     area = part[(part[["generator", "flows"]] == fastest).all(axis=1)]
-    axis.stackplot(area["r_tx_pps"], area[list(metrics.CPU)].to_numpy().T, colors=CPU_COLOURS.values(), linewidth=0)
+    axis.stackplot(area["r_tx_pps"], area[list(CPU)].to_numpy().T, colors=CPU_COLOURS.values(), linewidth=0)
     for (generator, flows), line in part.groupby(["generator", "flows"]):
         face = "black" if flows == "new" else "white"
         look = {"color": "black", "markersize": 2.2, "markeredgewidth": 0.5, "markerfacecolor": face, "linestyle": ""}

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from .. import config, metrics, records
-from . import classification as tables
-from . import exhibit as layout
-from . import style
+from ..published import claim
+from . import classification, exhibit, style
+from .sweep_points import CPU, LINE, at_rate, medians, trial_points
 
 NO_RECORDS = "no records yet: run notebook 05"
 BASELINE = "xdp_drv_flow"  # what a classifier is added to
-LIMIT_PPS = tables.claim("max_rate")["value"]  # 800,000
-CPU_PPS = tables.claim("no_loss", method="xdp_drv_nn")["value"]  # 300,000
+LIMIT_PPS = claim("max_rate")["value"]  # 800,000
+CPU_PPS = claim("no_loss", method="xdp_drv_nn")["value"]  # 300,000
 NOTES = (
     "Highest rate: the highest R_TX at which at most 1 % of the packets were lost. A method's trials, by rising R_TX, "
     "are cut where the fewest are on the wrong side (lost below it, or held above it); in brackets all cuts with at "
@@ -41,10 +41,10 @@ def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         between_high_pps, the measured rates around. At 300,000 pps: usr_percent, ... of the server's CPU. NaN: not
         measured. Live frames first, then hping3; methods in the paper's order.
     """
-    trials = metrics.points(rows)
-    middle = metrics.medians(trials)
+    trials = trial_points(rows)
+    middle = medians(trials)
     lines = []
-    for (method, generator, flows), part in trials.groupby(list(metrics.LINE)):
+    for (method, generator, flows), part in trials.groupby(list(LINE)):
         best = metrics.highest_rate(part["r_tx_pps"], part["r_rx_pps"])
         line = {"method": method, "name": style.method_name(method, trials), "generator": generator, "flows": flows}
         line |= {"trials": best.n, "highest_pps": best.middle, "low_pps": best.low, "high_pps": best.high}
@@ -67,16 +67,16 @@ def _at_the_papers_rates(middle: pd.DataFrame, method: str, generator: str, flow
     """Return what a line of Fig. 4 and No Filter's receive at the paper's limit, and the CPU's split at its NN's."""
     same = middle[(middle["generator"] == generator) & (middle["flows"] == flows)]
     part = same[same["method"] == method]
-    ours = metrics.at_rate(part, LIMIT_PPS)
-    limit = metrics.at_rate(same[same["method"] == "no_filter"], LIMIT_PPS)
+    ours = at_rate(part, LIMIT_PPS)
+    limit = at_rate(same[same["method"] == "no_filter"], LIMIT_PPS)
     fall, least, most = (
         100 * (1 - ours[name] / limit["r_rx_pps"]) for name in ("r_rx_pps", "r_rx_max_pps", "r_rx_min_pps")
     )
     found = {"r_rx_pps": ours["r_rx_pps"], "limit_pps": limit["r_rx_pps"]}
     found |= {"fall_percent": fall, "fall_low_percent": least, "fall_high_percent": most}
     found |= {"between_low_pps": ours["below_pps"], "between_high_pps": ours["above_pps"]}
-    cpu = metrics.at_rate(part, CPU_PPS)
-    return found | {f"{name}_percent": cpu[name] for name in metrics.CPU}
+    cpu = at_rate(part, CPU_PPS)
+    return found | {f"{name}_percent": cpu[name] for name in CPU}
 
 
 def blocks(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, pd.DataFrame]]:
@@ -89,7 +89,7 @@ def blocks(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _text(line) -> dict[str, str]:
-    cpu = [getattr(line, f"{name}_percent") for name in metrics.CPU]
+    cpu = [getattr(line, f"{name}_percent") for name in CPU]
     busy = "–" if np.isnan(cpu[0]) else f"{sum(cpu[:3]):.0f} ({', '.join(f'{share:.0f}' for share in cpu[:3])})"
     fall = "–"
     if np.isfinite(line.fall_percent):
@@ -122,7 +122,7 @@ def caption(rows: Iterable[Mapping[str, Any]]) -> str:
     title = "Throughput by method"
     if not used:
         return f"{title}: {NO_RECORDS}."
-    facts = tables.circumstances(used)
+    facts = classification.circumstances(used)
     # The number of a kernel thread says nothing to a reader and is another in every trial.
     held = dict.fromkeys(re.sub(r"\b(thread) \d+", r"\1", r["raw"]["held"]) for r in used if r["raw"].get("held"))
     text = (
@@ -138,5 +138,5 @@ def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES) -> p
     folder.mkdir(parents=True, exist_ok=True)
     frame = table(rows)
     frame.to_csv(folder / "throughput.csv", index=False)
-    (folder / "throughput.md").write_text(layout.markdown(blocks(rows), caption(rows), NOTES), encoding="utf-8")
+    (folder / "throughput.md").write_text(exhibit.markdown(blocks(rows), caption(rows), NOTES), encoding="utf-8")
     return frame

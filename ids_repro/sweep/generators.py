@@ -1,32 +1,19 @@
-"""Load: hping3 as the paper uses it (Sec. V-B1), and paced live frames for the rates that it does not reach.
-
-``python -m ids_repro.sweep.generators IFACE TARGET`` is a process on the client: it takes a command a line on stdin,
-each a JSON object, and answers with one. So it works through any pipe, ssh's too, and its load ends with the pipe.
-
-    {"generator": "live_frames", "rate_pps": 800000, "flows": "new", "limit_s": 10}  ->  {"started": true}
-    {}                                                                               ->  {"duration_s": 0.402}
-
-In place of an answer there may be {"error": "why, and what to do"}. After ``limit_s`` it ends by itself.
-"""
+"""Load: hping3 as the paper uses it (Sec. V-B1), and paced live frames for the rates that it does not reach."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
-import select
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO
 
-from ..config import UserError
-from ..kernel import bcc as loader
-from ..network.namespaces import require_programs
+from ..kernel.bpf_syscall import TestRun, test_run
+from ..kernel.program import SmallProgram
+from ..require import require_programs
 from .uplink import DPORT, FIRST_PORT, Wire
 
 GENERATORS = ("hping3", "live_frames")
@@ -34,7 +21,6 @@ LIVE_FRAMES = 1 << 1  # BPF_F_TEST_XDP_LIVE_FRAMES
 FLUSH_S = 16e-6  # between two flushes of the interface's queue, each of which wakes the server if it sleeps
 MOST_FRAMES = 64  # but no more frames between them: a quarter of a veth's ring
 RUNS = (1 << 32) - 1  # the most that one call makes
-FIRST_S = 5.0  # within which the first packet must leave
 GAP_BITS = 8
 FOREVER = 1 << 62
 
@@ -82,7 +68,7 @@ class LiveFrames:
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
-        self._program = loader.SmallProgram("trafficgen")
+        self._program = SmallProgram("trafficgen")
         self._state = self._program.table("state", leaftype=State)
 
     @contextlib.contextmanager
@@ -117,12 +103,12 @@ class LiveFrames:
 
     def _send(self, frame: bytes, rate_pps: int, stop: threading.Event, run: Run) -> None:
         data = ctypes.create_string_buffer(frame, len(frame))
-        attr = loader.TestRun(prog_fd=self._program.fd, data_size_in=len(frame), data_in=ctypes.addressof(data))
+        attr = TestRun(prog_fd=self._program.fd, data_size_in=len(frame), data_in=ctypes.addressof(data))
         attr.repeat, attr.flags = RUNS, LIVE_FRAMES
         attr.batch_size = min(max(round(rate_pps * FLUSH_S), 1), MOST_FRAMES)
         while not stop.is_set():
             try:
-                loader.syscall("bpf", loader.PROG_TEST_RUN, ctypes.byref(attr), ctypes.sizeof(attr))
+                test_run(attr)
             except InterruptedError:
                 continue
             except OSError as error:
@@ -160,64 +146,3 @@ def hping3(wire: Wire, interval_us: int, flows: str) -> Iterator[Run]:
         process.kill()
         process.wait()
         run.duration_s = time.monotonic() - run.started
-
-
-class Agent:
-    """The process on the client: commands in, answers out."""
-
-    def __init__(self, wire: Wire) -> None:
-        self.wire = wire
-        self._live: LiveFrames | None = None
-
-    def _start(self, command: Mapping) -> contextlib.AbstractContextManager[Run]:
-        if command["generator"] == "hping3":
-            return hping3(self.wire, command["interval_us"], command["flows"])
-        self._live = self._live or LiveFrames(self.wire)
-        return self._live.running(command["rate_pps"], command["flows"], command.get("packets"))
-
-    def _wait_for_first(self, run: Run, before: int) -> None:
-        end = time.monotonic() + FIRST_S
-        while True:
-            run.started = time.monotonic()
-            if self.wire.sent() > before:
-                return
-            if run.over():
-                raise UserError(run.over())
-            if run.started > end:
-                raise UserError(f"nothing was sent for {FIRST_S:.0f} s: is {self.wire.iface} up?")
-            time.sleep(0.001)
-
-    def obey(self, command: Mapping, stdin: IO[str]) -> None:
-        """Send until the next line on stdin, or for ``limit_s``."""
-        before = self.wire.sent()
-        with self._start(command) as run:
-            self._wait_for_first(run, before)
-            _answer(started=True)
-            in_time = select.select([stdin], [], [], command["limit_s"])[0]
-            why = run.over() if in_time else f"nobody stopped the generator for {command['limit_s']} s"
-        stdin.readline()
-        _answer(error=why) if why else _answer(duration_s=run.duration_s)
-
-    def serve(self, stdin: IO[str]) -> None:
-        """Obey until the pipe ends."""
-        for line in iter(stdin.readline, ""):
-            try:
-                self.obey(json.loads(line), stdin)
-            except UserError as error:
-                _answer(error=str(error))
-
-
-def _answer(**fields: object) -> None:
-    print(json.dumps(fields), flush=True)
-
-
-def main(iface: str, target: str) -> int:
-    """Be the process on the client."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the sweep's Ctrl-C ends this without a word
-    signal.signal(signal.SIGUSR1, lambda *_: None)
-    Agent(Wire(iface, target)).serve(sys.stdin)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

@@ -5,34 +5,25 @@ Here both are network namespaces on this machine; `two_machines` makes the same 
 
 from __future__ import annotations
 
-import contextlib
-import os
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from pyroute2 import IPRoute
-
 from ..config import UserError
-from ..network import facts as machine
-from ..network import tuning as settings
-from ..network.namespaces import Host, network, require_programs
+from ..network import facts, tuning
+from ..network.hosts import Host
 
-CLIENT, SERVER = "10.77.0.1", "10.77.0.2"
 # A broadcast address to the server, whose stack takes packets to it as far as TCP but answers none: resets to hping3's
 # SYNs would cost both CPUs and lower R_TX. Differs: the paper sends to the server's own. (Nobody's will not do: a
 # route is then made and freed for each packet, and freeing them stalls No Filter and the raw sockets.)
 TARGET = "10.77.0.3"
-LOCAL = 255  # the routing table of a host's own addresses
 # Native XDP on a veth runs in NAPI, on the sender's CPU unless NAPI has a thread of its own. GRO makes a veth use NAPI
 # whether or not XDP is attached, and frames are eligible if their sender does not segment.
 CLIENT_OFFLOADS = {"tcp-segmentation-offload": "off", "generic-segmentation-offload": "off"}
 SERVER_OFFLOADS = {"generic-receive-offload": "on"}
 PROGRAMS = ("ethtool", "ip")  # without hping3 its trials fail, and the others go on
 UP_S = 10.0  # how long a driver may take to bring its link up again after it was set up anew for a program
-
 T = TypeVar("T")
 
 
@@ -72,21 +63,21 @@ class Link:
     about: dict = field(default_factory=dict)
     drain_s: float = 0.05
     set_routes: Callable[[], None] = field(default=lambda: None, repr=False)
-    foreign: set[int] = field(default_factory=machine.napi_threads)
+    foreign: set[int] = field(default_factory=facts.napi_threads)
 
     def hold_server(self) -> None:
         """Hold the server's work to its CPU, before other work; to be called again after each attachment."""
         if self.mode == "ssh":
             self.wait_until_up()
-            self.held = ask(self.server, settings.hold, self.server.iface, self.server_cpu)
+            self.held = ask(self.server, tuning.hold, self.server.iface, self.server_cpu)
             return
-        for pid in machine.napi_threads() - self.foreign:
-            machine.pin(pid, self.server_cpu)
+        for pid in facts.napi_threads() - self.foreign:
+            tuning.pin(pid, self.server_cpu)
             self.held = f"NAPI thread {pid} on CPU {self.server_cpu}"
 
     def counters(self) -> dict[str, int]:
         """Packets since the link was made: sent by the client (dropped ones too), dropped, received by the server."""
-        client, server = (ask(host, machine.state, host.iface)["stats"] for host in (self.client, self.server))
+        client, server = (ask(host, facts.state, host.iface)["stats"] for host in (self.client, self.server))
         return {
             "sent": client["tx_packets"] + client["tx_dropped"],
             "dropped_link": client["tx_dropped"],
@@ -110,7 +101,7 @@ class Link:
 
         Of two ends that are down, the one that was set down is the cause. One that came back has lost its routes.
         """
-        down = {host: ask(host, machine.state, host.iface)["down"] for host in (self.client, self.server)}
+        down = {host: ask(host, facts.state, host.iface)["down"] for host in (self.client, self.server)}
         for host, why in sorted(down.items(), key=lambda item: item[1] != "is set down"):
             if why:
                 raise UserError(f"{host.iface} of the {host.name} {why}")
@@ -129,53 +120,3 @@ def require_two(cpus: list[int], what: str) -> None:
     """Raise UserError unless there are two CPUs."""
     if len(cpus) < 2:
         raise UserError(f"the sweep needs two CPUs, {what}; this machine gives one")
-
-
-def _neighbour(iface: str, mac: str) -> None:
-    with IPRoute() as ip:
-        index = ip.link_lookup(ifname=iface)[0]
-        for address in (TARGET, SERVER):
-            ip.neigh("replace", dst=address, lladdr=mac, ifindex=index, state="permanent")
-
-
-def _take_in(iface: str) -> None:
-    with IPRoute() as ip:
-        index = ip.link_lookup(ifname=iface)[0]
-        ip.route("replace", dst=f"{TARGET}/32", oif=index, table=LOCAL, type="broadcast", scope="link")
-
-
-def _run(host: Host, *argv: str) -> None:
-    # ip netns exec, not nsenter: it mounts the namespace's own /sys
-    done = subprocess.run(["ip", "netns", "exec", host.ns, *argv], capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(f"{' '.join(argv)} failed on {host.name}: {done.stderr.strip()}")
-
-
-@contextlib.contextmanager
-def link() -> Iterator[Link]:
-    """Make the client and the server and hold each to a CPU of its own.
-
-    Raises
-    ------
-    UserError
-        Without root, a second CPU or a needed program, or where the kernel has no threaded NAPI.
-    """
-    require_programs(*PROGRAMS)
-    cpus = sorted(os.sched_getaffinity(0))
-    require_two(cpus, "one for the client and one for the server")
-    with network({"client": CLIENT, "server": SERVER}) as hosts:
-        settings.put_back_leftovers()  # of a run between two machines
-        out = Link(hosts["client"], hosts["server"], cpus[0], cpus[-1])
-        for host, offloads in ((out.client, CLIENT_OFFLOADS), (out.server, SERVER_OFFLOADS)):
-            _run(host, "ethtool", "-K", host.iface, *(word for pair in offloads.items() for word in pair))
-        _run(out.server, "sh", "-c", f"echo 1 > /sys/class/net/{out.server.iface}/threaded")
-        mac = out.server.call(machine.state, out.server.iface)["mac"]
-
-        def set_routes() -> None:
-            out.client.call(_neighbour, out.client.iface, mac)
-            out.server.call(_take_in, out.server.iface)
-
-        out.set_routes = set_routes
-        set_routes()
-        out.hold_server()
-        yield out

@@ -14,10 +14,12 @@ from pathlib import Path
 from ..config import ROOT, UserError
 from ..kernel.program import Program
 from ..kernel.variants import Variant
-from ..network import facts as machine
-from ..network import tuning as settings
-from ..network.namespaces import Host, ThisMachine, alone, require_programs, require_root
+from ..network import facts, tuning
+from ..network.hosts import Host, ThisMachine
+from ..network.namespaces import alone
 from ..network.ssh import SshHost, connected
+from ..provenance import checkout_sha256
+from ..require import require_programs, require_root
 from .link import CLIENT_OFFLOADS, PROGRAMS, SERVER_OFFLOADS, Link, ask, require_two
 
 
@@ -68,12 +70,12 @@ def two_machines(over: TwoMachines) -> Iterator[Link]:
         connected(over.client, over.client_dir, over.ssh_config) as (session, about),
         contextlib.ExitStack() as stack,
     ):
-        if about["sha256"] != machine.checkout_sha256():
+        if about["sha256"] != checkout_sha256():
             raise UserError(f"client: {over.client_dir} there is not what this checkout is: bring both to one commit")
         client = SshHost("client", "", over.client_iface, session)
         server = ThisMachine("server", "", over.server_iface)
         for host, through in ((server, about["through"][0]), (client, about["through"][1])):
-            ask(host, settings.begin, host.iface)
+            ask(host, tuning.begin, host.iface)
             stack.callback(_put_back, host)
             _check_interface(host, through)
         on = _made(over, client, server)
@@ -87,33 +89,33 @@ def two_machines(over: TwoMachines) -> Iterator[Link]:
 
 def _put_back(host: Host) -> None:
     with contextlib.suppress(UserError):  # without a connection the client puts its own settings back
-        host.call(settings.put_back, host.iface)
+        host.call(tuning.put_back, host.iface)
 
 
 def _check_interface(host: Host, through: str) -> None:
-    if through in ask(host, machine.addresses, host.iface):
+    if through in ask(host, facts.addresses, host.iface):
         raise UserError(
             f"the ssh connection itself goes through {host.iface} of the {host.name}, whose packets the measured "
             "programs drop: reach the client over another interface"
         )
-    down = ask(host, machine.state, host.iface)["down"]
+    down = ask(host, facts.state, host.iface)["down"]
     if down:
         raise UserError(f"{host.iface} of the {host.name} {down}: 'ip link set {host.iface} up', and look at the cable")
 
 
 def _made(over: TwoMachines, client: Host, server: Host) -> Link:
     """Return the link with addresses and CPUs chosen."""
-    found = {host.name: ask(host, machine.addresses, host.iface) for host in (client, server)}
+    found = {host.name: ask(host, facts.addresses, host.iface) for host in (client, server)}
     for host in (client, server) if over.target is None else (client,):
         if not found[host.name]:
             example = f"ip addr add 10.77.0.{1 + (host is server)}/24 dev {host.iface}"
             raise UserError(f"{host.iface} of the {host.name} has no IPv4 address: such as '{example}'")
     target = over.target or found["server"][0]
-    if ask(client, machine.route, target) != client.iface:
+    if ask(client, facts.route, target) != client.iface:
         raise UserError(f"the client does not send to {target} through {client.iface}: give both ends one subnet")
-    client_cpus, server_cpus = (ask(host, machine.cpus, host.iface) for host in (client, server))
+    client_cpus, server_cpus = (ask(host, facts.cpus, host.iface) for host in (client, server))
     require_two(server_cpus, "one for what is measured and one for the sweep itself")
-    about = {host.name: ask(host, machine.describe, host.iface) for host in (client, server)}
+    about = {host.name: ask(host, facts.describe, host.iface) for host in (client, server)}
     drivers = {end["driver"] for end in about.values()}
     client, server = replace(client, address=found["client"][0]), replace(server, address=target)
     # Many drivers bring some counters up to date only every two seconds; a veth's always are.
@@ -124,13 +126,13 @@ def _made(over: TwoMachines, client: Host, server: Host) -> Link:
 def _set_offloads(on: Link) -> None:
     for host, offloads in ((on.client, CLIENT_OFFLOADS), (on.server, SERVER_OFFLOADS)):
         for name, value in offloads.items():
-            ask(host, settings.change, host.iface, "offload", name, value)
+            ask(host, tuning.change, host.iface, "offload", name, value)
 
 
 def _set_neighbours(on: Link) -> None:
     for host, peer, address in ((on.client, on.server, on.target), (on.server, on.client, on.client.address)):
-        mac = ask(peer, machine.state, peer.iface)["mac"]
-        ask(host, settings.change, host.iface, "neighbour", address, mac)
+        mac = ask(peer, facts.state, peer.iface)["mac"]
+        ask(host, tuning.change, host.iface, "neighbour", address, mac)
 
 
 def _check_path(on: Link, patience_s: float = 3.0) -> None:
@@ -141,7 +143,7 @@ def _check_path(on: Link, patience_s: float = 3.0) -> None:
         receiver.settimeout(0.2)
         end = time.monotonic() + patience_s
         while time.monotonic() < end:
-            ask(on.client, machine.send, on.client.iface, on.target, word)
+            ask(on.client, facts.send, on.client.iface, on.target, word)
             with contextlib.suppress(TimeoutError):
                 while word.encode() not in receiver.recv(2048):
                     pass
@@ -159,7 +161,7 @@ def _notes(on: Link, over: TwoMachines) -> tuple[str, ...]:
         notes.append(f"the server answers packets to {on.target}, its own address, with resets, as the paper's did")
     if on.about["server"]["flow_control"] == "on":
         notes.append("flow control is on: a server that does not keep up slows its client instead of losing packets")
-    if "irqbalance" in machine.processes().values():
+    if "irqbalance" in facts.processes().values():
         notes.append("irqbalance runs and may move the server's interrupts away from its CPU: stop it")
     try:
         with Program(Variant()) as program, program.attached(on.server, "xdp_drv"):

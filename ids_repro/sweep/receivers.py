@@ -14,53 +14,12 @@ from pathlib import Path
 
 from ..config import UserError
 from ..kernel import attach
-from ..kernel import bcc as loader
-from ..kernel.program import Program
+from ..kernel.program import Program, SmallProgram
 from ..kernel.variants import Variant
-from ..models.pipeline import Model
-from ..native import library as native
+from ..models.model import Model
+from ..native.build import build
 from .link import Link
-
-
-@dataclass(frozen=True)
-class Method:
-    """One line of Fig. 4.
-
-    Parameters
-    ----------
-    mode : {"none", "xdp_drv", "xdp_skb", "tc", "rawsock", "afxdp"}
-        Where packets are taken.
-    classifier : {"none", "nn", "dt"}
-    arithmetic, layout : str
-        Of the net in a kernel program; see `variants.Variant`. User space runs arithmetic fused.
-    all_cpus : bool
-        Of a raw socket: one classifying thread for each CPU of the machine, instead of one CPU for everything.
-    """
-
-    mode: str
-    classifier: str = "none"
-    arithmetic: str = "fused"
-    layout: str = "packed"
-    all_cpus: bool = False
-
-    def variant(self, n_classes: int) -> Variant:
-        """The kernel program, whose action is to count and then drop every packet."""
-        hook = "tc" if self.mode == "tc" else "xdp"
-        return Variant(hook, self.classifier, n_classes, action="sink", arithmetic=self.arithmetic, layout=self.layout)
-
-
-METHODS = {
-    "no_filter": Method("none"),
-    "xdp_drv_flow": Method("xdp_drv"),
-    "xdp_drv_nn": Method("xdp_drv", "nn"),
-    "xdp_drv_nn_paper": Method("xdp_drv", "nn", "q16", "paper"),
-    "xdp_drv_dt": Method("xdp_drv", "dt"),
-    "tc_nn": Method("tc", "nn"),
-    "xdp_skb_nn": Method("xdp_skb", "nn"),
-    "afxdp_nn": Method("afxdp", "nn"),
-    "rawsock1_nn": Method("rawsock", "nn"),
-    "rawsockN_nn": Method("rawsock", "nn", all_cpus=True),
-}
+from .methods import Method
 
 
 @dataclass(frozen=True)
@@ -95,7 +54,7 @@ class Receivers:
         self.model, self.on, self._stack = model, on, stack
         self._programs: dict[Variant, Program] = {}
         self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        self._redirect: loader.SmallProgram | None = None
+        self._redirect: SmallProgram | None = None
 
     def _program(self, variant: Variant) -> Program:
         if variant not in self._programs:
@@ -143,7 +102,7 @@ class Receivers:
     @contextlib.contextmanager
     def _afxdp(self, _: Method) -> Iterator[Receiver]:
         if self._redirect is None:
-            self._redirect = loader.SmallProgram("afxdp")
+            self._redirect = SmallProgram("afxdp")
             self._stack.callback(self._redirect.close)
         server, program = self.on.server, self._redirect
         server.call(lambda: attach.attach(program.fd, server.iface, "xdp_drv"))
@@ -163,7 +122,7 @@ class Receivers:
 
         ``place`` is what it calls the place of packets that it was too slow for.
         """
-        server, program = self.on.server, native.build(f"{name}.c", name, ("-pthread",))
+        server, program = self.on.server, build(f"{name}.c", name, ("-pthread",))
         params = self._folder / "nn_fused"
         params.write_bytes(self.model.params("nn_fused"))
         argv = [program, server.iface, *own, self.model.n_classes, params]

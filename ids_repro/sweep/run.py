@@ -5,102 +5,25 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 
-import numpy as np
 from tqdm.auto import tqdm
 
-from .. import metrics, records
+from .. import records
 from ..config import RESULTS, Profile, UserError
-from ..models.pipeline import Model
-from .link import link
+from ..models.model import Model
+from .link_netns import two_namespaces
 from .link_ssh import TwoMachines, two_machines
-from .receivers import METHODS, Receivers
+from .methods import choose_methods
+from .plan import asked_trial, duration_text, live_frames_flows, next_rate, plan_trials
+from .receivers import Receivers
 from .sender import Generator
-from .trial import WARM_UP_S, lost_track, trial
+from .trial import lost_track, run_trial
 
 SWEEP = RESULTS / "sweep.jsonl"
 ATTEMPTS = 3  # of a trial whose packets do not add up
-OVERHEAD_S = 0.3  # of a trial, to start and stop everything
-LEAST_PPS = 10_000  # every method is taken to hold this
-CLOSE = 1.05  # the edge of loss is found when the rates around it are nearer than this
 EDGE_REPEATS = 2  # of a rate at the edge: the profile's are for its own rates, which draw the curves
-
-
-def choose(methods: str | Sequence[str]) -> list[str]:
-    """Names in METHODS: a sequence, or one string with commas between them; "all" for all.
-
-    Raises
-    ------
-    UserError
-        If there is no such method.
-    """
-    if isinstance(methods, str):
-        methods = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",")]
-    unknown = [name for name in methods if name not in METHODS]
-    if unknown:
-        raise UserError(f"there is no method {unknown[0]!r}: use {', '.join(METHODS)}")
-    return list(methods)
-
-
-def plan(profile: Profile, methods: str | Sequence[str] = "all", flows: str = "both") -> list[dict]:
-    """List the trials at the profile's own rates: methods interleave at each rate, so that drift hits all alike.
-
-    Parameters
-    ----------
-    methods : str or sequence of str
-        See `choose`.
-    flows : {"both", "new", "one"}
-        A new source port for every packet, as hping3 does, or one flow. "both": hping3's are new, live frames are of
-        one flow, so that what is compared is the methods and not the flow table, and new at `churn_pps`.
-    """
-    traffic = [
-        ("hping3", interval_us, None, "one" if flows == "one" else "new") for interval_us in profile.intervals_us
-    ]
-    traffic += [("live_frames", None, rate_pps, _of_live_frames(flows)) for rate_pps in profile.rates_pps]
-    traffic += [("live_frames", None, rate_pps, "new") for rate_pps in profile.churn_pps if flows == "both"]
-    return [
-        _asked(profile, method, *each, repeat)
-        for repeat in range(profile.repeats)
-        for each in traffic
-        for method in choose(methods)
-    ]
-
-
-def _of_live_frames(flows: str) -> str:
-    return "new" if flows == "new" else "one"
-
-
-def _asked(profile, method, generator, interval_us, rate_pps, flows, repeat) -> dict:
-    traffic = {"generator": generator, "interval_us": interval_us, "rate_pps": rate_pps, "flows": flows}
-    return {"method": method, **traffic, "repeat": repeat, "trial_s": profile.trial_s, "profile": profile.name}
-
-
-def next_rate(trials: Iterable[Mapping]) -> int | None:
-    """Where to look next for a method's highest rate without loss: between the last that held and the next, which lost.
-
-    Parameters
-    ----------
-    trials : iterable of record
-        Of one method, by live frames.
-
-    Returns
-    -------
-    int or None
-        In pps; None if none lost, or the two are near.
-    """
-    kept: dict[int, list[float]] = {}
-    for record in trials:
-        raw = record["raw"]
-        kept.setdefault(record["asked"]["rate_pps"], []).append(raw["received_packets"] / raw["sent_packets"])
-    held = LEAST_PPS
-    for rate in sorted(kept):
-        if np.median(kept[rate]) < 1 - metrics.TOLERANCE:
-            middle = int(round((held * rate) ** 0.5, -4))
-            return middle if rate > CLOSE * held and held < middle < rate else None
-        held = rate
-    return None
 
 
 class _Sweep:
@@ -154,7 +77,7 @@ class _Sweep:
             yield begun[0] if begun else self._edge(method, rate_pps, 0)
 
     def _edge(self, method: str, rate_pps: int, repeat: int) -> dict:
-        return _asked(self.profile, method, "live_frames", None, rate_pps, _of_live_frames(self.flows), repeat)
+        return asked_trial(self.profile, method, "live_frames", None, rate_pps, live_frames_flows(self.flows), repeat)
 
     def _belongs(self, record: dict, method: str) -> bool:
         asked = record["asked"]
@@ -162,13 +85,7 @@ class _Sweep:
         return asked == like and record["provenance"].get("identity") == self.identity
 
 
-def duration(trials: int, trial_s: float) -> str:
-    """How long so many trials take, in words."""
-    minutes = trials * (trial_s + WARM_UP_S + OVERHEAD_S) / 60
-    return f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
-
-
-def run(
+def run_sweep(
     model: Model,
     profile: Profile,
     methods: str | Sequence[str] = "all",
@@ -201,23 +118,23 @@ def run(
     identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256, "cpus": os.cpu_count()}
     identity |= over.identity if over else {}
     done = _Sweep(profile, flows, identity)
-    todo, chosen = done.missing(plan(profile, methods, flows)), choose(methods)
+    todo, chosen = done.missing(plan_trials(profile, methods, flows)), choose_methods(methods)
     if not todo and not any(next(done.refinements(method), None) for method in chosen):
         return []
     most = len(todo) + profile.refine * EDGE_REPEATS * len(chosen)
-    with two_machines(over) if over else link() as on, contextlib.ExitStack() as stack:
+    with two_machines(over) if over else two_namespaces() as on, contextlib.ExitStack() as stack:
         for note in on.notes:
             print(note)
         receivers, generator = Receivers(model, on, stack), Generator(on)
         stack.callback(generator.close)
-        print(f"sweep: up to {most} trials of {profile.trial_s:g} s, about {duration(most, profile.trial_s)}")
+        print(f"sweep: up to {most} trials of {profile.trial_s:g} s, about {duration_text(most, profile.trial_s)}")
         bar = stack.enter_context(tqdm(total=most, desc="sweep", unit="trial"))
 
         about = {"link": on.about} if on.about else {}
 
         def one(asked: dict) -> None:
             bar.set_postfix_str(f"{asked['method']}, {asked['rate_pps'] or asked['generator']}")
-            done.run(asked, lambda asked: trial(on, receivers, generator, asked), mode=on.mode, **about)
+            done.run(asked, lambda asked: run_trial(on, receivers, generator, asked), mode=on.mode, **about)
             bar.update()
 
         for asked in todo:

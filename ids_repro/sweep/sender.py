@@ -28,7 +28,7 @@ class Generator:
 
     def _ask(self, **command: object) -> dict:
         if self._process is None:
-            argv = [self.on.client.python, "-m", "ids_repro.sweep.generators", self.on.client.iface, self.on.target]
+            argv = [self.on.client.python, "-m", "ids_repro.sweep.load_agent", self.on.client.iface, self.on.target]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors}
             self._process = self.on.client.popen(argv, cpu=self.on.client_cpu, cwd=ROOT, text=True, **pipes)
         try:

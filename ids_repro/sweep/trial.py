@@ -6,11 +6,12 @@ import time
 from collections.abc import Mapping
 
 import numpy as np
+import psutil
 
 from ..config import UserError
-from .cpu import CpuClock
 from .link import Link
-from .receivers import METHODS, Receiver, Receivers
+from .methods import METHODS
+from .receivers import Receiver, Receivers
 from .sender import Generator
 
 WARM_UP_S = 0.05  # of the same traffic before what is measured: flow table, caches, page pools
@@ -18,7 +19,7 @@ MARGIN_S = 10.0  # after which a generator that nobody stopped stops by itself
 TRAFFIC = ("generator", "interval_us", "rate_pps", "flows")
 
 
-def trial(on: Link, receivers: Receivers, generator: Generator, asked: Mapping) -> dict:
+def run_trial(on: Link, receivers: Receivers, generator: Generator, asked: Mapping) -> dict:
     """Send to one method for a while and count every packet.
 
     Before and after what is measured nothing is under way, so that the counters are those of these packets exactly.
@@ -88,3 +89,35 @@ def _packets(before: dict, after: dict, generator: str) -> dict:
 def lost_track(raw: dict) -> int:
     """How many packets are unaccounted for: sent - received - dropped."""
     return raw["sent_packets"] - raw["received_packets"] - sum(raw["dropped_packets"].values())
+
+
+class CpuClock:
+    """Split one CPU's time since this object was made.
+
+    Parameters
+    ----------
+    cpu : int
+        Number of the CPU. The kernel counts in ticks of 10 ms.
+    """
+
+    def __init__(self, cpu: int) -> None:
+        self.cpu = cpu
+        self._start = psutil.cpu_times(percpu=True)[cpu]
+
+    def percent(self) -> dict[str, float]:
+        """Return the shares of usr, sys, soft, idle and steal [%].
+
+        ``soft`` holds hard interrupts too, ``idle`` waiting for disks; threaded NAPI runs as a kernel thread and so
+        counts as ``sys``; ``steal`` is what the hypervisor took.
+        """
+        now, start = psutil.cpu_times(percpu=True)[self.cpu], self._start
+        spent = {name: max(getattr(now, name) - getattr(start, name), 0.0) for name in now._fields}
+        split = {
+            "usr": spent["user"] + spent["nice"],
+            "sys": spent["system"],
+            "soft": spent["softirq"] + spent["irq"],
+            "idle": spent["idle"] + spent["iowait"],
+            "steal": spent["steal"],
+        }
+        total = sum(split.values()) or 1.0
+        return {name: 100.0 * value / total for name, value in split.items()}

@@ -9,11 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from ids_repro import config
-from ids_repro.data import dataset
-from ids_repro.data.dataset import Dataset, MinMax
-from ids_repro.data.features import FEATURES, Q
+from ids_repro.data import dataset, extract
+from ids_repro.data.dataset import Dataset
+from ids_repro.data.features import FEATURES
 from ids_repro.models import pipeline
-from ids_repro.native import library as native
+from ids_repro.models.scaling import MinMax
+from ids_repro.native import library
+from ids_repro.native.layouts import FIRST_PACKETS, Q
 
 SCHEDULE = config.SAMPLE.with_suffix(".csv")
 
@@ -42,7 +44,7 @@ def labelled(labels):
 def test_a_dataset_reads_back_as_it_was_made(data, path):
     loaded = dataset.load(path)
     assert loaded.meta == data.meta
-    for name in ("x", *dataset.COLUMNS):
+    for name in ("x", *extract.COLUMNS):
         left, right = getattr(loaded, name), getattr(data, name)
         np.testing.assert_array_equal(left, right, err_msg=name)
         assert left.dtype == right.dtype
@@ -54,7 +56,7 @@ def test_the_same_input_makes_the_same_bytes(data, path, tmp_path):
 
 
 def test_each_vector_is_that_of_its_packet(data, rows):
-    x, flow = native.extract(rows)
+    x, flow = library.extract(rows)
     np.testing.assert_array_equal(data.x, x[data.packet])
     np.testing.assert_array_equal(data.flow, flow[data.packet])
     np.testing.assert_array_equal(data.time_us, rows["ts_ns"][data.packet] // 1000)
@@ -64,7 +66,7 @@ def test_each_vector_is_that_of_its_packet(data, rows):
 
 def test_last_is_the_last_of_the_first_100_packets_and_every_is_all_of_them(data):
     flows, n_packets = np.unique(data.flow, return_counts=True)
-    assert n_packets.max() > dataset.FIRST_PACKETS
+    assert n_packets.max() > FIRST_PACKETS
     last, every = data.sample("last"), data.sample("every")
     np.testing.assert_array_equal(last.flow, flows)
     np.testing.assert_array_equal(last.index, np.minimum(n_packets, 100) - 1)
@@ -156,7 +158,7 @@ def test_flows_that_no_row_names_are_counted_and_left_out(data, rows, tmp_path):
     schedule = tmp_path / "one.csv"
     schedule.write_text(f"label,activity,start_us,end_us,src,dst,dport,proto\nDoS,,0,{2**62},{src},{dst},,\n")
     made = dataset.prepare(config.SAMPLE, schedule, tmp_path / "one.parquet")
-    x, flow = native.extract(rows)
+    x, flow = library.extract(rows)
     first = np.unique(flow, return_index=True)[1]
     ours = (rows["saddr"][first] == opener[0]) & (rows["daddr"][first] == opener[1])
     assert made.meta["flows"] == len(first)

@@ -17,9 +17,12 @@ from hypothesis import strategies as st
 
 from ids_repro import __main__, config
 from ids_repro.config import UserError
-from ids_repro.data import dataset, extract, features, packet_table, packets
-from ids_repro.native import library as native
-from ids_repro.native import stream
+from ids_repro.data import dataset, extract, packet_table, packets
+from ids_repro.data.features import FEATURES
+from ids_repro.data.flow import reference
+from ids_repro.data.labels.source import label_source
+from ids_repro.native import library, stream
+from ids_repro.native.layouts import FIRST_PACKETS, ROW, VECTOR
 
 # Where the published subset is not there, the sample alone is looked at.
 SHARED = config.ROOT.parent / "shared" / "cic-ids2017"
@@ -52,8 +55,8 @@ def meta_of(path):
 
 
 def test_layouts_equal_the_c_structs():
-    assert stream._library().ids_sizeof_sample() == stream.SAMPLE.itemsize
-    assert native.library().ids_sizeof_row() == native.ROW.itemsize
+    assert stream._library().ids_sizeof_sample() == VECTOR.itemsize
+    assert library.library().ids_sizeof_row() == ROW.itemsize
 
 
 @pytest.mark.parametrize("name", CAPTURES)
@@ -73,8 +76,8 @@ def test_known_facts(name, tmp_path, capsys):
 @pytest.mark.parametrize("name", CAPTURES)
 def test_reference_equals_c_on_captures(name):
     rows = rows_of(name)
-    x, flow = native.extract(rows)
-    x_reference, flow_reference = features.reference(rows)
+    x, flow = library.extract(rows)
+    x_reference, flow_reference = reference(rows)
     assert np.array_equal(x, x_reference) and np.array_equal(flow, flow_reference)
     check_samples(rows, x, flow)
 
@@ -93,7 +96,7 @@ def check_samples(rows, x, flow):
         begin = np.cumsum(count) - count
         index = np.empty(len(flow), np.int64)
         index[order] = np.concatenate([np.arange(n) for n in count]) if len(count) else []
-        at = np.arange(len(rows)) if every else np.sort(order[begin + np.minimum(count, stream.FIRST_PACKETS) - 1])
+        at = np.arange(len(rows)) if every else np.sort(order[begin + np.minimum(count, FIRST_PACKETS) - 1])
         assert np.array_equal(found["packet"], at)
         assert np.array_equal(found["x"], x[at]) and np.array_equal(found["flow"], flow[at])
         assert np.array_equal(found["index"], index[at])
@@ -119,7 +122,7 @@ packet = st.tuples(
 @settings(max_examples=300, deadline=None)
 @given(st.lists(packet, min_size=1, max_size=130))
 def test_reference_equals_c_on_made_up_packets(drawn):
-    rows, now = np.zeros(len(drawn), native.ROW), 10**18
+    rows, now = np.zeros(len(drawn), ROW), 10**18
     for row, (step, hosts, ports, proto, length, flags, way) in zip(rows, drawn, strict=True):
         now += way * step
         row["ts_ns"], row["len"], row["proto"] = now, length, proto
@@ -127,15 +130,15 @@ def test_reference_equals_c_on_made_up_packets(drawn):
         if proto != 1:
             row["sport"], row["dport"] = ports
         row["tcp_flags"] = flags if proto == 6 else 0
-    x, flow = native.extract(rows)
-    x_reference, flow_reference = features.reference(rows)
+    x, flow = library.extract(rows)
+    x_reference, flow_reference = reference(rows)
     assert np.array_equal(x, x_reference) and np.array_equal(flow, flow_reference)
     check_samples(rows, x, flow)
 
 
 def many_flows(n, step_ns, flags=made.ACK, per_flow=3):
     """Rows of n flows, packets of a flow side by side."""
-    rows = np.zeros(n * per_flow, native.ROW)
+    rows = np.zeros(n * per_flow, ROW)
     number = np.repeat(np.arange(n), per_flow)
     rows["ts_ns"], rows["len"], rows["proto"] = 10**18 + np.arange(len(rows)) * step_ns, 40, 6
     rows["saddr"], rows["daddr"], rows["sport"], rows["dport"] = number, 1 << 30, number & 0xFFFF, 80
@@ -146,7 +149,7 @@ def many_flows(n, step_ns, flags=made.ACK, per_flow=3):
 @pytest.mark.parametrize("rows", [many_flows(200_000, 10**6), many_flows(200_000, 1, made.RST)], ids=["idle", "reset"])
 def test_table_lets_go_of_flows_that_are_over(rows):
     """Without a change to any vector."""
-    x, flow = native.extract(rows)
+    x, flow = library.extract(rows)
     check_samples(rows, x, flow)
 
 
@@ -197,7 +200,7 @@ def test_flow_ends_exactly_as_go_flows_does(tmp_path):
 def test_last_is_a_choice_from_every(tmp_path):
     schedule = config.SAMPLE.with_suffix(".csv")
     every = dataset.prepare(config.SAMPLE, schedule, tmp_path / "every.parquet").sample("last")
-    extract.run(config.SAMPLE, tmp_path / "last.parquet", dataset.labels.source(schedule), name="lab capture")
+    extract.run(config.SAMPLE, tmp_path / "last.parquet", label_source(schedule), name="lab capture")
     last = dataset.load(tmp_path / "last.parquet").sample("last")
     for name in ("x", *extract.COLUMNS):
         assert np.array_equal(getattr(every, name), getattr(last, name)), name
@@ -207,9 +210,9 @@ def test_last_is_a_choice_from_every(tmp_path):
 def test_prepare_gives_what_the_parts_give(tmp_path):
     schedule = config.SAMPLE.with_suffix(".csv")
     data, capture = dataset.prepare(config.SAMPLE, schedule, tmp_path / "a.parquet"), packets.read(config.SAMPLE)
-    x, flow = native.extract(capture.rows)
+    x, flow = library.extract(capture.rows)
     first = np.unique(flow, return_index=True)[1]
-    label = dataset.labels.source(schedule).label(capture.rows[first])[0][flow.astype(int)]
+    label = label_source(schedule).label(capture.rows[first])[0][flow.astype(int)]
     kept = label >= 0
     assert np.array_equal(data.x, x[kept]) and np.array_equal(data.flow, flow[kept])
     assert np.array_equal(data.label, label[kept]) and np.array_equal(data.packet, np.flatnonzero(kept))
@@ -238,7 +241,7 @@ def test_gzip_gives_the_same_vectors(tmp_path):
 def test_documented_schema(tmp_path):
     extract.run(config.SAMPLE, tmp_path / "a.parquet")
     schema = pq.read_schema(tmp_path / "a.parquet")
-    assert schema.names == [*features.FEATURES, "flow", "index", "packet", "time_us", "label"]
+    assert schema.names == [*FEATURES, "flow", "index", "packet", "time_us", "label"]
     assert set(map(str, schema.types[:-1])) == {"int64"} and str(schema.types[-1]) == "int8"
     with pytest.raises(UserError, match="--labels"):
         dataset.load(tmp_path / "a.parquet")
@@ -283,7 +286,7 @@ def test_full_disk_leaves_no_half_file(tmp_path):
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
         "from ids_repro.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
-    native.library(), stream._library()  # compiled before the limit is there
+    library.library(), stream._library()  # compiled before the limit is there
     arguments = ["extract", str(config.SAMPLE), "--sampling", "every", "--out", str(tmp_path / "x.parquet")]
     run = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
     assert run.returncode == 2, run.stderr
@@ -382,7 +385,7 @@ def table_of(name, folder):
         flows = pq.read_table(SHARED / packet_table.FLOWS, columns=["flow_id", "source"]).to_pandas()
         return SHARED, flows["flow_id"][flows["source"] == name].to_numpy()
     rows = rows_of(name)
-    _, flow = native.extract(rows)
+    _, flow = library.extract(rows)
     order = np.argsort(flow, kind="stable")
     rows, flow = rows[order], flow[order].astype(np.int64)
     number, first, count = np.unique(flow, return_index=True, return_counts=True)
@@ -406,7 +409,7 @@ def test_packet_table_has_the_features_of_its_captures(name, tmp_path):
     for source, options in ((path, {"dedup_ms": dedup_ms, "reorder_ms": 10 * (dedup_ms > 0)}), (table, {})):
         extract.run(source, tmp_path / "x.parquet", **options)
         found = pq.read_table(tmp_path / "x.parquet")
-        vectors.append(np.stack([found[c].to_numpy() for c in (*features.FEATURES, "time_us", "flow")], axis=1))
+        vectors.append(np.stack([found[c].to_numpy() for c in (*FEATURES, "time_us", "flow")], axis=1))
     mine = vectors[1][np.isin(vectors[1][:, -1], numbers)]
     assert len(mine) == len(numbers)
     assert sorted(map(tuple, vectors[0][:, :-1])) == sorted(map(tuple, mine[:, :-1]))

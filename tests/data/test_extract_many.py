@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from distributed import LocalCluster
 
-from ids_repro import config
+from ids_repro import config, parallel
 from ids_repro.__main__ import main
-from ids_repro.data import dataset, extract
-from ids_repro.data import extract_many as captures
-from ids_repro.data.labels import source as labels
+from ids_repro.data import dataset, extract, extract_many
+from ids_repro.data.labels.source import label_source
 from ids_repro.models import pipeline
+from ids_repro.models.model import save_model
 
 SCHEDULE = str(config.SAMPLE.with_suffix(".csv"))
 
@@ -42,7 +42,7 @@ def halves(tmp_path_factory):
 
 def test_two_workers_give_the_bytes_that_none_give(cluster, halves, tmp_path):
     found = [
-        captures.run(halves, tmp_path / name, SCHEDULE, scheduler, sampling="every")
+        extract_many.run(halves, tmp_path / name, SCHEDULE, scheduler, sampling="every")
         for name, scheduler in (("here.parquet", None), ("there.parquet", cluster))
     ]
     assert (tmp_path / "here.parquet").read_bytes() == (tmp_path / "there.parquet").read_bytes()
@@ -53,8 +53,8 @@ def test_two_workers_give_the_bytes_that_none_give(cluster, halves, tmp_path):
 
 
 def test_the_parts_follow_each_other(halves, tmp_path):
-    counts = captures.run(halves, tmp_path / "both.parquet", SCHEDULE)
-    alone = [extract.run(path, tmp_path / path.name, labels.source(SCHEDULE)) for path in halves]
+    counts = extract_many.run(halves, tmp_path / "both.parquet", SCHEDULE)
+    alone = [extract.run(path, tmp_path / path.name, label_source(SCHEDULE)) for path in halves]
     for key in ("frames", "packets", "flows", "vectors"):
         assert counts[key] == sum(one[key] for one in alone)
     both, parts = dataset.load(tmp_path / "both.parquet"), [dataset.load(tmp_path / path.name) for path in halves]
@@ -67,7 +67,7 @@ def test_the_parts_follow_each_other(halves, tmp_path):
 
 
 def test_trainings_on_the_cluster_are_the_same(cluster, flows, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline.save, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(save_model, "__defaults__", (tmp_path,))
     short = config.profile("smoke", seeds=(0,), epochs=1, min_steps=50)
     here, there = pipeline.train_all(flows, short), pipeline.train_all(flows, short, cluster)
     for one, other in zip(here, there, strict=True):
@@ -87,7 +87,7 @@ def test_what_cannot_be_done_is_said(halves, tmp_path, capsys, monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{closed.getsockname()[1]}"
-        monkeypatch.setattr(captures.tasks, "PATIENCE_S", 1)
+        monkeypatch.setattr(parallel, "PATIENCE_S", 1)
         assert main(["extract", str(halves[0]), "--scheduler", address, "--out", str(tmp_path / "x.parquet")]) == 2
     assert "no Dask scheduler answers" in capsys.readouterr().err
     assert main(["extract", str(halves[0]), str(halves[0]), "--out", str(tmp_path / "x.parquet")]) == 2

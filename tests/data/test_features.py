@@ -8,8 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ids_repro import config
-from ids_repro.data import features, packets
-from ids_repro.native import library as native
+from ids_repro.data import flow as data_flow
+from ids_repro.data import packets
+from ids_repro.data.features import FEATURES
+from ids_repro.data.flow import ACTIVE_US, IDLE_US, reference
+from ids_repro.native import library
+from ids_repro.native.layouts import N_FEATURES, REASONS, ROW, Q
 
 HEADER = "".join((config.BPF / name).read_text() for name in ("parse.h", "flow.h"))
 SUBSET = config.ROOT.parent / "shared" / "cic-ids2017"
@@ -20,13 +24,13 @@ CAPTURES = {config.SAMPLE: None} | {
     if (SUBSET / name).exists()
 }
 SECOND = 10**9
-ONE = 1 << features.Q
+ONE = 1 << Q
 A, B = (0x0A000001, 40000), (0x0A000002, 80)
 
 
 def rows(*sent):
     """Make packets of (time [ns], source, destination, protocol, length, TCP flags)."""
-    out = np.zeros(len(sent), native.ROW)
+    out = np.zeros(len(sent), ROW)
     for row, (ts_ns, source, sink, proto, length, flags) in zip(out, sent, strict=True):
         row["ts_ns"], row["proto"], row["len"], row["tcp_flags"] = ts_ns, proto, length, flags
         (row["saddr"], row["sport"]), (row["daddr"], row["dport"]) = source, sink
@@ -35,7 +39,7 @@ def rows(*sent):
 
 def both(given_rows):
     """Features and flows by the reference, after C has agreed in every bit."""
-    expected, found = features.reference(given_rows), native.extract(given_rows)
+    expected, found = reference(given_rows), library.extract(given_rows)
     for name, left, right in zip(("x", "flow"), expected, found, strict=True):
         np.testing.assert_array_equal(right, left, err_msg=name)
         assert right.dtype == left.dtype
@@ -48,18 +52,18 @@ def c_names(enum):
 
 
 def test_names_are_in_the_order_of_the_c_enum():
-    assert [name.lower() for name in c_names("ids_feature")] == [*features.FEATURES, "n_features"]
-    assert [name.lower() for name in c_names("ids_reason")] == [*native.REASONS, "n_reasons"]
-    assert len(features.FEATURES) == native.N_FEATURES
+    assert [name.lower() for name in c_names("ids_feature")] == [*FEATURES, "n_features"]
+    assert [name.lower() for name in c_names("ids_reason")] == [*REASONS, "n_reasons"]
+    assert len(FEATURES) == N_FEATURES
 
 
 def test_constants_are_those_of_the_header():
-    for name, ours in (("IDLE_US", features.IDLE_US), ("ACTIVE_US", features.ACTIVE_US)):
+    for name, ours in (("IDLE_US", IDLE_US), ("ACTIVE_US", ACTIVE_US)):
         factors = re.search(rf"#define IDS_{name} \((\d+)ULL \* (\d+)\)", HEADER).groups()
         assert int(factors[0]) * int(factors[1]) == ours
     for name in ("FIN", "RST", "ACK"):
-        assert int(re.search(rf"#define IDS_{name} (\w+)", HEADER)[1], 16) == getattr(features, name)
-    assert int(re.search(r"#define IDS_Q (\d+)", (config.BPF / "fixed.h").read_text())[1]) == features.Q
+        assert int(re.search(rf"#define IDS_{name} (\w+)", HEADER)[1], 16) == getattr(data_flow, name)
+    assert int(re.search(r"#define IDS_Q (\d+)", (config.BPF / "fixed.h").read_text())[1]) == Q
 
 
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)
@@ -168,9 +172,9 @@ def test_c_equals_the_reference_on_one_long_connection(made):
 
 def test_many_flows_outgrow_the_first_table():
     """user.c begins with 65,536 places; 50,000 flows make it grow, and each comes back once."""
-    out = np.zeros(100_000, native.ROW)
+    out = np.zeros(100_000, ROW)
     out["ts_ns"] = np.arange(len(out)) * 1000
     out["saddr"], out["daddr"], out["proto"] = np.arange(len(out)) % 50_000, 7, 17
-    x, flow = native.extract(out)
+    x, flow = library.extract(out)
     np.testing.assert_array_equal(flow, np.arange(len(out)) % 50_000)
     assert (x[50_000:, 5] == 50_000 * ONE).all()

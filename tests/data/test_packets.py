@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from ids_repro import config
 from ids_repro.config import UserError
-from ids_repro.data import packets
-from ids_repro.native import library as native
-from ids_repro.native import stream
+from ids_repro.data import byte_stream, packets
+from ids_repro.native import library, stream
+from ids_repro.native.layouts import OUTCOMES, ROW
 
 PACKET = made.ipv4(1234, 443)
 NS = 1_500_000_000_123_456_789
@@ -25,7 +25,7 @@ def read(tmp_path, data, **options):
     path = tmp_path / "made.pcap"
     path.write_bytes(data)
     found = packets.Packets(path, **options)
-    rows = np.concatenate([np.zeros(0, native.ROW), *(rows.copy() for rows in found)])
+    rows = np.concatenate([np.zeros(0, ROW), *(rows.copy() for rows in found)])
     return rows, found.counts(), found.damage
 
 
@@ -119,7 +119,7 @@ def test_link_layers(tmp_path, name):
     capture = packets.read(path)
     assert [fields(row) for row in capture.rows] == [EXPECTED]
     (header,) = capture.headers()
-    (parsed,), reasons = native.parse(*made.padded([header]))  # what the kernel program reads
+    (parsed,), reasons = library.parse(*made.padded([header]))  # what the kernel program reads
     assert (fields(parsed), reasons.tolist()) == (EXPECTED, [0])
 
 
@@ -149,7 +149,7 @@ IPV6 = b"\x60" + bytes(39)
 def test_frames_that_are_counted_and_skipped(tmp_path, outcome, link, frame):
     rows, counts, damage = read(tmp_path, made.pcap([(1, frame), (2, frame)], link))
     assert len(rows) == 0 and damage is None
-    assert {name: counts[name] for name in stream.OUTCOMES if counts[name]} == {outcome: 2}
+    assert {name: counts[name] for name in OUTCOMES if counts[name]} == {outcome: 2}
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_snap_length_keeps_the_packet_length(tmp_path):
 
 
 def test_records_longer_than_a_piece_and_many_packets(tmp_path):
-    big = made.block(0x0BAD, bytes(3 * packets.PIECE_BYTES))
+    big = made.block(0x0BAD, bytes(3 * byte_stream.PIECE_BYTES))
     many = b"".join(made.enhanced(k, made.ethernet(PACKET)) for k in range(2 * stream.MAX_ROWS))
     rows, _, damage = read(tmp_path, made.section() + made.interface() + big + many)
     assert damage is None
@@ -310,7 +310,7 @@ def test_order_is_repaired_within_the_window(tmp_path):
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 10**6), max_size=300), st.integers(1, 500))
 def test_order_equals_a_plain_heap(drawn, window_ms):
-    rows = np.zeros(len(drawn), native.ROW)
+    rows = np.zeros(len(drawn), ROW)
     rows["ts_ns"], rows["offset"] = np.array(drawn, np.uint64) * 1000, np.arange(len(drawn))
     order = stream.Order(window_ms)
     found = np.concatenate([order.push(rows[: len(rows) // 2]), order.push(rows[len(rows) // 2 :], last=True)])

@@ -11,9 +11,10 @@ from ids_repro import config
 from ids_repro.__main__ import main
 from ids_repro.data import extract
 from ids_repro.data.features import FEATURES
-from ids_repro.data.labels import source as labels
+from ids_repro.data.labels.source import label_source
 from ids_repro.data.packet_table import PacketTable
 from ids_repro.evaluate import accuracy, parity
+from ids_repro.evaluate.replay import load_program, replay
 
 ROWS = {"dt_sklearn", "nn_pytorch", "dt_c", "nn_c_q16", "nn_c_fused", "nn_float_c"}
 KERNEL = {"dt_kernel", "nn_kernel", "nn_fused_kernel"}
@@ -46,9 +47,9 @@ def test_the_kernel_makes_a_packet_tables_features_from_its_packets_and_clock(tm
     expected = pq.read_table(tmp_path / "x.parquet").sort_by("packet")
     trace = PacketTable(table).trace()
     clients = np.minimum(trace.rows["saddr"], trace.rows["daddr"])
-    with parity.load("dt", 7) as program:
+    with load_program("dt", 7) as program:
         program.set_params(models["multi"].params("dt"))
-        seen = parity.replay(program, trace)
+        seen = replay(program, trace)
     assert not seen["reason"].any()
     np.testing.assert_array_equal(seen["x"], np.stack([expected[name] for name in FEATURES], axis=1))
     assert len(np.unique(clients)) == len(np.unique(expected["flow"])) == seen["first"].sum()
@@ -57,7 +58,7 @@ def test_the_kernel_makes_a_packet_tables_features_from_its_packets_and_clock(tm
 
 def test_a_dataset_without_packets_is_given_to_the_kernel_as_vectors(tmp_path, monkeypatch):
     monkeypatch.setattr(parity, "CLASSIFIERS", {"dt": "dt"})
-    extract.run(config.SAMPLE, tmp_path / "x.parquet", labels.source(config.SAMPLE.with_suffix(".csv")))
+    extract.run(config.SAMPLE, tmp_path / "x.parquet", label_source(config.SAMPLE.with_suffix(".csv")))
     data, trace = accuracy.read(tmp_path / "x.parquet")
     assert trace is None
     found = accuracy.study(data, config.profile("smoke", seeds=(0,), epochs=1, min_steps=1), trace)

@@ -8,15 +8,13 @@ import pytest
 from ids_repro import config, records
 from ids_repro.config import UserError
 from ids_repro.data import dataset
-from ids_repro.data.features import Q
-from ids_repro.evaluate import discrepancies as released
-from ids_repro.evaluate import parity_vectors as vectors
-from ids_repro.evaluate import released_code as departures
-from ids_repro.evaluate import rows as evaluate
-from ids_repro.models import model as stored
-from ids_repro.models import pipeline
+from ids_repro.evaluate import discrepancies, parity_vectors, released_code
+from ids_repro.evaluate.rows import predictions
 from ids_repro.models.int_mlp import IntMlp
-from ids_repro.native import library as native
+from ids_repro.models.model import load_model, model_path, save_model
+from ids_repro.models.scaling import MinMax
+from ids_repro.native import library
+from ids_repro.native.layouts import Q
 
 PROFILE = config.profile("smoke", seeds=(0,), epochs=1, min_steps=500)
 # What each switch may change: the two datasets, the float net's normaliser, parts of the integer net, the arithmetic.
@@ -59,19 +57,21 @@ def small_net(range_=1 << Q, dequant=1 << 32):
 
 
 def in_setup(net):
-    return departures.Setup(None, None, None, None, None, None, net)
+    return released_code.Setup(None, None, None, None, None, None, net)
 
 
 def test_running_mean_is_within_the_flow_and_rounded_down():
     data = packets(np.zeros((5, 12)), [7, 2, 7, 7, 2], range(5))
     values = np.array([[0, 3], [100, 1], [10, 3], [21, 4], [101, 2]])
-    np.testing.assert_array_equal(departures.running_mean(values, data), [[0, 3], [100, 1], [5, 3], [10, 3], [100, 1]])
+    np.testing.assert_array_equal(
+        released_code.running_mean(values, data), [[0, 3], [100, 1], [5, 3], [10, 3], [100, 1]]
+    )
 
 
 def test_one_way_by_hand():
     x = np.zeros((3, 12), int)
     x[:, :5] = [[10, 80, 6, 100, 1], [80, 10, 6, 60, 0], [10, 80, 6, 300, 1]]
-    out = departures.one_way(packets(x, [0, 0, 0], [1000, 1010, 1030]))
+    out = released_code.one_way(packets(x, [0, 0, 0], [1000, 1010, 1030]))
     expected = [
         [10, 80, 6, 100, 1, 0, 100, 1, 0, 0, 0, 0],
         [80, 10, 6, 60, 1, 0, 60, 1, 0, 0, 0, 0],  # the first of a flow of its own
@@ -83,19 +83,19 @@ def test_one_way_by_hand():
 
 def test_one_way_is_what_the_c_makes_of_one_direction_alone(sample):
     rows = sample.rows[sample.rows["proto"] == 17]  # UDP: a flow never ends by itself within the sample
-    x, flow = native.extract(rows)
+    x, flow = library.extract(rows)
     index, time_us = np.arange(len(rows)), (rows["ts_ns"] // 1000).astype(np.int64)
     data = dataset.Dataset(x, flow.astype(np.int64), index, index, time_us, np.zeros(len(rows), np.int8), {})
-    found = departures.one_way(data).x
+    found = released_code.one_way(data).x
     for way in (x[:, 4] > 0, x[:, 4] == 0):
         assert way.sum() > 100
-        np.testing.assert_array_equal(found[way], native.extract(rows[way])[0])
+        np.testing.assert_array_equal(found[way], library.extract(rows[way])[0])
 
 
 def test_released_features_are_running_deviations_in_another_order():
     x = np.tile(np.arange(12), (3, 1))
     x[:, 9:] = [[0, 0, 0], [10, 1, 4], [20, 2, 2]]
-    out = departures.as_released(packets(x, [0, 0, 0], range(3))).x / (1 << Q)
+    out = released_code.as_released(packets(x, [0, 0, 0], range(3))).x / (1 << Q)
     np.testing.assert_array_equal(out[2], [0, 1, 2, 3, 5, 4, 6, 8, 7, 10, 2, 1])
 
 
@@ -107,30 +107,30 @@ def test_released_features_are_running_deviations_in_another_order():
 def test_without_the_clip_the_int8_wraps(value, clip, expected):
     x = np.zeros((1, 12), np.int64)
     x[0, 0] = round(value * (1 << Q))
-    np.testing.assert_array_equal(departures.logits(small_net(), x, clip=clip) >> Q, [[expected, -expected]])
+    np.testing.assert_array_equal(released_code.logits(small_net(), x, clip=clip) >> Q, [[expected, -expected]])
 
 
 def test_without_the_shift_a_65536th_is_one():
     x = np.zeros((1, 12), np.int64)
     x[0, 0] = 1
-    assert departures.logits(small_net(), x)[0, 0] == 0
-    assert departures.logits(small_net(), x, shift=False)[0, 0] >> Q == 127
+    assert released_code.logits(small_net(), x)[0, 0] == 0
+    assert released_code.logits(small_net(), x, shift=False)[0, 0] >> Q == 127
 
 
 @pytest.mark.parametrize("task", config.TASKS)
 def test_with_clip_and_shift_the_arithmetic_is_q16(models, sample, task):
-    x = np.concatenate([native.extract(sample.rows)[0], vectors.random_vectors(5000)])
-    np.testing.assert_array_equal(departures.logits(models[task].int_mlp, x), models[task].int_mlp.logits(x))
+    x = np.concatenate([library.extract(sample.rows)[0], parity_vectors.random_vectors(5000)])
+    np.testing.assert_array_equal(released_code.logits(models[task].int_mlp, x), models[task].int_mlp.logits(x))
 
 
 @pytest.mark.parametrize(("width", "s"), [(1, 65536), (33000, 1), (65536, 1), (65537, 0), (10**7, 0)])
 def test_truncated_scale(width, s):
-    assert departures.truncate(in_setup(small_net(range_=width << Q))).net.s.tolist() == [s << 30] * 12
+    assert released_code.truncate(in_setup(small_net(range_=width << Q))).net.s.tolist() == [s << 30] * 12
 
 
 def test_dequantiser_with_16_bits():
     for exact, rounded in ((2.4, 2), (2.5, 3), (65.4, 65)):
-        made = departures.round_dequant(in_setup(small_net(dequant=round(exact * (1 << 16)))))
+        made = released_code.round_dequant(in_setup(small_net(dequant=round(exact * (1 << 16)))))
         assert made.net.dequant[0].tolist() == [rounded << 16] * 2
 
 
@@ -140,7 +140,7 @@ def changed(a, b):
     def differs(left, right):
         if isinstance(left, dataset.Dataset):
             return not np.array_equal(left.x, right.x)
-        if isinstance(left, dataset.MinMax):
+        if isinstance(left, MinMax):
             return not (np.array_equal(left.min_, right.min_) and np.array_equal(left.range_, right.range_))
         if isinstance(left, list):
             return any(map(differs, left, right))
@@ -153,17 +153,17 @@ def changed(a, b):
 
 def made_with(everything, model, on):
     at = np.searchsorted(everything.packet, everything.sample().packet)
-    return released.setup(model, *(data.take(at) for data in released.datasets(everything, on)), on)
+    return discrepancies.setup(model, *(data.take(at) for data in discrepancies.datasets(everything, on)), on)
 
 
 def test_every_switch_is_tested_and_has_a_row():
-    assert set(CHANGES) == {"none", *released.SWITCHES} < set(released.ROWS)
-    assert set(released.TEXTS) == set(released.ROWS)
+    assert set(CHANGES) == {"none", *discrepancies.SWITCHES} < set(discrepancies.ROWS)
+    assert set(discrepancies.TEXTS) == set(discrepancies.ROWS)
 
 
 @pytest.mark.parametrize("switch", CHANGES)
 def test_each_switch_changes_what_it_says_and_nothing_else(everything, models, switch):
-    found = changed(*(made_with(everything, models["multi"], released.ROWS[name]) for name in ("none", switch)))
+    found = changed(*(made_with(everything, models["multi"], discrepancies.ROWS[name]) for name in ("none", switch)))
     assert found <= CHANGES[switch]
     assert bool(found) == bool(CHANGES[switch])
 
@@ -172,7 +172,7 @@ def test_none_is_the_model_itself(everything, models):
     for model in models.values():
         made = made_with(everything, model, ())
         data = everything.sample()
-        rows = evaluate.predictions(model, data.x[dataset.split(data, model.seed)[2]])
+        rows = predictions(model, data.x[dataset.split(data, model.seed)[2]])
         floats, ints = made.verdicts()
         np.testing.assert_array_equal(floats, rows["nn_pytorch"])
         np.testing.assert_array_equal(ints, rows["nn_c_q16"])
@@ -198,7 +198,7 @@ def test_a_feature_that_is_constant_in_the_test_part_is_refitted_to_zero(everyth
     none = made_with(everything, models["binary"], ())
     x = none.learn.x.copy()
     x[none.test, 2] = 17 << Q
-    made = departures.refit(replace(none, learn=replace(none.learn, x=x)))
+    made = released_code.refit(replace(none, learn=replace(none.learn, x=x)))
     normalised = made.scaler.transform(x[none.test])
     assert not normalised[:, 2].any()
     assert normalised.min() == 0
@@ -208,25 +208,25 @@ def test_a_feature_that_is_constant_in_the_test_part_is_refitted_to_zero(everyth
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     """Models and results in a folder of the test's own."""
-    for function in (pipeline.save, pipeline.load, stored.model_path):
+    for function in (save_model, load_model, model_path):
         monkeypatch.setattr(function, "__defaults__", (tmp_path / "models",))
-    monkeypatch.setattr(released, "DISCREPANCY", tmp_path / "results/discrepancy.jsonl")
+    monkeypatch.setattr(discrepancies, "DISCREPANCY", tmp_path / "results/discrepancy.jsonl")
     return tmp_path / "results"
 
 
 def test_departures_become_records_and_records_a_table(everything, models, results, tmp_path):
     for model in models.values():
-        pipeline.save(model)
-    frame = released.evaluate_all(everything, PROFILE)
+        save_model(model)
+    frame = discrepancies.evaluate_all(everything, PROFILE)
     rows = records.read(results)
-    assert len(rows) == len(records.current(rows, "discrepancy")) == len(released.ROWS) * len(config.TASKS)
+    assert len(rows) == len(records.current(rows, "discrepancy")) == len(discrepancies.ROWS) * len(config.TASKS)
     raws = {(r["asked"]["task"], r["asked"]["switch"]): r["raw"] for r in rows}
     data = everything.sample()
     for task, model in models.items():
         test = dataset.split(data, 0)[2]
         truth, ints = data.target(task)[test], model.int_mlp.predict(data.x[test])
         assert raws[task, "none"]["accuracy"] == np.mean(ints == truth)
-        for row in released.ROWS:
+        for row in discrepancies.ROWS:
             confusion = np.array(raws[task, row]["confusion"])
             assert confusion.sum() == len(test)
             assert np.trace(confusion) / len(test) == pytest.approx(raws[task, row]["accuracy"])
@@ -238,10 +238,10 @@ def test_departures_become_records_and_records_a_table(everything, models, resul
             assert cells.loc["accuracy", "unit"] == ("points" if change else "%")
             assert set(cells["n"]) == {1}
     assert raws["binary", "time"]["agreement_with_float"] < 0.9
-    released.write(rows, tmp_path)
+    discrepancies.write(rows, tmp_path)
     text = (tmp_path / "discrepancies.md").read_text()
-    for row in released.ROWS:
-        assert f"\n| {released.TEXTS[row]} |" in text
+    for row in discrepancies.ROWS:
+        assert f"\n| {discrepancies.TEXTS[row]} |" in text
     assert "dataset lab capture; profile smoke; seed 0; commit" in text
     assert len((tmp_path / "discrepancies.csv").read_text().splitlines()) == 1 + 3 * len(rows)
 
@@ -255,19 +255,19 @@ def test_only_rows_of_the_same_model_are_compared(tmp_path):
     for seed, accuracy in enumerate((0.9, 0.8, 0.7)):
         add("none", seed, accuracy, "new")
         add("clip", seed, accuracy - 0.1 * seed, "new" if seed < 2 else "old")
-    frame = released.table(records.read(tmp_path)).set_index(["switch", "task", "metric"])
+    frame = discrepancies.table(records.read(tmp_path)).set_index(["switch", "task", "metric"])
     cell = frame.loc[("clip", "binary", "accuracy")]
     assert cell["n"] == 2
     assert cell["ours"] == pytest.approx(-5)  # 0 and -10 points
     assert cell["high"] - cell["ours"] == pytest.approx(12.706 * 5, rel=1e-4)  # t(0.975, 1) s / sqrt(2)
     assert frame.loc[("none", "binary", "accuracy"), "ours"] == pytest.approx(80)
     assert frame.loc[("shift", "binary", "accuracy"), "n"] == 0
-    line = released.blocks(records.read(tmp_path))[0][1].set_index("As released").loc[released.TEXTS["clip"]]
+    line = discrepancies.blocks(records.read(tmp_path))[0][1].set_index("As released").loc[discrepancies.TEXTS["clip"]]
     assert line["NN (C), binary"] == "-5.00 ± 63.53"
 
 
 def test_without_records_or_packets_it_says_so(everything, tmp_path):
-    released.write([], tmp_path)
+    discrepancies.write([], tmp_path)
     assert "no records yet: run notebook 04" in (tmp_path / "discrepancies.md").read_text()
     with pytest.raises(UserError, match="does not hold every packet"):
-        released.evaluate_all(everything.sample("last"), PROFILE)
+        discrepancies.evaluate_all(everything.sample("last"), PROFILE)

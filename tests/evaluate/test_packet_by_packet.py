@@ -8,10 +8,9 @@ import pytest
 from ids_repro import config, records
 from ids_repro.config import UserError
 from ids_repro.data import dataset
-from ids_repro.evaluate import packet_by_packet as per_packet
-from ids_repro.models import model as stored
-from ids_repro.models import pipeline
-from ids_repro.report import page as report
+from ids_repro.evaluate import packet_by_packet
+from ids_repro.models.model import load_model, model_path, save_model
+from ids_repro.report import page
 
 PROFILE = config.profile("smoke", seeds=(0,))
 
@@ -27,12 +26,12 @@ def made(everything, models, tmp_path_factory):
     """The records of the sample's test flows, and the table of them."""
     folder = tmp_path_factory.mktemp("per_packet")
     with pytest.MonkeyPatch.context() as patch:
-        for function in (pipeline.save, pipeline.load, stored.model_path):
+        for function in (save_model, load_model, model_path):
             patch.setattr(function, "__defaults__", (folder / "models",))
-        patch.setattr(per_packet, "PER_PACKET", folder / "results/per_packet.jsonl")
+        patch.setattr(packet_by_packet, "PER_PACKET", folder / "results/per_packet.jsonl")
         for model in models.values():
-            pipeline.save(model)
-        frame = per_packet.evaluate_all(everything, PROFILE)
+            save_model(model)
+        frame = packet_by_packet.evaluate_all(everything, PROFILE)
     return records.read(folder / "results"), frame
 
 
@@ -43,18 +42,18 @@ def test_tally_by_hand():
     truth = np.array([3, 3, 3, 2, 2, 4, 4, 4])
     found = np.array([4, 3, 2, 4, 4, 4, 0, 4])
     some = dataset.Dataset(np.zeros((8, 12)), flow, index, np.arange(8), index, truth, {})
-    out = per_packet.tally(some, truth, found, normal=4)
+    out = packet_by_packet.tally(some, truth, found, normal=4)
     assert out["packets"][:4] == [4, 3, 1, 0]
     assert out["right"][:4] == [2, 1, 0, 0]
     assert (out["attack_flows"], out["normal_flows"]) == (2, 2)
     assert out["attack_first_alarm"] == [0, 1] + 98 * [0]  # flow 5 at its second packet, as another attack is enough
     assert out["normal_first_alarm"] == [0, 1] + 98 * [0]
-    assert per_packet.alarms(out, "attack")[[0, 1, 99]].tolist() == [0, 50, 50]
+    assert packet_by_packet.alarms(out, "attack")[[0, 1, 99]].tolist() == [0, 50, 50]
 
 
 def test_every_packet_of_the_test_flows_is_counted(everything, models, made):
     rows, frame = made
-    assert len(rows) == len(per_packet.ROWS) * len(config.TASKS) == len(frame)
+    assert len(rows) == len(packet_by_packet.ROWS) * len(config.TASKS) == len(frame)
     every = everything.sample("every")
     test = dataset.split(every, 0)[2]
     flows = everything.sample("last")
@@ -78,17 +77,19 @@ def test_every_packet_of_the_test_flows_is_counted(everything, models, made):
 @pytest.mark.filterwarnings("error")
 def test_the_figure_shows_it_and_says_where_from(made, tmp_path):
     rows, _ = made
-    figure = per_packet.write(rows, tmp_path / "a")
-    per_packet.write(rows, tmp_path / "b")
+    figure = packet_by_packet.write(rows, tmp_path / "a")
+    packet_by_packet.write(rows, tmp_path / "b")
     for name in ("per_packet.svg", "per_packet.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert [axis.get_title() for axis in figure.axes[:2]] == ["Binary", "Multi-class"]
-    assert {*per_packet.ROWS.values(), "flows this long"} <= {text.get_text() for text in figure.legends[0].get_texts()}
+    assert {*packet_by_packet.ROWS.values(), "flows this long"} <= {
+        text.get_text() for text in figure.legends[0].get_texts()
+    }
     assert "per_packet.jsonl: profile smoke" in figure.get_supxlabel()
-    upper = figure.axes[0].lines[list(per_packet.ROWS).index("dt_c")]
+    upper = figure.axes[0].lines[list(packet_by_packet.ROWS).index("dt_c")]
     raw = next(r["raw"] for r in rows if r["asked"]["row"] == "dt_c" and r["asked"]["task"] == "binary")
     assert upper.get_ydata()[0] == pytest.approx(100 * raw["right"][0] / raw["packets"][0])
-    html = report.html(rows)
+    html = page.html(rows)
     ids = re.findall(r' id="(per_packet-[^"]+)"', html)
     assert ids
     assert len(ids) == len(set(ids))
@@ -96,8 +97,8 @@ def test_the_figure_shows_it_and_says_where_from(made, tmp_path):
 
 @pytest.mark.filterwarnings("error")
 def test_without_records_or_packets_it_says_so(everything):
-    assert per_packet.figure([]).get_supxlabel() == "no records yet: run notebook 04"
-    assert per_packet.table([]).empty
+    assert packet_by_packet.figure([]).get_supxlabel() == "no records yet: run notebook 04"
+    assert packet_by_packet.table([]).empty
     with pytest.raises(UserError, match="does not hold every packet"):
-        per_packet.first_packets(everything.sample("last"))
-    assert len(per_packet.first_packets(everything).x) == (everything.index < 100).sum()
+        packet_by_packet.first_packets(everything.sample("last"))
+    assert len(packet_by_packet.first_packets(everything).x) == (everything.index < 100).sum()

@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ids_repro.evaluate import parity
-from ids_repro.evaluate import parity_vectors as vectors
+from ids_repro.evaluate import parity, parity_vectors
+from ids_repro.evaluate.replay import classify_in_kernel, kernel_verdicts
+from ids_repro.evaluate.rows import CLASSIFIERS, classify_in_c
 from ids_repro.kernel.program import Program
-from ids_repro.models import export
-from ids_repro.native import library as native
+from ids_repro.native import library
+from ids_repro.native.layouts import MLP_FUSED, MLP_Q16, TREE
 
 
 def test_nothing_differs_on_10000_vectors_a_model_and_on_every_packet_of_the_sample(project, models):
@@ -25,12 +26,14 @@ def test_nothing_differs_on_10000_vectors_a_model_and_on_every_packet_of_the_sam
 
 def test_n_vectors_are_compared_and_no_more_than_asked_in_the_kernel(models, few, monkeypatch):
     monkeypatch.setattr(parity, "CLASSIFIERS", {"dt": "dt"})
-    monkeypatch.setattr(vectors, "PIECE", 700)
+    monkeypatch.setattr(parity_vectors, "PIECE", 700)
     monkeypatch.setattr(parity, "TIED_VECTORS", 900)
     asked = {"c": [], "kernel": []}
-    in_c, in_kernel = parity.in_c, parity.in_kernel
-    monkeypatch.setattr(parity, "in_c", lambda *args: asked["c"].append(len(args[2])) or in_c(*args))
-    monkeypatch.setattr(parity, "in_kernel", lambda *args: asked["kernel"].append(len(args[1])) or in_kernel(*args))
+    in_c, in_kernel = classify_in_c, classify_in_kernel
+    monkeypatch.setattr(parity, "classify_in_c", lambda *args: asked["c"].append(len(args[2])) or in_c(*args))
+    monkeypatch.setattr(
+        parity, "classify_in_kernel", lambda *args: asked["kernel"].append(len(args[1])) or in_kernel(*args)
+    )
     found = parity.compare([models["binary"]], few, 2000, kernel_vectors=1000)
     assert not any(sum(row.values()) for row in found.values())
     assert asked["c"] == [700, 200, 700, 700, 600, len(few.rows)]
@@ -40,15 +43,15 @@ def test_n_vectors_are_compared_and_no_more_than_asked_in_the_kernel(models, few
 
 def corrupted(params: bytes) -> bytes:
     """Change one weight of a net by one, or cut a tree at its root."""
-    if len(params) == export.MLP_Q16.itemsize:
-        net = np.frombuffer(params, export.MLP_Q16, 1).copy()
+    if len(params) == MLP_Q16.itemsize:
+        net = np.frombuffer(params, MLP_Q16, 1).copy()
         net["w"][0, 0, 0, :12] += np.where(np.arange(12) == np.abs(net["w"][0, 0, 0, :12]).argmin(), 1, 0).astype("i1")
         return net.tobytes()
-    if len(params) == export.MLP_FUSED.itemsize:
-        net = np.frombuffer(params, export.MLP_FUSED, 1).copy()
+    if len(params) == MLP_FUSED.itemsize:
+        net = np.frombuffer(params, MLP_FUSED, 1).copy()
         net["w"][0, 0, :12, 0] += np.where(np.arange(12) == 5, 100, 0)
         return net.tobytes()
-    tree = np.frombuffer(params, export.TREE, 1).copy()
+    tree = np.frombuffer(params, TREE, 1).copy()
     tree["threshold"][0, 1] = np.iinfo(np.int64).max
     return tree.tobytes()
 
@@ -78,8 +81,8 @@ def test_a_wrong_weight_in_the_kernel_is_seen(models, few, monkeypatch):
 
 def test_the_kernels_verdicts_are_those_of_c_on_the_wanted_packets(models, few):
     wanted = np.arange(0, len(few.rows), 3)
-    found = parity.verdicts([models["multi"]], few, wanted)
-    x, _ = native.extract(few.rows)
-    for classifier in parity.CLASSIFIERS:
-        _, classes = parity.in_c(models["multi"], classifier, x[wanted])
+    found = kernel_verdicts([models["multi"]], few, wanted)
+    x, _ = library.extract(few.rows)
+    for classifier in CLASSIFIERS:
+        _, classes = classify_in_c(models["multi"], classifier, x[wanted])
         assert found["multi", 0][f"{classifier}_kernel"].tolist() == classes.tolist()

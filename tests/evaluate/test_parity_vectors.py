@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ids_repro import config
-from ids_repro.evaluate import parity_vectors as vectors
+from ids_repro.evaluate import parity_vectors
 from ids_repro.evaluate.parity_vectors import INT64
-from ids_repro.models import int_mlp as quantize
+from ids_repro.models import int_mlp
 
 
 def neighbours(value):
@@ -16,7 +16,7 @@ def neighbours(value):
 @pytest.mark.parametrize("task", config.TASKS)
 def test_each_feature_alone_is_at_each_of_its_boundaries(models, task):
     model = models[task]
-    x = vectors.boundary_vectors(model)
+    x = parity_vectors.boundary_vectors(model)
     low, width, tree = model.scaler.min_, model.scaler.range_, model.int_tree
     middle = low + width // 2
     for i in range(12):
@@ -31,9 +31,9 @@ def test_each_feature_alone_is_at_each_of_its_boundaries(models, task):
 
 def test_both_nets_change_their_class_between_two_neighbours(models):
     model = models["multi"]
-    left, right = np.split(vectors.in_range(model, 400), 2)
+    left, right = np.split(parity_vectors.in_range(model, 400), 2)
     for net in (model.int_mlp, model.int_fused):
-        before, after = np.split(vectors.changes(net.predict, left, right), 2)
+        before, after = np.split(parity_vectors.changes(net.predict, left, right), 2)
         assert len(before) == np.sum(net.predict(left) != net.predict(right)) > 20  # fused clamps at min
         assert np.abs(after - before).max() == 1
         assert (net.predict(before) != net.predict(after)).all()
@@ -41,24 +41,24 @@ def test_both_nets_change_their_class_between_two_neighbours(models):
 
 def test_pieces_are_n_vectors_on_both_sides_of_every_clip(models, monkeypatch):
     model = models["binary"]
-    monkeypatch.setattr(vectors, "PIECE", 3000)
-    x = list(vectors.pieces(model, 7000))
+    monkeypatch.setattr(parity_vectors, "PIECE", 3000)
+    x = list(parity_vectors.pieces(model, 7000))
     assert [len(piece) for piece in x] == [3000, 3000, 1000]
-    assert len(next(vectors.pieces(model, 10))) == 10
+    assert len(next(parity_vectors.pieces(model, 10))) == 10
     x = np.concatenate(x)
     assert (x.shape, x.dtype, len(np.unique(x, axis=0))) == ((7000, 12), np.int64, len(x))
     above = np.mean(x - model.scaler.min_ > model.scaler.range_, axis=0)
     below = np.mean(x - model.scaler.min_ < -model.scaler.range_, axis=0)
     assert (above > 0.01).all() and (below > 0.01).all()
     clipped = model.int_mlp.logits(x)
-    monkeypatch.setattr(quantize, "INT8_MAX", 1 << 20)
+    monkeypatch.setattr(int_mlp, "INT8_MAX", 1 << 20)
     assert np.mean(np.any(model.int_mlp.logits(x) != clipped, axis=1)) > 0.05  # Eq. (1) clips between the layers
 
 
 @pytest.mark.parametrize("task", config.TASKS)
 def test_logits_tie_in_the_twin_of_a_model_and_the_first_wins(models, task):
-    twin = vectors.tied(models[task])
-    x = vectors.random_vectors(2000)
+    twin = parity_vectors.tied(models[task])
+    x = parity_vectors.random_vectors(2000)
     for net in (twin.int_mlp, twin.int_fused):
         logits = net.logits(x)
         assert (logits[:, 0] == logits[:, 1]).all() and len(np.unique(logits)) > 10

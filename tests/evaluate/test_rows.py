@@ -6,12 +6,13 @@ from sklearn.metrics import accuracy_score, confusion_matrix
 
 from ids_repro import config, records
 from ids_repro.data import dataset, packets
-from ids_repro.evaluate import rows as evaluate
-from ids_repro.evaluate import timing
-from ids_repro.models import model as stored
+from ids_repro.data.features import as_float
+from ids_repro.evaluate import accuracy, timing
+from ids_repro.evaluate.rows import predictions
 from ids_repro.models import pipeline
-from ids_repro.native import library as native
-from ids_repro.report import classification as tables
+from ids_repro.models.model import load_model, model_path, save_model
+from ids_repro.native import library
+from ids_repro.report import classification
 
 PROFILE = config.profile("smoke", seeds=(0, 1), epochs=1, min_steps=0, timing_rounds=2)
 USER_SPACE = ["dt_sklearn", "nn_pytorch", "dt_c", "nn_c_q16", "nn_c_fused", "nn_float_c"]
@@ -26,9 +27,9 @@ def data(tmp_path_factory):
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     """Models and results in a folder of the test's own."""
-    for function in (pipeline.save, pipeline.load, stored.model_path):
+    for function in (save_model, load_model, model_path):
         monkeypatch.setattr(function, "__defaults__", (tmp_path / "models",))
-    for module, name in ((evaluate, "accuracy"), (timing, "inference")):
+    for module, name in ((accuracy, "accuracy"), (timing, "inference")):
         monkeypatch.setattr(module, name.upper(), tmp_path / "results" / f"{name}.jsonl")
     return tmp_path / "results"
 
@@ -38,15 +39,15 @@ def test_confusion_is_scikit_learns(n_classes):
     rng = np.random.default_rng(n_classes)
     truth, found = rng.integers(0, n_classes - 1, 500), rng.integers(0, n_classes, 500).astype(np.uint8)
     expected = confusion_matrix(truth, found, labels=range(n_classes))
-    np.testing.assert_array_equal(evaluate.confusion(truth, found, n_classes), expected)
-    assert evaluate.confusion(truth[:0], found[:0], n_classes).shape == (n_classes, n_classes)
+    np.testing.assert_array_equal(accuracy.confusion(truth, found, n_classes), expected)
+    assert accuracy.confusion(truth[:0], found[:0], n_classes).shape == (n_classes, n_classes)
 
 
 def test_models_become_records_and_records_tables(data, results):
     pipeline.train_all(data, PROFILE)
     quantized = pipeline.quantize_all(data, PROFILE)
     replayed = {(m.task, m.seed): {"nn_kernel": m.int_mlp.predict(data.x).astype(np.uint8)} for m in quantized}
-    frame = evaluate.evaluate_all(data, PROFILE, replayed)
+    frame = accuracy.evaluate_all(data, PROFILE, replayed)
     times = timing.time_all(data, PROFILE, packets.read(config.SAMPLE))
     rows = records.read(results)
 
@@ -56,7 +57,7 @@ def test_models_become_records_and_records_tables(data, results):
         truth = data.target(model.task)[test]
         of_model = frame[(frame["task"] == model.task) & (frame["seed"] == model.seed)].set_index("row")
         assert list(of_model.index) == [*USER_SPACE, "nn_kernel"]
-        by_tree = model.tree.predict(dataset.as_float(data.x[test]))
+        by_tree = model.tree.predict(as_float(data.x[test]))
         assert of_model.loc["dt_sklearn", "accuracy"] == accuracy_score(truth, by_tree)
         assert of_model.loc["dt_c", "agreement"] == of_model.loc["dt_sklearn", "agreement"] == 1
         by_net, by_ints = model.mlp.predict(model.scaler.transform(data.x[test])), model.int_mlp.predict(data.x[test])
@@ -74,7 +75,7 @@ def test_models_become_records_and_records_tables(data, results):
         assert record["provenance"]["identity"] == identity
 
     for task in config.TASKS:
-        table = tables.table(task, rows).set_index(["row", "metric"]).sort_index()
+        table = classification.table(task, rows).set_index(["row", "metric"]).sort_index()
         for row in USER_SPACE:
             ours = frame[(frame["task"] == task) & (frame["row"] == row)]["accuracy"].mean()
             assert np.unique(table.loc[(row, "accuracy"), "ours"]) == pytest.approx([ours])
@@ -108,15 +109,15 @@ def test_models_become_records_and_records_tables(data, results):
 
 def test_without_models_the_user_is_told_which_notebook_makes_them(data, results):
     with pytest.raises(config.UserError, match="run notebooks 02 and 03 first"):
-        evaluate.evaluate_all(data, PROFILE)
-    assert not evaluate.ACCURACY.exists()
+        accuracy.evaluate_all(data, PROFILE)
+    assert not accuracy.ACCURACY.exists()
 
 
 def test_every_row_of_the_tables_is_predicted(models, sample):
     """On every packet of the sample, of which the models saw one a flow."""
     model = models["multi"]
-    x, _ = native.extract(sample.rows)
-    found = evaluate.predictions(model, x)
+    x, _ = library.extract(sample.rows)
+    found = predictions(model, x)
     assert list(found) == USER_SPACE
     assert all(len(classes) == len(x) and set(classes) <= set(range(7)) for classes in found.values())
     np.testing.assert_array_equal(found["dt_c"], found["dt_sklearn"])

@@ -13,14 +13,15 @@ import made_captures as made
 import numpy as np
 import pytest
 from label_files import SHARED
-from test_parse import KINDS, ROWS, program
+from test_library import KINDS, ROWS, program
 from tqdm.auto import tqdm
 
 from ids_repro import config
 from ids_repro.data import packets
 from ids_repro.kernel.program import Program
-from ids_repro.kernel.variants import HOOKS, PROBE
-from ids_repro.native import library as native
+from ids_repro.kernel.variants import HOOKS
+from ids_repro.native import library
+from ids_repro.native.layouts import PROBE, REASONS
 
 N, SEED = int(os.environ.get("N", "50000")), int(os.environ.get("SEED", "1"))
 BATCH = 10_000  # fewer flows than the kernel's table holds: it forgets the oldest, user space's table none
@@ -78,7 +79,7 @@ def changed(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def compare(loaded: Program, n: int) -> dict[str, int]:
     """Frames by reason, of how many a flow began, and how many the kernel and user space differ on in anything."""
-    rng, found = np.random.default_rng(SEED), dict.fromkeys((*native.REASONS, "first", "differences"), 0)
+    rng, found = np.random.default_rng(SEED), dict.fromkeys((*REASONS, "first", "differences"), 0)
     with tqdm(total=n, desc=f"fuzzing {loaded.variant.hook}", unit="frame", delay=1) as bar:
         for start in range(0, n, BATCH):
             frames, sizes = changed(rng, min(BATCH, n - start))
@@ -86,14 +87,14 @@ def compare(loaded: Program, n: int) -> dict[str, int]:
             probes["now_ns"] = 10**18 + np.cumsum(rng.choice(STEPS_NS, len(frames), p=STEPS_P))
             loaded.reset()
             seen = loaded.probe(probes, [f[:size].tobytes() for f, size in zip(frames, sizes, strict=True)])
-            rows, reasons = native.parse(frames, sizes)
+            rows, reasons = library.parse(frames, sizes)
             ok = reasons == 0
             rows["ts_ns"] = probes["now_ns"]
-            x, flow = native.extract(rows[ok])
+            x, flow = library.extract(rows[ok])
             first = np.diff(np.maximum.accumulate(flow.astype(np.int64)), prepend=-1) > 0
             wrong = seen["reason"] != reasons
             wrong[ok] |= (seen["x"][ok] != x).any(axis=1) | (seen["first"][ok] != first)
-            for reason, many in zip(native.REASONS, np.bincount(reasons, minlength=len(native.REASONS)), strict=True):
+            for reason, many in zip(REASONS, np.bincount(reasons, minlength=len(REASONS)), strict=True):
                 found[reason] += int(many)
             found["first"] += int(first.sum())
             found["differences"] += int(wrong.sum())
@@ -106,19 +107,19 @@ def test_kernel_and_user_space_agree_on_changed_frames(hook):
     found = compare(program(hook), N)
     print(hook, found)
     assert found["differences"] == 0, found
-    assert all(found[reason] > N // 200 for reason in native.REASONS), found
+    assert all(found[reason] > N // 200 for reason in REASONS), found
     assert N // 20 < found["first"] < found["ok"]
 
 
 def test_a_difference_would_be_seen(monkeypatch):
-    right = native.parse
+    right = library.parse
 
     def wrong(*frames):
         rows, reasons = right(*frames)
         rows["dport"][rows["dport"] == 80] = 81
         return rows, reasons
 
-    monkeypatch.setattr(native, "parse", wrong)
+    monkeypatch.setattr(library, "parse", wrong)
     assert compare(program("xdp"), BATCH)["differences"] > 100
 
 

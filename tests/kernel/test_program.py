@@ -14,16 +14,17 @@ from conftest import BLOCKED, attachments, interfaces, port_tree
 
 from ids_repro import config
 from ids_repro.config import UserError
-from ids_repro.evaluate import parity
-from ids_repro.evaluate import parity_vectors as vectors
-from ids_repro.kernel import bcc as loader
+from ids_repro.evaluate import parity_vectors
+from ids_repro.evaluate.replay import load_program
+from ids_repro.evaluate.rows import classify_by_struct
+from ids_repro.kernel.bcc import DIST_PACKAGES
 from ids_repro.kernel.program import Program
-from ids_repro.kernel.variants import COUNTS, PROBE, REASONS, VARIANTS, VERDICTS, Variant, every
-from ids_repro.models import export
-from ids_repro.models import int_mlp as quantize
-from ids_repro.models import int_mlp_fused as fused
-from ids_repro.network import namespaces as testbed
-from ids_repro.sweep import link
+from ids_repro.kernel.variants import VARIANTS, Variant, every_variant
+from ids_repro.models.int_mlp_fused import fused_bytes, quantize_fused
+from ids_repro.models.int_tree import IntTree, tree_bytes
+from ids_repro.native.layouts import COUNTS, KERNEL_REASONS, PROBE, VERDICTS, Q
+from ids_repro.require import require_root
+from ids_repro.sweep.link_netns import two_namespaces
 
 ETHERNET = bytes(12)
 RETURNS = {("xdp", "pass"): 2, ("xdp", "drop"): 1, ("tc", "pass"): 0, ("tc", "drop"): 2}
@@ -58,7 +59,7 @@ FRAMES = {
 @lru_cache
 def program(hook: str, classifier: str = "none", n_classes: int = 2, action: str = "count", probe: bool = False):
     """A variant, built once for all tests."""
-    params = export.tree_bytes(port_tree(n_classes)) if classifier == "dt" else None
+    params = tree_bytes(port_tree(n_classes)) if classifier == "dt" else None
     return Program(Variant(hook, classifier, n_classes, action, probe=probe), params)
 
 
@@ -70,7 +71,7 @@ def probed(hook: str, frames: list[bytes], now_ns: int = 10**9) -> np.ndarray:
 
 
 def test_these_tests_run_as_root():
-    testbed.require_root("every test of the kernel")
+    require_root("every test of the kernel")
 
 
 @pytest.mark.parametrize("hook", ["xdp", "tc"])
@@ -79,12 +80,12 @@ def test_every_frame_is_counted_under_its_reason(hook):
     loaded.reset()
     frames, reasons = zip(*FRAMES.values(), strict=True)
     out = probed(hook, list(frames))
-    assert dict(zip(FRAMES, (REASONS[r] for r in out["reason"]), strict=True)) == dict(
+    assert dict(zip(FRAMES, (KERNEL_REASONS[r] for r in out["reason"]), strict=True)) == dict(
         zip(FRAMES, reasons, strict=True)
     )
     counts = loaded.counts()
     assert counts["packets"] == len(frames)
-    assert counts["reason"][: len(REASONS)].tolist() == [reasons.count(reason) for reason in REASONS]
+    assert counts["reason"][: len(KERNEL_REASONS)].tolist() == [reasons.count(reason) for reason in KERNEL_REASONS]
     assert loaded.verdicts().sum() == 0
     assert (out["verdict"] == -1).all()
 
@@ -93,7 +94,7 @@ def test_every_frame_is_counted_under_its_reason(hook):
 def test_a_frames_features_come_back_in_their_places(hook):
     program(hook, probe=True).reset()
     out = probed(hook, [UDP, ipv4(payload=100)])
-    q = 1 << quantize.Q
+    q = 1 << Q
     # sport, dport, protocol, length, direction, time since the last packet; means and deviations after them
     assert (out["x"] // q).tolist() == [
         [1234, 80, 17, 104, 1, 0, 104, 1, 0, 0, 0, 0],
@@ -114,7 +115,7 @@ def test_our_structs_are_as_large_as_the_kernels(models):
     loaded = program("xdp", probe=True)
     assert loaded.leaf_size("counts") == COUNTS.itemsize
     assert loaded.leaf_size("verdicts") == VERDICTS.itemsize
-    assert program("xdp", "dt", action="filter").leaf_size("params") == len(export.tree_bytes(port_tree(2)))
+    assert program("xdp", "dt", action="filter").leaf_size("params") == len(tree_bytes(port_tree(2)))
     for change in ("set_params", "swap"):
         with pytest.raises(UserError, match="quantize it again"):
             getattr(program("xdp", "dt", action="filter"), change)(models["binary"].params("nn"))
@@ -147,13 +148,13 @@ def test_of_seven_classes_only_normal_passes():
 
 def test_parameters_are_swapped_while_the_program_runs():
     loaded = program("xdp", "dt", action="filter")
-    loaded.set_params(export.tree_bytes(quantize.IntTree(*(np.zeros(32, t) for t in ("i8", "u1", "u1")))))
+    loaded.set_params(tree_bytes(IntTree(*(np.zeros(32, t) for t in ("i8", "u1", "u1")))))
     assert loaded.run(ipv4(dport=BLOCKED)) == RETURNS["xdp", "pass"]
-    loaded.set_params(export.tree_bytes(port_tree(2)))
+    loaded.set_params(tree_bytes(port_tree(2)))
     assert loaded.run(ipv4(dport=BLOCKED)) == RETURNS["xdp", "drop"]
 
 
-@pytest.mark.parametrize(("name", "variant"), list(every()), ids=lambda value: getattr(value, "hook", value))
+@pytest.mark.parametrize(("name", "variant"), list(every_variant()), ids=lambda value: getattr(value, "hook", value))
 def test_every_variant_loads_and_passes_a_packet(name, variant):
     with Program(variant) as loaded:
         assert loaded.run(UDP) == RETURNS[variant.hook, "pass"]
@@ -167,7 +168,7 @@ def test_suspicious_packets_go_to_the_ring_buffer_and_no_further():
     (sample,) = loaded.samples()
     assert (sample["verdict"], sample["len"], sample["caplen"]) == (1, len(attack), 128)
     assert sample["data"].tobytes() == attack[:128]
-    assert sample["x"][:3].tolist() == [v << quantize.Q for v in (1234, BLOCKED, 17)]
+    assert sample["x"][:3].tolist() == [v << Q for v in (1234, BLOCKED, 17)]
     assert loaded.samples().size == 0
     assert loaded.counts()["lost"] == 0
 
@@ -180,8 +181,8 @@ def test_two_cpus_on_one_flow_lose_no_packet_that_is_not_counted_as_busy():
 
     def send(cpu: int) -> int:
         os.sched_setaffinity(0, {cpu})
-        reasons = np.bincount(loaded.probe(probes, [UDP] * n)["reason"], minlength=len(REASONS))
-        ok, busy = (int(reasons[REASONS.index(name)]) for name in ("ok", "busy"))
+        reasons = np.bincount(loaded.probe(probes, [UDP] * n)["reason"], minlength=len(KERNEL_REASONS))
+        ok, busy = (int(reasons[KERNEL_REASONS.index(name)]) for name in ("ok", "busy"))
         assert ok + busy == n
         return ok
 
@@ -203,29 +204,29 @@ def test_a_flow_that_stays_locked_lets_its_packets_pass_and_counts_them():
         leaf.lock = 1  # as a CPU that never ends would leave it
         table[key] = leaf
     out = probed("xdp", [UDP])
-    assert (out["reason"].tolist(), out["verdict"].tolist()) == ([REASONS.index("busy")], [-1])
-    assert loaded.counts()["reason"][REASONS.index("busy")] == 1
+    assert (out["reason"].tolist(), out["verdict"].tolist()) == ([KERNEL_REASONS.index("busy")], [-1])
+    assert loaded.counts()["reason"][KERNEL_REASONS.index("busy")] == 1
 
 
 def random_nets(model, n: int) -> list[bytes]:
     """Nets of one shape that decide differently."""
     rng = np.random.default_rng(0)
     nets = [[rng.normal(size=w.shape) for w in model.mlp.weights()] for _ in range(n)]
-    return [export.fused_bytes(fused.quantize_fused(weights, model.scaler)) for weights in nets]
+    return [fused_bytes(quantize_fused(weights, model.scaler)) for weights in nets]
 
 
 @pytest.mark.parametrize("classifier", ["nn_fused", "dt"])
 def test_models_are_swapped_under_traffic_without_a_mixture(models, classifier):
     swaps, batch = 1000, 5000
     model = models["multi"]
-    x = next(vectors.pieces(model, 2000))
-    two = random_nets(model, 2) if classifier == "nn_fused" else [export.tree_bytes(port_tree(7)), model.params("dt")]
-    expected = [parity.by_struct(classifier, params, 7, x)[1] for params in two]
+    x = next(parity_vectors.pieces(model, 2000))
+    two = random_nets(model, 2) if classifier == "nn_fused" else [tree_bytes(port_tree(7)), model.params("dt")]
+    expected = [classify_by_struct(classifier, params, 7, x)[1] for params in two]
     assert np.mean(expected[0] != expected[1]) > 0.2
     probes = np.zeros(batch, PROBE)
     probes["use_x"], probes["x"] = 1, x[np.arange(batch) % len(x)]
     stop, seen = threading.Event(), []
-    with parity.load(classifier, 7) as loaded:
+    with load_program(classifier, 7) as loaded:
         loaded.set_params(two[0])
 
         def send() -> None:
@@ -256,7 +257,7 @@ def test_the_papers_layout_refuses_a_swap(models):
 @pytest.fixture
 def on():
     """The measured link."""
-    with link.link() as made:
+    with two_namespaces() as made:
         yield made
 
 
@@ -316,7 +317,7 @@ def test_a_program_that_the_kernel_refuses_is_an_error_that_names_it():
 
 WITHOUT = {
     "headers": (("/usr/src", "/lib/modules"), "BCC needs kernel headers and none are installed: run 'make system'"),
-    "bcc": ((loader.DIST_PACKAGES,), "BCC is not installed (No module named 'bcc'): run 'make system'"),
+    "bcc": ((DIST_PACKAGES,), "BCC is not installed (No module named 'bcc'): run 'make system'"),
 }
 
 

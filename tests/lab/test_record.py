@@ -15,12 +15,13 @@ from sklearn.tree import DecisionTreeClassifier
 from ids_repro.config import CLASSES, NORMAL, SAMPLE, TASKS, UserError
 from ids_repro.data import dataset
 from ids_repro.data.features import FEATURES
-from ids_repro.data.labels.source import read_schedule, source
+from ids_repro.data.labels.schedule import read_schedule
+from ids_repro.data.labels.source import label_source
 from ids_repro.lab import activity as lab_traffic
-from ids_repro.lab import record as lab
-from ids_repro.lab import web_app as lab_app
+from ids_repro.lab import record, web_app
 from ids_repro.lab.attacks import ATTACKS
 from ids_repro.lab.normal import NORMAL as NORMAL_ROWS
+from ids_repro.lab.record import ADDRESSES, record_capture
 from ids_repro.network.namespaces import leftovers
 
 FIRST = [("ts_ns", "u8"), ("saddr", "u4"), ("daddr", "u4"), ("sport", "u2"), ("dport", "u2"), ("proto", "u1")]
@@ -63,7 +64,7 @@ def short(tmp_path_factory):
     """A recording of a few seconds."""
     out = tmp_path_factory.mktemp("lab")
     before = set(Path(tempfile.gettempdir()).glob("ids-lab-*"))
-    done = lab.record(out, seconds=8, seed=1, progress=False)
+    done = record_capture(out, seconds=8, seed=1, progress=False)
     assert set(Path(tempfile.gettempdir()).glob("ids-lab-*")) == before, "no temporary directory stays"
     return done
 
@@ -73,7 +74,7 @@ def test_a_short_recording_is_labelled_whole_and_leaves_nothing(short):
     assert sorted(p.name for p in short["pcap"].parent.iterdir()) == ["lab.csv", "lab.pcap"]
     capture = read(short["pcap"])
     assert capture.packets.sum() == short["packets"] > 300
-    labels = source(short["schedule"]).label(capture.first)[0]
+    labels = label_source(short["schedule"]).label(capture.first)[0]
     assert (labels >= 0).all()
     assert {"Normal"} < {CLASSES[i] for i in labels}
 
@@ -91,7 +92,7 @@ def test_normal_activities_succeed(short):
 @pytest.fixture(scope="module")
 def sample():
     capture = read(SAMPLE)
-    capture.labels = source(SAMPLE.with_suffix(".csv")).label(capture.first)[0]
+    capture.labels = label_source(SAMPLE.with_suffix(".csv")).label(capture.first)[0]
     return capture
 
 
@@ -196,18 +197,18 @@ def test_attack_rounds_hold_one_of_each_class(host):
 def test_commands_are_drawn_from_the_seed_and_reach_only_the_lab(activity):
     def drawn(seed):
         rng = np.random.default_rng(seed)
-        hosts = lab_traffic.hosts_for("client1", lab.ADDRESSES, rng)
+        hosts = lab_traffic.hosts_for("client1", ADDRESSES, rng)
         return lab_traffic.command(activity, rng, Path("/lab"), user="u", password="p", words="w", **hosts)
 
     assert drawn(5) == drawn(5)
     named = {address for seed in range(9) for address in re.findall(r"\d+\.\d+\.\d+\.\d+", drawn(seed))}
     assert named
-    assert named <= set(lab.ADDRESSES.values()) - {lab.ADDRESSES["client1"]}
+    assert named <= set(ADDRESSES.values()) - {ADDRESSES["client1"]}
     assert "{" not in drawn(5)
     assert "--flood" not in drawn(5)
 
 
-def ask(application: lab_app.Application, path: str, query: str = "", body: bytes = b"") -> tuple[str, str]:
+def ask(application: web_app.Application, path: str, query: str = "", body: bytes = b"") -> tuple[str, str]:
     """Ask the lab's web application; returns its status and page."""
     said = []
     environ = {"PATH_INFO": path, "QUERY_STRING": query, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": len(body)}
@@ -216,7 +217,7 @@ def ask(application: lab_app.Application, path: str, query: str = "", body: byte
 
 
 def test_the_application_serves_its_users_and_falls_for_the_attacks():
-    application = lab_app.Application("alice", "right")
+    application = web_app.Application("alice", "right")
     assert ask(application, "/app/login", body=b"user=alice&password=right") == ("200 OK", "Welcome, alice")
     assert "wrong" in ask(application, "/app/login", body=b"user=alice&password=other")[1]
     assert "Welcome" in ask(application, "/app/login", body=b"password=x&user=%27+or+1%3D1+--")[1]
@@ -229,14 +230,14 @@ def test_the_application_serves_its_users_and_falls_for_the_attacks():
 
 
 def test_a_missing_program_is_named_with_its_remedy(monkeypatch, tmp_path):
-    monkeypatch.setattr(lab, "PROGRAMS", ("a-program-that-is-not-there",))
+    monkeypatch.setattr(record, "PROGRAMS", ("a-program-that-is-not-there",))
     with pytest.raises(UserError, match="a-program-that-is-not-there.*make system-lab"):
-        lab.record(tmp_path)
+        record_capture(tmp_path)
 
 
 def test_a_server_that_does_not_start_says_why_and_nothing_is_left(monkeypatch, tmp_path):
     monkeypatch.setattr("ids_repro.lab.files._DNSMASQ", "no-such-option\n")
     with pytest.raises(UserError, match=r"dns server did not start: .*bad option"):
-        lab.record(tmp_path / "out", seconds=2, progress=False)
+        record_capture(tmp_path / "out", seconds=2, progress=False)
     assert leftovers() == []
     assert list((tmp_path / "out").iterdir()) == []

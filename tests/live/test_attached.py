@@ -17,16 +17,17 @@ from pyroute2 import IPRoute
 
 from ids_repro import config
 from ids_repro.__main__ import main
-from ids_repro.cli import live as live_cli
+from ids_repro.cli import live
 from ids_repro.data import packets
 from ids_repro.kernel import attach
-from ids_repro.kernel import program as kernel
+from ids_repro.kernel.info import prog_info
+from ids_repro.kernel.program import Program
 from ids_repro.kernel.variants import Variant
-from ids_repro.live import attached as live
-from ids_repro.live import pins
-from ids_repro.live import suspicious as samples
-from ids_repro.models import model as stored
-from ids_repro.network import namespaces as testbed
+from ids_repro.live import attached, pins, suspicious
+from ids_repro.models.model import read_model, save_model
+from ids_repro.network import facts
+from ids_repro.network.hosts import Host
+from ids_repro.network.namespaces import network
 
 HOSTS = {"client": "10.98.0.1", "server": "10.98.0.2"}
 OPEN = 7777  # a port that the tree calls normal
@@ -43,13 +44,13 @@ def files(models, tmp_path_factory):
         "multi": replace(models["multi"], int_tree=port_tree(7)),
         "harmless": replace(models["binary"], int_tree=harmless),
     }
-    return {name: stored.save(model, folder / name) for name, model in made.items()}
+    return {name: save_model(model, folder / name) for name, model in made.items()}
 
 
 @pytest.fixture(scope="module")
 def hosts():
     """Two hosts joined by a veth pair."""
-    with testbed.network(HOSTS) as made:
+    with network(HOSTS) as made:
         yield made
 
 
@@ -59,8 +60,8 @@ def server(hosts):
     host = hosts["server"]
     yield host
     left = attachments(host), pins.all_folders()
-    for iface in host.call(live.attached):
-        host.call(live.detach, iface)  # for the tests that follow
+    for iface in host.call(attached.attached):
+        host.call(attached.detach, iface)  # for the tests that follow
     assert left == ([], [])
     assert not pins.FOLDER.exists()
 
@@ -68,7 +69,7 @@ def server(hosts):
 @pytest.fixture
 def ids(server, capsys, monkeypatch):
     """Run a command on the server, in this process; returns its exit code and what it said."""
-    monkeypatch.setattr(live_cli, "LOOK_S", 0.05)
+    monkeypatch.setattr(live, "LOOK_S", 0.05)
 
     def run(*argv: object) -> tuple[int, str]:
         code = server.call(main, [str(arg) for arg in argv])
@@ -80,7 +81,7 @@ def ids(server, capsys, monkeypatch):
     return run
 
 
-def apart(host: testbed.Host, *argv: object) -> subprocess.CompletedProcess:
+def apart(host: Host, *argv: object) -> subprocess.CompletedProcess:
     """Run a command on a host, in a process of its own."""
     return host.run([*COMMAND, *map(str, argv)], cwd=config.ROOT, capture_output=True, text=True, timeout=60)
 
@@ -123,7 +124,7 @@ def test_attached_by_one_process_it_is_seen_swapped_and_detached_by_others(serve
     assert (found["mode"], found["action"], found["flows"], found["flows_max"]) == ("xdp_drv", "count", 2, 1000)
     assert (found["packets"], found["reasons"]["ok"]) == (sum(found["reasons"].values()), 20)
     assert found["verdicts"] == {"Normal": 10, "Attack": 10}
-    assert [model["sha256"] for model in found["models"]] == [stored.read(files["binary"]).sha256()]
+    assert [model["sha256"] for model in found["models"]] == [read_model(files["binary"]).sha256()]
     assert apart(server, "swap", "eth0", "--model", files["harmless"]).returncode == 0
     send(BLOCKED)
     found = status()
@@ -238,9 +239,9 @@ def test_samples_are_told_as_lines_and_written_as_a_pcap(ids, server, files, sen
         capture = packets.read(tmp_path / "out.pcap")
         assert capture.rows["dport"].tolist() == [BLOCKED] * 3
         assert (np.abs(capture.rows["ts_ns"].astype(np.int64) - begin_ns) < 60e9).all()
-        with server.call(live.find, "eth0") as one:
+        with server.call(attached.find, "eth0") as one:
             ids("detach", "eth0")
-            assert list(samples.take(one)) == []  # and so ends by itself
+            assert list(suspicious.take(one)) == []  # and so ends by itself
     finally:
         if attachments(server):
             ids("detach", "eth0")
@@ -255,7 +256,7 @@ def test_samples_of_a_program_that_keeps_none(ids):
 @pytest.mark.parametrize("mode", ["xdp_drv", "tc"])
 def test_somebody_elses_program_stays(ids, server, files, mode):
     hook = mode.replace("_", "-")
-    with kernel.Program(Variant("tc" if mode == "tc" else "xdp")) as theirs, theirs.attached(server, mode):
+    with Program(Variant("tc" if mode == "tc" else "xdp")) as theirs, theirs.attached(server, mode):
         before = attachments(server)
         code, said = ids("attach", "eth0", "--model", files["binary"], "--classifier", "dt", "--hook", hook)
         assert (code, f"{mode} program" in said, "is attached already" in said) == (2, True, True)
@@ -267,13 +268,13 @@ def test_somebody_elses_program_stays(ids, server, files, mode):
 def test_a_filter_that_others_added_later_stays_when_ours_goes(ids, server, files):
     def add(fd: int) -> None:
         with IPRoute() as ip:
-            index = attach.index_of(ip, "eth0")
+            index = facts.index_of(ip, "eth0")
             ip.tc("add-filter", "bpf", index, parent=attach.INGRESS, fd=fd, name="theirs", classid=1, prio=7)
 
     ids("attach", "eth0", "--model", files["binary"], "--classifier", "dt", "--hook", "tc")
     try:
-        with kernel.Program(Variant("tc")) as theirs:
-            number = int(kernel.prog_info(theirs.fd)["id"])
+        with Program(Variant("tc")) as theirs:
+            number = int(prog_info(theirs.fd)["id"])
             server.call(add, theirs.fd)
             assert len(server.call(attach.programs, "eth0")) == 2
             assert ids("detach", "eth0")[0] == 0
@@ -362,7 +363,7 @@ def test_an_interface_that_was_renamed_keeps_its_program(ids, server, files):
 def test_interfaces_of_one_name_in_two_namespaces_are_apart_and_a_namespace_that_vanished_leaves_nothing(
     ids, hosts, files
 ):
-    other = testbed.Host("other", "10.97.0.1")
+    other = Host("other", "10.97.0.1")
     subprocess.run(["ip", "netns", "add", other.ns], check=True)
     try:
         for host in (other, hosts["server"]):
@@ -371,7 +372,7 @@ def test_interfaces_of_one_name_in_two_namespaces_are_apart_and_a_namespace_that
         ids("status")
         assert len(pins.all_folders()) == 2
         assert ids("detach", "lo")[0] == 0
-        assert other.call(live.attached) == ["lo"]
+        assert other.call(attached.attached) == ["lo"]
     finally:
         subprocess.run(["ip", "netns", "del", other.ns], check=True)
     assert until(lambda: ids("status")[0] == 0 and not pins.FOLDER.exists())
@@ -386,11 +387,11 @@ def test_ip_netns_exec_which_hides_pins_is_refused_with_the_way_that_works(serve
 
 def test_programs_of_an_interface_are_told_by_hook_and_id(server):
     with (
-        kernel.Program(Variant("xdp")) as xdp,
-        kernel.Program(Variant("tc")) as tc,
+        Program(Variant("xdp")) as xdp,
+        Program(Variant("tc")) as tc,
         xdp.attached(server, "xdp_skb"),
         tc.attached(server, "tc"),
     ):
-        ids = {mode: kernel.prog_info(one.fd)["id"] for mode, one in (("xdp_skb", xdp), ("tc", tc))}
+        ids = {mode: prog_info(one.fd)["id"] for mode, one in (("xdp_skb", xdp), ("tc", tc))}
         assert server.call(attach.programs, "eth0") == set(ids.items())
     assert server.call(attach.programs, "eth0") == set()

@@ -14,11 +14,20 @@ from scipy.stats import entropy
 from ids_repro import config, explore, records
 from ids_repro.config import UserError
 from ids_repro.data import dataset, packets
-from ids_repro.evaluate import calibration_methods as calibration_report
-from ids_repro.models import calibration as calibrate
+from ids_repro.evaluate import calibration_methods
 from ids_repro.models import pipeline
-from ids_repro.models.calibration import BINS, LEVELS, METHODS
-from ids_repro.native import library as native
+from ids_repro.models.calibration import (
+    BINS,
+    CALIBRATION_METHODS,
+    LEVELS,
+    choose_threshold,
+    kl_divergence,
+    squared_error,
+    threshold,
+    thresholds,
+)
+from ids_repro.models.scaling import MinMax
+from ids_repro.native import library
 
 RNG = np.random.default_rng
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -46,7 +55,7 @@ def histogram(values):
 
 def real():
     rows = packets.read(config.SAMPLE).rows
-    return dataset.MinMax.fit(x := native.extract(rows)[0]).transform(x)
+    return MinMax.fit(x := library.extract(rows)[0]).transform(x)
 
 
 DISTRIBUTIONS = {
@@ -66,14 +75,14 @@ DISTRIBUTIONS = {
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_every_divergence_is_scipys(name):
     counts = DISTRIBUTIONS[name]()
-    fast = calibrate.kl_divergence(counts)
+    fast = kl_divergence(counts)
     assert len(fast) == len(counts) - LEVELS + 1
     np.testing.assert_allclose(fast, slow(counts), rtol=1e-9, atol=1e-9)
 
 
 def test_the_threshold_is_where_the_divergence_is_least():
     values = np.append(RNG(0).normal(size=20_000), [40.0])
-    found = calibrate.threshold(values)
+    found = threshold(values)
     counts = histogram(values)
     np.testing.assert_array_equal(found.counts, counts)
     counts[0] = counts[1]
@@ -83,31 +92,31 @@ def test_the_threshold_is_where_the_divergence_is_least():
 
 
 def test_evenly_spread_values_keep_their_whole_range():
-    assert calibrate.threshold(np.linspace(0.1, 3, 50_000)).alpha == 3
+    assert threshold(np.linspace(0.1, 3, 50_000)).alpha == 3
 
 
 VALUES = st.lists(st.floats(-1e3, 1e3, width=32, allow_subnormal=False), min_size=1, max_size=40).map(np.array)
 
 
 @settings(deadline=None, derandomize=True, max_examples=50)
-@given(VALUES, st.integers(-20, 20), st.sampled_from([*METHODS]))
+@given(VALUES, st.integers(-20, 20), st.sampled_from([*CALIBRATION_METHODS]))
 def test_a_threshold_scales_with_its_values(values, power, method):
     """By powers of two, which round nowhere."""
-    found = calibrate.threshold(values, method).alpha
+    found = threshold(values, method).alpha
     if np.any(values):
-        assert calibrate.threshold(values * 2.0**power, method).alpha == found * 2.0**power
+        assert threshold(values * 2.0**power, method).alpha == found * 2.0**power
 
 
 @settings(deadline=None, derandomize=True, max_examples=50)
-@given(VALUES, st.sampled_from([*METHODS]))
+@given(VALUES, st.sampled_from([*CALIBRATION_METHODS]))
 def test_a_threshold_is_within_the_values(values, method):
     top = np.abs(values).max()
-    found = calibrate.threshold(values, method).alpha
-    assert found == calibrate.threshold(-values, method).alpha
+    found = threshold(values, method).alpha
+    assert found == threshold(-values, method).alpha
     if top:
         assert top * (1 if method == "percentile" else LEVELS) / BINS <= found <= top
         if method != "percentile":  # which counts zeros like all others
-            assert found == calibrate.threshold(np.append(values, np.zeros(1000)), method).alpha
+            assert found == threshold(np.append(values, np.zeros(1000)), method).alpha
     else:
         assert found == 1
 
@@ -123,13 +132,13 @@ def test_every_squared_error_is_that_of_eq_1_and_2(name):
         sigma = 127 / alpha
         back = np.clip(np.round(middle * sigma), -127, 127) / sigma
         slow_error.append(np.sum(counts * (back - middle) ** 2) / np.sum(counts * middle**2))
-    np.testing.assert_allclose(calibrate.squared_error(counts), slow_error, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(squared_error(counts), slow_error, rtol=1e-9, atol=1e-12)
 
 
 def test_the_mse_threshold_serves_the_values_themselves():
     """Its error on them, unbinned, is next to the least of all thresholds."""
     values = RNG(0).laplace(size=20_000)
-    found = calibrate.threshold(values, "mse")
+    found = threshold(values, "mse")
 
     def error(alpha):
         sigma = 127 / alpha
@@ -142,7 +151,7 @@ def test_the_mse_threshold_serves_the_values_themselves():
 @pytest.mark.parametrize("percentile", [1, 50, 99, 99.9, 99.99, 100])
 def test_a_percentile_is_numpys_to_the_next_edge(percentile):
     values = RNG(0).normal(size=20_011)
-    found = calibrate.threshold(values, "percentile", percentile=percentile)
+    found = threshold(values, "percentile", percentile=percentile)
     exact = np.percentile(np.abs(values), percentile, method="inverted_cdf")
     assert exact <= found.alpha <= exact + found.edges[1]
     assert np.mean(np.abs(values) <= found.alpha) >= percentile / 100
@@ -151,35 +160,32 @@ def test_a_percentile_is_numpys_to_the_next_edge(percentile):
 
 def test_the_percentile_is_9999_unless_said_otherwise():
     values = RNG(0).laplace(size=30_011)
-    assert calibrate.threshold(values, "percentile").alpha < np.abs(values).max()
-    assert (
-        calibrate.threshold(values, "percentile").alpha
-        == calibrate.threshold(values, "percentile", percentile=99.99).alpha
-    )
+    assert threshold(values, "percentile").alpha < np.abs(values).max()
+    assert threshold(values, "percentile").alpha == threshold(values, "percentile", percentile=99.99).alpha
 
 
 def test_max_clips_nothing():
     values = np.append(RNG(0).normal(size=1_000), -40.0)
-    assert calibrate.threshold(values, "max").alpha == 40
+    assert threshold(values, "max").alpha == 40
 
 
 def test_a_histogram_serves_every_method():
     values = RNG(0).laplace(size=5_000)
-    found = calibrate.threshold(values)
-    for method in METHODS:
-        again = calibrate.choose(found.counts, found.edges, method)
-        assert again.alpha == calibrate.threshold(values, method).alpha
+    found = threshold(values)
+    for method in CALIBRATION_METHODS:
+        again = choose_threshold(found.counts, found.edges, method)
+        assert again.alpha == threshold(values, method).alpha
 
 
 @pytest.mark.parametrize("percentile", [0, -1, 100.5, np.nan])
 def test_a_percentile_out_of_range_is_an_error(percentile):
     with pytest.raises(UserError, match="above 0 and at most 100"):
-        calibrate.threshold(np.ones(3), "percentile", percentile=percentile)
+        threshold(np.ones(3), "percentile", percentile=percentile)
 
 
 def test_an_unknown_method_is_an_error_that_names_the_others():
     with pytest.raises(UserError, match="no calibration method 'l2': use one of kl, mse, percentile, max"):
-        calibrate.threshold(np.ones(3), "l2")
+        threshold(np.ones(3), "l2")
 
 
 # ---- nvidia-modelopt
@@ -211,7 +217,7 @@ def test_kl_is_modelopts_entropy(name):
     at an edge into the neighbour bin (2 bins of 2,048 in one sample), which moves no threshold here.
     """
     values, golden, _ = drawn(name)
-    found = calibrate.threshold(values, "kl")
+    found = threshold(values, "kl")
     assert found.alpha == pytest.approx(golden["entropy_same_histogram"], rel=1e-6)
     assert found.alpha == pytest.approx(golden["entropy"], rel=1e-6)
     theirs = np.array(golden["divergence"], dtype=float)
@@ -228,7 +234,7 @@ def test_kl_leaves_modelopt_where_its_divergence_is_not_a_number():
     undefined = np.isnan(theirs)
     assert undefined.any()
     assert golden["entropy"] < np.abs(values).min()
-    found = calibrate.threshold(values, "kl")
+    found = threshold(values, "kl")
     assert found.alpha == np.abs(values).max()
     assert np.all(found.criterion[:: MAKER["EVERY"]][undefined] == np.inf)
     np.testing.assert_allclose(found.criterion[:: MAKER["EVERY"]][~undefined], theirs[~undefined], rtol=0, atol=1e-12)
@@ -241,7 +247,7 @@ def test_mse_is_modelopts_to_half_a_bin(name):
     ours their edges as for KL, so that the maximum is among them.
     """
     values, golden, width = drawn(name)
-    assert calibrate.threshold(values, "mse").alpha == pytest.approx(golden["mse_mended"], abs=0.501 * width)
+    assert threshold(values, "mse").alpha == pytest.approx(golden["mse_mended"], abs=0.501 * width)
     assert golden["mse"] == pytest.approx(128.5 * width, rel=1e-5)
 
 
@@ -251,18 +257,18 @@ def test_percentile_is_modelopts_and_the_rest_of_that_bin(name):
     not the maximum. Ours is the upper edge.
     """
     values, golden, width = drawn(name)
-    assert calibrate.threshold(values, "percentile").alpha == pytest.approx(golden["percentile"] + width, rel=1e-6)
+    assert threshold(values, "percentile").alpha == pytest.approx(golden["percentile"] + width, rel=1e-6)
 
 
 # ---- a net
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CALIBRATION_METHODS)
 def test_a_net_has_a_threshold_for_each_input_and_each_column(method):
     inputs = [RNG(0).normal(size=(100, m)) for m in (12, 16, 16)]
     weights = [RNG(0).normal(size=shape) for shape in ((12, 16), (16, 16), (16, 7))]
     weights[1][:, 3] = 0
-    activations, columns = calibrate.thresholds(inputs, weights, method)
+    activations, columns = thresholds(inputs, weights, method)
     assert [len(layer) for layer in columns] == [16, 16, 7]
     for found, values in [
         *zip(activations, inputs, strict=True),
@@ -270,7 +276,7 @@ def test_a_net_has_a_threshold_for_each_input_and_each_column(method):
         (columns[2][6], weights[2][:, 6]),
     ]:
         assert found.edges[-1] == np.abs(values).max()
-        assert found.alpha == calibrate.threshold(values, method).alpha
+        assert found.alpha == threshold(values, method).alpha
     assert columns[1][3].alpha == 1
 
 
@@ -279,14 +285,16 @@ def effects(models, flows, tmp_path_factory):
     """The table of effects, and the records behind it."""
     path = tmp_path_factory.mktemp("results") / "calibration.jsonl"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibration_report, "CALIBRATION", path)
-        frame = calibration_report.effects([*models.values()], flows, config.profile("smoke"))
+        patch.setattr(calibration_methods, "CALIBRATION", path)
+        frame = calibration_methods.effects([*models.values()], flows, config.profile("smoke"))
     return frame, records.read(path)
 
 
 def test_the_effect_of_every_method_is_a_record(effects, models, flows):
     frame, rows = effects
-    expected = {(t, 0, m, i, "lab capture", "smoke") for t in models for m in METHODS for i in ("range", "method")}
+    expected = {
+        (t, 0, m, i, "lab capture", "smoke") for t in models for m in CALIBRATION_METHODS for i in ("range", "method")
+    }
     asked = ("task", "seed", "method", "input", "dataset", "profile")
     assert {tuple(row["asked"][name] for name in asked) for row in rows} == expected
     assert len(frame) == len(records.current(rows, "calibration")) == len(rows) == len(expected)
@@ -322,7 +330,7 @@ def test_only_kl_of_the_input_costs_much(effects):
 
 
 def test_all_thresholds_are_in_one_table(models):
-    frame = calibration_report.thresholds([*models.values()])
+    frame = calibration_methods.thresholds([*models.values()])
     assert len(frame) == 3 * len(models)
     np.testing.assert_array_equal(frame["alpha max"], frame["max |X|"])
     np.testing.assert_array_equal(frame["alpha used"], [a for model in models.values() for a in model.alpha])
@@ -335,7 +343,7 @@ def test_the_picture_has_every_threshold(models):
     axes = np.reshape(explore.calibration(models["multi"]).axes, (3, 3))
     for layer, axis in enumerate(axes[0]):
         text = [t.get_text() for t in axis.get_legend().get_texts()]
-        assert [t.split(":")[0] for t in text] == [*METHODS, "used"]
+        assert [t.split(":")[0] for t in text] == [*CALIBRATION_METHODS, "used"]
         assert f"{models['multi'].alpha[layer]:.3f}" in text[-1]
     assert [axis.get_ylabel() for axis in axes[:, 0]] == [
         "values",

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from ids_repro import config
-from ids_repro.models import export
-from ids_repro.models.int_mlp import IntMlp, IntTree
-from ids_repro.native import library as native
+from ids_repro.models.int_mlp import IntMlp, mlp_bytes
+from ids_repro.models.int_tree import IntTree, tree_bytes
+from ids_repro.native import library
+from ids_repro.native.layouts import MLP_FUSED, MLP_Q16, ROW, TREE
 
 
 def net(n_classes):
@@ -20,16 +21,16 @@ def net(n_classes):
 
 
 def test_sizes_are_those_the_compiler_gives():
-    lib = native.library()
-    assert export.MLP_Q16.itemsize == lib.ids_sizeof_mlp_q16()
-    assert export.MLP_FUSED.itemsize == lib.ids_sizeof_mlp_fused()
-    assert export.TREE.itemsize == lib.ids_sizeof_tree()
-    assert native.ROW.itemsize == lib.ids_sizeof_row()
+    lib = library.library()
+    assert MLP_Q16.itemsize == lib.ids_sizeof_mlp_q16()
+    assert MLP_FUSED.itemsize == lib.ids_sizeof_mlp_fused()
+    assert TREE.itemsize == lib.ids_sizeof_tree()
+    assert ROW.itemsize == lib.ids_sizeof_row()
 
 
 @pytest.mark.parametrize(
     ("dtype", "struct", "header"),
-    [(export.MLP_Q16, "ids_mlp_q16", "int_mlp.h"), (export.TREE, "ids_tree", "int_tree.h")],
+    [(MLP_Q16, "ids_mlp_q16", "int_mlp.h"), (TREE, "ids_tree", "int_tree.h")],
 )
 def test_fields_stand_in_the_order_of_the_struct(dtype, struct, header):
     body = re.search(rf"struct {struct} {{(.*?)}};", (config.BPF / header).read_text(), re.DOTALL)[1]
@@ -41,8 +42,8 @@ def test_fields_stand_in_the_order_of_the_struct(dtype, struct, header):
 @pytest.mark.parametrize("n_classes", [2, 7])
 def test_a_net_fills_its_places_and_leaves_zeros(n_classes):
     made = net(n_classes)
-    data = export.mlp_bytes(made)
-    out = np.frombuffer(data, export.MLP_Q16)[0]
+    data = mlp_bytes(made)
+    out = np.frombuffer(data, MLP_Q16)[0]
     for name, values in (("min", made.min_), ("range", made.range_), ("s", made.s), ("sigma", made.sigma)):
         assert out[name].tolist() == [*values, *[0] * (len(out[name]) - len(values))]
     for layer, (w, d) in enumerate(zip(made.weights, made.dequant, strict=True)):
@@ -51,11 +52,11 @@ def test_a_net_fills_its_places_and_leaves_zeros(n_classes):
         assert all(out["w"][layer, j, k] == w[k, j] for j in range(n_out) for k in range(n_in))
         assert not out["w"][layer, n_out:].any() and not out["w"][layer, :, n_in:].any()
         assert out["dequant"][layer].tolist() == [*d, *[0] * (16 - n_out)]
-    assert data == export.mlp_bytes(net(n_classes))
+    assert data == mlp_bytes(net(n_classes))
 
 
 def test_a_tree_fills_its_places():
     tree = IntTree(np.arange(32) << 40, np.arange(32, dtype=np.uint8) % 12, np.arange(32, dtype=np.uint8) % 7)
-    out = np.frombuffer(export.tree_bytes(tree), export.TREE)[0]
-    for name in export.TREE.names:
+    out = np.frombuffer(tree_bytes(tree), TREE)[0]
+    for name in TREE.names:
         np.testing.assert_array_equal(out[name], getattr(tree, name))

@@ -5,21 +5,29 @@ import pytest
 
 from ids_repro.config import UserError
 from ids_repro.data import dataset
-from ids_repro.evaluate import parity_vectors as vectors
-from ids_repro.models import export
-from ids_repro.models import int_mlp_fused as fused
-from ids_repro.native import library as native
+from ids_repro.evaluate import parity_vectors
+from ids_repro.models.int_mlp_fused import (
+    INPUT_MAX,
+    LANE_MAX,
+    FusedMlp,
+    fused_bytes,
+    pack_lanes,
+    quantize_fused,
+    requantise,
+)
+from ids_repro.models.scaling import MinMax
+from ids_repro.native import library
 
 
-def extreme_net(n_classes: int, signs: tuple[int, int, int]) -> fused.FusedMlp:
+def extreme_net(n_classes: int, signs: tuple[int, int, int]) -> FusedMlp:
     """Every weight as large as the lanes allow; where the signs are positive, so is every activation."""
-    high, weights = np.full(12, fused.INPUT_MAX), []
+    high, weights = np.full(12, INPUT_MAX), []
     for n_out, sign in zip((16, 16, n_classes), signs, strict=True):
-        largest = fused.LANE_MAX // max(int(high.sum()), 1)
+        largest = LANE_MAX // max(int(high.sum()), 1)
         weights.append(np.full((len(high), n_out), sign * largest))
-        high = fused.requantise(high @ np.maximum(weights[-1], 0))
+        high = requantise(high @ np.maximum(weights[-1], 0))
     one = np.ones(12, np.int64)
-    return fused.FusedMlp(0 * one, one << 16, (fused.INPUT_MAX << 1) * one, 17 * one, weights)
+    return FusedMlp(0 * one, one << 16, (INPUT_MAX << 1) * one, 17 * one, weights)
 
 
 @pytest.mark.parametrize("n_classes", [2, 7])
@@ -27,31 +35,31 @@ def extreme_net(n_classes: int, signs: tuple[int, int, int]) -> fused.FusedMlp:
 def test_no_lane_overflows_at_the_limits_of_weights_and_activations(n_classes, signs):
     net = extreme_net(n_classes, signs)
     x = np.array([np.full(12, 1 << 16), np.full(12, -(1 << 16)), np.zeros(12)], np.int64)
-    assert net.inputs(x).max() == fused.INPUT_MAX
-    logits, classes = native.predict_mlp(export.fused_bytes(net), n_classes, x, "fused")
+    assert net.inputs(x).max() == INPUT_MAX
+    logits, classes = library.predict_mlp(fused_bytes(net), n_classes, x, "fused")
     np.testing.assert_array_equal(logits, net.logits(x))
     np.testing.assert_array_equal(classes, net.predict(x))
 
 
 def test_lanes_hold_two_signed_columns():
     weights = np.array([[70000, -70000, -1, 0, 1]])
-    words = export.pack_lanes(weights)
+    words = pack_lanes(weights)
     assert words.tolist() == [[70000 - (70000 << 32), -1, 1, 0, 0, 0, 0, 0]]
 
 
 def test_weights_that_could_leave_their_lane_are_refused():
     net = extreme_net(2, (1, 1, 1))
-    assert max(bound.max() for bound in net.bounds()) <= fused.LANE_MAX
+    assert max(bound.max() for bound in net.bounds()) <= LANE_MAX
     net.weights[1][:, 3] += 2
     with pytest.raises(UserError, match="lane"):
-        export.fused_bytes(net)
+        fused_bytes(net)
 
 
 @pytest.mark.parametrize("task", ["binary", "multi"])
 def test_c_equals_numpy(models, task):
     model = models[task]
-    x = next(vectors.pieces(model, 50_000))
-    logits, classes = native.predict_mlp(model.params("nn_fused"), model.n_classes, x, "fused")
+    x = next(parity_vectors.pieces(model, 50_000))
+    logits, classes = library.predict_mlp(model.params("nn_fused"), model.n_classes, x, "fused")
     np.testing.assert_array_equal(logits, model.int_fused.logits(x))
     np.testing.assert_array_equal(classes, model.int_fused.predict(x))
 
@@ -66,16 +74,16 @@ def test_it_decides_as_the_float_net_on_99_9_percent_of_the_test_part(models, fl
 
 def test_a_feature_too_wide_is_refused(models):
     model = models["binary"]
-    wide = dataset.MinMax(model.scaler.min_, model.scaler.range_ + (1 << 47))
+    wide = MinMax(model.scaler.min_, model.scaler.range_ + (1 << 47))
     with pytest.raises(UserError, match="overflow"):
-        fused.quantize_fused(model.mlp.weights(), wide)
+        quantize_fused(model.mlp.weights(), wide)
 
 
 def test_a_weight_that_is_not_finite_is_refused(models):
     weights = models["binary"].mlp.weights()
     weights[1][3, 4] = np.nan
     with pytest.raises(UserError, match="not finite"):
-        fused.quantize_fused(weights, models["binary"].scaler)
+        quantize_fused(weights, models["binary"].scaler)
 
 
 def test_dead_columns_and_a_class_without_weights_leave_the_others_as_they_are(models):
@@ -83,10 +91,10 @@ def test_dead_columns_and_a_class_without_weights_leave_the_others_as_they_are(m
     weights = model.mlp.weights()
     weights[0][:, 5] = 0
     weights[2][:, 3] = 0
-    net = fused.quantize_fused(weights, model.scaler)
+    net = quantize_fused(weights, model.scaler)
     assert not net.weights[0][:, 5].any() and not net.weights[2][:, 3].any()
-    assert max(bound.max() for bound in net.bounds()) > 0.99 * fused.LANE_MAX
-    x = next(vectors.pieces(model, 2000))
+    assert max(bound.max() for bound in net.bounds()) > 0.99 * LANE_MAX
+    x = next(parity_vectors.pieces(model, 2000))
     a = np.clip((x - model.scaler.min_) / model.scaler.range_, 0, 1)
     for w in weights[:-1]:
         a = np.maximum(a @ w, 0)

@@ -8,21 +8,23 @@ import pytest
 
 from ids_repro import config
 from ids_repro.__main__ import main
-from ids_repro.models import export, pipeline
-from ids_repro.models import model as stored
+from ids_repro.models import model, pipeline
+from ids_repro.models.model import load_model, model_path, save_model
+from ids_repro.native import layouts
+from ids_repro.native.layouts import MLP_FUSED
 
 
 @pytest.fixture
 def path(models, tmp_path):
-    return stored.save(models["binary"], tmp_path)
+    return save_model(models["binary"], tmp_path)
 
 
 def test_what_was_saved_is_read(models, path, tmp_path):
-    again = stored.load("binary", 0, tmp_path)
+    again = load_model("binary", 0, tmp_path)
     assert again.sha256() == models["binary"].sha256()
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(config.UserError, match="run notebooks 02 and 03 first"):
-        stored.load("multi", 0, tmp_path)
+        load_model("multi", 0, tmp_path)
 
 
 @pytest.mark.parametrize("cut", [0, 10, 0.5, 0.99])
@@ -32,30 +34,30 @@ def test_a_file_that_is_cut_off_is_refused(path, tmp_path, cut):
     with pytest.raises(
         config.UserError, match=r"binary-0\.joblib: cannot be read as a model .* run notebooks 02 and 03"
     ):
-        stored.load("binary", 0, tmp_path)
+        load_model("binary", 0, tmp_path)
 
 
 def test_text_is_no_model(path, tmp_path):
     path.write_text("accuracy = 1.0\n")
     with pytest.raises(config.UserError, match="cannot be read as a model"):
-        stored.load("binary", 0, tmp_path)
+        load_model("binary", 0, tmp_path)
 
 
 def test_a_file_without_a_version_is_refused(models, path, tmp_path):
     joblib.dump(models["binary"], path)  # as it was before files had one
     with pytest.raises(config.UserError, match="another version .* format is not given, this one's 1"):
-        stored.load("binary", 0, tmp_path)
+        load_model("binary", 0, tmp_path)
 
 
 def test_a_model_of_other_code_is_refused(path, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "MLP_FUSED", np.dtype([*export.MLP_FUSED.descr, ("bias", "i8", 16)]))
-    size = export.MLP_FUSED.itemsize
+    monkeypatch.setattr(layouts, "MLP_FUSED", np.dtype([*MLP_FUSED.descr, ("bias", "i8", 16)]))
+    size = MLP_FUSED.itemsize
     with pytest.raises(config.UserError, match=f"its MLP_FUSED is {size - 128}, this one's {size}"):
-        stored.load("binary", 0, tmp_path)
+        load_model("binary", 0, tmp_path)
     monkeypatch.undo()
-    monkeypatch.setattr(stored, "FORMAT", 2)
+    monkeypatch.setattr(model, "FORMAT", 2)
     with pytest.raises(config.UserError, match="its format is 1, this one's 2"):
-        stored.load("binary", 0, tmp_path)
+        load_model("binary", 0, tmp_path)
 
 
 def test_a_tree_of_another_scikit_learn_is_refused(models, tmp_path):
@@ -68,15 +70,15 @@ def test_a_tree_of_another_scikit_learn_is_refused(models, tmp_path):
 
     older = Older()
     older.__dict__.update(tree.__dict__)
-    stored.save(replace(models["binary"], tree=older), tmp_path)
+    save_model(replace(models["binary"], tree=older), tmp_path)
     with pytest.raises(config.UserError, match="0.20"):
-        stored.load("binary", 0, tmp_path)
+        load_model("binary", 0, tmp_path)
 
 
 def test_a_file_under_another_name_is_refused(path, tmp_path):
-    path.rename(stored.model_path("multi", 3, tmp_path))
+    path.rename(model_path("multi", 3, tmp_path))
     with pytest.raises(config.UserError, match="holds the binary model of seed 0"):
-        stored.load("multi", 3, tmp_path)
+        load_model("multi", 3, tmp_path)
 
 
 def test_parity_ends_with_a_sentence_before_it_loads_anything(path, tmp_path, monkeypatch, capsys):

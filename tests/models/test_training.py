@@ -6,7 +6,11 @@ import torch
 
 from ids_repro import config
 from ids_repro.data import dataset
-from ids_repro.models import training as models
+from ids_repro.data.features import as_float
+from ids_repro.models import training
+from ids_repro.models.float_mlp import MLP
+from ids_repro.models.scaling import MinMax
+from ids_repro.models.training import train_mlp, train_tree
 
 SCHEDULE = config.SAMPLE.with_suffix(".csv")
 
@@ -18,16 +22,16 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scaled(data):
-    return dataset.MinMax.fit(data.x).transform(data.x)
+    return MinMax.fit(data.x).transform(data.x)
 
 
 def train(x, y, seed=0, epochs=2, n_classes=2, batch_size=64, **more):
-    return models.train_mlp(x, y, more.pop("validation", (x, y)), n_classes, seed, epochs, batch_size, **more)
+    return train_mlp(x, y, more.pop("validation", (x, y)), n_classes, seed, epochs, batch_size, **more)
 
 
 @pytest.mark.parametrize("n_classes", [2, 7])
 def test_the_net_is_12_16_16_n_without_biases(n_classes, scaled):
-    net = models.MLP(n_classes)
+    net = MLP(n_classes)
     assert [w.shape for w in net.weights()] == [(12, 16), (16, 16), (16, n_classes)]
     assert sum(p.numel() for p in net.parameters()) == 12 * 16 + 16 * 16 + 16 * n_classes
     x, inputs = scaled[:50], net.inputs(scaled[:50])
@@ -43,7 +47,7 @@ def test_the_net_is_12_16_16_n_without_biases(n_classes, scaled):
 def test_adam_steps_by_0_001(data, scaled):
     """Its first update moves each weight by the learning rate, whatever the gradient."""
     torch.manual_seed(3)
-    before = models.MLP(2).weights()
+    before = MLP(2).weights()
     net, _ = train(scaled, data.target("binary"), seed=3, epochs=1, batch_size=len(scaled))
     moved = np.concatenate([np.abs(a - b).ravel() for a, b in zip(net.weights(), before, strict=True)])
     assert np.median(moved) == pytest.approx(1e-3, rel=1e-2)
@@ -71,7 +75,7 @@ def test_the_best_epoch_is_kept(data, scaled):
 
 
 def test_a_long_epoch_shows_its_loss_before_it_is_over(data, scaled, monkeypatch):
-    monkeypatch.setattr(models, "LOOK", 10)
+    monkeypatch.setattr(training, "LOOK", 10)
     seen = []
     _, history = train(scaled, data.target("binary"), epochs=2, progress=lambda *look: seen.append(look))
     done, loss, accuracy = map(np.array, zip(*seen, strict=True))
@@ -88,7 +92,7 @@ def test_features_or_a_loss_that_are_no_numbers_are_refused(data, scaled, monkey
     broken[7, 3] = np.nan
     with pytest.raises(config.UserError, match="not a finite number"):
         train(broken, y)
-    monkeypatch.setattr(models, "LEARNING_RATE", 1e30)
+    monkeypatch.setattr(training, "LEARNING_RATE", 1e30)
     with pytest.raises(config.UserError, match="the loss is nan after epoch 1"):
         train(scaled, y)
 
@@ -102,8 +106,8 @@ def test_training_learns(data, scaled):
 
 @pytest.mark.parametrize("task", config.TASKS)
 def test_the_tree_has_depth_5_at_most_and_one_seed_makes_one_tree(data, task):
-    x, y = dataset.as_float(data.x), data.target(task)
-    trees = [models.train_tree(x, y, seed) for seed in (0, 0)]
+    x, y = as_float(data.x), data.target(task)
+    trees = [train_tree(x, y, seed) for seed in (0, 0)]
     assert 2 <= trees[0].get_depth() <= 5
     np.testing.assert_array_equal(trees[0].tree_.threshold, trees[1].tree_.threshold)
     assert np.mean(trees[0].predict(x) == y) > max(0.8, np.bincount(y).max() / len(y))

@@ -11,12 +11,13 @@ from label_files import SHARED
 
 from ids_repro import config
 from ids_repro.data import packets
-from ids_repro.evaluate import parity
+from ids_repro.evaluate.replay import load_program, replay
+from ids_repro.evaluate.rows import classify_in_c
 from ids_repro.kernel.program import Program
-from ids_repro.kernel.variants import HOOKS, PROBE, REASONS, Variant
-from ids_repro.native import library as native
-from ids_repro.native import stream
-from ids_repro.sweep import link
+from ids_repro.kernel.variants import HOOKS, Variant
+from ids_repro.native import library
+from ids_repro.native.layouts import KERNEL_REASONS, OUTCOMES, PROBE, REASONS, ROW
+from ids_repro.sweep.link_netns import two_namespaces
 
 Q = 16
 TCP, UDP = made.ipv4(), made.ipv4(proto=made.UDP)
@@ -140,8 +141,8 @@ def documented() -> dict[str, str]:
 
 def test_the_table_has_these_rows_and_every_reason():
     assert list(documented()) == list(ROWS)
-    assert set(documented().values()) == set(native.REASONS)
-    assert REASONS[: len(native.REASONS)] == native.REASONS
+    assert set(documented().values()) == set(REASONS)
+    assert KERNEL_REASONS[: len(REASONS)] == REASONS
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -150,22 +151,22 @@ def test_the_kernel_does_with_a_frame_what_the_table_says(row, hook):
     given, expected = zip(*ROWS[row], strict=True)
     program(hook).reset()
     seen = program(hook).probe(np.zeros(len(given), PROBE), given)
-    assert {REASONS[r] for r in seen["reason"]} == {documented()[row]}
+    assert {KERNEL_REASONS[r] for r in seen["reason"]} == {documented()[row]}
     if expected[0]:  # a frame that is not classified has no features
         assert [tuple((x[[2, 0, 1, 3]] >> Q).tolist()) for x in seen["x"]] == list(expected)
-    assert program(hook).counts()["reason"][REASONS.index(documented()[row])] == len(given)
+    assert program(hook).counts()["reason"][KERNEL_REASONS.index(documented()[row])] == len(given)
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_user_space_does_with_a_frame_what_the_table_says(row, tmp_path):
     given, expected = zip(*ROWS[row], strict=True)
-    rows, reasons = native.parse(*made.padded(given))
-    assert {native.REASONS[r] for r in reasons} == {documented()[row]}
+    rows, reasons = library.parse(*made.padded(given))
+    assert {REASONS[r] for r in reasons} == {documented()[row]}
     path = tmp_path / "made.pcap"
     path.write_bytes(made.pcap(list(enumerate(given))))
     capture = packets.Packets(path, ipv6=True)
-    kept = np.concatenate([np.zeros(0, native.ROW), *(piece.copy() for piece in capture)])
-    assert {name: n for name, n in capture.counts().items() if n and name in stream.OUTCOMES} == {
+    kept = np.concatenate([np.zeros(0, ROW), *(piece.copy() for piece in capture)])
+    assert {name: n for name, n in capture.counts().items() if n and name in OUTCOMES} == {
         documented()[row]: len(given)
     }
     for found in [rows, kept] if expected[0] else []:
@@ -176,8 +177,8 @@ def test_ipv6_flows_are_told_apart_and_their_two_ways_are_one():
     answer = made.ipv6(src=made.B, dst=made.A, sport=80, dport=1000)
     sent = six(TCP6, answer, made.ipv6(src=7), TCP6, made.ipv6(dst=7), made.ipv6(made.HOP_BY_HOP))
     sent += frames(TCP, made.ipv4(src=made.B, dst=made.A, sport=80, dport=1000))
-    rows, _ = native.parse(*made.padded(sent))
-    assert native.extract(rows)[1].tolist() == [0, 0, 1, 0, 2, 0, 3, 3]
+    rows, _ = library.parse(*made.padded(sent))
+    assert library.extract(rows)[1].tolist() == [0, 0, 1, 0, 2, 0, 3, 3]
     assert (rows["saddr"] >> np.uint64(63)).tolist() == [1, 1, 1, 1, 1, 1, 0, 0]
     for hook in HOOKS:
         program(hook).reset()
@@ -190,7 +191,7 @@ def test_addresses_of_ipv6_do_not_meet():
     """Neighbours in a subnet, and the same host in neighbouring subnets."""
     sent = six(*(made.ipv6(src=n) for n in range(300)))
     sent += [sent[0][:28] + n.to_bytes(2, "big") + sent[0][30:] for n in range(1, 300)]
-    rows, reasons = native.parse(*made.padded(sent))
+    rows, reasons = library.parse(*made.padded(sent))
     assert not reasons.any() and len(set(rows["saddr"].tolist())) == 599
 
 
@@ -200,7 +201,7 @@ def test_a_tag_that_the_kernel_took_out_of_the_frame_counts_like_one_inside(mode
     """TC sees frames after the kernel moved the outermost tag from the frame into the packet's metadata."""
     tags = ([], [0x8100], [0x88A8, 0x8100], [0x8100] * 3, [0x8100] * 4)
     with (
-        link.link() as on,
+        two_namespaces() as on,
         Program(Variant("tc" if mode == "tc" else "xdp")) as loaded,
         on.client.call(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)) as sender,
     ):
@@ -211,7 +212,7 @@ def test_a_tag_that_the_kernel_took_out_of_the_frame_counts_like_one_inside(mode
                 sender.send(made.ethernet(made.ipv4(proto=253), *tag) + bytes(30))
             while loaded.counts()["packets"] < len(tags):
                 pass
-        counts = dict(zip(REASONS, loaded.counts()["reason"].tolist(), strict=False))
+        counts = dict(zip(KERNEL_REASONS, loaded.counts()["reason"].tolist(), strict=False))
     assert (counts["ok"], counts["not_ip"]) == (3, 2)
 
 
@@ -221,11 +222,13 @@ CAPTURES = [config.SAMPLE, *sorted(SHARED.glob("*.pcap"))]
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("name", ["nn_fused", "nn", "dt"])
 def test_every_packet_of_every_capture_has_the_same_features_and_verdict_in_the_kernel(name, hook, models):
-    with parity.load(name, len(config.CLASSES), hook) as loaded:
+    with load_program(name, len(config.CLASSES), hook) as loaded:
         loaded.set_params(models["multi"].params(name))
         for path in CAPTURES:
             capture = packets.read(path, ipv6=True)
-            x, _ = native.extract(capture.rows)
-            seen = parity.replay(loaded, capture)
+            x, _ = library.extract(capture.rows)
+            seen = replay(loaded, capture)
             np.testing.assert_array_equal(seen["x"], x, err_msg=path.name)
-            np.testing.assert_array_equal(seen["verdict"], parity.in_c(models["multi"], name, x)[1], err_msg=path.name)
+            np.testing.assert_array_equal(
+                seen["verdict"], classify_in_c(models["multi"], name, x)[1], err_msg=path.name
+            )

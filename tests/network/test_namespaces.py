@@ -13,9 +13,10 @@ import pytest
 from conftest import alive, until
 
 from ids_repro.config import UserError
-from ids_repro.network import namespaces as testbed
-from ids_repro.network.namespaces import leftovers, network
+from ids_repro.network.hosts import Host
+from ids_repro.network.namespaces import clean_up, leftovers, network
 from ids_repro.sweep import link
+from ids_repro.sweep.link_netns import two_namespaces
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 TWO = {"one": "10.99.0.1", "two": "10.99.0.2"}
@@ -28,7 +29,7 @@ with network({"one": "10.99.0.1", "two": "10.99.0.2"}) as hosts:
 """
 
 
-def reaches(source: testbed.Host, target: testbed.Host) -> bool:
+def reaches(source: Host, target: Host) -> bool:
     """Send a datagram from one host to another and wait for it."""
     with target.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as receiver:
         receiver.bind((target.address, 7000))
@@ -39,7 +40,7 @@ def reaches(source: testbed.Host, target: testbed.Host) -> bool:
     return (data, address) == (b"hello", source.address)
 
 
-def names(host: testbed.Host) -> list[str]:
+def names(host: Host) -> list[str]:
     """Interfaces of a host."""
     return sorted(host.call(lambda: [name for _, name in socket.if_nameindex()]))
 
@@ -116,7 +117,7 @@ def test_clean_up_removes_what_a_killed_run_left():
     process, _ = hold()
     process.kill()
     process.wait()
-    testbed.clean_up()
+    clean_up()
     assert leftovers() == []
 
 
@@ -125,7 +126,7 @@ def test_a_second_network_is_refused_and_the_first_is_not_disturbed():
     try:
         with pytest.raises(UserError, match="another run uses the test network"), network(TWO):
             pass
-        testbed.clean_up(patience_s=0.2)
+        clean_up(patience_s=0.2)
         assert leftovers() == ["ids-one", "ids-two"]
         assert alive(child)
     finally:
@@ -142,7 +143,7 @@ def test_it_works_where_an_event_loop_runs_as_in_jupyter():
 
 
 def test_the_measured_link_is_silent_until_something_is_sent():
-    with link.link() as on:
+    with two_namespaces() as on:
         before = on.counters()
         assert not until(lambda: on.counters() != before, patience_s=0.5)
         on.client.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", (on.target, 9)))
@@ -152,7 +153,7 @@ def test_the_measured_link_is_silent_until_something_is_sent():
 
 
 def test_the_measured_link_holds_the_servers_napi_thread_to_the_servers_cpu():
-    with link.link() as on:
+    with two_namespaces() as on:
         threads = link.machine.napi_threads() - on.foreign
         assert [os.sched_getaffinity(pid) for pid in threads] == [{on.server_cpu}]
         assert on.client_cpu != on.server_cpu

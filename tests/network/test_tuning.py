@@ -6,8 +6,7 @@ import warnings
 import pytest
 
 from ids_repro.config import UserError
-from ids_repro.network import facts as machine
-from ids_repro.network import tuning as settings
+from ids_repro.network import facts, tuning
 from ids_repro.network.namespaces import network
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -28,19 +27,19 @@ INTERRUPTS = """\
 @pytest.fixture
 def host(tmp_path, monkeypatch):
     """A host whose state file is in a folder of its own."""
-    monkeypatch.setattr(settings, "RUN", tmp_path)
+    monkeypatch.setattr(tuning, "RUN", tmp_path)
     # A test's threads see this process's /sys, so eth0 of the namespace has to be looked at by netlink alone.
     with network(TWO) as hosts:
         net = tmp_path / "net/eth0"
         net.mkdir(parents=True)
-        (net / "address").write_text(hosts["one"].call(machine.state, "eth0")["mac"])
-        monkeypatch.setattr(settings, "NET", tmp_path / "net")
+        (net / "address").write_text(hosts["one"].call(facts.state, "eth0")["mac"])
+        monkeypatch.setattr(tuning, "NET", tmp_path / "net")
         yield hosts["one"]
 
 
 def gro(host) -> str:
     """Whether the host's interface has GRO on."""
-    return host.call(settings._offload, "eth0", GRO[1])
+    return host.call(tuning._offload, "eth0", GRO[1])
 
 
 def written(folder) -> list[dict]:
@@ -49,50 +48,50 @@ def written(folder) -> list[dict]:
 
 
 def test_a_setting_is_in_the_file_before_it_changes_and_is_put_back_at_the_end(host, tmp_path):
-    host.call(settings.begin, "eth0")
-    host.call(settings.change, "eth0", *GRO, "on")
-    host.call(settings.change, "eth0", *GRO, "off")
-    host.call(settings.change, "eth0", *GRO, "on")
+    host.call(tuning.begin, "eth0")
+    host.call(tuning.change, "eth0", *GRO, "on")
+    host.call(tuning.change, "eth0", *GRO, "off")
+    host.call(tuning.change, "eth0", *GRO, "on")
     assert [line["old"] for line in written(tmp_path) if line["kind"] == "offload"] == ["off"]
     assert gro(host) == "on"
-    host.call(settings.put_back, "eth0")
+    host.call(tuning.put_back, "eth0")
     assert (gro(host), written(tmp_path)) == ("off", [])
 
 
 def test_what_cannot_be_changed_is_said(host):
-    host.call(settings.begin, "eth0")
+    host.call(tuning.begin, "eth0")
     with pytest.raises(UserError, match="eth0 does not turn large-receive-offload on"):
-        host.call(settings.change, "eth0", "offload", "large-receive-offload", "on")
-    host.call(settings.put_back, "eth0")
+        host.call(tuning.change, "eth0", "offload", "large-receive-offload", "on")
+    host.call(tuning.put_back, "eth0")
 
 
 @pytest.mark.parametrize("broken", ["", '{"iface": "et'])
 def test_what_a_killed_run_left_is_put_back_whatever_its_last_line_is(host, tmp_path, broken):
-    host.call(settings.begin, "eth0")
-    host.call(settings.change, "eth0", *GRO, "on")
-    settings._open.pop("eth0").file.close()  # as when its process is killed
+    host.call(tuning.begin, "eth0")
+    host.call(tuning.change, "eth0", *GRO, "on")
+    tuning._open.pop("eth0").file.close()  # as when its process is killed
     (path,) = tmp_path.glob("ids_repro.*.jsonl")
     path.write_text(path.read_text() + broken)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        host.call(settings.put_back_leftovers)
+        host.call(tuning.put_back_leftovers)
     assert (gro(host), written(tmp_path)) == ("off", [])
 
 
 def test_another_interface_of_the_same_name_is_left_alone(host, tmp_path):
-    host.call(settings.begin, "eth0")
-    host.call(settings.change, "eth0", *GRO, "on")
-    settings._open.pop("eth0").file.close()
+    host.call(tuning.begin, "eth0")
+    host.call(tuning.change, "eth0", *GRO, "on")
+    tuning._open.pop("eth0").file.close()
     host.run(["ip", "link", "set", "eth0", "address", "02:00:00:00:00:01"], check=True)
-    host.call(settings.put_back_leftovers)
+    host.call(tuning.put_back_leftovers)
     assert (gro(host), written(tmp_path)) == ("on", [])
 
 
 def test_an_interface_with_an_xdp_program_is_refused(host, monkeypatch):
-    found = host.call(machine.state, "eth0")
-    monkeypatch.setattr(settings, "state", lambda iface: found | {"xdp": 1})
+    found = host.call(facts.state, "eth0")
+    monkeypatch.setattr(tuning, "state", lambda iface: found | {"xdp": 1})
     with pytest.raises(UserError, match="eth0 has an XDP program already: 'ip link set dev eth0 xdp off'"):
-        host.call(settings.begin, "eth0")
+        host.call(tuning.begin, "eth0")
 
 
 @pytest.mark.parametrize(
@@ -105,4 +104,4 @@ def test_an_interface_with_an_xdp_program_is_refused(host, monkeypatch):
     ],
 )
 def test_interrupts_are_found_by_the_name_of_the_interface_or_of_its_device(names, expected):
-    assert machine.interrupts(INTERRUPTS, names) == expected
+    assert facts.interrupts(INTERRUPTS, names) == expected

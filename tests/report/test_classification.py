@@ -8,11 +8,11 @@ import pytest
 import synthetic
 
 from ids_repro import config, metrics, records
-from ids_repro.report import classification as tables
-from ids_repro.report import exhibit as layout
+from ids_repro.published import published
+from ids_repro.report import classification, exhibit
 
 PAPER = config.ROOT.parent / "shared" / "paper" / "hara-sasabe-nof2023.md"
-PUBLISHED = tables.published()
+PUBLISHED = published()
 SCORES = ("precision", "recall", "f1")
 
 
@@ -80,7 +80,7 @@ def test_published_claims_agree_with_the_published_tables():
     for claim in PUBLISHED["claims"]:
         if "row" not in claim:
             continue
-        of = PUBLISHED[tables.NUMBERS[claim["task"]]]["rows"]
+        of = PUBLISHED[classification.NUMBERS[claim["task"]]]["rows"]
         ours, against = of[claim["row"]], of[claim["against"]]
         if claim["kind"] == "time_ratio":
             # 1.63 and 1.66 % became 1.7 and 1.6 % in the paper.
@@ -96,14 +96,14 @@ def test_scores_are_means_over_seeds_with_their_interval(rows):
         if record["kind"] == "accuracy" and (record["asked"]["task"], record["asked"]["row"]) == ("binary", "dt_c")
     ]
     expected = metrics.mean_interval([metrics.per_class(confusion)["recall"][1] for confusion in confusions])
-    line = cell(tables.table("binary", rows), row="dt_c", metric="recall")
+    line = cell(classification.table("binary", rows), row="dt_c", metric="recall")
     assert (line.ours, line.ours_low, line.ours_high, line.n) == pytest.approx(expected)
     assert (line.label, line.paper, line.unit, line.dataset) == ("Attack", 0.964, "1", "lab capture")
     assert line.difference == pytest.approx(line.ours - 0.964)
 
 
 def test_times_are_medians_in_microseconds_of_the_papers_way_of_calling(rows):
-    frame = tables.table("multi", rows)
+    frame = classification.table("multi", rows)
     line = cell(frame, row="nn_c_q16", metric="inference_us")
     assert (line.ours, line.ours_low, line.ours_high, line.n) == pytest.approx((0.3, 0.3, 0.33, 5))
     assert (line.paper, line.unit) == (6.96, "µs")
@@ -112,36 +112,36 @@ def test_times_are_medians_in_microseconds_of_the_papers_way_of_calling(rows):
 
 
 def test_a_class_the_dataset_lacks_is_a_dash_with_a_note(rows):
-    frame = tables.table("multi", rows)
+    frame = classification.table("multi", rows)
     line = cell(frame, row="dt_c", label="Infiltration", metric="f1")
     assert np.isnan(line.ours) and line.note == "not in this dataset" and line.paper == 0.764
     others = frame[(frame["row"] == "dt_c") & (frame["metric"] == "f1") & (frame["label"] != "Infiltration")]
     assert cell(frame, row="dt_c", metric="macro_f1").ours == pytest.approx(others["ours"].mean())
-    first = layout.blocks(frame)[0][1]
+    first = exhibit.blocks(frame)[0][1]
     assert first.loc[first["Label"] == "Infiltration", "DT (C)"].item() == "– (0.764)"
 
 
 def test_rows_beyond_the_paper_are_marked_and_last(rows):
-    frame = tables.table("binary", rows)
+    frame = classification.table("binary", rows)
     assert list(dict.fromkeys(frame["name"])) == ["DT (sklearn)", "NN (Pytorch)", "DT (C)", "NN (C)", "NN (kernel) †"]
     assert frame.loc[frame["row"] == "nn_kernel", "paper"].isna().all()
 
 
 def test_one_seed_has_no_interval(tmp_path):
     synthetic.accuracy(tmp_path / "a.jsonl", seeds=1)
-    block = layout.blocks(tables.table("binary", records.read(tmp_path)))[0][1]
+    block = exhibit.blocks(classification.table("binary", records.read(tmp_path)))[0][1]
     assert re.fullmatch(r"0\.\d{3}", block["Accuracy"][0])
 
 
 def test_only_the_newest_profile_is_in_a_table(tmp_path):
     synthetic.accuracy(tmp_path / "a.jsonl", seeds=4, profile="paper")
     synthetic.accuracy(tmp_path / "a.jsonl", seeds=2)
-    frame = tables.table("binary", records.read(tmp_path))
+    frame = classification.table("binary", records.read(tmp_path))
     assert set(frame.loc[frame["metric"] == "accuracy", "n"]) == {2}
 
 
 def test_files_say_where_they_come_from(rows, tmp_path):
-    frames = tables.write(rows, tmp_path)
+    frames = classification.write(rows, tmp_path)
     text = (tmp_path / "table3.md").read_text(encoding="utf-8")
     for part in (
         "lab capture",
@@ -161,7 +161,7 @@ def test_files_say_where_they_come_from(rows, tmp_path):
 
 @pytest.mark.parametrize("task", list(config.TASKS))
 def test_without_records_the_tables_say_which_notebook_to_run(task):
-    text = layout.markdown(layout.blocks(tables.table(task, [])), tables.caption(task, []))
+    text = exhibit.markdown(exhibit.blocks(classification.table(task, [])), classification.caption(task, []))
     assert "no records yet: run notebook 04" in text
     assert "0.976" in text or "0.969" in text
 
@@ -170,11 +170,11 @@ def test_a_confusion_matrix_of_another_task_is_refused(tmp_path):
     asked = {"task": "binary", "row": "dt_c", "seed": 0}
     record = records.append(tmp_path / "a.jsonl", "accuracy", asked, {"confusion": np.eye(7, dtype=int)})
     with pytest.raises(config.UserError, match="7 classes, not 2"):
-        tables.table("binary", [record])
+        classification.table("binary", [record])
 
 
 def test_the_cost_table_has_a_line_a_variant_with_what_a_classifier_adds(rows):
-    frame = tables.kernel_cost(rows)
+    frame = classification.kernel_cost(rows)
     assert list(frame["variant"]) == ["empty", "flow", "nn_q16_paper", "nn_fused_packed", "nn_float_user"]
     line = cell(frame, variant="nn_fused_packed")
     assert (line.one_flow_ns, line.one_flow_ns_low, line.one_flow_ns_high, line.one_flow_rounds) == (
@@ -191,12 +191,12 @@ def test_the_cost_table_has_a_line_a_variant_with_what_a_classifier_adds(rows):
 
 
 def test_the_cost_table_is_written_with_where_it_was_measured_or_what_to_run(rows, tmp_path):
-    tables.write(rows, tmp_path)
+    classification.write(rows, tmp_path)
     text = (tmp_path / "kernel_cost.md").read_text(encoding="utf-8")
     assert "| nn_fused_packed | 180.0 [179.5, 181.5] | +100 | 220.0" in text and "kernel_cost.jsonl" in text
     assert "| nn_float_user | 155.0 [152.5, 157.5] |  |  |  |  |" in text
     pd.testing.assert_frame_equal(
-        pd.read_csv(tmp_path / "kernel_cost.csv"), tables.kernel_cost(rows), check_dtype=False
+        pd.read_csv(tmp_path / "kernel_cost.csv"), classification.kernel_cost(rows), check_dtype=False
     )
-    tables.write([], tmp_path)
+    classification.write([], tmp_path)
     assert "no records yet: run" in (tmp_path / "kernel_cost.md").read_text(encoding="utf-8")

@@ -7,10 +7,9 @@ import synthetic
 
 from ids_repro import records
 from ids_repro.__main__ import main
-from ids_repro.report import claims
-from ids_repro.report import classification as tables
+from ids_repro.published import published
+from ids_repro.report import claims, classification, sweep_figures
 from ids_repro.report import page as report
-from ids_repro.report import sweep_figures as plots
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +122,7 @@ def test_without_records_no_claim_is_judged_and_each_section_says_what_to_run():
     assert set(verdicts([]).values()) == {claims.NO_RECORDS, claims.NOT_COMPARABLE}
     text = report.html([])
     assert "run notebook 04" in text and "run notebook 05" in text and "<svg" not in text
-    assert text.count(tables.NO_RECORDS) == 6, "Tables II and III, losses, cost, table size"
+    assert text.count(classification.NO_RECORDS) == 6, "Tables II and III, losses, cost, table size"
 
 
 def test_the_page_needs_no_other_file(page):
@@ -147,7 +146,7 @@ def test_the_page_counts_trials_and_says_where_numbers_come_from(rows, page):
         "accuracy.jsonl",
     ):
         assert part in page
-    assert str(tables.published()["table3"]["rows"]["nn_c_q16"]["accuracy"]) in page
+    assert str(published()["table3"]["rows"]["nn_c_q16"]["accuracy"]) in page
 
 
 def test_the_page_has_every_table_and_figure(page):
@@ -161,7 +160,7 @@ def test_the_page_has_every_table_and_figure(page):
         "XDP_DRV (NN, paper&#39;s layout)",
     ):
         assert part in page
-    assert set(report.CAPTIONS) == set(plots.figures([]))
+    assert set(report.CAPTIONS) == set(sweep_figures.figures([]))
 
 
 def test_the_command_draws_everything_again_to_the_same_bytes_and_the_claims_as_files(results, page, tmp_path):

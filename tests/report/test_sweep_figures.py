@@ -10,9 +10,9 @@ import pytest
 import synthetic
 from matplotlib.colors import to_rgb
 
-from ids_repro import config, metrics, records
-from ids_repro.report import style
-from ids_repro.report import sweep_figures as plots
+from ids_repro import config, records
+from ids_repro.report import style, sweep_figures
+from ids_repro.report.sweep_points import CPU, medians, trial_points
 
 NAMES = ["fig4", "fig5a", "fig5b", "flow_churn"]
 OLD = Path(__file__).parents[1] / "golden" / "sweep_hping3_only.jsonl"  # of before live frames
@@ -25,7 +25,7 @@ def rows(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def drawn(rows):
-    figures = plots.figures(rows)
+    figures = sweep_figures.figures(rows)
     for figure in figures.values():
         figure.draw_without_rendering()
     return figures
@@ -48,7 +48,7 @@ def test_fig4_has_every_method_the_papers_range_beside_all_of_ours_and_what_sent
         assert style.METHODS[method].format(n=8) in text
     for part in ("paper: no loss up to", "sent by hping3", "sent by live frames", "sweep.jsonl", "profile smoke"):
         assert part in text
-    assert [part.get_suptitle() for part in drawn["fig4"].subfigs] == list(plots.FIG4)
+    assert [part.get_suptitle() for part in drawn["fig4"].subfigs] == list(sweep_figures.FIG4)
     ends = [(axis.get_xlim()[1], axis.get_ylim()[1]) for axis in drawn["fig4"].axes]
     assert ends == [pytest.approx(end) for end in [(800, 800), (3.12, 1.04 * 0.9)] * 2]
     paper = drawn["fig4"].axes[0]
@@ -58,13 +58,13 @@ def test_fig4_has_every_method_the_papers_range_beside_all_of_ours_and_what_sent
 def test_a_generator_is_a_marker_and_one_flow_is_hollow(tmp_path):
     synthetic.sweep(tmp_path / "a.jsonl")
     synthetic.frames(tmp_path / "a.jsonl", flows="one")
-    axis = plots.fig4(records.read(tmp_path)).axes[0]
+    axis = sweep_figures.fig4(records.read(tmp_path)).axes[0]
     looks = {(line.get_marker(), line.get_markerfacecolor() == "white") for line in axis.lines}
     assert {("s", False), ("o", True)} <= looks and ("o", False) not in looks
 
 
 def test_lines_are_the_medians_of_each_rate(rows, drawn):
-    middle = metrics.medians(metrics.points(rows))
+    middle = medians(trial_points(rows))
     part = middle.query("method == 'xdp_drv_dt' and generator == 'live_frames'")
     colour = style.LOOKS["xdp_drv_dt"][0]
     lines = [line for line in drawn["fig4"].axes[1].lines if line.get_color() == colour and line.get_marker() == "o"]
@@ -77,7 +77,7 @@ def test_fig5_stacks_the_cpu_of_each_method_and_marks_the_busy_share(drawn):
     panels = {axis.get_title(): axis for name in ("fig5a", "fig5b") for axis in drawn[name].axes if axis.get_title()}
     assert set(panels) == {style.METHODS[method].format(n=8) for method in synthetic.CAPACITIES_PPS}
     for axis in panels.values():
-        assert len(axis.collections) == len(metrics.CPU)
+        assert len(axis.collections) == len(CPU)
         assert {line.get_marker() for line in axis.lines} == {"o", "s"}
     frames = next(line for line in panels["XDP_DRV (Flow Extraction)"].lines if line.get_marker() == "o")
     capacity = 0.99 * synthetic.CAPACITIES_PPS["xdp_drv_flow"]  # of the median repeat
@@ -103,9 +103,12 @@ def test_a_figure_is_one_column_wide_and_nothing_is_cut_off_or_too_small(drawn, 
         assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, text.get_text()
 
 
-@pytest.mark.parametrize("group", [*plots.FIG4.values(), "cpu", "classifiers"], ids=str)
+@pytest.mark.parametrize("group", [*sweep_figures.FIG4.values(), "cpu", "classifiers"], ids=str)
 def test_colours_differ_for_readers_of_any_colour_vision(group):
-    colours = {"cpu": plots.CPU_COLOURS.values(), "classifiers": [c for c, _ in plots.CLASSIFIERS.values()]}
+    colours = {
+        "cpu": sweep_figures.CPU_COLOURS.values(),
+        "classifiers": [c for c, _ in sweep_figures.CLASSIFIERS.values()],
+    }
     chosen = colours.get(group) or [style.LOOKS[method][0] for method in group]
     for seen in VISION.values():
         shades = [lab(np.clip(seen @ linear(colour), 0, 1)) for colour in chosen]
@@ -135,7 +138,7 @@ def lab(rgb):
 
 def test_the_same_records_make_the_same_files_and_leave_no_figure_open(rows, tmp_path):
     for folder in ("a", "b"):
-        style.save(plots.fig5(rows, plots.FIG5B), "fig5b", tmp_path / folder)
+        style.save(sweep_figures.fig5(rows, sweep_figures.FIG5B), "fig5b", tmp_path / folder)
     names = [f"fig5b.{kind}" for kind in ("pdf", "png", "svg")]
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == names
     for name in names:
@@ -144,7 +147,7 @@ def test_the_same_records_make_the_same_files_and_leave_no_figure_open(rows, tmp
 
 
 def test_a_pdf_says_where_it_comes_from_in_its_properties_only(rows, tmp_path):
-    figure = plots.flow_churn(rows)
+    figure = sweep_figures.flow_churn(rows)
     style.save(figure, "flow_churn", tmp_path)
     assert b"/Subject (flow_churn.jsonl: profile smoke; machine" in (tmp_path / "flow_churn.pdf").read_bytes()
     assert figure.get_supxlabel().startswith("flow_churn.jsonl"), "it is there again afterwards"
@@ -154,7 +157,7 @@ def test_a_pdf_says_where_it_comes_from_in_its_properties_only(rows, tmp_path):
 def test_records_of_the_first_sweeps_are_still_drawn():
     old = records.read(OLD)
     assert {record["asked"]["generator"] for record in old} == {"hping3"} and "flows" not in old[0]["asked"]
-    figures = plots.figures(old)
+    figures = sweep_figures.figures(old)
     assert len([line for line in figures["fig4"].axes[0].lines if line.get_marker() == "s"]) == 4
     assert "no records yet" in words(figures["fig5b"]), "AF_XDP came later"
 
@@ -163,7 +166,7 @@ def test_records_of_the_first_sweeps_are_still_drawn():
 def test_no_records_or_one_point_still_make_a_figure(rows):
     one = [record for record in rows if record["kind"] == "sweep"][:1]
     for some in ([], one):
-        figures = plots.figures(some)
+        figures = sweep_figures.figures(some)
         for figure in figures.values():
             figure.draw_without_rendering()
         assert ("no records yet: run notebook 05" in figures["fig4"].get_supxlabel()) == (not some)
@@ -171,19 +174,19 @@ def test_no_records_or_one_point_still_make_a_figure(rows):
 
 
 def test_only_some_methods_at_another_width_and_none_that_there_is_not(rows):
-    figures = plots.figures(rows, width_in=7.2, methods="no_filter, xdp_drv_nn")
+    figures = sweep_figures.figures(rows, width_in=7.2, methods="no_filter, xdp_drv_nn")
     assert figures["fig4"].get_figwidth() == 7.2
     assert "XDP_DRV (NN)" in words(figures["fig4"]) and "TC (NN)" not in words(figures["fig4"])
     assert [axis.get_title() for axis in figures["fig5a"].axes if axis.get_title()] == ["No Filter", "XDP_DRV (NN)"]
     with pytest.raises(config.UserError, match=re.escape("no method 'bogus' to draw: use no_filter, ")):
-        plots.figures(rows, methods="no_filter, bogus")
+        sweep_figures.figures(rows, methods="no_filter, bogus")
 
 
 def test_a_notebook_shows_a_figure(rows):
-    assert plots.fig4(rows)._repr_png_().startswith(b"\x89PNG")
+    assert sweep_figures.fig4(rows)._repr_png_().startswith(b"\x89PNG")
 
 
 def test_every_method_has_a_look_and_a_panel():
     assert set(style.LOOKS) == set(style.METHODS)
-    assert {*plots.FIG5A, *plots.FIG5B} == set(style.METHODS)
-    assert {method for part in plots.FIG4.values() for method in part} == set(style.METHODS)
+    assert {*sweep_figures.FIG5A, *sweep_figures.FIG5B} == set(style.METHODS)
+    assert {method for part in sweep_figures.FIG4.values() for method in part} == set(style.METHODS)

@@ -7,8 +7,7 @@ import pytest
 import synthetic
 
 from ids_repro import records
-from ids_repro.report import exhibit as layout
-from ids_repro.report import throughput
+from ids_repro.report import exhibit, throughput
 
 
 @pytest.fixture(scope="module")
@@ -80,4 +79,4 @@ def test_files_hold_the_same_numbers(rows, frame, tmp_path):
 def test_without_records_it_says_which_notebook_to_run(tmp_path):
     throughput.write([], tmp_path)
     assert "no records yet: run notebook 05" in (tmp_path / "throughput.md").read_text(encoding="utf-8")
-    assert layout.markdown(throughput.blocks([]), "a", "b") == "a\n\nb\n"
+    assert exhibit.markdown(throughput.blocks([]), "a", "b") == "a\n\nb\n"

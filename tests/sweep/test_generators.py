@@ -13,11 +13,11 @@ import pytest
 from conftest import interfaces, load_processes, until
 
 from ids_repro.config import UserError
-from ids_repro.kernel import bcc as loader
-from ids_repro.sweep import generators as traffic
-from ids_repro.sweep import link
-from ids_repro.sweep import sender as generator
-from ids_repro.sweep import uplink as wire
+from ids_repro.kernel.bcc import import_bcc
+from ids_repro.kernel.program import SmallProgram
+from ids_repro.sweep import generators, uplink
+from ids_repro.sweep.link_netns import two_namespaces
+from ids_repro.sweep.sender import Generator
 
 SO_RCVBUFFORCE = 33
 LIVE = {"generator": "live_frames", "rate_pps": 20_000, "flows": "new"}
@@ -28,7 +28,7 @@ HPING3 = {"generator": "hping3", "interval_us": 1000, "flows": "new"}
 def on():
     """The link, of which nothing is left at the end."""
     before = interfaces()
-    with link.link() as made:
+    with two_namespaces() as made:
         yield made
     assert (load_processes(), interfaces()) == ([], before)
 
@@ -36,7 +36,7 @@ def on():
 @pytest.fixture(scope="module")
 def sender(on):
     """The process on the client."""
-    with contextlib.closing(generator.Generator(on)) as made:
+    with contextlib.closing(Generator(on)) as made:
         yield made
 
 
@@ -142,7 +142,7 @@ def test_a_generator_stops_at_once(on, sender, command):
 @pytest.mark.parametrize("command", [LIVE, HPING3])
 def test_sigterm_ends_the_load_within_50_ms(on, sender, command):
     with pytest.raises(UserError, match="the generator on the client ended"), sender.running(10, **command):
-        name = "ids_repro.sweep.generators"
+        name = "ids_repro.sweep.load_agent"
         (agent,) = (p for p in psutil.process_iter(["cmdline"]) if name in (p.info["cmdline"] or ()))
         agent.send_signal(signal.SIGTERM)
         time.sleep(0.05)
@@ -150,7 +150,7 @@ def test_sigterm_ends_the_load_within_50_ms(on, sender, command):
         time.sleep(0.1)
         assert on.counters()["sent"] == after
     with sender.running(10, **command):  # and another takes its place
-        assert load_processes()[0] == "traffic"
+        assert load_processes()[0] == "load_agent"
 
 
 @pytest.mark.parametrize("command", [LIVE, HPING3])
@@ -166,7 +166,7 @@ def test_a_generator_that_nobody_stops_ends_in_time_and_says_so(on, sender, comm
 def test_a_peer_that_does_not_answer_is_named(on, command):
     silent = replace(on, target="10.77.0.9")
     with (
-        contextlib.closing(generator.Generator(silent)) as sender,
+        contextlib.closing(Generator(silent)) as sender,
         pytest.raises(UserError, match=r"10\.77\.0\.9 does not answer on eth0"),
         sender.running(10, **command),
     ):
@@ -176,7 +176,7 @@ def test_a_peer_that_does_not_answer_is_named(on, command):
 def test_an_interface_that_is_not_there_is_named(on):
     elsewhere = replace(on, client=replace(on.client, iface="eth7"))
     with (
-        contextlib.closing(generator.Generator(elsewhere)) as sender,
+        contextlib.closing(Generator(elsewhere)) as sender,
         pytest.raises(UserError, match="the client has no interface 'eth7'"),
         sender.running(10, **LIVE),
     ):
@@ -187,7 +187,7 @@ def test_without_hping3_its_remedy_is_named_and_live_frames_go_on(on, tmp_path, 
     for program in ("nsenter", "setpriv", "setsid", "nice", "taskset", "sh"):
         (tmp_path / program).symlink_to(next(p for p in (f"/usr/bin/{program}", f"/bin/{program}") if Path(p).exists()))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with contextlib.closing(generator.Generator(on)) as sender:
+    with contextlib.closing(Generator(on)) as sender:
         with (
             pytest.raises(UserError, match="'hping3' is not installed: run 'make system'"),
             sender.running(10, **HPING3),
@@ -198,11 +198,11 @@ def test_without_hping3_its_remedy_is_named_and_live_frames_go_on(on, tmp_path, 
 
 
 def test_state_is_laid_out_as_in_c():
-    program = loader.SmallProgram("trafficgen")
-    library = loader.bcc().lib
-    assert library.bpf_table_leaf_size(program._bpf.module, b"state") == traffic.ctypes.sizeof(traffic.State)
+    program = SmallProgram("trafficgen")
+    library = import_bcc().lib
+    assert library.bpf_table_leaf_size(program._bpf.module, b"state") == generators.ctypes.sizeof(generators.State)
     program.close()
 
 
 def test_checksums_fold_every_carry():
-    assert wire._fold(wire._sum(b"\xff\xff" * 40_000)) == 0xFFFF
+    assert uplink._fold(uplink._sum(b"\xff\xff" * 40_000)) == 0xFFFF

@@ -9,9 +9,11 @@ from conftest import until
 
 from ids_repro import config
 from ids_repro.config import UserError
-from ids_repro.sweep import link
-from ids_repro.sweep import run as sweep
-from ids_repro.sweep import sender as generator
+from ids_repro.network.hosts import Host
+from ids_repro.sweep import link, run
+from ids_repro.sweep.link_netns import SERVER, two_namespaces
+from ids_repro.sweep.run import run_sweep
+from ids_repro.sweep.sender import Generator
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -34,7 +36,7 @@ def received(host):
 
 
 def test_the_server_takes_every_packet_as_far_as_tcp_and_answers_none_also_when_its_link_was_down():
-    with link.link() as on, contextlib.closing(generator.Generator(on)) as sender:
+    with two_namespaces() as on, contextlib.closing(Generator(on)) as sender:
         for state in ("up", "down"):
             set_link(on.server, state)
             set_link(on.server, "up")
@@ -47,7 +49,7 @@ def test_the_server_takes_every_packet_as_far_as_tcp_and_answers_none_also_when_
 
 @pytest.mark.parametrize("end", ["client", "server"])
 def test_the_end_that_was_set_down_is_named_and_sends_again_once_it_is_up(end):
-    with link.link() as on:
+    with two_namespaces() as on:
         on.check()
         set_link(getattr(on, end), "down")
         with pytest.raises(UserError, match=f"eth0 of the {end} is set down"):
@@ -60,7 +62,7 @@ def test_the_end_that_was_set_down_is_named_and_sends_again_once_it_is_up(end):
 
 
 def test_an_interface_that_is_gone_is_named_with_those_that_are_there():
-    with link.link() as on:
+    with two_namespaces() as on:
         on.server.run(["ip", "link", "del", "eth0"], check=True)
         with pytest.raises(UserError, match="client: there is no interface 'eth0'; there are lo"):
             on.check()
@@ -70,11 +72,11 @@ def test_an_interface_that_is_gone_is_named_with_those_that_are_there():
 def test_a_trial_in_which_the_link_goes_down_is_recorded_as_failed_and_the_next_one_runs(
     tmp_path, models, monkeypatch, method
 ):
-    monkeypatch.setattr(sweep, "SWEEP", tmp_path / "sweep.jsonl")
+    monkeypatch.setattr(run, "SWEEP", tmp_path / "sweep.jsonl")
     none = {"rates_pps": (), "churn_pps": (), "refine": 0}
     profile = config.profile("smoke", intervals_us=(10,), trial_s=0.31, repeats=2, **none)
     links, sleep = [], time.sleep
-    make = sweep.link
+    make = two_namespaces
 
     def remembered():
         links.append(make())
@@ -83,13 +85,13 @@ def test_a_trial_in_which_the_link_goes_down_is_recorded_as_failed_and_the_next_
     def down_then_sleep(seconds):
         if seconds == profile.trial_s and links:
             links.clear()
-            server = link.Host("server", link.SERVER)
+            server = Host("server", SERVER)
             set_link(server, "down")
             threading.Timer(1.5, set_link, (server, "up")).start()
         sleep(seconds)
 
-    monkeypatch.setattr(sweep, "link", remembered)
-    monkeypatch.setattr(sweep.time, "sleep", down_then_sleep)
-    first, second = sweep.run(models["binary"], profile, [method])
+    monkeypatch.setattr(run, "link", remembered)
+    monkeypatch.setattr(run.time, "sleep", down_then_sleep)
+    first, second = run_sweep(models["binary"], profile, [method])
     assert (first["status"], first["reason"]) == ("failed", "eth0 of the server is set down")
     assert (second["status"], second["reason"]) == ("ok", "")

@@ -17,8 +17,8 @@ import pytest
 from conftest import Project, alive, load_processes, until
 
 from ids_repro import config, records
-from ids_repro.network import namespaces as testbed
-from ids_repro.network import tuning as settings
+from ids_repro.network import tuning
+from ids_repro.network.namespaces import network
 
 MGMT = {"client": "10.78.0.1", "server": "10.78.0.2"}
 URL = "ssh://root@10.78.0.1"
@@ -47,6 +47,7 @@ PRELUDE = """
 import json, signal, subprocess, sys, time
 from ids_repro.config import UserError
 from ids_repro.kernel import program as kernel
+from ids_repro.kernel.variants import Variant
 from ids_repro.network import ssh as remote
 from ids_repro.sweep.link_ssh import TwoMachines, two_machines
 from ids_repro.sweep.sender import Generator
@@ -56,7 +57,7 @@ ENDS = {"client": URL, "client_iface": "eth0", "server_iface": "eth0", "ssh_conf
 LOAD = """
 with (
     two_machines(TwoMachines(**ENDS, target="10.77.0.3")) as on,
-    kernel.Program(kernel.Variant(action="sink")) as program,
+    kernel.Program(Variant(action="sink")) as program,
     program.attached(on.server, "xdp_drv"),
 ):
     on.hold_server()
@@ -164,7 +165,7 @@ def machines(here, project, tmp_path_factory) -> Iterator[Machines]:
     """The two machines, with an sshd on the client."""
     folder = tmp_path_factory.mktemp("two")
     folder.chmod(0o755)
-    with testbed.network({"client": "10.77.0.1", "server": "10.77.0.2"}):
+    with network({"client": "10.77.0.1", "server": "10.77.0.2"}):
         inside("server", NETWORK)
         with sshd(folder):
             yield Machines(project, folder)
@@ -177,7 +178,7 @@ def put_back(machines):
     yield
     assert machines.settings() == before
     assert load_processes() == []
-    assert list(settings.RUN.glob("ids_repro.*")) == []
+    assert list(tuning.RUN.glob("ids_repro.*")) == []
 
 
 def kinds(value: object) -> object:
@@ -314,7 +315,7 @@ def test_a_second_run_is_refused_and_ctrl_c_puts_everything_back_on_both_machine
         assert not any(then.startswith(line) and "eth0" in then for then in before)
     with machines.script(ONCE) as second:
         assert "another run uses the test network" in second.communicate()[1]
-    assert "traffic" in load_processes()
+    assert "load_agent" in load_processes()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the foreground job
     process.communicate(timeout=10)
     assert machines.settings() == before

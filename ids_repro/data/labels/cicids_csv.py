@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ...config import ATTACKS, UserError
-from .flow_index import ROW, FlowTable
+from .flow_index import ROW, FlowIndex
 
 COLUMNS = ("Source IP", "Source Port", "Destination IP", "Destination Port", "Protocol", "Timestamp", "Label")
 ENCODING = "cp1252"
@@ -64,7 +64,7 @@ def _plain(name: str) -> str:
     return name.removeprefix("\ufeff").removeprefix("ï»¿").strip().strip('"').strip()
 
 
-def read(paths: Sequence[Path]) -> FlowTable:
+def read(paths: Sequence[Path]) -> FlowIndex:
     """Read GeneratedLabelledFlows files.
 
     Parameters
@@ -92,7 +92,7 @@ def read(paths: Sequence[Path]) -> FlowTable:
     if not len(rows):
         raise UserError(f"no row with a flow in {', '.join(map(str, paths)) or 'an empty list of label files'}")
     notes["rows"] = len(rows)
-    return FlowTable(rows, digests, notes)
+    return FlowIndex(rows, digests, notes)
 
 
 def _sha256(path: Path) -> str:

@@ -14,7 +14,7 @@ ROW = np.dtype(
 
 
 @dataclass
-class FlowTable:
+class FlowIndex:
     """Rows, each about one flow, and the search among them.
 
     Parameters

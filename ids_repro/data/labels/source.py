@@ -10,11 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ...config import CIC_IDS2017, CLASSES, LABELS, ROOT, UserError
-from . import cicids_csv as labels_csv
-from . import flow_index as flow_table
-from .schedule import COLUMNS, find_rows, read_schedule
-
-__all__ = ["COLUMNS", "LabelSource", "Report", "find_rows", "read_schedule", "source"]
+from . import cicids_csv
+from .flow_index import REASONS
+from .schedule import find_rows, read_schedule
 
 NAMED = ("published", "corrected")  # the schedules in config.LABELS
 _NO_MATCH = (
@@ -128,7 +126,7 @@ def _counts(names: list[tuple], kind: np.ndarray, weights: np.ndarray | None = N
     return Counter({name: int(n) for name, n in zip(names, counts, strict=True) if n})
 
 
-def source(spec: Path | str | Sequence[Path | str]) -> LabelSource:
+def label_source(spec: Path | str | Sequence[Path | str]) -> LabelSource:
     """Open a source of labels.
 
     Parameters
@@ -152,8 +150,8 @@ def source(spec: Path | str | Sequence[Path | str]) -> LabelSource:
     if not path.exists():
         path = ROOT / path  # the notebooks name files from the project's root
     if path.is_dir() or str(spec) == "csv":
-        return _from_csv(labels_csv.files(path))
-    return _from_csv([path]) if labels_csv.is_one(path) else _from_schedule(path, path.name)
+        return _from_csv(cicids_csv.files(path))
+    return _from_csv([path]) if cicids_csv.is_one(path) else _from_schedule(path, path.name)
 
 
 def _from_schedule(path: Path, name: str) -> LabelSource:
@@ -165,7 +163,7 @@ def _from_schedule(path: Path, name: str) -> LabelSource:
 
 
 def _from_csv(paths: Sequence[Path]) -> LabelSource:
-    table = labels_csv.read(paths)
+    table = cicids_csv.read(paths)
     content = "".join(sorted(table.sha256.values())).encode()
     attack = table.rows["attack"].astype(np.int64)
-    return LabelSource("csv", content, table.find, attack, labels_csv.KINDS, flow_table.REASONS, table.notes)
+    return LabelSource("csv", content, table.find, attack, cicids_csv.KINDS, REASONS, table.notes)

@@ -8,8 +8,9 @@ from label_files import ATTACKER, HEADER, SERVER, SHARED, csv_line, first, flows
 
 from ids_repro import config
 from ids_repro.config import ATTACKS, CLASSES, UserError
-from ids_repro.data.labels import cicids_csv as labels_csv
+from ids_repro.data.labels import cicids_csv
 from ids_repro.data.labels import source as labels
+from ids_repro.data.labels.source import label_source
 
 HOST = "192.168.10.5"
 DASHES = [b"\x96", b"\xc2\x96", b"\xe2\x80\x93", b"\xef\xbf\xbd", b"-"]  # as published, and re-saved
@@ -47,7 +48,7 @@ def line(stamp="6/7/2017 10:40", label="BENIGN", source=HOST, sport=5000, sink="
     ],
 )
 def test_times_are_day_first_of_twelve_hours_and_local(write, stamp, utc, window_s):
-    rows = labels_csv.read([write(line(stamp))]).rows
+    rows = cicids_csv.read([write(line(stamp))]).rows
     assert (rows["start_s"][0], rows["window_s"][0]) == (utc_s(utc), window_s)
 
 
@@ -55,8 +56,8 @@ def test_times_are_day_first_of_twelve_hours_and_local(write, stamp, utc, window
 @pytest.mark.parametrize("words", [b"Brute Force", b"XSS", b"Sql Injection"])
 def test_web_attacks_are_known_by_their_words(write, dash, words):
     text = line(label="@").encode().replace(b"@", b"Web Attack " + dash + b" " + words)
-    table = labels_csv.read([write(text)])
-    label, attack = labels_csv.KINDS[table.rows["attack"][0]]
+    table = cicids_csv.read([write(text)])
+    label, attack = cicids_csv.KINDS[table.rows["attack"][0]]
     assert (label, attack.lower()) == ("Web attack", f"web attack - {words.decode().lower()}")
 
 
@@ -74,13 +75,13 @@ def test_web_attacks_are_known_by_their_words(write, dash, words):
 )
 def test_a_label_has_its_class(write, label, name):
     assert name in ATTACKS[label]
-    source = labels.source(write(line(label=name)))
+    source = label_source(write(line(label=name)))
     found, _ = source.label(first((utc_s("2017-07-06T13:40:30") * 10**6, HOST, "8.8.8.8", 5000, 53, 17)))
     assert CLASSES[found[0]] == label
 
 
 def test_flows_match_both_ways_and_within_the_minute(write):
-    source = labels.source(write(line(label="Bot"), line("03/07/2017 09:00:05", "DDoS")))
+    source = label_source(write(line(label="Bot"), line("03/07/2017 09:00:05", "DDoS")))
     assert source.name == "csv"
     minute, second = utc_s("2017-07-06T13:40:00"), utc_s("2017-07-03T12:00:05")
     ours, theirs = (HOST, "8.8.8.8", 5000, 53), ("8.8.8.8", HOST, 53, 5000)
@@ -106,7 +107,7 @@ def test_flows_match_both_ways_and_within_the_minute(write):
 
 def test_of_several_rows_the_nearest_start_counts_then_the_first_in_the_files(write):
     path = write(line("6/7/2017 10:41", "DDoS"), line("6/7/2017 10:40", "Bot"), line("6/7/2017 10:40", "BENIGN"))
-    source = labels.source(path)
+    source = label_source(path)
     times = (utc_s("2017-07-06T13:40:59"), utc_s("2017-07-06T13:41:00"))
     found, _ = source.label(first(*((time_s * 10**6, HOST, "8.8.8.8", 5000, 53, 17) for time_s in times)))
     assert [CLASSES[i] for i in found] == ["Botnet", "DoS"]
@@ -116,7 +117,7 @@ def test_of_several_rows_the_nearest_start_counts_then_the_first_in_the_files(wr
 def test_empty_rows_and_protocol_0_are_left_out_and_counted(write):
     floats = line().replace(",5000,", ",5000.0,").replace(",53,", ",53.0,").replace(",17,", ",17.0,")
     path = write(floats, "," * 84, "", line(proto=0), "," * 84, line())
-    table = labels_csv.read([path])
+    table = cicids_csv.read([path])
     assert table.notes == {"rows": 2, "empty": 3, "protocol_0": 1, "contradictory": 0}
     assert (table.rows[0] == table.rows[1]).all()
 
@@ -127,12 +128,12 @@ def test_a_folder_a_list_and_the_name_csv_are_sources(write, tmp_path, monkeypat
     write("1", header=" Label", name="MachineLearningCVE/Monday.csv")
     monkeypatch.setattr(labels, "CIC_IDS2017", tmp_path)
     for spec in ([one, two], tmp_path, "csv"):
-        source = labels.source(spec)
+        source = label_source(spec)
         assert source.notes["rows"] == 2
-        assert source.content == labels.source([str(two), str(one)]).content
+        assert source.content == label_source([str(two), str(one)]).content
     monkeypatch.setattr(labels, "CIC_IDS2017", tmp_path / "none")
     with pytest.raises(UserError, match="none: no CSV file in it; unpack .*GeneratedLabelledFlows.zip"):
-        labels.source("csv")
+        label_source("csv")
 
 
 BAD_FIELDS = {
@@ -154,14 +155,14 @@ def test_a_field_that_cannot_be_read_is_named_with_file_line_and_column(write, c
     fields[[name.strip() for name in HEADER.split(",")].index(column)] = value
     path = write(line(), "," * 84, "", ",".join(fields), line())
     with pytest.raises(UserError, match=f"flows.pcap_ISCX.csv: line 5: column '{column}': '{value}' cannot be read; "):
-        labels.source(path)
+        label_source(path)
 
 
-@pytest.mark.parametrize("column", labels_csv.COLUMNS)
+@pytest.mark.parametrize("column", cicids_csv.COLUMNS)
 def test_a_missing_column_is_named(write, column):
     path = write(line(), header=HEADER.replace(f" {column}", " other", 1))
     with pytest.raises(UserError, match=f"ISCX.csv: line 1: the column '{column}' is missing"):
-        labels.source(path)
+        label_source(path)
 
 
 def test_a_wrong_encoding_is_named_with_file_line_and_column(write, tmp_path):
@@ -169,30 +170,30 @@ def test_a_wrong_encoding_is_named_with_file_line_and_column(write, tmp_path):
     with pytest.raises(
         UserError, match="ISCX.csv: line 3: column 'Label': byte 0x81 is not cp1252 text; save the file"
     ):
-        labels.source(write(line(), text))
+        label_source(write(line(), text))
     wide = tmp_path / "wide.csv"
     wide.write_text(f"{HEADER}\n{line()}\n", encoding="utf-16")
     with pytest.raises(UserError, match="wide.csv: line 1: column .*not cp1252 text .UTF-16"):
-        labels.source(wide)
+        label_source(wide)
 
 
 def test_a_byte_order_mark_is_no_part_of_a_name(write):
     path = write(line(), header="\ufeff" + HEADER.removeprefix("Flow ID,").strip(), end="\n")
     path.write_text(path.read_text().replace("8.8.8.8-192.168.10.5-53-5000-17,", ""))
-    assert labels_csv.read([path]).notes["rows"] == 1
+    assert cicids_csv.read([path]).notes["rows"] == 1
 
 
 def test_files_without_rows_or_that_are_not_there(write, tmp_path):
     for spec in (write(), write("," * 84), []):
         with pytest.raises(UserError, match="no row with a flow in"):
-            labels.source([spec] if spec else spec)
+            label_source([spec] if spec else spec)
     with pytest.raises(UserError, match="none.csv: there is no such file"):
-        labels.source([tmp_path / "none.csv"])
+        label_source([tmp_path / "none.csv"])
 
 
 def test_a_quotation_that_does_not_end_is_an_error_for_the_user(write):
     with pytest.raises(UserError, match="ISCX.csv: not a CSV file .*row 2"):
-        labels.source(write(line(), '"' + line()))
+        label_source(write(line(), '"' + line()))
 
 
 def made_up(n, day):
@@ -203,7 +204,7 @@ def made_up(n, day):
 
 def test_a_made_up_capture_gets_its_labels(write):
     flows, lines = made_up(20, 6)
-    found, _ = labels.source(write(*lines)).label(flows)
+    found, _ = label_source(write(*lines)).label(flows)
     assert (found == CLASSES.index("Web attack")).all()
 
 
@@ -218,23 +219,23 @@ if SHARED.is_dir():  # rows, protocol 0, label, first and last start [UTC]
     @pytest.mark.parametrize("name", REAL)
     def test_the_real_files_are_read_in_full(name):
         rows, protocol_0, attack, begin, end = REAL[name]
-        table = labels_csv.read([SHARED / f"flows_generatedlabelled_{name}.csv"])
+        table = cicids_csv.read([SHARED / f"flows_generatedlabelled_{name}.csv"])
         assert table.notes == {"rows": rows, "empty": 0, "protocol_0": protocol_0, "contradictory": 0}
-        assert {labels_csv.KINDS[i][1] for i in table.rows["attack"]} == {attack}
+        assert {cicids_csv.KINDS[i][1] for i in table.rows["attack"]} == {attack}
         assert (table.rows["start_s"].min(), table.rows["start_s"].max()) == (utc_s(begin), utc_s(end))
 
     # Of the XSS capture's flows 47 have no row in the file, 2 only one of their end, which CICFlowMeter cut off.
     @pytest.mark.parametrize(("name", "flows", "matched"), [("sqli", 10, 10), ("xss", 661, 612)])
     def test_the_real_captures_get_labels_from_the_real_files(name, flows, matched):
         rows, packets = flows_of(SHARED / f"thu_webattack_{name}.pcap")
-        source = labels.source(SHARED / f"flows_generatedlabelled_{name}.csv")
+        source = label_source(SHARED / f"flows_generatedlabelled_{name}.csv")
         found, report = source.label(rows, packets)
         assert len(rows) == flows
         assert report.as_dict()["flows"]["labels"] == {"Web attack": matched}
         assert set(found) <= {CLASSES.index("Web attack"), -1}
 
     def test_all_the_real_files_at_once():
-        assert labels.source(SHARED).notes["rows"] == sum(rows for rows, *_ in REAL.values())
+        assert label_source(SHARED).notes["rows"] == sum(rows for rows, *_ in REAL.values())
 
 
 def test_the_default_folder_is_the_one_the_readme_names():

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from ids_repro.config import CLASSES, UserError
-from ids_repro.data.labels import source as labels
-from ids_repro.native import library as native
+from ids_repro.data.labels import schedule as labels
+from ids_repro.data.labels.source import label_source
+from ids_repro.native.layouts import ROW
 
 HEADER = ",".join(labels.COLUMNS)
 
@@ -24,7 +25,7 @@ def schedule(tmp_path):
 
 def first(*flows):
     """Make first packets of (time [us], source, destination, dport, proto)."""
-    out = np.zeros(len(flows), native.ROW)
+    out = np.zeros(len(flows), ROW)
     for row, (time_us, source, sink, dport, proto) in zip(out, flows, strict=True):
         row["ts_ns"], row["dport"], row["proto"] = time_us * 1000 + 999, dport, proto
         row["saddr"], row["daddr"] = int(ipaddress.IPv4Address(source)), int(ipaddress.IPv4Address(sink))
@@ -32,7 +33,7 @@ def first(*flows):
 
 
 def names(flows, path):
-    found = labels.source(path).label(first(*flows))[0]
+    found = label_source(path).label(first(*flows))[0]
     assert found.dtype == np.int8
     return [CLASSES[i] if i >= 0 else None for i in found]
 

@@ -11,7 +11,7 @@ from label_files import ATTACKER, SERVER, SHARED, first, flows_of
 from ids_repro import config
 from ids_repro.config import ATTACKS, CLASSES, UserError
 from ids_repro.data import dataset
-from ids_repro.data.labels import source as labels
+from ids_repro.data.labels.source import NAMED, label_source
 
 BOT_MASTER = "205.174.165.73"
 CLASS_OF = {name.lower(): label for label, names in ATTACKS.items() for name in names}
@@ -24,7 +24,7 @@ def local_us(day, clock, add_us=0):
 
 
 def names(source, flows):
-    found, report = labels.source(source).label(first(*flows))
+    found, report = label_source(source).label(first(*flows))
     assert found.dtype == np.int8
     assert sum(report.flows.values()) == len(flows)
     return [CLASSES[i] if i >= 0 else None for i in found]
@@ -74,7 +74,7 @@ def test_what_has_no_flow_in_the_papers_dataset_stays_normal():
     assert names("published", flows) == ["Normal"] * 4
 
 
-@pytest.mark.parametrize("source", labels.NAMED)
+@pytest.mark.parametrize("source", NAMED)
 def test_outside_the_capture_days_there_is_no_label(source):
     day_us = 86400 * 10**6
     begin, end = (dt.datetime(2017, 7, day, tzinfo=dt.timezone.utc).timestamp() * 10**6 for day in (3, 8))
@@ -115,7 +115,7 @@ def test_corrected_windows_label_both_ways(day, clock, label, source, sink, spor
     assert names("corrected", flows) == [label, label]
 
 
-@pytest.mark.parametrize("name", labels.NAMED)
+@pytest.mark.parametrize("name", NAMED)
 def test_a_windows_class_is_that_of_its_attack_and_its_times_are_those_written(name):
     table = pd.read_csv(config.LABELS / f"{name}.csv")
     for row in table[:-1].itertuples():
@@ -130,7 +130,7 @@ def test_a_windows_class_is_that_of_its_attack_and_its_times_are_those_written(n
 
 
 def test_every_class_has_windows_in_both():
-    for name in labels.NAMED:
+    for name in NAMED:
         assert set(pd.read_csv(config.LABELS / f"{name}.csv")["label"]) == set(CLASSES)
 
 
@@ -153,12 +153,12 @@ if SHARED.is_dir():
     }
 
 
-@pytest.mark.parametrize("source", labels.NAMED)
+@pytest.mark.parametrize("source", NAMED)
 @pytest.mark.parametrize("capture", CAPTURES)
 def test_every_flow_of_these_captures_has_its_label(capture, source):
     read, label, flows, packets = CAPTURES[capture]
     rows, counts = read()
-    found, report = labels.source(source).label(rows, counts)
+    found, report = label_source(source).label(rows, counts)
     assert (found == CLASSES.index(label)).all()
     report = report.as_dict()
     assert report["flows"]["labels"] == {label: flows or len(rows)}
@@ -173,14 +173,14 @@ if SHARED.is_dir():
         table = pd.read_parquet(SHARED / "flows.parquet").dropna(subset="start_epoch_s")
         ends = table[["src_ip", "dst_ip", "sport", "dport", "proto"]].itertuples(index=False)
         rows = first(*((round(s * 10**6), *rest) for s, rest in zip(table["start_epoch_s"], ends, strict=True)))
-        found, _ = labels.source(source).label(rows)
+        found, _ = label_source(source).label(rows)
         assert np.sum(found != table["class7"].map(CLASSES.index)) == differ
 
 
 def test_the_report_counts_per_label_per_activity_and_what_matched_nothing():
     at = [(5, "10:00"), (5, "10:20"), (5, "10:40"), (6, "10:20"), (9, "10:00")]
     rows = first(*((local_us(day, clock), ATTACKER, SERVER, 1, 80, 6) for day, clock in at))
-    source = labels.source("published")
+    source = label_source("published")
     found, report = source.label(rows, np.array([1, 2, 3, 4, 5]))
     assert [CLASSES[i] for i in found[:4]] == ["DoS", "DoS", "Normal", "Web attack"]
     assert found[4] == -1
@@ -214,7 +214,7 @@ def test_the_report_counts_per_label_per_activity_and_what_matched_nothing():
 
 def test_a_schedule_by_its_path_is_a_source_too(tmp_path):
     path = config.SAMPLE.with_suffix(".csv")
-    source = labels.source(str(path))
+    source = label_source(str(path))
     assert source.name == "lab.csv"
     assert source.content == path.read_bytes()
     made = dataset.prepare(config.SAMPLE, path, tmp_path / "lab.parquet")
@@ -265,4 +265,4 @@ def test_a_field_of_the_new_columns_that_cannot_be_read_is_named(schedule, colum
     fields = dict.fromkeys(("src", "sport", "dst", "dport", "proto", "both"), "") | {column: value}
     header = "label,activity,start_us,end_us," + ",".join(fields)
     with pytest.raises(UserError, match=f"schedule.csv: line 2: '?{value}'? is no {column}"):
-        labels.source(schedule(header, "DoS,,0,9," + ",".join(fields.values())))
+        label_source(schedule(header, "DoS,,0,9," + ",".join(fields.values())))

@@ -1,0 +1,58 @@
+"""The paper's MLP in float: PyTorch, and the bytes of the struct that bpf/user/float_mlp.h reads."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..native.layouts import HIDDEN, MLP_FLOAT
+from .scaling import MinMax
+
+
+def float_bytes(weights: list[np.ndarray], scaler: MinMax) -> bytes:
+    """Return a struct ids_mlp_float of W^(l), each of shape (M_{l-1}, M_l), and the normaliser."""
+    out = np.zeros((), MLP_FLOAT)
+    out["min"][: len(scaler.min_)] = scaler.min_
+    out["scale"][: len(scaler.min_)] = 1.0 / scaler.range_
+    for layer, w in enumerate(weights):
+        out["w"][layer, : w.shape[0], : w.shape[1]] = w
+    return out.tobytes()
+
+
+class MLP(nn.Module):
+    """The paper's net: M_0 = 12, M_1 = M_2 = 16, M_L = n_classes, ReLU between, Y = XW without biases (Sec. IV-B).
+
+    Parameters
+    ----------
+    n_classes : int
+        2 or 7.
+    """
+
+    def __init__(self, n_classes: int, n_features: int = 12) -> None:
+        super().__init__()
+        sizes = (n_features, HIDDEN, HIDDEN, n_classes)
+        self.layers = nn.ModuleList(nn.Linear(i, o, bias=False) for i, o in zip(sizes, sizes[1:], strict=False))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map inputs of shape (n, 12), float32, normalised, to logits of shape (n, n_classes)."""
+        for layer in self.layers[:-1]:
+            x = torch.relu(layer(x))
+        return self.layers[-1](x)
+
+    def weights(self) -> list[np.ndarray]:
+        """W^(l) of each layer, shape (M_{l-1}, M_l), float64."""
+        return [layer.weight.detach().numpy().T.astype(np.float64) for layer in self.layers]
+
+    @torch.no_grad()
+    def inputs(self, x: np.ndarray) -> list[np.ndarray]:
+        """X^(l), what each layer multiplies, for inputs of shape (n, 12): what calibration looks at."""
+        out = [torch.as_tensor(x, dtype=torch.float32)]
+        for layer in self.layers[:-1]:
+            out.append(torch.relu(layer(out[-1])))
+        return [a.numpy() for a in out]
+
+    @torch.no_grad()
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Classes of normalised inputs of shape (n, 12); int64 of shape (n,)."""
+        return self(torch.as_tensor(x, dtype=torch.float32)).argmax(dim=1).numpy()

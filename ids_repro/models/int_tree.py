@@ -1,0 +1,91 @@
+"""The decision tree with integer thresholds: the NumPy twin of bpf/int_tree.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.tree import DecisionTreeClassifier
+
+from ..config import UserError
+from ..data.features import as_float
+from ..native.layouts import TREE, TREE_DEPTH
+
+
+def tree_bytes(tree: IntTree) -> bytes:
+    """Return a struct ids_tree."""
+    out = np.zeros((), TREE)
+    out["threshold"], out["feature"], out["leaf"] = tree.threshold, tree.feature, tree.leaf
+    return out.tobytes()
+
+
+ALWAYS_LEFT = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class IntTree:
+    """The tree as a complete binary tree of depth 5 on Q16 features.
+
+    Parameters
+    ----------
+    threshold : ndarray of shape (32,), int64
+        Of node i = 1..31, Q16: x <= threshold goes to node 2i, otherwise to 2i + 1. Entry 0 is unused.
+    feature : ndarray of shape (32,), uint8
+    leaf : ndarray of shape (32,), uint8
+        Class of node 32 + i.
+    """
+
+    threshold: np.ndarray
+    feature: np.ndarray
+    leaf: np.ndarray
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Classes of features of shape (n, 12), int64, Q16; int64 of shape (n,)."""
+        node = np.ones(len(x), np.int64)
+        for _ in range(TREE_DEPTH):
+            node = 2 * node + (x[np.arange(len(x)), self.feature[node]] > self.threshold[node])
+        return self.leaf[node - len(self.leaf)].astype(np.int64)
+
+
+def integer_threshold(threshold: np.ndarray) -> np.ndarray:
+    """Largest Q16 value that scikit-learn sends left at a float threshold.
+
+    scikit-learn rounds the feature to float32 and asks ``float32(x) <= threshold``. Both steps are monotone, so one
+    integer divides left from right; it is found by bisection over what scikit-learn itself would do.
+    """
+    low = np.full(len(threshold), -1, np.int64)  # goes left: no feature is negative
+    high = np.full(len(threshold), 1 << 62, np.int64)  # goes right
+    while np.any(high - low > 1):
+        middle = low + (high - low) // 2
+        left = as_float(middle).astype(np.float32) <= threshold
+        low, high = np.where(left, middle, low), np.where(left, high, middle)
+    return low
+
+
+def quantize_tree(tree: DecisionTreeClassifier) -> IntTree:
+    """Turn a fitted scikit-learn tree into integers; it decides exactly as the tree does.
+
+    Raises
+    ------
+    UserError
+        If the tree is deeper than 5.
+    """
+    t = tree.tree_
+    if t.max_depth > TREE_DEPTH:
+        raise UserError(f"the tree has depth {t.max_depth}; the kernel's has {TREE_DEPTH}")
+    size = 1 << TREE_DEPTH
+    out = IntTree(np.full(size, ALWAYS_LEFT), np.zeros(size, np.uint8), np.zeros(size, np.uint8))
+    limits = integer_threshold(t.threshold)
+
+    def place(source: int, node: int) -> None:
+        leaf = t.children_left[source] < 0
+        if node >= size:
+            out.leaf[node - size] = tree.classes_[t.value[source, 0].argmax()]
+            return
+        if not leaf:
+            out.threshold[node], out.feature[node] = limits[source], t.feature[source]
+        place(source if leaf else t.children_left[source], 2 * node)
+        place(source if leaf else t.children_right[source], 2 * node + 1)
+
+    place(0, 1)
+    return out

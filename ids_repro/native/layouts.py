@@ -1,0 +1,142 @@
+"""Every byte layout and constant that Python shares with the C in bpf/, each beside the name it has there.
+
+The C headers define them; this module repeats them for NumPy. Tests compare the sizes with the compiler's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# bpf/fixed.h: fractional bits of a Q16 number (Sec. IV-C).
+Q = 16
+
+# bpf/flow.h: the number of features, and the width of an array of them in a struct, a power of two.
+N_FEATURES, X_SIZE = 12, 16
+
+# enum ids_reason of bpf/parse.h: what becomes of a frame in the parser. The kernel adds "busy": another CPU held the
+# flow for too long (bpf/ids.h).
+REASONS = ("ok", "truncated", "not_ip", "malformed", "too_deep")
+KERNEL_REASONS = (*REASONS, "busy")
+# enum ids_outcome of bpf/user/link_layer.h: the same for a frame of a capture file.
+OUTCOMES = (*REASONS, "ipv6", "link_type", "no_timestamp", "duplicate")
+
+# struct ids_packet of bpf/parse.h. An address is an IPv4 address, or an IPv6 address folded into 64 bits, of which the
+# highest is set.
+PACKET = [
+    ("saddr", "u8"),
+    ("daddr", "u8"),
+    ("len", "u4"),
+    ("sport", "u2"),
+    ("dport", "u2"),
+    ("proto", "u4"),
+    ("tcp_flags", "u4"),
+]
+# struct ids_row of bpf/user/link_layer.h: a packet, its time stamp, and where its frame lies in the capture file.
+ROW = np.dtype([("ts_ns", "u8"), ("offset", "u8"), ("caplen", "u4"), ("ip_at", "u4"), *PACKET])
+
+# bpf/user/capture.h: a capture file's record is damaged.
+DAMAGED = -1
+
+# bpf/user/sampler.h: a flow's vector is taken within so many packets of it, as the paper's dataset does.
+FIRST_PACKETS = 100
+# struct ids_vector of bpf/user/sampler.h: the feature vector of a packet.
+VECTOR = np.dtype(
+    [
+        ("flow", "u8"),
+        ("packet", "u8"),
+        ("time_us", "u8"),
+        ("first_us", "u8"),
+        ("saddr", "u8"),
+        ("daddr", "u8"),
+        ("sport", "u2"),
+        ("dport", "u2"),
+        ("index", "u4"),
+        ("proto", "u8"),
+        ("x", "i8", N_FEATURES),
+    ]
+)
+
+# bpf/int_mlp.h: the net's layers, the width of a hidden layer (M_1 = M_2, Sec. IV-B), and room for the classes.
+LAYERS, HIDDEN, MAX_CLASSES = 3, 16, 8
+# bpf/int_mlp_fused.h: the bits of a column, the columns that share a 64-bit word, and the words of a hidden layer.
+LANE_BITS, LANES = 32, 2
+WORDS = HIDDEN // LANES
+# bpf/int_tree.h (Sec. V-A1)
+TREE_DEPTH = 5
+
+# struct ids_mlp_q16 of bpf/int_mlp.h
+MLP_Q16 = np.dtype(
+    [
+        ("min", "i8", X_SIZE),
+        ("range", "i8", X_SIZE),
+        ("s", "i8", X_SIZE),
+        ("sigma", "i8", 4),
+        ("dequant", "i8", (LAYERS, HIDDEN)),
+        ("w", "i1", (LAYERS, HIDDEN, HIDDEN)),
+    ]
+)
+# struct ids_mlp_fused of bpf/int_mlp_fused.h
+MLP_FUSED = np.dtype(
+    [
+        ("min", "i8", X_SIZE),
+        ("range", "i8", X_SIZE),
+        ("mul", "i8", X_SIZE),
+        ("shift", "i8", X_SIZE),
+        ("w", "i8", (LAYERS, HIDDEN, WORDS)),
+    ]
+)
+# struct ids_mlp_float of bpf/user/float_mlp.h
+MLP_FLOAT = np.dtype([("min", "i8", X_SIZE), ("scale", "f4", X_SIZE), ("w", "f4", (LAYERS, HIDDEN, HIDDEN))])
+# struct ids_tree of bpf/int_tree.h
+TREE = np.dtype(
+    [("threshold", "i8", 1 << TREE_DEPTH), ("feature", "u1", 1 << TREE_DEPTH), ("leaf", "u1", 1 << TREE_DEPTH)]
+)
+
+# bpf/ids.h: room for reasons, generations of verdicts that are kept apart, and slots for parameters.
+REASONS_SIZE, GENERATIONS, SLOTS = 8, 16, 2
+# struct ids_counts and ids_verdicts of bpf/ids.h: what the kernel program counts on each CPU.
+COUNTS = np.dtype([("packets", "u8"), ("reason", "u8", REASONS_SIZE), ("lost", "u8")])
+VERDICTS = np.dtype([("n", "u8", MAX_CLASSES)])
+# struct ids_probe of bpf/ids.h: what stands before the frame in a test run, and what the program leaves in it.
+PROBE = np.dtype(
+    [
+        ("eth", "u1", 16),
+        ("now_ns", "u8"),
+        ("use_x", "u8"),
+        ("x", "i8", N_FEATURES),
+        ("logits", "i8", MAX_CLASSES),
+        ("reason", "i8"),
+        ("verdict", "i8"),
+        ("first", "u8"),
+        ("generation", "u8"),
+    ]
+)
+# struct ids_suspect of bpf/ids.h: a packet that the action "redirect" gives to user space.
+SUSPECT = np.dtype(
+    [
+        ("now_ns", "u8"),
+        ("generation", "u8"),
+        ("x", "i8", N_FEATURES),
+        ("verdict", "u4"),
+        ("len", "u4"),
+        ("caplen", "u4"),
+        ("pad", "u4"),
+        ("data", "u1", 128),
+    ]
+)
+# struct ids_flow of bpf/flow.h: the state of a flow.
+FLOW = np.dtype(
+    [
+        ("first_us", "u8"),
+        ("last_us", "u8"),
+        ("len_sum", "u8"),
+        ("iat_sum", "u8"),
+        ("dir_sum", "u4"),
+        ("num", "u4"),
+        ("side", "u1"),
+        ("fin", "u1"),
+        ("ended", "u1"),
+        ("pad", "u1", 5),
+        ("lock", "u8"),
+    ]
+)

@@ -1,0 +1,75 @@
+"""One line per trial of the sweep, medians over repeats, and values between measured rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .. import records
+
+# Of the server's CPU, in the words of Fig. 5; the last is what the hypervisor took.
+CPU = ("usr", "sys", "soft", "idle", "steal")
+# What the trials of one line of Fig. 4 share, and what those of one point of it share besides.
+LINE, ASKED = ("method", "generator", "flows"), ("interval_us", "rate_pps")
+
+
+def at_rate(part: pd.DataFrame, rate_pps: float) -> pd.Series:
+    """Return what one line of Fig. 4 says at one R_TX.
+
+    Parameters
+    ----------
+    part : DataFrame
+        Of `medians`, of one method, generator and kind of flows.
+    rate_pps : float
+
+    Returns
+    -------
+    Series
+        The numbers of `medians`, on the straight line between the measured points on either side, whose rates are
+        below_pps and above_pps. NaN, all of it, where there is none on one side: nothing is extrapolated.
+    """
+    part = part.sort_values("r_tx_pps")
+    x = part["r_tx_pps"].to_numpy()
+    names = ["r_rx_pps", "r_rx_min_pps", "r_rx_max_pps", *CPU]
+    if not x.size or not x[0] <= rate_pps <= x[-1]:
+        return pd.Series(float("nan"), index=[*names, "below_pps", "above_pps"])
+    found = {name: np.interp(rate_pps, x, part[name].astype(float)) for name in names}
+    return pd.Series(found | {"below_pps": x[x <= rate_pps].max(), "above_pps": x[x >= rate_pps].min()})
+
+
+def trial_points(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return one line per trial of the sweep.
+
+    Parameters
+    ----------
+    rows : iterable of record
+        Those of kind "sweep" that `records.current` keeps are used.
+
+    Returns
+    -------
+    DataFrame
+        What was asked for: method, generator, flows ("new": one a packet, or "one"), interval_us (hping3) or rate_pps
+        (live frames), repeat. workers. r_tx_pps and r_rx_pps (Sec. V-B1: packets leaving the client, and arriving at
+        the server's program, per second); usr, sys, soft, idle, steal in % of the server's CPU.
+    """
+    lines = []
+    for record in records.current(rows, "sweep"):
+        asked, raw = record["asked"], record["raw"]
+        # The first records do not say which flows: hping3 had its own way, a new port a packet.
+        line = {name: asked.get(name) for name in (*LINE, *ASKED, "repeat")} | {"flows": asked.get("flows") or "new"}
+        line["workers"] = raw.get("workers", 1)
+        line["r_tx_pps"] = raw["sent_packets"] / raw["duration_s"]
+        line["r_rx_pps"] = raw["received_packets"] / raw["duration_s"]
+        lines.append(line | {name: raw["cpu_percent"].get(name, 0.0) for name in CPU})
+    return pd.DataFrame(lines, columns=[*LINE, *ASKED, "repeat", "workers", "r_tx_pps", "r_rx_pps", *CPU])
+
+
+def medians(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the medians over repeats of `points`, and r_rx_min_pps and r_rx_max_pps, by rising R_TX of each line."""
+    by = trials.groupby([*LINE, *ASKED], sort=False, dropna=False)
+    middle = by[["workers", "r_tx_pps", "r_rx_pps", *CPU]].median()
+    middle["r_rx_min_pps"], middle["r_rx_max_pps"] = by["r_rx_pps"].min(), by["r_rx_pps"].max()
+    return middle.reset_index().sort_values([*LINE, "r_tx_pps"], ignore_index=True)
