@@ -98,7 +98,7 @@ def cpus(iface: str) -> list[int]:
 
 def checkout_sha256() -> str:
     """Hash of this checkout's Python and C."""
-    files = sorted([*Path(__file__).parent.glob("*.py"), *BPF.glob("*.[ch]")], key=lambda path: path.name)
+    files = sorted([*Path(__file__).parent.rglob("*.py"), *BPF.rglob("*.[ch]")])
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The shared C headers compiled for user space: bpf/user.c behind ctypes, NumPy arrays in and out."""
+"""The shared C headers compiled for user space: bpf/user/library.c behind ctypes, NumPy arrays in and out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .config import BPF, BUILD, UserError
 # -fwrapv: int64 wraps as NumPy's does.
 CFLAGS = ("-O2", "-fwrapv", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
 
-# struct ids_packet, ids_row of bpf/parse.h, bpf/link.h. An address: IPv4, or an IPv6 one in 64 bits, the highest set.
+# struct ids_packet of bpf/parse.h, ids_row of bpf/user/link_layer.h. An IPv6 address is 64 bits, the highest set.
 PACKET = [
     ("saddr", "u8"),
     ("daddr", "u8"),
@@ -39,7 +39,7 @@ def build(source: str, output: str, flags: Sequence[str] = ()) -> Path:
     Parameters
     ----------
     source : str
-        Name of the C file.
+        Path of the C file below bpf/.
     output : str
         Stem of the result; a hash of the sources and flags is added to it.
     flags : sequence of str
@@ -55,7 +55,7 @@ def build(source: str, output: str, flags: Sequence[str] = ()) -> Path:
         raise UserError(f"no C compiler ({compiler}): run 'make system'")
     flags = [*CFLAGS, *flags]
     digest = hashlib.sha256(" ".join([compiler, *flags]).encode())
-    for path in (BPF / source, *sorted(BPF.glob("*.h"))):
+    for path in (BPF / source, *sorted(BPF.rglob("*.h"))):
         digest.update(path.read_bytes())
     target = BUILD / f"{output}-{digest.hexdigest()[:16]}"
     if not target.exists():
@@ -70,14 +70,14 @@ def build(source: str, output: str, flags: Sequence[str] = ()) -> Path:
 
 @lru_cache
 def library(optimise: str = "-O2") -> ctypes.CDLL:
-    """Return bpf/user.c as a loaded library.
+    """Return bpf/user/library.c as a loaded library.
 
     Parameters
     ----------
     optimise : str
         The optimisation flag; the released code was built with -O0.
     """
-    lib = ctypes.CDLL(str(build("user.c", "user", ("-shared", "-fPIC", optimise))), use_errno=True)
+    lib = ctypes.CDLL(str(build("user/library.c", "library", ("-shared", "-fPIC", optimise))), use_errno=True)
     for name in ("row", "mlp_q16", "mlp_fused", "mlp_float", "tree"):
         getattr(lib, f"ids_sizeof_{name}").restype = ctypes.c_uint64
     lib.ids_test_runs.restype = ctypes.c_uint64
@@ -175,7 +175,7 @@ def predict_mlp(
 
 
 def predict_float(params: bytes, n_classes: int, x: np.ndarray, optimise: str = "-O2") -> np.ndarray:
-    """Run bpf/float_mlp.h, the net in float32, over feature vectors.
+    """Run bpf/user/float_mlp.h, the net in float32, over feature vectors.
 
     Parameters
     ----------

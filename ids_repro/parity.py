@@ -37,14 +37,14 @@ def in_numpy(model: Model, classifier: str, x: np.ndarray) -> tuple[np.ndarray, 
 
 
 def by_struct(classifier: str, params: bytes, n_classes: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same by bpf/user.c, from the bytes of the model's C struct."""
+    """The same by bpf/user/library.c, from the bytes of the model's C struct."""
     if classifier == "dt":
         return np.zeros((len(x), 0), np.int64), native.predict_tree(params, x)
     return native.predict_mlp(params, n_classes, x, VARIANTS[CLASSIFIERS[classifier]].arithmetic)
 
 
 def in_c(model: Model, classifier: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same by bpf/user.c."""
+    """The same by bpf/user/library.c."""
     return by_struct(classifier, model.params(classifier), model.n_classes, x)
 
 

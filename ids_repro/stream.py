@@ -1,4 +1,4 @@
-"""The stages between a capture's bytes and its feature vectors, a piece at a time: bpf/capture.c and bpf/sampler.c.
+"""The stages between a capture's bytes and its feature vectors, a piece at a time: bpf/user/capture.c and sampler.c.
 
 Each holds what it must remember between two pieces, in C, and as little as that: memory does not grow with the file.
 """
@@ -13,11 +13,11 @@ import numpy as np
 
 from .native import N_FEATURES, REASONS, ROW, build
 
-# enum ids_outcome of bpf/link.h
+# enum ids_outcome of bpf/user/link_layer.h
 OUTCOMES = (*REASONS, "ipv6", "link_type", "no_timestamp", "duplicate")
 LINKS = "Ethernet (1), Linux cooked (113, 276), raw IP (12, 14, 101, 228, 229) and loopback (0, 108)"
-FIRST_PACKETS = 100  # the paper's vectors are taken within a flow's first 100 packets; bpf/sampler.h
-# struct ids_sample of bpf/sampler.h
+FIRST_PACKETS = 100  # the paper's vectors are taken within a flow's first 100 packets; bpf/user/sampler.h
+# struct ids_sample of bpf/user/sampler.h
 SAMPLE = np.dtype(
     [
         ("flow", "u8"),
@@ -40,8 +40,8 @@ DAMAGED = -1
 @lru_cache
 def _library() -> ctypes.CDLL:
     """Both C files, loaded, as one namespace of typed functions."""
-    capture = ctypes.CDLL(str(build("capture.c", "capture", ("-shared", "-fPIC"))))
-    sampler = ctypes.CDLL(str(build("sampler.c", "sampler", ("-shared", "-fPIC"))))
+    capture = ctypes.CDLL(str(build("user/capture.c", "capture", ("-shared", "-fPIC"))))
+    sampler = ctypes.CDLL(str(build("user/sampler.c", "sampler", ("-shared", "-fPIC"))))
     p, u64 = c_void_p, c_uint64
     for lib, name, result, *arguments in (
         (capture, "ids_capture_new", p, u64, c_int),

@@ -5,7 +5,7 @@
 #include <assert.h>
 #include <stdio.h>
 
-#include "user.c"
+#include "user/library.c"
 
 static struct ids_mlp_q16 q16;
 static struct ids_mlp_fused fused;

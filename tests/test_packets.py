@@ -326,8 +326,8 @@ def test_order_equals_a_plain_heap(drawn, window_ms):
 
 DRIVER = r"""
 #include <stdio.h>
-#include "capture.c"
-#include "sampler.c"
+#include "user/capture.c"
+#include "user/sampler.c"
 int main(int argc, char **argv) {
 	static __u8 all[1 << 20];
 	static struct ids_row rows[64], sorted[1 << 16];

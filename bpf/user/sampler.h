@@ -2,7 +2,7 @@
 #ifndef IDS_SAMPLER_H
 #define IDS_SAMPLER_H
 
-#include "link.h"
+#include "link_layer.h"
 #include "table.h"
 
 #define IDS_FIRST_PACKETS 100	      /* of a flow: the last of them gives the paper's vector */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "flow.h"
+#include "../flow.h"
 
 struct ids_slot {
 	struct ids_key key;

@@ -6,7 +6,7 @@
 #define IDS_CAPTURE_H
 
 #include "dedup.h"
-#include "link.h"
+#include "link_layer.h"
 
 #define IDS_MAX_FRAME (1U << 18) /* libpcap's MAXIMUM_SNAPLEN */
 #define IDS_MAX_BLOCK (1U << 24) /* Wireshark's limit */

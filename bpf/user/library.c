@@ -4,11 +4,11 @@
 #include <unistd.h>
 
 #include "float_mlp.h"
-#include "flow.h"
-#include "int_mlp.h"
-#include "int_mlp_fused.h"
-#include "int_tree.h"
-#include "link.h"
+#include "../flow.h"
+#include "../int_mlp.h"
+#include "../int_mlp_fused.h"
+#include "../int_tree.h"
+#include "link_layer.h"
 #include "table.h"
 
 /* For the tests that hold the Python layouts to these. */

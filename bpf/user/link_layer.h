@@ -1,8 +1,8 @@
 /* A captured frame -> its packet: the link layers that captures have. User space only; the kernel sees Ethernet. */
-#ifndef IDS_LINK_H
-#define IDS_LINK_H
+#ifndef IDS_LINK_LAYER_H
+#define IDS_LINK_LAYER_H
 
-#include "parse.h"
+#include "../parse.h"
 
 /* Link types of pcap and pcapng: https://www.tcpdump.org/linktypes.html */
 enum ids_link {

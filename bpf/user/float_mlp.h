@@ -2,7 +2,7 @@
 #ifndef IDS_FLOAT_MLP_H
 #define IDS_FLOAT_MLP_H
 
-#include "int_mlp.h"
+#include "../int_mlp.h"
 
 struct ids_mlp_float {
 	__s64 min[IDS_X_SIZE];			     /* Q16 */

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-#include "link.h"
+#include "link_layer.h"
 
 #define IDS_ORDER_MAX (1ULL << 22) /* packets that wait: memory stays bounded even if all time stamps are the same */
 

@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "flow.h"
-#include "int_mlp_fused.h"
+#include "../flow.h"
+#include "../int_mlp_fused.h"
 #include "table.h"
 
 #define IDS_WAIT_US 5000 /* for a packet, before it looks for signals */
