@@ -37,7 +37,7 @@ BPF_PERCPU_ARRAY(verdicts, struct ids_verdicts, IDS_GENERATIONS);
 BPF_ARRAY(retired, struct ids_verdicts, 1); /* user space's: verdicts of generations before those */
 BPF_ARRAY(generation, __u64, 1);
 #if IDS_ACTION == IDS_REDIRECT
-BPF_RINGBUF_OUTPUT(samples, 64);
+BPF_RINGBUF_OUTPUT(suspects, 64);
 #endif
 #ifdef IDS_PAPER
 BPF_ARRAY(parameters, __s64, IDS_PARAMETERS);
@@ -142,9 +142,10 @@ static __always_inline int ids_classify(struct ids_work *w, __u64 g)
 
 #if IDS_ACTION == IDS_REDIRECT
 /* Returns 0 if the ring buffer is full. */
-static __always_inline int ids_sample(const struct ids_work *w, const void *data, const void *end, int verdict, __u64 g)
+static __always_inline int ids_put_suspect(const struct ids_work *w, const void *data, const void *end, int verdict,
+					   __u64 g)
 {
-	struct ids_sample *s = samples.ringbuf_reserve(sizeof(struct ids_sample));
+	struct ids_suspect *s = suspects.ringbuf_reserve(sizeof(struct ids_suspect));
 	__u32 i;
 
 	if (!s)
@@ -156,11 +157,11 @@ static __always_inline int ids_sample(const struct ids_work *w, const void *data
 	s->len = end - data;
 	s->caplen = 0;
 	s->pad = 0;
-	for (i = 0; i < IDS_SAMPLE && data + i + 1 <= end; i++) {
+	for (i = 0; i < IDS_SUSPECT_BYTES && data + i + 1 <= end; i++) {
 		s->data[i] = *(__u8 *)(data + i);
 		s->caplen = i + 1;
 	}
-	samples.ringbuf_submit(s, 0);
+	suspects.ringbuf_submit(s, 0);
 	return 1;
 }
 #endif
@@ -196,7 +197,7 @@ static __always_inline int ids_finish(ids_ctx *ctx, struct ids_work *w, struct i
 #elif IDS_ACTION == IDS_REDIRECT
 	if (verdict < 0 || verdict == IDS_NORMAL)
 		return IDS_PASS;
-	if (!ids_sample(w, (void *)(long)ctx->data, (void *)(long)ctx->data_end, verdict, g))
+	if (!ids_put_suspect(w, (void *)(long)ctx->data, (void *)(long)ctx->data_end, verdict, g))
 		c->lost++;
 	return IDS_DROP;
 #else

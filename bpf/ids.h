@@ -26,10 +26,10 @@
 #define IDS_REASONS_SIZE 8
 #define IDS_WEIGHTS_AT __builtin_offsetof(struct ids_mlp_q16, w)
 #define IDS_PARAMETERS (IDS_WEIGHTS_AT / 8 + sizeof(struct ids_mlp_q16) - IDS_WEIGHTS_AT)
-#define IDS_SLOTS 2	   /* of parameters: generation g stands in slot g % 2 */
-#define IDS_GENERATIONS 16 /* of verdicts that are kept apart */
-#define IDS_TRIES 64	   /* to lock a flow, before the packet passes unclassified */
-#define IDS_SAMPLE 128	   /* bytes of a frame in the ring buffer */
+#define IDS_SLOTS 2	      /* of parameters: generation g stands in slot g % 2 */
+#define IDS_GENERATIONS 16    /* of verdicts that are kept apart */
+#define IDS_TRIES 64	      /* to lock a flow, before the packet passes unclassified */
+#define IDS_SUSPECT_BYTES 128 /* bytes of a frame in the ring buffer */
 
 _Static_assert(IDS_BUSY < IDS_REASONS_SIZE, "a reason has no counter");
 
@@ -66,13 +66,13 @@ struct ids_probe { /* native byte order; all of it stays in the packet, where a 
 	__u64 generation; /* of the model that decided */
 };
 
-struct ids_sample { /* a suspicious packet in the ring buffer */
+struct ids_suspect { /* a suspicious packet in the ring buffer */
 	__u64 now_ns, generation;
 	__s64 x[IDS_N_FEATURES];
 	__u32 verdict;
 	__u32 len, caplen; /* of the frame; of data */
 	__u32 pad;
-	__u8 data[IDS_SAMPLE];
+	__u8 data[IDS_SUSPECT_BYTES];
 };
 
 #endif

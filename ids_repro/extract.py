@@ -175,7 +175,7 @@ def _summary(meta: dict, seconds: float) -> dict:
 
 
 class _ByFirstPacket:
-    """Labels of vectors (dtype stream.SAMPLE) by the first packet of each vector's flow, and a report of all flows."""
+    """Labels of vectors (dtype stream.VECTOR) by the first packet of each vector's flow, and a report of all flows."""
 
     def __init__(self, labels: LabelSource, every: bool) -> None:
         self._labels, self._every, self.report = labels, every, Report()
@@ -240,7 +240,7 @@ class _Writer:
     def _write(self, samples: np.ndarray) -> None:
         if not self._every:
             words = samples.view(np.int64).reshape(len(samples), -1)  # NumPy moves rows of words faster than structs
-            samples = words.take(np.argsort(samples["flow"]), axis=0).view(stream.SAMPLE).ravel()
+            samples = words.take(np.argsort(samples["flow"]), axis=0).view(stream.VECTOR).ravel()
         label = self._label(samples)
         self._vectors += len(samples)
         self._without_label += int(np.sum(label[samples["index"] == 0] < 0 if self._every else label < 0))

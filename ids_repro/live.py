@@ -25,7 +25,7 @@ from .kernel import Program
 from .maps import Maps
 from .proginfo import prog_info
 from .testbed import require_programs, require_root
-from .variants import COUNTS, FLOW, GENERATIONS, REASONS, SAMPLE, VERDICTS, Variant
+from .variants import COUNTS, FLOW, GENERATIONS, REASONS, SUSPECT, VERDICTS, Variant
 
 if TYPE_CHECKING:
     from .stored import Model
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 VERSION = {
     "variant": sorted(asdict(Variant())),
     "reasons": list(REASONS),
-    "bytes": [dtype.itemsize for dtype in (COUNTS, VERDICTS, FLOW, SAMPLE)],
+    "maps": sorted(Maps.names(Variant(action="redirect"))),
+    "bytes": [dtype.itemsize for dtype in (COUNTS, VERDICTS, FLOW, SUSPECT)],
 }
 
 

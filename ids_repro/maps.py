@@ -1,4 +1,4 @@
-"""The maps of a loaded variant, by file descriptors: counts, verdicts, flows, samples, and the model in its slots.
+"""The maps of a loaded variant, by file descriptors: counts, verdicts, flows, suspects, and the model in its slots.
 
 A program that was just built (`kernel.Program`) and one that another process pinned (`live.Live`) have the same.
 """
@@ -17,7 +17,7 @@ from . import loader, machine
 from .config import UserError
 from .export import MLP_Q16
 from .proginfo import map_info
-from .variants import COUNTS, FLOW, GENERATIONS, SAMPLE, SLOTS, VERDICTS, Variant
+from .variants import COUNTS, FLOW, GENERATIONS, SLOTS, SUSPECT, VERDICTS, Variant
 
 MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM, MAP_LOOKUP_BATCH, MAP_LOOKUP_AND_DELETE_BATCH = 1, 2, 24, 25
 MEMBARRIER_GLOBAL = 1
@@ -91,8 +91,8 @@ class Maps:
         """The maps that user space reads or writes."""
         packed = variant.params is not None and variant.layout == "packed"
         model = ("params",) * packed + ("parameters", "layers") * (variant.layout == "paper")
-        samples = ("samples",) * (variant.action == "redirect")
-        return ("flows", "counts", "verdicts", "retired", "generation", *model, *samples)
+        suspects = ("suspects",) * (variant.action == "redirect")
+        return ("flows", "counts", "verdicts", "retired", "generation", *model, *suspects)
 
     def leaf_size(self, name: str) -> int:
         """Bytes of one entry of a map."""
@@ -214,7 +214,7 @@ class Maps:
             attr.in_batch, attr.count = attr.out_batch, n
 
     def samples(self, most: int = RING_SAMPLES, wait_ms: int = 0) -> np.ndarray:
-        """Take what lies in the ring buffer of the action "redirect"; shape (n,), dtype SAMPLE.
+        """Take what lies in the ring buffer of the action "redirect"; shape (n,), dtype SUSPECT.
 
         Parameters
         ----------
@@ -231,14 +231,14 @@ class Maps:
             return 0 if len(taken) < most else -1
 
         lib = loader.library()
-        ring = lib.bpf_new_ringbuf(self.fds["samples"], take, None)
+        ring = lib.bpf_new_ringbuf(self.fds["suspects"], take, None)
         if not ring:
             raise OSError("the ring buffer could not be mapped")
         try:
             lib.bpf_poll_ringbuf(ring, wait_ms)
         finally:
             lib.bpf_free_ringbuf(ring)
-        return np.frombuffer(b"".join(taken), SAMPLE)
+        return np.frombuffer(b"".join(taken), SUSPECT)
 
     def reset(self) -> None:
         """Set the counts to zero and forget all flows."""

@@ -17,8 +17,8 @@ from .native import N_FEATURES, REASONS, ROW, build
 OUTCOMES = (*REASONS, "ipv6", "link_type", "no_timestamp", "duplicate")
 LINKS = "Ethernet (1), Linux cooked (113, 276), raw IP (12, 14, 101, 228, 229) and loopback (0, 108)"
 FIRST_PACKETS = 100  # the paper's vectors are taken within a flow's first 100 packets; bpf/user/sampler.h
-# struct ids_sample of bpf/user/sampler.h
-SAMPLE = np.dtype(
+# struct ids_vector of bpf/user/sampler.h
+VECTOR = np.dtype(
     [
         ("flow", "u8"),
         ("packet", "u8"),
@@ -60,7 +60,7 @@ def _library() -> ctypes.CDLL:
         (sampler, "ids_sampler_end", c_int, p, u64),
         (sampler, "ids_sampler_counts", None, p, p),
         (sampler, "ids_sampler_take", None, p, p, u64),
-        (sampler, "ids_sizeof_sample", u64),
+        (sampler, "ids_sizeof_vector", u64),
     ):
         function = getattr(lib, name)
         function.restype, function.argtypes = result, arguments
@@ -219,8 +219,8 @@ class Sampler(_Stage):
         return dict(zip(("waiting", "packets", "flows"), map(int, out), strict=True))
 
     def take(self, most: int | None = None) -> np.ndarray:
-        """Return the next vectors that wait, all or at most so many; dtype SAMPLE."""
+        """Return the next vectors that wait, all or at most so many; dtype VECTOR."""
         waiting = self.counts()["waiting"]
-        out = np.empty(waiting if most is None else min(most, waiting), SAMPLE)
+        out = np.empty(waiting if most is None else min(most, waiting), VECTOR)
         self._lib.ids_sampler_take(self._c, out.ctypes.data, len(out))
         return out

@@ -33,8 +33,8 @@ PROBE = np.dtype(
         ("generation", "u8"),
     ]
 )
-# struct ids_sample of bpf/ids.h, ids_flow of bpf/flow.h
-SAMPLE = np.dtype(
+# struct ids_suspect of bpf/ids.h, ids_flow of bpf/flow.h
+SUSPECT = np.dtype(
     [
         ("now_ns", "u8"),
         ("generation", "u8"),

@@ -49,7 +49,7 @@ def meta_of(path):
 
 
 def test_layouts_equal_the_c_structs():
-    assert stream._library().ids_sizeof_sample() == stream.SAMPLE.itemsize
+    assert stream._library().ids_sizeof_vector() == stream.VECTOR.itemsize
     assert native.library().ids_sizeof_row() == native.ROW.itemsize
 
 

@@ -2,9 +2,9 @@
 #include "sampler.h"
 
 /* For the tests that hold the Python layouts to these. */
-__u64 ids_sizeof_sample(void)
+__u64 ids_sizeof_vector(void)
 {
-	return sizeof(struct ids_sample);
+	return sizeof(struct ids_vector);
 }
 
 /* After the slot's flow took the packet: note its vector. */
@@ -12,15 +12,15 @@ static int ids_sampler_note(struct ids_sampler *s, struct ids_slot *slot, const 
 {
 	const struct ids_key *key = &slot->key;
 	__u32 index = slot->flow.num - 1, side = slot->flow.side;
-	struct ids_sample *to;
+	struct ids_vector *to;
 
 	s->packets++;
 	if (!s->every && index >= IDS_FIRST_PACKETS)
 		return 0;
-	to = s->every ? ids_samples_add(&s->out) : ids_sampler_hold(s, slot);
+	to = s->every ? ids_vectors_add(&s->out) : ids_sampler_hold(s, slot);
 	if (!to)
 		return -1;
-	*to = (struct ids_sample){
+	*to = (struct ids_vector){
 		.flow = slot->id,
 		.packet = s->packets - 1,
 		.time_us = row->ts_ns / 1000,
@@ -127,7 +127,7 @@ void ids_sampler_counts(const struct ids_sampler *s, __u64 *out)
 }
 
 /* Hand out the next n of the vectors that wait. */
-void ids_sampler_take(struct ids_sampler *s, struct ids_sample *out, __u64 n)
+void ids_sampler_take(struct ids_sampler *s, struct ids_vector *out, __u64 n)
 {
 	if (n)
 		memcpy(out, s->out.list + s->taken, n * sizeof(*out));

@@ -8,7 +8,7 @@
 #define IDS_FIRST_PACKETS 100	      /* of a flow: the last of them gives the paper's vector */
 #define IDS_LATE_US (60ULL * 1000000) /* a packet this much out of order still finds its flow */
 
-struct ids_sample { /* one feature vector, and the packet and flow that it belongs to */
+struct ids_vector { /* one feature vector, and the packet and flow that it belongs to */
 	__u64 flow, packet;
 	__u64 time_us, first_us; /* of the packet, of the flow's first packet */
 	__u64 saddr, daddr;	 /* of the flow's first packet, as are the ports */
@@ -18,15 +18,15 @@ struct ids_sample { /* one feature vector, and the packet and flow that it belon
 	__s64 x[IDS_N_FEATURES];
 };
 
-struct ids_samples {
-	struct ids_sample *list;
+struct ids_vectors {
+	struct ids_vector *list;
 	__u64 n, room;
 };
 
 struct ids_sampler {
 	int every; /* a vector of each packet; else one a flow, at the last of its first packets */
 	struct ids_table table;
-	struct ids_samples out, held; /* held: the latest vector of each live flow */
+	struct ids_vectors out, held; /* held: the latest vector of each live flow */
 	__u64 taken, ended;	      /* of out; of the table's slots */
 	__u64 unused;		      /* first free place in held + 1; its .flow is the next one */
 	__u64 packets, flows;
@@ -34,11 +34,11 @@ struct ids_sampler {
 };
 
 /* Returns a new last element, or NULL without memory. */
-static inline struct ids_sample *ids_samples_add(struct ids_samples *s)
+static inline struct ids_vector *ids_vectors_add(struct ids_vectors *s)
 {
 	if (s->n == s->room) {
 		__u64 room = s->room ? 2 * s->room : 1 << 12;
-		struct ids_sample *more = realloc(s->list, room * sizeof(*more));
+		struct ids_vector *more = realloc(s->list, room * sizeof(*more));
 
 		if (!more)
 			return NULL;
@@ -51,11 +51,11 @@ static inline struct ids_sample *ids_samples_add(struct ids_samples *s)
 /* The flow's vector is final: hand it out. slot->note is its place in held + 1. */
 static inline int ids_sampler_release(struct ids_sampler *s, struct ids_slot *slot)
 {
-	struct ids_sample *to;
+	struct ids_vector *to;
 
 	if (!slot->note)
 		return 0;
-	to = ids_samples_add(&s->out);
+	to = ids_vectors_add(&s->out);
 	if (!to)
 		return -1;
 	*to = s->held.list[slot->note - 1];
@@ -65,13 +65,13 @@ static inline int ids_sampler_release(struct ids_sampler *s, struct ids_slot *sl
 	return 0;
 }
 
-static inline struct ids_sample *ids_sampler_hold(struct ids_sampler *s, struct ids_slot *slot)
+static inline struct ids_vector *ids_sampler_hold(struct ids_sampler *s, struct ids_slot *slot)
 {
 	if (!slot->note && s->unused) {
 		slot->note = s->unused;
 		s->unused = s->held.list[slot->note - 1].flow;
 	} else if (!slot->note) {
-		if (!ids_samples_add(&s->held))
+		if (!ids_vectors_add(&s->held))
 			return NULL;
 		slot->note = s->held.n;
 	}
