@@ -1,4 +1,4 @@
-/* Read by the kernel programs and all of bpf/user: packet -> the key of its flow; flow state -> the twelve features. */
+/* Read by ids.bpf.c, trafficgen.bpf.c and bpf/user: packet -> key of its flow; flow state -> the twelve features. */
 /*
  * The NumPy twin is ids_repro/data/flow.py.
  * This header uses no maps, helpers, contexts or clocks: the caller owns the flow table and passes the time.

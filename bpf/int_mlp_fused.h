@@ -1,4 +1,4 @@
-/* Read by the kernel program, bpf/user/library.c and the receivers: the net in arithmetic "fused". */
+/* Read by ids.bpf.c, bpf/user/library.c and the receivers: the net in arithmetic "fused". */
 /*
  * Our own arithmetic for the MLP: as few operations as possible without changing the net's decisions.
  * Normalisation is part of the first quantiser: each feature has its own multiplier and shift, so features with a wide

@@ -1,4 +1,4 @@
-/* Read by the kernel program and bpf/user/library.c: the decision tree in integers. */
+/* Read by ids.bpf.c and bpf/user/library.c: the decision tree in integers. */
 /*
  * The tree of depth 5 is stored as a complete binary tree, so a walk is always five steps and needs no pointers.
  * The NumPy twin is ids_repro/models/int_tree.py.

@@ -1,4 +1,4 @@
-/* Read by the kernel programs and all of bpf/user: frame -> packet, or the reason why the frame has none. */
+/* Read by ids.bpf.c, trafficgen.bpf.c and bpf/user: frame -> packet, or the reason why the frame has none. */
 /*
  * The kernel and user space use this same parser. It uses no maps, helpers, contexts or clocks.
  * README.md in this directory lists every case, and test_parse.py tests each of them.

@@ -85,8 +85,8 @@ static inline int ids_dedup_sweep(struct ids_dedup *d, __u64 now_ns)
 }
 
 /*
- * Return 1 if a frame with the same bytes was kept within the window, 0 if this frame is to be kept, or -1 if memory ran
- * out. The kept frame may be older or younger than this one.
+ * Return 1 if a frame with the same bytes, older or younger, was kept within the window, 0 if this frame is to be kept,
+ * or -1 if memory ran out.
  */
 static inline int ids_dedup_frame(struct ids_dedup *d, const __u8 *frame, __u32 size, __u64 ts_ns)
 {

@@ -1,4 +1,4 @@
-/* Python calls these functions through ctypes (ids_repro/native/library.py). The arithmetic is in the shared headers. */
+/* Python calls these functions through ctypes (ids_repro/native/library.py). The shared headers do the arithmetic. */
 #include <linux/bpf.h>
 #include <sys/syscall.h>
 #include <unistd.h>

@@ -96,8 +96,8 @@ void ids_sampler_free(struct ids_sampler *s)
 }
 
 /*
- * Process packets in order of arrival. `flow` has the numbers of their flows; if it is NULL, the rules of flow.h decide.
- * Return 0, or -1 if memory ran out.
+ * Process packets in order of arrival. `flow` has the numbers of their flows; if it is NULL, the rules of flow.h
+ * decide. Return 0, or -1 if memory ran out.
  */
 int ids_sampler_push(struct ids_sampler *s, const struct ids_row *rows, const __u64 *flow, __u64 n)
 {

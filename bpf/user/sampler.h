@@ -49,7 +49,7 @@ static inline struct ids_vector *ids_vectors_add(struct ids_vectors *s)
 	return &s->list[s->n++];
 }
 
-/* Move a flow's final vector from held to out; slot->note is its index in held + 1. Return 0, or -1 if memory ran out. */
+/* Move a flow's final vector from held to out. slot->note is its index + 1. Return 0, or -1 if memory ran out. */
 static inline int ids_sampler_release(struct ids_sampler *s, struct ids_slot *slot)
 {
 	struct ids_vector *to;
