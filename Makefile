@@ -26,7 +26,7 @@ SHELL := /bin/bash
 export LC_ALL := C
 export PATH := $(PATH):/usr/sbin:/sbin
 
-C_FILES := $(wildcard bpf/*.c bpf/*.h tests/*/*.c)
+C_FILES := $(wildcard bpf/*.[ch] bpf/user/*.[ch] tests/*/*.c)
 BOOKS := $(wildcard notebooks/*.ipynb)
 STRIP := .venv/bin/python -m nbstripout --extra-keys metadata.language_info.version
 SUDO := $(if $(filter 0,$(shell id -u)),,$(if $(shell command -v sudo),sudo -EH,false))

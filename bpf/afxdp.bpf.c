@@ -1,4 +1,4 @@
-/* What AF_XDP needs of the kernel: every packet of the queue goes to the socket that bpf/afxdp.c put into the map. */
+/* The kernel side of AF_XDP: redirect every packet of a queue to the socket that bpf/user/afxdp.c put into the map. */
 #include <uapi/linux/bpf.h>
 
 BPF_XSKMAP(sockets, 1);

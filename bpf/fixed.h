@@ -1,4 +1,5 @@
-/* Fixed-point helpers, the same in the kernel and in user space. Compile with -fwrapv: int64 wraps, as NumPy's does. */
+/* Read by ids.bpf.c, trafficgen.bpf.c and all of bpf/user, through parse.h: fixed-point arithmetic. */
+/* The NumPy twin is ids_repro/models/fixed.py. Compile with -fwrapv, so that int64 wraps on overflow as in NumPy. */
 #ifndef IDS_FIXED_H
 #define IDS_FIXED_H
 
@@ -10,28 +11,28 @@
 #define __always_inline inline __attribute__((always_inline))
 #endif
 
-/* Eq. (3): an integer as a Q16 number. */
+/* Eq. (3): convert an integer to Q16. */
 static __always_inline __s64 ids_to_q16(__u64 v)
 {
 	return (__s64)(v << IDS_Q);
 }
 
-/* v / 2^n rounded to nearest, halves upwards. */
+/* Return v / 2^n, rounded to the nearest integer; halves are rounded up. */
 static __always_inline __s64 ids_round_shift(__s64 v, int n)
 {
 	return (v + (1LL << (n - 1))) >> n;
 }
 
-/* max(v, 0) without a branch: a branch in an unrolled loop doubles the verifier's paths. */
+/* Return max(v, 0) without a branch. A branch in an unrolled loop would double the paths that the verifier follows. */
 static __always_inline __s64 ids_relu(__s64 v)
 {
 	__s64 mask = v >> 63;
 
-	asm volatile("" : "+r"(mask)); /* or the compiler makes a branch of it again */
+	asm volatile("" : "+r"(mask)); /* without this barrier the compiler makes it a branch again */
 	return v & ~mask;
 }
 
-/* min(max(v, 0), limit), without a branch. */
+/* Return min(max(v, 0), limit) without a branch. */
 static __always_inline __s64 ids_clamp(__s64 v, __s64 limit)
 {
 	__s64 mask;
@@ -42,7 +43,7 @@ static __always_inline __s64 ids_clamp(__s64 v, __s64 limit)
 	return (v & ~mask) | (limit & mask);
 }
 
-/* v held to [-limit, limit], without a branch. */
+/* Clip v to [-limit, limit] without a branch. */
 static __always_inline __s64 ids_clip(__s64 v, __s64 limit)
 {
 	__s64 mask = (limit - v) >> 63; /* all ones where v > limit */

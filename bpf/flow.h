@@ -1,56 +1,63 @@
-/* A packet -> its flow's key; the flow's state -> the twelve features. No map, helper, context or clock: the caller's. */
+/* Read by ids.bpf.c, trafficgen.bpf.c and bpf/user: packet -> key of its flow; flow state -> the twelve features. */
+/*
+ * The NumPy twin is ids_repro/data/flow.py.
+ * This header uses no maps, helpers, contexts or clocks: the caller owns the flow table and passes the time.
+ */
 #ifndef IDS_FLOW_H
 #define IDS_FLOW_H
 
 #include "parse.h"
 
-/* x1..x12 in the paper's order (Sec. IV-B, IV-C); FEATURES in ids_repro/features.py is tested equal. */
+/* x1..x12 in the paper's order (Sec. IV-B, IV-C). A test checks that FEATURES in the NumPy twin is equal. */
 enum ids_feature {
 	IDS_SPORT,
 	IDS_DPORT,
 	IDS_PROTO,
-	IDS_LEN, /* of the IP packet, header included, bytes */
-	IDS_DIR, /* 1: the same way as the flow's first packet */
-	IDS_IAT, /* time since the flow's last packet, us; 0 for the first */
+	IDS_LEN, /* bytes of the IP packet, including its header */
+	IDS_DIR, /* 1 if the packet goes in the same direction as the flow's first packet */
+	IDS_IAT, /* time since the flow's previous packet, us; 0 for the first packet */
 	IDS_LEN_MEAN,
 	IDS_DIR_MEAN,
 	IDS_IAT_MEAN,
-	IDS_LEN_DEV, /* |x4 - x7|, and so on */
+	IDS_LEN_DEV, /* |x4 - x7|; the next two are |x5 - x8| and |x6 - x9| */
 	IDS_DIR_DEV,
 	IDS_IAT_DEV,
 	IDS_N_FEATURES,
 };
 
-#define IDS_X_SIZE 16 /* a power of two, so that a masked index is in bounds for the verifier */
+#define IDS_X_SIZE 16 /* a power of two, so that the verifier knows a masked index to be in bounds */
 
 #define IDS_FIN 0x01
 #define IDS_RST 0x04
 #define IDS_ACK 0x10
 
-/* Flow expiry as in the paper's dataset (go-flows; Sec. III-C via [7]). */
+/* Flows expire as in the paper's dataset, which was made with go-flows (Sec. III-C via [7]). */
 #define IDS_IDLE_US (300ULL * 1000000)
 #define IDS_ACTIVE_US (1800ULL * 1000000)
 
-struct ids_key { /* two-way: the lower endpoint stands first */
+struct ids_key { /* the same for both directions: the lower endpoint comes first */
 	__u64 addr[2];
 	__u16 port[2];
 	__u8 proto;
 	__u8 pad[3];
 };
 
-/* v_k of Sec. IV-C, and what ends a flow. Differs: the first packet's time and side, for the timeouts and for x5. */
+/*
+ * v_k of Sec. IV-C, and what decides when the flow ends.
+ * Differs: the state also has the first packet's time, which the timeouts need, and its sender, which x5 needs.
+ */
 struct ids_flow {
 	__u64 first_us, last_us;
 	__u64 len_sum, iat_sum;
 	__u32 dir_sum, num;
-	__u8 side;  /* endpoint that sent the first packet: 0 the lower, 1 the higher */
-	__u8 fin;   /* bit 0/1: FIN seen from the initiator/responder; bit 2/3: that FIN acknowledged */
+	__u8 side; /* which endpoint sent the first packet: 0 the lower, 1 the higher */
+	__u8 fin;  /* bits 0 and 1: the initiator and the responder sent FIN; bits 2 and 3: that FIN was acknowledged */
 	__u8 ended; /* the next packet starts a new flow */
 	__u8 pad[5];
-	__u64 lock; /* the kernel's: one CPU at a time */
+	__u64 lock; /* used only in the kernel: one CPU at a time updates a flow */
 };
 
-/* Fill the two-way key; return which endpoint sent the packet, 0 the lower or 1 the higher. */
+/* Fill the flow's key. Return which endpoint sent the packet: 0 the lower, 1 the higher. */
 static __always_inline __u8 ids_make_key(const struct ids_packet *p, struct ids_key *k)
 {
 	__u8 side = p->saddr > p->daddr || (p->saddr == p->daddr && p->sport > p->dport);
@@ -64,7 +71,7 @@ static __always_inline __u8 ids_make_key(const struct ids_packet *p, struct ids_
 	return side;
 }
 
-/* TCP ends at any RST, or when both FINs are acknowledged (go-flows). */
+/* A TCP flow ends at any RST, or when both FINs are acknowledged (go-flows). */
 static __always_inline void ids_follow_tcp(struct ids_flow *f, __u8 flags, int forward)
 {
 	if (flags & IDS_RST)
@@ -77,14 +84,17 @@ static __always_inline void ids_follow_tcp(struct ids_flow *f, __u8 flags, int f
 		f->ended = 1;
 }
 
-/* Is there no flow here that this packet can belong to? Also true of a zeroed state. */
+/* Return 1 if a packet at this time starts a new flow: the state is zeroed, or its flow has ended or timed out. */
 static __always_inline int ids_flow_over(const struct ids_flow *f, __u64 now_us)
 {
 	return f->num == 0 || f->ended || (now_us > f->last_us && now_us - f->last_us > IDS_IDLE_US) ||
 	       (now_us > f->first_us && now_us - f->first_us > IDS_ACTIVE_US);
 }
 
-/* Fold one packet into its flow's state and derive x1..x12; first: the flow begins here. A step back in time counts as 0. */
+/*
+ * Add one packet to its flow's state and compute x1..x12. `first` says that the flow starts with this packet.
+ * If the packet is older than the previous one, the time between them counts as 0.
+ */
 static __always_inline void ids_flow_add(struct ids_flow *f, const struct ids_packet *p, __u8 side, __u64 now_us,
 					 int first, __s64 *x)
 {
@@ -114,7 +124,8 @@ static __always_inline void ids_flow_add(struct ids_flow *f, const struct ids_pa
 	x[IDS_LEN] = ids_to_q16(p->len);
 	x[IDS_DIR] = ids_to_q16(dir);
 	x[IDS_IAT] = ids_to_q16(iat);
-	x[IDS_LEN_MEAN] = (f->len_sum << IDS_Q) / f->num; /* unsigned: BPF has no other division */
+	/* unsigned, because BPF before version 4 has no signed division */
+	x[IDS_LEN_MEAN] = (f->len_sum << IDS_Q) / f->num;
 	x[IDS_DIR_MEAN] = ((__u64)f->dir_sum << IDS_Q) / f->num;
 	x[IDS_IAT_MEAN] = (f->iat_sum << IDS_Q) / f->num;
 #pragma clang loop unroll(full)
@@ -126,8 +137,8 @@ static __always_inline void ids_flow_add(struct ids_flow *f, const struct ids_pa
 }
 
 /*
- * Steps k2 and k3 (Sec. IV-C): x1..x12 as Q16 numbers; the time is in us, as in the captures.
- * Returns 1 if the packet started a new flow.
+ * Steps k2 and k3 (Sec. IV-C): update the flow and compute x1..x12 as Q16 numbers. Times are in us, as in captures.
+ * Return 1 if the packet started a new flow.
  */
 static __always_inline int ids_flow_update(struct ids_flow *f, const struct ids_packet *p, __u8 side, __u64 now_ns,
 					   __s64 *x)

@@ -1,4 +1,4 @@
-/* The lines that differ between XDP and TC. */
+/* Read by ids.bpf.c: what differs between XDP and TC. */
 #ifndef IDS_HOOK_H
 #define IDS_HOOK_H
 

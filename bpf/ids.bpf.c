@@ -1,15 +1,18 @@
 /*
- * The one kernel program. BCC compiles it in variants chosen by -D flags (Variant in ids_repro/variants.py):
- *   IDS_TC          attach to the ingress of TC instead of XDP
- *   IDS_CLASSIFIER  IDS_NONE (flow extraction only), IDS_NN, IDS_DT, or IDS_EMPTY (nothing at all: what a run costs)
- *   IDS_FUSED       the net in arithmetic fused instead of q16
- *   IDS_PAPER       the paper's layout: a map element a parameter and an activation, a program a layer
+ * The classifier's kernel program. BCC compiles it in variants chosen by -D flags (Variant in
+ * ids_repro/kernel/variants.py):
+ *   IDS_TC          attach to TC ingress instead of XDP
+ *   IDS_CLASSIFIER  IDS_NONE (flow extraction only), IDS_NN, IDS_DT, or IDS_EMPTY (pass every packet unread, to measure
+ *                   what running any program costs)
+ *   IDS_FUSED       use arithmetic fused for the net instead of q16
+ *   IDS_PAPER       use the paper's layout: one map element per parameter and activation, one program per layer
  *   IDS_CLASSES     2 or 7
  *   IDS_ACTION      IDS_COUNT, IDS_FILTER, IDS_SINK or IDS_REDIRECT
- *   IDS_FLOWS       entries of the flow table
- *   IDS_CHURN       for benchmarks: every packet has a new source port, as hping3's (1), and so starts a flow, since after
- *                   65,536 the address is new too (2)
- *   IDS_PROBE       for tests and replays: the frame follows a struct ids_probe, which carries clock and results
+ *   IDS_FLOWS       number of entries of the flow table
+ *   IDS_CHURN       for benchmarks: 1 gives every packet a new source port, as hping3 does; 2 also gives a new address
+ *                   after every 65,536 packets, so every packet starts a flow
+ *   IDS_PROBE       for tests and replays: a struct ids_probe before the frame carries the clock in and the results out
+ * Every function that accesses a map is in this file, because BCC does not translate map accesses in headers.
  */
 #include <uapi/linux/bpf.h>
 #include <linux/types.h>
@@ -34,10 +37,10 @@ BPF_TABLE("lru_hash", struct ids_key, struct ids_flow, flows, IDS_FLOWS);
 BPF_PERCPU_ARRAY(counts, struct ids_counts, 1);
 BPF_PERCPU_ARRAY(work, struct ids_work, 1);
 BPF_PERCPU_ARRAY(verdicts, struct ids_verdicts, IDS_GENERATIONS);
-BPF_ARRAY(retired, struct ids_verdicts, 1); /* user space's: verdicts of generations before those */
+BPF_ARRAY(retired, struct ids_verdicts, 1); /* written by user space: verdicts of older generations */
 BPF_ARRAY(generation, __u64, 1);
 #if IDS_ACTION == IDS_REDIRECT
-BPF_RINGBUF_OUTPUT(samples, 64);
+BPF_RINGBUF_OUTPUT(suspects, 64);
 #endif
 #ifdef IDS_PAPER
 BPF_ARRAY(parameters, __s64, IDS_PARAMETERS);
@@ -52,7 +55,10 @@ BPF_ARRAY(params, struct ids_tree, IDS_SLOTS);
 #endif
 
 #ifdef IDS_PAPER
-/* A member of struct ids_mlp_q16 by its offset: the int64 ones first, then the weights, each an element (Sec. IV-B). */
+/*
+ * Read a member of struct ids_mlp_q16 by its offset. Each member is one map element: first the int64 members, then the
+ * weights (Sec. IV-B).
+ */
 static __always_inline __s64 ids_parameter(__u32 at)
 {
 	__u32 key = at < IDS_WEIGHTS_AT ? at / 8 : IDS_WEIGHTS_AT / 8 + at - IDS_WEIGHTS_AT;
@@ -61,7 +67,10 @@ static __always_inline __s64 ids_parameter(__u32 at)
 	return value ? *value : 0;
 }
 
-/* Between programs only maps live on (Table I). As in the released program: read by a look-up, written by an update. */
+/*
+ * Activations are in a map, because only maps survive from one program to the next (Table I). As in the released
+ * program, a look-up reads one and an update writes one.
+ */
 static __always_inline __s64 ids_activation(__u32 k)
 {
 	__s64 *value = activations.lookup(&k);
@@ -75,7 +84,10 @@ static __always_inline void ids_keep(__u32 k, __s64 value)
 }
 #endif
 
-/* One CPU at a time updates a flow: a NIC's queues may give a flow's two directions to two CPUs. Returns 0 in vain. */
+/*
+ * Lock a flow, so that one CPU at a time updates it: a NIC's queues may give a flow's two directions to two CPUs.
+ * Return 0 if another CPU holds the lock for too long.
+ */
 static __always_inline int ids_lock(struct ids_flow *f)
 {
 	int i;
@@ -91,7 +103,7 @@ static __always_inline void ids_unlock(struct ids_flow *f)
 	__sync_lock_test_and_set(&f->lock, 0);
 }
 
-/* Steps k2 and k3: the packet's flow, made if it is new, and its features. Returns IDS_OK or IDS_BUSY. */
+/* Steps k2 and k3: find or create the packet's flow and compute the features. Return IDS_OK or IDS_BUSY. */
 static __always_inline int ids_track(const struct ids_packet *p, __u64 now_ns, __s64 *x, __u32 *first)
 {
 	struct ids_key key;
@@ -100,7 +112,7 @@ static __always_inline int ids_track(const struct ids_packet *p, __u64 now_ns, _
 
 	flow = flows.lookup(&key);
 	if (!flow) {
-		flows.insert(&key, &fresh); /* in vain if another CPU was faster: then that one's is found */
+		flows.insert(&key, &fresh); /* if another CPU was faster, the look-up finds its entry */
 		flow = flows.lookup(&key);
 	}
 	if (!flow || !ids_lock(flow))
@@ -118,7 +130,7 @@ static __always_inline __u64 ids_generation(void)
 	return g ? *(volatile __u64 *)g : 0;
 }
 
-/* Steps k4 to k6, by the model of generation g. Returns the class, or -1 where nothing classifies. */
+/* Steps k4 to k6 with the model of generation g. Return the class, or -1 if this variant has no classifier. */
 static __always_inline int ids_classify(struct ids_work *w, __u64 g)
 {
 	int slot = g & (IDS_SLOTS - 1);
@@ -141,10 +153,11 @@ static __always_inline int ids_classify(struct ids_work *w, __u64 g)
 }
 
 #if IDS_ACTION == IDS_REDIRECT
-/* Returns 0 if the ring buffer is full. */
-static __always_inline int ids_sample(const struct ids_work *w, const void *data, const void *end, int verdict, __u64 g)
+/* Copy a suspect to the ring buffer. Return 0 if the buffer is full. */
+static __always_inline int ids_put_suspect(const struct ids_work *w, const void *data, const void *end, int verdict,
+					   __u64 g)
 {
-	struct ids_sample *s = samples.ringbuf_reserve(sizeof(struct ids_sample));
+	struct ids_suspect *s = suspects.ringbuf_reserve(sizeof(struct ids_suspect));
 	__u32 i;
 
 	if (!s)
@@ -156,16 +169,16 @@ static __always_inline int ids_sample(const struct ids_work *w, const void *data
 	s->len = end - data;
 	s->caplen = 0;
 	s->pad = 0;
-	for (i = 0; i < IDS_SAMPLE && data + i + 1 <= end; i++) {
+	for (i = 0; i < IDS_SUSPECT_BYTES && data + i + 1 <= end; i++) {
 		s->data[i] = *(__u8 *)(data + i);
 		s->caplen = i + 1;
 	}
-	samples.ringbuf_submit(s, 0);
+	suspects.ringbuf_submit(s, 0);
 	return 1;
 }
 #endif
 
-/* Count a packet's outcome and say what becomes of it. */
+/* Count a packet's outcome and return what the hook does with the packet. */
 static __always_inline int ids_finish(ids_ctx *ctx, struct ids_work *w, struct ids_counts *c, int verdict, __u64 g)
 {
 	int at = g & (IDS_GENERATIONS - 1);
@@ -196,7 +209,7 @@ static __always_inline int ids_finish(ids_ctx *ctx, struct ids_work *w, struct i
 #elif IDS_ACTION == IDS_REDIRECT
 	if (verdict < 0 || verdict == IDS_NORMAL)
 		return IDS_PASS;
-	if (!ids_sample(w, (void *)(long)ctx->data, (void *)(long)ctx->data_end, verdict, g))
+	if (!ids_put_suspect(w, (void *)(long)ctx->data, (void *)(long)ctx->data_end, verdict, g))
 		c->lost++;
 	return IDS_DROP;
 #else
@@ -205,7 +218,7 @@ static __always_inline int ids_finish(ids_ctx *ctx, struct ids_work *w, struct i
 }
 
 #ifdef IDS_PAPER
-/* A layer a program; ids_main holds the first. Each calls the next, and the last one ends the packet. */
+/* One program per layer; ids_main computes the first. Each tail-calls the next, and the last one ends the packet. */
 int ids_layer2(ids_ctx *ctx)
 {
 	int zero = 0;
@@ -269,7 +282,7 @@ int ids_main(ids_ctx *ctx)
 		if (w->reason == IDS_OK) {
 #ifdef IDS_CHURN
 		packet.sport += w->churn;
-		if (IDS_CHURN == 2) /* the CPUs count apart */
+		if (IDS_CHURN == 2) /* each CPU counts its own packets, so it needs its own addresses */
 			packet.saddr += (w->churn >> 16) + (bpf_get_smp_processor_id() << 16);
 		w->churn++;
 #endif

@@ -1,7 +1,5 @@
-/*
- * What the kernel program shares with Python: names of its -D flags, and the layouts of its maps, of probes and samples
- * (their twins: ids_repro/variants.py).
- */
+/* Read by ids.bpf.c: the values of its -D flags, and the layouts that it shares with Python. */
+/* The twins of the layouts are in ids_repro/native/layouts.py, those of the flags in ids_repro/kernel/variants.py. */
 #ifndef IDS_IDS_H
 #define IDS_IDS_H
 
@@ -14,36 +12,36 @@
 #define IDS_DT 2
 #define IDS_EMPTY 3
 
-#define IDS_COUNT 0    /* pass everything */
-#define IDS_FILTER 1   /* drop what is not normal */
-#define IDS_SINK 2     /* drop everything: what is measured */
-#define IDS_REDIRECT 3 /* what is not normal goes to user space instead of the stack */
+#define IDS_COUNT 0    /* pass every packet */
+#define IDS_FILTER 1   /* drop packets that are classified as attacks */
+#define IDS_SINK 2     /* drop every packet; the throughput measurements use this */
+#define IDS_REDIRECT 3 /* give attacks to user space instead of the network stack */
 
-/* Binary: m* = 0 is normal (Sec. IV-C). Seven classes: Normal is the fifth name of Table III. */
+/* With two classes m* = 0 is normal (Sec. IV-C). With seven, Normal is the fifth name in Table III. */
 #define IDS_NORMAL (IDS_CLASSES == 2 ? 0 : 4)
 
-#define IDS_BUSY IDS_N_REASONS /* after the parser's reasons: another CPU held the flow for too long */
+#define IDS_BUSY IDS_N_REASONS /* comes after the parser's reasons: another CPU held the flow's lock for too long */
 #define IDS_REASONS_SIZE 8
 #define IDS_WEIGHTS_AT __builtin_offsetof(struct ids_mlp_q16, w)
 #define IDS_PARAMETERS (IDS_WEIGHTS_AT / 8 + sizeof(struct ids_mlp_q16) - IDS_WEIGHTS_AT)
-#define IDS_SLOTS 2	   /* of parameters: generation g stands in slot g % 2 */
-#define IDS_GENERATIONS 16 /* of verdicts that are kept apart */
-#define IDS_TRIES 64	   /* to lock a flow, before the packet passes unclassified */
-#define IDS_SAMPLE 128	   /* bytes of a frame in the ring buffer */
+#define IDS_SLOTS 2	      /* for model parameters: generation g uses slot g % 2 */
+#define IDS_GENERATIONS 16    /* verdicts are counted separately for this many generations */
+#define IDS_TRIES 64	      /* attempts to lock a flow; if all fail, the packet passes unclassified */
+#define IDS_SUSPECT_BYTES 128 /* copied to the ring buffer from the start of a frame */
 
-_Static_assert(IDS_BUSY < IDS_REASONS_SIZE, "a reason has no counter");
+_Static_assert(IDS_BUSY < IDS_REASONS_SIZE, "every reason needs a counter");
 
-struct ids_counts { /* one for each CPU */
+struct ids_counts { /* one per CPU */
 	__u64 packets;
 	__u64 reason[IDS_REASONS_SIZE];
-	__u64 lost; /* packets for the ring buffer that found it full: they are dropped */
+	__u64 lost; /* suspects that were dropped without a copy, because the ring buffer was full */
 };
 
-struct ids_verdicts { /* one for each CPU and generation */
+struct ids_verdicts { /* one per CPU and generation */
 	__u64 n[IDS_MAX_CLASSES];
 };
 
-struct ids_work { /* what does not fit the stack of 512 bytes */
+struct ids_work { /* what does not fit on BPF's stack of 512 bytes */
 	__s64 x[IDS_X_SIZE];
 	__s64 logits[IDS_MAX_CLASSES];
 	struct ids_mlp_scratch mlp;
@@ -54,25 +52,25 @@ struct ids_work { /* what does not fit the stack of 512 bytes */
 	__u32 churn;
 };
 
-struct ids_probe { /* native byte order; all of it stays in the packet, where a test run returns it */
+struct ids_probe { /* in native byte order; BPF_PROG_TEST_RUN returns it in the packet */
 	__u8 eth[16];
 	__u64 now_ns;
-	__u64 use_x; /* classify x as it stands instead of the frame */
+	__u64 use_x; /* classify the given x and ignore the frame */
 	__s64 x[IDS_N_FEATURES];
 	__s64 logits[IDS_MAX_CLASSES];
 	__u64 reason;
 	__u64 verdict;
 	__u64 first;	  /* the packet started a flow */
-	__u64 generation; /* of the model that decided */
+	__u64 generation; /* of the model that classified the packet */
 };
 
-struct ids_sample { /* a suspicious packet in the ring buffer */
+struct ids_suspect { /* in the ring buffer: a packet that was classified as an attack */
 	__u64 now_ns, generation;
 	__s64 x[IDS_N_FEATURES];
 	__u32 verdict;
-	__u32 len, caplen; /* of the frame; of data */
+	__u32 len, caplen; /* bytes of the frame; bytes of it in data */
 	__u32 pad;
-	__u8 data[IDS_SAMPLE];
+	__u8 data[IDS_SUSPECT_BYTES];
 };
 
 #endif

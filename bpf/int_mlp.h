@@ -1,9 +1,11 @@
+/* Read by ids.bpf.c, bpf/user/library.c and the receivers: the net in arithmetic "q16". */
 /*
- * The MLP 12-16-16-{2,7} in integers: arithmetic "q16", the paper's (Sec. IV-C, steps k4 to k6), int64 with 16
- * fractional bits. ids_repro/quantize.py holds the NumPy twin that defines every bit.
+ * The MLP 12-16-16-{2,7} in the paper's integer arithmetic (Sec. IV-C, steps k4 to k6): int64 with 16 fractional bits.
+ * The NumPy twin, ids_repro/models/int_mlp.py, defines every bit.
  *
- * Differs: two constants carry more fractional bits than 16, because with 16 they would be zero or far off:
- * s (an interval's 1/(max - min) is below 2^-16) and 1/(sigma sigma_weight) (2 to 65 in Q16).
+ * Differs: two constants have more than 16 fractional bits, because 16 would make them zero or too inaccurate.
+ * They are s = 1/(max - min), which is below 2^-16 for an interval, and 1/(sigma sigma_weight), which would be an
+ * integer between 2 and 65 in Q16.
  */
 #ifndef IDS_INT_MLP_H
 #define IDS_INT_MLP_H
@@ -20,8 +22,8 @@
 #define IDS_INT8_MAX 127
 
 /*
- * How a parameter is read, and an activation kept between two layers. A program that has a map element for each, as the
- * paper's, says so before.
+ * How to read a parameter, and how to keep an activation between two layers. In the paper's layout each of them is its
+ * own map element; that variant defines these macros before it includes this header.
  */
 #ifndef IDS_PARAM
 #define IDS_PARAM(m, member) ((m)->member)
@@ -33,7 +35,7 @@ struct ids_mlp_q16 {
 	__s64 min[IDS_X_SIZE];			    /* Q16 */
 	__s64 range[IDS_X_SIZE];		    /* max - min, Q16, below 2^47 */
 	__s64 s[IDS_X_SIZE];			    /* 1 / (max - min), 46 fractional bits */
-	__s64 sigma[4];				    /* activations' scale factor of each layer, Eq. (1), Q16 */
+	__s64 sigma[4];				    /* scale factor of each layer's activations, Eq. (1), Q16 */
 	__s64 dequant[IDS_LAYERS][IDS_HIDDEN];	    /* 1 / (sigma sigma_weight) of each column, 32 fractional bits */
 	__s8 w[IDS_LAYERS][IDS_HIDDEN][IDS_HIDDEN]; /* w[l][column j][row k] = w_q,k,j */
 };
@@ -43,7 +45,7 @@ struct ids_mlp_scratch {
 	__s64 q[IDS_HIDDEN]; /* their int8 values */
 };
 
-/* Step k4, min-max normalisation. Clipping to [-1, 1] is what Eq. (1) does later anyway, since alpha <= 1. */
+/* Step k4, min-max normalisation. The clip to [-1, 1] changes no result, since Eq. (1) later clips to alpha <= 1. */
 static __always_inline void ids_normalise_q16(const struct ids_mlp_q16 *m, const __s64 *x, __s64 *a)
 {
 	int i;
@@ -54,7 +56,7 @@ static __always_inline void ids_normalise_q16(const struct ids_mlp_q16 *m, const
 			ids_clip(x[i] - IDS_PARAM(m, min[i]), IDS_PARAM(m, range[i])) * IDS_PARAM(m, s[i]), IDS_S_BITS);
 }
 
-/* Steps k5-1 to k5-4 of layer l: quantise, multiply, dequantise, ReLU; the last layer's sums become the logits. */
+/* Steps k5-1 to k5-4 of layer l: quantise, multiply, dequantise, ReLU. The last layer has no ReLU: it gives logits. */
 static __always_inline void ids_layer_q16(const struct ids_mlp_q16 *m, int l, int n_in, int n_out,
 					  struct ids_mlp_scratch *t, __s64 *logits)
 {
@@ -78,7 +80,7 @@ static __always_inline void ids_layer_q16(const struct ids_mlp_q16 *m, int l, in
 	}
 }
 
-/* Step k6: the first of the largest. */
+/* Step k6: return the index of the largest logit; of equal ones, the first. */
 static __always_inline int ids_argmax(int n_classes, const __s64 *logits)
 {
 	int j, best = 0;
@@ -89,7 +91,7 @@ static __always_inline int ids_argmax(int n_classes, const __s64 *logits)
 	return best;
 }
 
-/* Steps k4 to k6: features (Q16, 12) -> logits (Q16, n_classes); returns the class, the first of equals. */
+/* Steps k4 to k6: features (12) in Q16 -> logits (n_classes) in Q16. Return the class. */
 static __always_inline int ids_mlp_q16(const struct ids_mlp_q16 *m, int n_classes, const __s64 *x,
 				       struct ids_mlp_scratch *t, __s64 *logits)
 {

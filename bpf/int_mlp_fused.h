@@ -1,17 +1,18 @@
+/* Read by ids.bpf.c, bpf/user/library.c and the receivers: the net in arithmetic "fused". */
 /*
- * The MLP in arithmetic "fused", ours: the same net with as little arithmetic as keeps its decisions.
- * Normalisation is folded into the first quantiser, one multiplier and shift a feature, so that features of wide range
- * keep their bits. Columns are equalised: each has the unit in which one shift, the same for all, requantises it, and
- * the rows of the next layer's weights are in those units. So no multiplier and no clip is left between layers.
- * ids_repro/fused.py holds the NumPy twin that defines every bit.
+ * Our own arithmetic for the MLP: as few operations as possible without changing the net's decisions.
+ * Normalisation is part of the first quantiser: each feature has its own multiplier and shift, so features with a wide
+ * range keep their bits. Columns are equalised: each column has its own unit, chosen so that one common shift
+ * requantises all columns, and the rows of the next layer's weights take these units back. So no multiplier and no clip
+ * is needed between layers. The NumPy twin, ids_repro/models/int_mlp_fused.py, defines every bit.
  *
- * SWAR: two columns to a 64-bit word in lanes of 32 bits, so that one multiplication makes two products.
- * Range proof: no activation is negative, and none exceeds P_k: IDS_INPUT_MAX in the first layer, where the clamp holds
- * it, and what the column before it can make at most in another. So a lane's sum lies between -sum_k max(-w_k, 0) P_k
- * and sum_k max(w_k, 0) P_k. quantize_fused scales each column until both are within IDS_LANE_MAX, and
- * export.fused_bytes refuses weights that are not.
- * Why not three lanes of 21 bits with int8 weights: 184 multiplications instead of 240, but it decided
- * otherwise than the float net in up to 1 % of the flows.
+ * SWAR: a 64-bit word holds two columns in lanes of 32 bits, so one multiplication computes two products.
+ * Range proof: activation k lies in [0, P_k]. In layer 1 the clamp sets P_k = IDS_INPUT_MAX; later P_k is the most that
+ * column k of the previous layer can produce. So a lane's sum lies between -sum_k max(-w_k, 0) P_k and
+ * sum_k max(w_k, 0) P_k. In the twin, quantize_fused scales each column until both bounds are within IDS_LANE_MAX, and
+ * fused_bytes refuses weights for which they are not.
+ * Why not three lanes of 21 bits with int8 weights: that takes 184 multiplications instead of 240, but it decided
+ * differently from the float net in up to 1 % of the flows.
  */
 #ifndef IDS_INT_MLP_FUSED_H
 #define IDS_INT_MLP_FUSED_H
@@ -22,13 +23,13 @@
 #define IDS_LANES 2
 #define IDS_WORDS (IDS_HIDDEN / IDS_LANES)
 #define IDS_INPUT_MAX 16383 /* largest activation of the first layer */
-#define IDS_SHIFT 16	    /* requantisation: a column's sum / 2^16, rounded */
+#define IDS_SHIFT 16	    /* requantisation divides a column's sum by 2^16 and rounds */
 #define IDS_HALF (1LL << (IDS_SHIFT - 1))
 #define IDS_LANE_MAX ((1LL << (IDS_LANE - 1)) - 1 - IDS_HALF)
 
-_Static_assert(IDS_LANES *IDS_LANE == 64, "the lanes fill a word");
-_Static_assert(IDS_LANE_MAX + IDS_HALF < 1LL << (IDS_LANE - 1), "a lane overflows when it is rounded");
-_Static_assert((IDS_LANE_MAX + IDS_HALF) >> IDS_SHIFT < 1 << 15, "a hidden activation has 15 bits");
+_Static_assert(IDS_LANES *IDS_LANE == 64, "the lanes must fill a word");
+_Static_assert(IDS_LANE_MAX + IDS_HALF < 1LL << (IDS_LANE - 1), "rounding must not overflow a lane");
+_Static_assert((IDS_LANE_MAX + IDS_HALF) >> IDS_SHIFT < 1 << 15, "a hidden activation must fit 15 bits");
 
 struct ids_mlp_fused {
 	__s64 min[IDS_X_SIZE];	 /* Q16 */
@@ -42,7 +43,7 @@ struct ids_fused_scratch {
 	__s64 a[2][IDS_HIDDEN];
 };
 
-/* Sums of n_in products, for two columns. */
+/* Sum n_in products for two columns at once. */
 static __always_inline __s64 ids_swar(const struct ids_mlp_fused *m, int l, int n_in, int word, const __s64 *a,
 				      __s64 start)
 {
@@ -55,7 +56,8 @@ static __always_inline __s64 ids_swar(const struct ids_mlp_fused *m, int l, int 
 	return sum;
 }
 
-/* The columns of a word, divided by 2^shift; a negative lower lane has borrowed from the upper one. */
+/* Return one column of a word, divided by 2^shift. */
+/* A negative lower lane borrows 1 from the upper lane; ids_upper adds it back. */
 static __always_inline __s64 ids_lower(__s64 sum, int shift)
 {
 	return (__s64)((__u64)sum << IDS_LANE) >> (IDS_LANE + shift);
@@ -79,7 +81,7 @@ static __always_inline void ids_hidden(const struct ids_mlp_fused *m, int l, int
 	}
 }
 
-/* Features (Q16, 12) -> logits (one unit for all, n_classes); returns the class, the first of equals. */
+/* Features (12) in Q16 -> logits (n_classes), all in the same unit. Return the class. */
 static __always_inline int ids_mlp_fused(const struct ids_mlp_fused *m, int n_classes, const __s64 *x,
 					 struct ids_fused_scratch *t, __s64 *logits)
 {

@@ -1,4 +1,8 @@
-/* The decision tree of depth 5 in integers: a complete binary tree, so that a walk is five steps and no pointers. */
+/* Read by ids.bpf.c and bpf/user/library.c: the decision tree in integers. */
+/*
+ * The tree of depth 5 is stored as a complete binary tree, so a walk is always five steps and needs no pointers.
+ * The NumPy twin is ids_repro/models/int_tree.py.
+ */
 #ifndef IDS_INT_TREE_H
 #define IDS_INT_TREE_H
 
@@ -8,8 +12,8 @@
 #define IDS_TREE_LEAVES (1 << IDS_TREE_DEPTH)
 
 /*
- * Node 1 is the root; node i goes on to 2i where x <= threshold and to 2i + 1 where not. A leaf above the last level
- * is stretched down: threshold INT64_MAX, and the same class everywhere below.
+ * Node 1 is the root. The walk goes from node i to node 2i if x <= threshold, otherwise to node 2i + 1. A leaf above
+ * the last level is continued down to it by nodes with threshold INT64_MAX, and all leaves below have the same class.
  */
 struct ids_tree {
 	__s64 threshold[IDS_TREE_LEAVES]; /* Q16; entry 0 is unused */

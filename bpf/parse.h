@@ -1,11 +1,12 @@
+/* Read by ids.bpf.c, trafficgen.bpf.c and bpf/user: frame -> packet, or the reason why the frame has none. */
 /*
- * A frame -> its packet, or the reason why there is none: one parser for the kernel and for user space. Pointers in,
- * values out; no map, helper, context or clock. README.md beside this file has every case, and tests/test_parse.py.
+ * The kernel and user space use this same parser. It uses no maps, helpers, contexts or clocks.
+ * README.md in this directory lists every case, and test_parse.py tests each of them.
  */
 #ifndef IDS_PARSE_H
 #define IDS_PARSE_H
 
-#ifdef __KERNEL__ /* as BCC has it: without uapi/ these were the kernel's own, which bring sk_buff and all it needs */
+#ifdef __KERNEL__ /* BCC: without uapi/ these would be the kernel's internal headers, which include sk_buff */
 #include <uapi/linux/if_ether.h>
 #include <uapi/linux/ip.h>
 #else
@@ -24,7 +25,7 @@
 #define ids_ntoh32(v) (v)
 #endif
 
-/* Headers in user space stand at any address. For BPF the compiler would load such words byte by byte. */
+/* In user space a header can be at any address. For BPF this attribute would make the compiler load byte by byte. */
 #ifdef __KERNEL__
 #define IDS_ANYWHERE
 #else
@@ -33,26 +34,26 @@
 typedef __u16 IDS_ANYWHERE ids_wire16;
 typedef __u32 IDS_ANYWHERE ids_wire32;
 
-#define IDS_TAGS 2	 /* VLAN tags that are looked behind */
-#define IDS_EXTENSIONS 6 /* IPv6 extension headers that are: each of RFC 8200 once, destination options twice */
-#define IDS_REACH 256	 /* bytes: a transport header that begins further behind the IPv6 header is not looked for */
+#define IDS_TAGS 2	 /* VLAN tags that the parser skips */
+#define IDS_EXTENSIONS 6 /* IPv6 extension headers that it skips: each of RFC 8200 once, destination options twice */
+#define IDS_REACH 256	 /* bytes from the start of the IPv6 header: the transport header must not start further on */
 #define IDS_IPV6_BYTES 40
 
 #ifndef IDS_SECRET
 #define IDS_SECRET 0x9e3779b97f4a7c15ULL
 #endif
 
-/* What became of a packet before any classification. */
+/* What became of a packet before it could be classified. */
 enum ids_reason {
 	IDS_OK,
-	IDS_TRUNCATED, /* the headers are not all there */
+	IDS_TRUNCATED, /* the frame ends before its headers do */
 	IDS_NOT_IP,
-	IDS_MALFORMED, /* an IP header that contradicts itself */
-	IDS_TOO_DEEP,  /* too many IPv6 extension headers, or too long ones */
+	IDS_MALFORMED, /* the IP header contradicts the EtherType or itself */
+	IDS_TOO_DEEP,  /* the IPv6 extension headers are too many or too long */
 	IDS_N_REASONS,
 };
 
-/* Not from linux/in.h, which with BCC brings the kernel's sockets. */
+/* Defined here, because with BCC linux/in.h includes the kernel's sockets. */
 enum ids_protocol {
 	IDS_HOP_BY_HOP = 0,
 	IDS_TCP = 6,
@@ -63,9 +64,9 @@ enum ids_protocol {
 	IDS_DESTINATION = 60,
 };
 
-struct ids_packet {	    /* host byte order */
-	__u64 saddr, daddr; /* an IPv4 address; of an IPv6 address ids_fold */
-	__u32 len;	    /* of the IP packet, header included: IPv6's can be above 65,535 */
+struct ids_packet {	    /* in host byte order */
+	__u64 saddr, daddr; /* an IPv4 address, or an IPv6 address after ids_fold */
+	__u32 len;	    /* of the IP packet, including its header; above 65,535 for some IPv6 packets */
 	__u16 sport, dport;
 	__u32 proto, tcp_flags;
 };
@@ -81,11 +82,13 @@ static __always_inline __u32 ids_get32(const void *p)
 }
 
 /*
- * An IPv6 address in 64 bits, never equal to an IPv4 address. Why not all 128: one flow takes 65 ns with a key of two
- * addresses of 32 bits, as much with 64, and 75 with 128, for IPv4 too (medians of 300 interleaved rounds); a second map
- * costs nothing either but doubles every look-up and insertion in the program. Two addresses of one /64 differ here as
- * they do there, but for the highest bit. Others collide by chance once in 2^63, and nobody can aim: the kernel program
- * is built with a secret of its own (IDS_SECRET in ids_repro/kernel.py).
+ * Fold an IPv6 address into 64 bits. The highest bit is set, so the result never equals an IPv4 address.
+ * Why not keep all 128 bits: flow extraction takes 65 ns if the key's addresses have 32 bits, 65 ns with 64 bits, and
+ * 75 ns with 128 bits, for IPv4 packets too (medians of 300 interleaved rounds). A second map for IPv6 costs no time
+ * either, but it doubles every look-up and insertion in the program's code.
+ * Two addresses in one /64 stay different, unless they differ only in the highest bit of the lower half. Two other
+ * addresses collide by chance once in 2^63. Nobody can construct a collision, because each build of the kernel program
+ * has its own secret (IDS_SECRET, set in ids_repro/kernel/program.py).
  */
 static __always_inline __u64 ids_fold(const __u8 *address)
 {
@@ -96,7 +99,7 @@ static __always_inline __u64 ids_fold(const __u8 *address)
 	return (low + (high ^ high >> 32)) | 1ULL << 63;
 }
 
-/* The IPv4 header at ip; *at becomes the place of the transport header, from ip on, or 0 in a later fragment. */
+/* Parse the IPv4 header at ip. Set *at to the transport header's offset from ip, or to 0 in a later fragment. */
 static __always_inline int ids_parse_ipv4(const __u8 *ip, const void *end, __u32 *at, struct ids_packet *p)
 {
 	if ((const void *)(ip + sizeof(struct iphdr)) > end)
@@ -121,16 +124,16 @@ static __always_inline int ids_is_extension(__u32 next)
 	return next < 64 && known >> next & 1;
 }
 
-/* 1 if a and b, of 8 bits, are the same: without a branch, which in a loop would double the verifier's paths. */
+/* Return 1 if the 8-bit a and b are equal. A branch in a loop would double the paths that the verifier follows. */
 static __always_inline __u32 ids_same(__u32 a, __u32 b)
 {
 	__u32 v = (a ^ b) - 1;
 
-	asm volatile("" : "+r"(v)); /* or the compiler makes a branch of it again */
+	asm volatile("" : "+r"(v)); /* without this barrier the compiler makes it a branch again */
 	return v >> 31;
 }
 
-/* The same for IPv6. */
+/* Parse the IPv6 header at ip and its extension headers. *at is as in ids_parse_ipv4. */
 static __always_inline int ids_parse_ipv6(const __u8 *ip, const void *end, __u32 *at, struct ids_packet *p)
 {
 	__u32 next, i;
@@ -151,7 +154,7 @@ static __always_inline int ids_parse_ipv6(const __u8 *ip, const void *end, __u32
 
 		if ((const void *)(extension + 8) > end)
 			return IDS_TRUNCATED;
-		/* after the first eight bytes: units of eight, in AH of four, in a fragment header none */
+		/* bytes after the first eight: AH counts them in fours, others in eights; a fragment header has none */
 		units = extension[1] * (8 - 4 * ids_same(next, IDS_AH) - 8 * fragment) & 2047;
 		next = extension[0];
 		if (ids_get16(extension + 2) & 0xfff8 & -fragment) {
@@ -168,7 +171,8 @@ static __always_inline int ids_parse_ipv6(const __u8 *ip, const void *end, __u32
 
 static __always_inline int ids_parse_ports(const __u8 *l4, const void *end, struct ids_packet *p)
 {
-	asm volatile("" : "+r"(l4)); /* or the compiler computes it again, and the verifier forgets what was checked */
+	/* without this barrier the compiler recomputes l4 later, and the verifier loses the result of the check */
+	asm volatile("" : "+r"(l4));
 	if ((const void *)(l4 + 4) > end)
 		return IDS_TRUNCATED;
 	p->sport = ids_get16(l4);
@@ -181,7 +185,7 @@ static __always_inline int ids_parse_ports(const __u8 *l4, const void *end, stru
 	return IDS_OK;
 }
 
-/* What an EtherType says stands at ip. */
+/* Parse the IP packet at ip; its EtherType is `type`. */
 static __always_inline int ids_parse_ip(__u32 type, const __u8 *ip, const void *end, struct ids_packet *p)
 {
 	__u32 at;
@@ -205,7 +209,7 @@ static __always_inline int ids_is_tag(__u32 type)
 	return type == ETH_P_8021Q || type == ETH_P_8021AD || type == ETH_P_QINQ1;
 }
 
-/* Go on from *at, behind the EtherType *type, past VLAN tags; `stripped` of them are gone already. */
+/* Skip VLAN tags: *at is behind the EtherType *type, and both move on. `stripped` tags were removed before. */
 static __always_inline int ids_skip_tags(const __u8 **at, const void *end, __u32 *type, int stripped)
 {
 	int i;
@@ -219,7 +223,7 @@ static __always_inline int ids_skip_tags(const __u8 **at, const void *end, __u32
 	return IDS_OK;
 }
 
-/* An Ethernet frame; `stripped` VLAN tags (0 or 1) were taken out of it before. */
+/* Parse an Ethernet frame from which `stripped` VLAN tags (0 or 1) were removed before. */
 static __always_inline int ids_parse(const void *data, const void *end, int stripped, struct ids_packet *p)
 {
 	const __u8 *at = (const __u8 *)data + ETH_HLEN;

@@ -1,30 +1,31 @@
 /*
- * The paced generator. BPF_PROG_TEST_RUN with live frames runs this over and over, on frames that began as one template:
- * each run waits until a packet is due and sends it, or ends in XDP_DROP, by which nothing is sent, if that takes long.
- * It costs the server as little as it can: what it does to a frame or its page is a cache miss or a lock there.
+ * The paced traffic generator. BPF_PROG_TEST_RUN with live frames runs this program over and over on frames that start
+ * as copies of one template. Each run waits until a packet is due and sends it. If the wait is too long, the run
+ * returns XDP_DROP, which sends nothing. The program touches a frame and its page as little as possible, because each
+ * touch costs the server a cache miss or a lock.
  */
 #include <uapi/linux/bpf.h>
 #include <linux/types.h>
 
 #include "flow.h"
 
-#define GEN_SPORT (14 + 20) /* in a frame of Ethernet, IPv4 and TCP, each without options */
+#define GEN_SPORT (14 + 20) /* offsets in a frame of Ethernet, IPv4 and TCP without options */
 #define GEN_CHECK (14 + 20 + 16)
 #define GEN_SIZE (14 + 20 + 20)
-#define GEN_FRACTION 8			   /* bits of a nanosecond */
-#define GEN_LAG (50000ULL << GEN_FRACTION) /* time lost is made up for as far as this: more would be a burst */
-#define GEN_LOOKS 400			   /* at the clock in one run, about 10 us */
+#define GEN_FRACTION 8			   /* fractional bits of a nanosecond */
+#define GEN_LAG (50000ULL << GEN_FRACTION) /* the generator catches up at most this much; more would be a burst */
+#define GEN_LOOKS 400			   /* how often one run reads the clock; in all about 10 us */
 
-struct gen_state {  /* State in ids_repro/traffic.py */
-	__u64 gap;  /* between packets, ns with 8 fractional bits */
-	__u64 due;  /* when the next one is, in the same unit; 0 before the first */
-	__u64 left; /* packets still to be sent */
+struct gen_state {  /* its twin is State in ids_repro/sweep/generators.py */
+	__u64 gap;  /* time between packets, ns with 8 fractional bits */
+	__u64 due;  /* when the next packet is due, in the same unit; 0 before the first packet */
+	__u64 left; /* packets still to send */
 	__u64 sent;
 	__u64 first_ns, last_ns;
 	__u32 ifindex;
-	__u32 sum;  /* of what TCP's checksum covers, less the source port; not folded */
-	__u32 port; /* of the next packet */
-	__u32 step; /* to the port after it: 0 is one flow, 1 a new flow each */
+	__u32 sum;  /* unfolded sum of all that TCP's checksum covers except the source port */
+	__u32 port; /* source port of the next packet */
+	__u32 step; /* added to the port for each packet: 0 keeps one flow, 1 makes every packet a new flow */
 };
 
 BPF_ARRAY(state, struct gen_state, 1); /* only one CPU runs this */
@@ -39,7 +40,7 @@ int trafficgen(struct xdp_md *ctx)
 
 	if (!s || !s->left || data + GEN_SIZE > end)
 		return XDP_DROP;
-	/* XDP_DROP until it is due would take the lock of the pages' pool, as the server does for each packet it drops. */
+	/* Wait here: returning XDP_DROP would take the page-pool lock, which the server also takes for each drop. */
 	for (i = 0; i < GEN_LOOKS; i++) {
 		now_ns = bpf_ktime_get_ns();
 		now = now_ns << GEN_FRACTION;
@@ -55,9 +56,9 @@ int trafficgen(struct xdp_md *ctx)
 	s->left--;
 	s->sent++;
 
-	if (!s->step) /* the frame is right as it is */
+	if (!s->step) /* one flow: the frame needs no change */
 		return bpf_redirect(s->ifindex, 0);
-	/* The frame was sent before, with another port. */
+	/* This frame may have been sent before with another port, so the port and the checksum are written again. */
 	sum = s->sum + s->port;
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);

@@ -68,6 +68,8 @@ def _output(*command: str) -> str | None:
 
 
 def checkout_sha256() -> str:
-    """Hash of this checkout's Python and C."""
-    files = sorted([*(config.ROOT / "ids_repro").rglob("*.py"), *BPF.rglob("*.[ch]")], key=lambda path: path.name)
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    """Return the SHA-256 of this checkout's Python and C: names and contents of the files of ids_repro/ and bpf/."""
+    digest = hashlib.sha256()
+    for path in sorted([*(config.ROOT / "ids_repro").rglob("*.py"), *BPF.rglob("*.[ch]")]):
+        digest.update(bytes(path.relative_to(config.ROOT)) + path.read_bytes())
+    return digest.hexdigest()

@@ -177,7 +177,7 @@ def _summary(meta: dict, seconds: float) -> dict:
 
 
 class _ByFirstPacket:
-    """Labels of vectors (dtype stream.SAMPLE) by the first packet of each vector's flow, and a report of all flows."""
+    """Labels of vectors (dtype stream.VECTOR) by the first packet of each vector's flow, and a report of all flows."""
 
     def __init__(self, labels: LabelSource, every: bool) -> None:
         self._labels, self._every, self.report = labels, every, Report()

@@ -1,4 +1,4 @@
-"""A capture file -> its packets. The bytes are parsed in C (bpf/capture.c); Python only brings them, in pieces.
+"""A capture file -> its packets. The bytes are parsed in C (bpf/user/capture.c); Python only brings them, in pieces.
 
 The parser takes IPv6 too, in the kernel as here. Datasets are of IPv4, as the paper's is: labels, schedules and packet
 tables know IPv4 addresses only. So IPv6 packets are left out here, and counted, unless they are asked for.

@@ -1,4 +1,4 @@
-"""The maps of a loaded variant, by file descriptors: counts, verdicts, flows, samples, and the model in its slots.
+"""The maps of a loaded variant, by file descriptors: counts, verdicts, flows, suspects, and the model in its slots.
 
 A program that was just built (`kernel.Program`) and one that another process pinned (`live.Live`) have the same.
 """
@@ -48,8 +48,8 @@ class Maps:
         """The maps that user space reads or writes."""
         packed = variant.params is not None and variant.layout == "packed"
         model = ("params",) * packed + ("parameters", "layers") * (variant.layout == "paper")
-        samples = ("samples",) * (variant.action == "redirect")
-        return ("flows", "counts", "verdicts", "retired", "generation", *model, *samples)
+        suspects = ("suspects",) * (variant.action == "redirect")
+        return ("flows", "counts", "verdicts", "retired", "generation", *model, *suspects)
 
     def leaf_size(self, name: str) -> int:
         """Bytes of one entry of a map."""
@@ -163,7 +163,7 @@ class Maps:
         return np.concatenate([leaves[:count].copy() for count in batches])
 
     def samples(self, most: int = RING_SAMPLES, wait_ms: int = 0) -> np.ndarray:
-        """Take what lies in the ring buffer of the action "redirect"; shape (n,), dtype SAMPLE.
+        """Take what lies in the ring buffer of the action "redirect"; shape (n,), dtype SUSPECT.
 
         Parameters
         ----------
@@ -180,7 +180,7 @@ class Maps:
             return 0 if len(taken) < most else -1
 
         lib = libbcc()
-        ring = lib.bpf_new_ringbuf(self.fds["samples"], take, None)
+        ring = lib.bpf_new_ringbuf(self.fds["suspects"], take, None)
         if not ring:
             raise OSError("the ring buffer could not be mapped")
         try:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 VERSION = {
     "variant": sorted(asdict(Variant())),
     "reasons": list(KERNEL_REASONS),
+    "maps": sorted(Maps.names(Variant(action="redirect"))),
     "bytes": [dtype.itemsize for dtype in (COUNTS, VERDICTS, FLOW, SUSPECT)],
 }
 

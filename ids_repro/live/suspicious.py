@@ -21,7 +21,7 @@ _RECORD_BYTES = 16  # before each frame
 
 
 def take(live: Live, count: int | None = None) -> Iterator[np.ndarray]:
-    """Yield samples, dtype SAMPLE, in pieces as they come; ends after so many, or when the program is detached."""
+    """Yield samples, dtype SUSPECT, in pieces as they come; ends after so many, or when the program is detached."""
     left = count if count is not None else np.inf
     while left > 0:
         found = live.samples(int(min(left, MOST)), WAIT_MS)

@@ -21,7 +21,7 @@ def build(source: str, output: str, flags: Sequence[str] = ()) -> Path:
     Parameters
     ----------
     source : str
-        Name of the C file.
+        Path of the C file below bpf/.
     output : str
         Stem of the result; a hash of the sources and flags is added to it.
     flags : sequence of str
@@ -37,7 +37,7 @@ def build(source: str, output: str, flags: Sequence[str] = ()) -> Path:
         raise UserError(f"no C compiler ({compiler}): run 'make system'")
     flags = [*CFLAGS, *flags]
     digest = hashlib.sha256(" ".join([compiler, *flags]).encode())
-    for path in (BPF / source, *sorted(BPF.glob("*.h"))):
+    for path in (BPF / source, *sorted(BPF.rglob("*.h"))):
         digest.update(path.read_bytes())
     target = BUILD / f"{output}-{digest.hexdigest()[:16]}"
     if not target.exists():

@@ -1,4 +1,4 @@
-"""The shared C headers compiled for user space: bpf/user.c behind ctypes, NumPy arrays in and out."""
+"""The shared C headers compiled for user space: bpf/user/library.c behind ctypes, NumPy arrays in and out."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .layouts import N_FEATURES, ROW
 
 @lru_cache
 def library(optimise: str = "-O2") -> ctypes.CDLL:
-    """Return bpf/user.c as a loaded library.
+    """Return bpf/user/library.c as a loaded library.
 
     Parameters
     ----------
     optimise : str
         The optimisation flag; the released code was built with -O0.
     """
-    lib = ctypes.CDLL(str(build("user.c", "user", ("-shared", "-fPIC", optimise))), use_errno=True)
+    lib = ctypes.CDLL(str(build("user/library.c", "library", ("-shared", "-fPIC", optimise))), use_errno=True)
     for name in ("row", "mlp_q16", "mlp_fused", "mlp_float", "tree"):
         getattr(lib, f"ids_sizeof_{name}").restype = ctypes.c_uint64
     lib.ids_test_runs.restype = ctypes.c_uint64
@@ -119,7 +119,7 @@ def predict_mlp(
 
 
 def predict_float(params: bytes, n_classes: int, x: np.ndarray, optimise: str = "-O2") -> np.ndarray:
-    """Run bpf/float_mlp.h, the net in float32, over feature vectors.
+    """Run bpf/user/float_mlp.h, the net in float32, over feature vectors.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The stages between a capture's bytes and its feature vectors, a piece at a time: bpf/capture.c and bpf/sampler.c.
+"""The stages between a capture's bytes and its feature vectors, a piece at a time: bpf/user/capture.c and sampler.c.
 
 Each holds what it must remember between two pieces, in C, and as little as that: memory does not grow with the file.
 """
@@ -21,8 +21,8 @@ MAX_ROWS = 1 << 14  # packets in one piece: their rows stay in the processor's c
 @lru_cache
 def _library() -> ctypes.CDLL:
     """Both C files, loaded, as one namespace of typed functions."""
-    capture = ctypes.CDLL(str(build("capture.c", "capture", ("-shared", "-fPIC"))))
-    sampler = ctypes.CDLL(str(build("sampler.c", "sampler", ("-shared", "-fPIC"))))
+    capture = ctypes.CDLL(str(build("user/capture.c", "capture", ("-shared", "-fPIC"))))
+    sampler = ctypes.CDLL(str(build("user/sampler.c", "sampler", ("-shared", "-fPIC"))))
     p, u64 = c_void_p, c_uint64
     for lib, name, result, *arguments in (
         (capture, "ids_capture_new", p, u64, c_int),
@@ -41,7 +41,7 @@ def _library() -> ctypes.CDLL:
         (sampler, "ids_sampler_end", c_int, p, u64),
         (sampler, "ids_sampler_counts", None, p, p),
         (sampler, "ids_sampler_take", None, p, p, u64),
-        (sampler, "ids_sizeof_sample", u64),
+        (sampler, "ids_sizeof_vector", u64),
     ):
         function = getattr(lib, name)
         function.restype, function.argtypes = result, arguments
@@ -200,7 +200,7 @@ class Sampler(_Stage):
         return dict(zip(("waiting", "packets", "flows"), map(int, out), strict=True))
 
     def take(self, most: int | None = None) -> np.ndarray:
-        """Return the next vectors that wait, all or at most so many; dtype SAMPLE."""
+        """Return the next vectors that wait, all or at most so many; dtype VECTOR."""
         waiting = self.counts()["waiting"]
         out = np.empty(waiting if most is None else min(most, waiting), VECTOR)
         self._lib.ids_sampler_take(self._c, out.ctypes.data, len(out))

@@ -118,11 +118,11 @@ class Receivers:
     def _process(
         self, name: str, place: str, own: Sequence[object], cpus: Sequence[int], **kwargs: object
     ) -> Iterator[Callable[[], dict]]:
-        """A receiver in C (bpf/receiver.h) with arguments of its own; yields the call that asks for its counts.
+        """A receiver in C (bpf/user/receiver.h) with arguments of its own; yields the call that asks for its counts.
 
         ``place`` is what it calls the place of packets that it was too slow for.
         """
-        server, program = self.on.server, build(f"{name}.c", name, ("-pthread",))
+        server, program = self.on.server, build(f"user/{name}.c", name, ("-pthread",))
         params = self._folder / "nn_fused"
         params.write_bytes(self.model.params("nn_fused"))
         argv = [program, server.iface, *own, self.model.n_classes, params]

@@ -55,7 +55,7 @@ def meta_of(path):
 
 
 def test_layouts_equal_the_c_structs():
-    assert stream._library().ids_sizeof_sample() == VECTOR.itemsize
+    assert stream._library().ids_sizeof_vector() == VECTOR.itemsize
     assert library.library().ids_sizeof_row() == ROW.itemsize
 
 

@@ -171,7 +171,7 @@ def test_c_equals_the_reference_on_one_long_connection(made):
 
 
 def test_many_flows_outgrow_the_first_table():
-    """user.c begins with 65,536 places; 50,000 flows make it grow, and each comes back once."""
+    """bpf/user/library.c begins with 65,536 places; 50,000 flows make it grow, and each comes back once."""
     out = np.zeros(100_000, ROW)
     out["ts_ns"] = np.arange(len(out)) * 1000
     out["saddr"], out["daddr"], out["proto"] = np.arange(len(out)) % 50_000, 7, 17

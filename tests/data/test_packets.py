@@ -329,12 +329,12 @@ def test_order_equals_a_plain_heap(drawn, window_ms):
 
 DRIVER = r"""
 #include <stdio.h>
-#include "capture.c"
-#include "sampler.c"
+#include "user/capture.c"
+#include "user/sampler.c"
 int main(int argc, char **argv) {
 	static __u8 all[1 << 20];
 	static struct ids_row rows[64], sorted[1 << 16];
-	static struct ids_sample samples[1 << 16];
+	static struct ids_vector vectors[1 << 16];
 	for (int i = 1; i < argc; i++) {
 		FILE *file = fopen(argv[i], "rb");
 		__u64 size = fread(all, 1, sizeof(all), file), at = 0, piece = 1 + i % 97, n, counts[16];
@@ -357,7 +357,7 @@ int main(int argc, char **argv) {
 		ids_sampler_push(sampler, sorted, NULL, ids_order_pass(order, rows, 0, 1, sorted));
 		ids_sampler_end(sampler, ~0ULL);
 		ids_sampler_counts(sampler, counts);
-		ids_sampler_take(sampler, samples, counts[0]);
+		ids_sampler_take(sampler, vectors, counts[0]);
 		ids_capture_free(capture); ids_order_free(order); ids_sampler_free(sampler);
 	}
 	return 0;

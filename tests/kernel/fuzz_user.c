@@ -1,11 +1,12 @@
 /*
- * libFuzzer's target: any bytes -> frames of any link layer -> parser, flow table, classifiers. Each frame stands in
- * memory of its own length, so that the sanitizers see a read behind it. tests/test_fuzz.py builds and runs this.
+ * libFuzzer's target. It cuts any bytes into frames of all link layers and runs these through the parser, the flow
+ * table and the classifiers. Each frame is copied to memory of exactly its length, so that the sanitizers see a read
+ * beyond its end. test_fuzz.py builds and runs this.
  */
 #include <assert.h>
 #include <stdio.h>
 
-#include "user.c"
+#include "user/library.c"
 
 static struct ids_mlp_q16 q16;
 static struct ids_mlp_fused fused;
@@ -40,7 +41,7 @@ static int same(const struct ids_packet *a, const struct ids_packet *b)
 	       a->dport == b->dport && a->proto == b->proto && a->tcp_flags == b->tcp_flags;
 }
 
-/* All readers of a frame agree about it. Returns the outcome; the packet is in *row. */
+/* Check that all ways to parse a frame agree. Return the outcome; the packet is in *row. */
 static int parse(__u32 link, const __u8 *frame, struct ids_row *row)
 {
 	struct ids_row other = *row;
@@ -77,7 +78,7 @@ int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
 
 	if (ids_table_init(&table, 4))
 		return 0;
-	while (size >= 4) { /* link layer, time step, length in two bytes, frame */
+	while (size >= 4) { /* one byte for the link layer, one for the time step, two for the length, then the frame */
 		__u32 link = links[data[0] % (sizeof(links) / sizeof(*links))], n = (data[2] | data[3] << 8) & 0xfff;
 		struct ids_row row = { 0 };
 		__s64 x[IDS_N_FEATURES];

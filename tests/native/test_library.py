@@ -80,18 +80,18 @@ ROWS = {
         for chain in ([made.FRAGMENT], [made.HOP_BY_HOP, made.FRAGMENT])
         for f in six(made.ipv6(*chain, proto=proto, offset=8))
     ],
-    "a length that is not the frame's (offload, jumbogram, padding)": [
+    "a length field that differs from the frame's length (offload, jumbogram, padding)": [
         *((f, (6, 1000, 80, 0)) for f in frames(TCP[:2] + bytes(2) + TCP[4:])),
         *((f, (6, 1000, 80, 40 + n)) for n in (0, 65_535) for f in six(made.ipv6(length=n))),
         (made.ethernet(UDP) + bytes(18), (17, 1000, 80, 28)),
     ],
-    "headers cut off behind what is read (ICMP's body, IPv4 options without ports)": [
+    "a frame that is cut off after the last byte that is read (in ICMP's body, in IPv4 options without ports)": [
         *((f, (1, 0, 0, 64)) for f in cut(made.ipv4(proto=1, options=bytes(40)), 20)),
         *((f, (6, 1000, 80, 40)) for f in cut(TCP, 34)),
         *((f, (17, 1000, 80, 28)) for f in cut(UDP, 24)),
         *((f, (58, 0, 0, 44)) for f in cut(made.ipv6(proto=58), 40, type_=0x86DD)),
     ],
-    "headers cut off before": [
+    "a frame that is cut off earlier": [
         (f, None)
         for f in (
             b"",
@@ -111,7 +111,7 @@ ROWS = {
     "anything else (ARP, 802.3 length, MPLS, PPPoE, ...)": [
         (made.ethernet(TCP, type_=type_), None) for type_ in (0x0806, 0x0026, 0x8847, 0x8864, 0x88CC, 0)
     ],
-    "another version than the EtherType's, or an IPv4 header below 20 bytes": [
+    "an IP version that contradicts the EtherType, or an IPv4 header shorter than 20 bytes": [
         *((f, None) for f in frames(TCP6, b"\x44" + TCP[1:], b"\x40" + TCP[1:], b"\x05" + TCP[1:])),
         *((f, None) for f in six(TCP + bytes(20), b"\x70" + TCP6[1:])),
     ],

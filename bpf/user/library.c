@@ -1,17 +1,17 @@
-/* The user-space twin: what ids_repro/native.py calls through ctypes. The arithmetic is all in the shared headers. */
+/* Python calls these functions through ctypes (ids_repro/native/library.py). The shared headers do the arithmetic. */
 #include <linux/bpf.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "float_mlp.h"
-#include "flow.h"
-#include "int_mlp.h"
-#include "int_mlp_fused.h"
-#include "int_tree.h"
-#include "link.h"
+#include "../flow.h"
+#include "../int_mlp.h"
+#include "../int_mlp_fused.h"
+#include "../int_tree.h"
+#include "link_layer.h"
 #include "table.h"
 
-/* For the tests that hold the Python layouts to these. */
+/* Tests compare these sizes with the layouts in Python. */
 __u64 ids_sizeof_row(void)
 {
 	return sizeof(struct ids_row);
@@ -37,7 +37,7 @@ __u64 ids_sizeof_tree(void)
 	return sizeof(struct ids_tree);
 }
 
-/* Ethernet frames, one every stride bytes -> the packet and the outcome of each. */
+/* Parse n Ethernet frames, one every `stride` bytes, and write the packet and the reason of each. */
 void ids_parse_frames(const __u8 *frames, __u64 stride, const __u32 *sizes, __u64 n, struct ids_row *rows,
 		      __s8 *reasons)
 {
@@ -47,7 +47,7 @@ void ids_parse_frames(const __u8 *frames, __u64 stride, const __u32 *sizes, __u6
 		reasons[i] = ids_parse(frames + i * stride, frames + i * stride + sizes[i], 0, &rows[i].packet);
 }
 
-/* Packets in the order of arrival -> features (n, 12) in Q16 and each packet's flow number. Returns 0, or -1. */
+/* Packets in order of arrival -> features (n, 12) in Q16 and flow numbers (n). Return 0, or -1 if memory ran out. */
 int ids_extract(const struct ids_row *rows, __u64 n, __s64 *x, __u64 *flow)
 {
 	struct ids_table table;
@@ -75,12 +75,12 @@ void ids_predict_mlp_q16(const struct ids_mlp_q16 *m, int n_classes, const __s64
 		const __s64 *xi = x + i * IDS_N_FEATURES;
 		__s64 *li = logits + i * n_classes;
 
-		/* constants, so that the compiler unrolls as it does in the kernel */
+		/* n_classes is a constant in each call, so that the compiler unrolls as for the kernel */
 		verdict[i] = n_classes == 2 ? ids_mlp_q16(m, 2, xi, &scratch, li) : ids_mlp_q16(m, 7, xi, &scratch, li);
 	}
 }
 
-/* The same with logits of 32 fractional bits. */
+/* The same in arithmetic fused; the logits have 32 fractional bits. */
 void ids_predict_mlp_fused(const struct ids_mlp_fused *m, int n_classes, const __s64 *x, __u64 n, __s64 *logits,
 			   __u8 *verdict)
 {
@@ -121,8 +121,8 @@ void ids_predict_tree(const struct ids_tree *t, const __s64 *x, __u64 n, __u8 *v
 }
 
 /*
- * BPF_PROG_TEST_RUN in place for each of n packets: a loop here costs a tenth of one in Python.
- * Returns how many ran; fewer than n if one failed, and errno says why.
+ * Run BPF_PROG_TEST_RUN in place on each of n packets. This loop costs a tenth of the same loop in Python.
+ * Return how many runs succeeded. If that is fewer than n, errno says why.
  */
 __u64 ids_test_runs(int program, __u8 *packets, __u64 stride, const __u32 *sizes, __u64 n)
 {

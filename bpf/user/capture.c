@@ -1,4 +1,4 @@
-/* A capture file's bytes -> its packets: what ids_repro/stream.py calls through ctypes. */
+/* A capture file's bytes -> its packets. Python calls these functions through ctypes (ids_repro/native/stream.py). */
 #include "capture.h"
 #include "order.h"
 #include "pcapng.h"
@@ -29,7 +29,7 @@ void ids_capture_free(struct ids_capture *c)
 	free(c);
 }
 
-/* out: bytes behind us, frames, out of order, then each outcome. */
+/* Write to out: bytes used, frames, packets out of order, then the number of frames with each outcome. */
 void ids_capture_counts(const struct ids_capture *c, __u64 *out)
 {
 	out[0] = c->at;
@@ -38,7 +38,7 @@ void ids_capture_counts(const struct ids_capture *c, __u64 *out)
 	memcpy(out + 3, c->outcomes, sizeof(c->outcomes));
 }
 
-/* Count one frame. Returns 1 if it is a packet to keep, now in *row; 0 if not; or IDS_NO_MEMORY. */
+/* Count one frame. Return 1 if its packet is kept and now in *row, 0 if it is not kept, or IDS_NO_MEMORY. */
 static int take(struct ids_capture *c, const struct ids_frame *f, __u64 offset, struct ids_row *row)
 {
 	int outcome = f->outcome, copy = 0;
@@ -63,8 +63,8 @@ static int take(struct ids_capture *c, const struct ids_frame *f, __u64 offset, 
 }
 
 /*
- * Read on in the file: size bytes that follow those used so far. At most max packets go to rows, their number to *n.
- * Returns the bytes used; *status becomes IDS_DAMAGED or IDS_NO_MEMORY where reading must end.
+ * Read the next `size` bytes of the file, which follow the bytes used so far. Write at most `max` packets to rows and
+ * their number to *n. Return the bytes used. *status becomes 0, or IDS_DAMAGED or IDS_NO_MEMORY if reading must end.
  */
 __u64 ids_capture_read(struct ids_capture *c, const __u8 *data, __u64 size, struct ids_row *rows, __u64 max, __u64 *n,
 		       int *status)
@@ -134,7 +134,10 @@ __u64 ids_order_late(const struct ids_order *o)
 	return o->late;
 }
 
-/* Packets in, packets in order out: at most n and those that waited. all: nothing comes after. Returns how many, or -1. */
+/*
+ * Take n packets in the order of the file, and write to out, in the order of time, those that have waited long enough;
+ * `all` writes every packet. out needs room for n and the waiting packets. Return how many, or -1 if memory ran out.
+ */
 __s64 ids_order_pass(struct ids_order *o, const struct ids_row *rows, __u64 n, int all, struct ids_row *out)
 {
 	__u64 i, m = 0;

@@ -1,12 +1,13 @@
+/* Read by capture.c and pcapng.h: the state of reading a capture file, and the records of pcap. */
 /*
- * pcap and pcapng, from a file's bytes in pieces of any size: what is cut off at a piece's end comes again with the next.
- * pcapng: draft-ietf-opsawg-pcapng. Every length is checked before what it measures is touched.
+ * The file comes in pieces of any size. The caller passes an incomplete record at the end of a piece again, with the
+ * next piece. Every length is checked before the bytes that it covers are read. pcapng: draft-ietf-opsawg-pcapng.
  */
 #ifndef IDS_CAPTURE_H
 #define IDS_CAPTURE_H
 
 #include "dedup.h"
-#include "link.h"
+#include "link_layer.h"
 
 #define IDS_MAX_FRAME (1U << 18) /* libpcap's MAXIMUM_SNAPLEN */
 #define IDS_MAX_BLOCK (1U << 24) /* Wireshark's limit */
@@ -17,14 +18,14 @@
 
 struct ids_interface {
 	__u32 link;
-	__u8 resolution; /* if_tsresol: the power of 10, or with the highest bit of 2 */
+	__u8 resolution; /* if_tsresol: an exponent of 10, or of 2 if the highest bit is set */
 	__u64 offset_ns;
 };
 
 struct ids_capture {
-	__u64 at; /* bytes of the file behind us */
+	__u64 at; /* bytes of the file used so far */
 	__u64 frames, outcomes[IDS_N_OUTCOMES], out_of_order, newest_ns;
-	struct ids_interface *interfaces; /* pcap: just one */
+	struct ids_interface *interfaces; /* a pcap file has exactly one */
 	__u32 n_interfaces;
 	__u8 known, pcapng, swapped;
 	int ipv6; /* take IPv6 packets too */
@@ -32,10 +33,10 @@ struct ids_capture {
 };
 
 struct ids_frame {
-	const __u8 *bytes; /* NULL: not a packet */
+	const __u8 *bytes; /* NULL if this is no packet */
 	__u32 caplen, link;
 	__u64 ts_ns;
-	int outcome; /* IDS_OK, or why it cannot be used */
+	int outcome; /* IDS_OK, or why the frame cannot be used */
 };
 
 static inline __u16 ids_load16(const struct ids_capture *c, const __u8 *p)
@@ -90,7 +91,10 @@ static inline int ids_add_interface(struct ids_capture *c, __u32 link, __u8 reso
 	return 0;
 }
 
-/* The file's first bytes -> its format. Returns the bytes used, 0 if more are needed, or IDS_DAMAGED. */
+/*
+ * Find the format of a file from its first bytes. Return the bytes used, IDS_DAMAGED or IDS_NO_MEMORY.
+ * 0 means that more bytes are needed, or, with c->known set, that the file is pcapng, which has no file header.
+ */
 static inline __s64 ids_pcap_header(struct ids_capture *c, const __u8 *p, __u64 size)
 {
 	__u32 magic;
@@ -107,12 +111,12 @@ static inline __s64 ids_pcap_header(struct ids_capture *c, const __u8 *p, __u64 
 	magic = ids_load32(c, p);
 	if (magic != 0xa1b2c3d4 && magic != 0xa1b23c4d)
 		return IDS_DAMAGED;
-	/* the highest bits tell the length of the frame check sequence */
+	/* the highest bits give the length of the frame check sequence */
 	failed = ids_add_interface(c, ids_load32(c, p + 20) & 0x03ffffff, magic == 0xa1b23c4d ? 9 : 6, 0);
 	return failed ? failed : 24;
 }
 
-/* One record of a pcap file. Returns its length, 0 if more bytes are needed, or IDS_DAMAGED. */
+/* Read one record of a pcap file. Return its length, 0 if more bytes are needed, or IDS_DAMAGED. */
 static inline __s64 ids_pcap_next(const struct ids_capture *c, const __u8 *p, __u64 size, struct ids_frame *f)
 {
 	if (size < 16)

@@ -1,8 +1,9 @@
-/* A captured frame -> its packet: the link layers that captures have. User space only; the kernel sees Ethernet. */
-#ifndef IDS_LINK_H
-#define IDS_LINK_H
+/* Read by library.c, capture.h, order.h and sampler.h: captured frame -> packet, for each link layer of captures. */
+/* Only user space needs this: the kernel programs see Ethernet only. */
+#ifndef IDS_LINK_LAYER_H
+#define IDS_LINK_LAYER_H
 
-#include "parse.h"
+#include "../parse.h"
 
 /* Link types of pcap and pcapng: https://www.tcpdump.org/linktypes.html */
 enum ids_link {
@@ -18,20 +19,20 @@ enum ids_link {
 	IDS_LINK_COOKED2 = 276,
 };
 
-/* What became of a frame: enum ids_reason goes on here; OUTCOMES in ids_repro/stream.py. */
+/* What became of a captured frame; continues enum ids_reason. The twin is OUTCOMES in ids_repro/native/layouts.py. */
 enum ids_outcome {
-	IDS_IPV6 = IDS_N_REASONS, /* the caller wants IPv4 only */
-	IDS_LINK_TYPE,		  /* a link layer that is not in enum ids_link */
-	IDS_NO_TIME,		  /* pcapng's simple packets carry no time stamp */
+	IDS_IPV6 = IDS_N_REASONS, /* an IPv6 packet, but the caller wants IPv4 only */
+	IDS_LINK_TYPE,		  /* the link layer is not in enum ids_link */
+	IDS_NO_TIME,		  /* a simple packet block of pcapng has no time stamp */
 	IDS_DUPLICATE,
 	IDS_N_OUTCOMES,
 };
 
 struct ids_row { /* one packet of a capture */
 	__u64 ts_ns;
-	__u64 offset; /* of the frame in the file, decompressed */
+	__u64 offset; /* of the frame in the decompressed file */
 	__u32 caplen;
-	__u32 ip_at; /* of the IP header in the frame */
+	__u32 ip_at; /* offset of the IP header in the frame */
 	struct ids_packet packet;
 };
 
@@ -53,7 +54,7 @@ static inline int ids_link_known(__u32 link)
 	return 0;
 }
 
-/* Put the IP header's place into *ip and what it should be, as an EtherType, into *type; returns an outcome. */
+/* Set *ip to the IP header and *type to its EtherType. Return an outcome. */
 static inline int ids_find_ip(__u32 link, const __u8 *frame, const __u8 *end, const __u8 **ip, __u32 *type)
 {
 	__u32 type_at = 0, size = 0;
@@ -70,7 +71,7 @@ static inline int ids_find_ip(__u32 link, const __u8 *frame, const __u8 *end, co
 	case IDS_LINK_COOKED2:
 		size = 20;
 		break;
-	default: /* no EtherType: the IP version tells, since the families of NULL differ between systems */
+	default: /* these have no EtherType, and NULL's address families differ between systems: use the IP version */
 		if (!ids_link_known(link))
 			return IDS_LINK_TYPE;
 		size = link == IDS_LINK_NULL || link == IDS_LINK_LOOP ? 4 : 0;
@@ -87,7 +88,7 @@ static inline int ids_find_ip(__u32 link, const __u8 *frame, const __u8 *end, co
 	return ids_skip_tags(ip, end, type, 0);
 }
 
-/* Fill row->packet and row->ip_at; ipv6: take IPv6 packets too. Returns an outcome. */
+/* Fill row->packet and row->ip_at. `ipv6` says whether to take IPv6 packets too. Return an outcome. */
 static inline int ids_parse_frame(__u32 link, const __u8 *frame, int ipv6, struct ids_row *row)
 {
 	const __u8 *ip, *end = frame + row->caplen;

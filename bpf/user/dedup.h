@@ -1,4 +1,4 @@
-/* Frames that a capture holds twice: the same bytes within a short window of time. */
+/* Read by capture.h: finds duplicate frames, that is, the same bytes within a short window of time. */
 #ifndef IDS_DEDUP_H
 #define IDS_DEDUP_H
 
@@ -7,7 +7,7 @@
 
 #include <linux/types.h>
 
-#define IDS_DEDUP_MAX (1ULL << 22) /* slots: memory stays bounded even if all time stamps are the same */
+#define IDS_DEDUP_MAX (1ULL << 22) /* slots; this bounds memory even if all time stamps are the same */
 
 struct ids_seen {   /* a frame that was kept */
 	__u64 hash; /* 0: the slot is free */
@@ -20,7 +20,7 @@ struct ids_dedup {
 	__u64 window_ns;
 };
 
-/* Two 64-bit words into one, as wyhash does it. */
+/* Mix two 64-bit words into one, as wyhash does. */
 static inline __u64 ids_mix(__u64 a, __u64 b)
 {
 	unsigned __int128 product = (unsigned __int128)a * b;
@@ -28,7 +28,7 @@ static inline __u64 ids_mix(__u64 a, __u64 b)
 	return (__u64)product ^ (__u64)(product >> 64);
 }
 
-/* 64 bits of a frame's bytes and length: that two frames in one window collide by chance is not to be expected. */
+/* Hash a frame's bytes and length to 64 bits; two different frames in one window practically never collide. */
 static inline __u64 ids_hash_frame(const __u8 *p, __u64 n)
 {
 	__u64 h = n ^ 0xa0761d6478bd642fULL, word[2];
@@ -57,7 +57,7 @@ static inline struct ids_seen *ids_dedup_probe(const struct ids_dedup *d, __u64 
 	return &d->slots[i];
 }
 
-/* Forget what left the window; more room only if what stays needs it. Returns 0, or -1 without memory. */
+/* Forget frames that left the window. Grow only if the others need it. Return 0, or -1 if memory ran out. */
 static inline int ids_dedup_sweep(struct ids_dedup *d, __u64 now_ns)
 {
 	struct ids_dedup next = { .size = d->size, .window_ns = d->window_ns };
@@ -69,7 +69,7 @@ static inline int ids_dedup_sweep(struct ids_dedup *d, __u64 now_ns)
 		next.size *= 2;
 	if (next.size > IDS_DEDUP_MAX) {
 		next.size = IDS_DEDUP_MAX;
-		stay = 0; /* start over: some copies will be missed */
+		stay = 0; /* forget all frames: some duplicates will be missed */
 	}
 	next.slots = calloc(next.size, sizeof(*next.slots));
 	if (!next.slots)
@@ -84,7 +84,10 @@ static inline int ids_dedup_sweep(struct ids_dedup *d, __u64 now_ns)
 	return 0;
 }
 
-/* 1: the same bytes were kept within the window, before or after; 0: keep it; -1: no memory. */
+/*
+ * Return 1 if a frame with the same bytes, older or younger, was kept within the window, 0 if this frame is to be kept,
+ * or -1 if memory ran out.
+ */
 static inline int ids_dedup_frame(struct ids_dedup *d, const __u8 *frame, __u32 size, __u64 ts_ns)
 {
 	__u64 hash = ids_hash_frame(frame, size);

@@ -1,18 +1,18 @@
-/* Packets out of order: each waits a short time for older ones. */
+/* Read by capture.c: sorts packets by time. Each packet waits a short time for older ones. */
 #ifndef IDS_ORDER_H
 #define IDS_ORDER_H
 
 #include <stdlib.h>
 
-#include "link.h"
+#include "link_layer.h"
 
-#define IDS_ORDER_MAX (1ULL << 22) /* packets that wait: memory stays bounded even if all time stamps are the same */
+#define IDS_ORDER_MAX (1ULL << 22) /* most packets that wait; this bounds memory even if all time stamps are the same */
 
-struct ids_order { /* a heap of packets by time, then place in the file */
+struct ids_order { /* a heap of packets, by time and then by place in the file */
 	struct ids_row *heap;
 	__u64 n, room;
 	__u64 window_ns, newest_ns, released_ns;
-	__u64 late; /* came after a younger packet had left */
+	__u64 late; /* packets that came after a younger one had left */
 };
 
 static inline int ids_row_before(const struct ids_row *a, const struct ids_row *b)
@@ -20,7 +20,7 @@ static inline int ids_row_before(const struct ids_row *a, const struct ids_row *
 	return a->ts_ns != b->ts_ns ? a->ts_ns < b->ts_ns : a->offset < b->offset;
 }
 
-/* Returns 0, or -1 without memory. */
+/* Add a packet to the heap. Return 0, or -1 if memory ran out. */
 static inline int ids_order_put(struct ids_order *o, const struct ids_row *row)
 {
 	__u64 i, up;
@@ -46,13 +46,13 @@ static inline int ids_order_put(struct ids_order *o, const struct ids_row *row)
 	return 0;
 }
 
-/* Has the oldest packet waited long enough? */
+/* Return 1 if the oldest packet has waited long enough. */
 static inline int ids_order_due(const struct ids_order *o)
 {
 	return o->n && (o->newest_ns - o->heap[0].ts_ns >= o->window_ns || o->n >= IDS_ORDER_MAX);
 }
 
-/* Take the oldest packet out of a heap that has one. */
+/* Remove and return the oldest packet. The heap must not be empty. */
 static inline struct ids_row ids_order_get(struct ids_order *o)
 {
 	struct ids_row oldest = o->heap[0], last = o->heap[--o->n];

@@ -1,10 +1,11 @@
 /*
- * AF_XDP (NN), the kernel bypass that the paper leaves for the future: the XDP program afxdp.bpf.c redirects packets to
- * this socket, and one thread classifies them through the same headers in user space.
+ * AF_XDP (NN), the kernel bypass that the paper leaves for future work. The XDP program afxdp.bpf.c redirects packets
+ * to this socket, and one thread classifies them in user space, with the kernel program's headers.
  *
  *   afxdp IFACE MAP_FD N_CLASSES PARAMS_FILE
  *
- * MAP_FD: the program's map of sockets, inherited. Copy mode, which every driver has; a veth has no other.
+ * MAP_FD is the inherited file descriptor of the program's socket map. The socket uses copy mode, which works with
+ * every driver; veth has no other mode.
  */
 #define _GNU_SOURCE
 #include <linux/bpf.h>
@@ -19,7 +20,7 @@
 
 #include "receiver.h"
 
-#define FRAMES 4096 /* of the packet buffer, as many as fit either ring: 8 MB, as the raw socket has */
+#define FRAMES 4096 /* in the packet buffer and in each ring: 8 MB, as much as the raw socket has */
 #define FRAME 2048
 #define BATCH 64
 
@@ -45,7 +46,7 @@ static int map_ring(struct ring *r, const struct xdp_ring_offset *offset, __u64 
 	return 0;
 }
 
-/* The packet buffer and its rings. Nothing is sent, so the completion ring is there only because it must be. */
+/* Create the packet buffer and its rings. Nothing is sent; the kernel requires a completion ring all the same. */
 static int set_up(void)
 {
 	struct xdp_umem_reg buffer = { .len = FRAMES * FRAME, .chunk_size = FRAME };
@@ -71,7 +72,7 @@ static int set_up(void)
 	return 0;
 }
 
-/* Bind to the interface's first queue, then let the program know the socket. */
+/* Bind to the interface's first queue, then put the socket into the program's map. */
 static int join(const char *iface, int map)
 {
 	struct sockaddr_xdp address = { .sxdp_family = AF_XDP, .sxdp_flags = XDP_COPY };
@@ -91,12 +92,12 @@ static void report(struct ids_totals *t, const struct ids_classifier *c)
 	struct xdp_statistics stats = { 0 };
 	socklen_t size = sizeof(stats);
 
-	getsockopt(fd, SOL_XDP, XDP_STATISTICS, &stats, &size); /* since the start */
+	getsockopt(fd, SOL_XDP, XDP_STATISTICS, &stats, &size); /* counted since the start */
 	t->socket_drops = stats.rx_dropped + stats.rx_ring_full;
 	ids_report(t, c);
 }
 
-/* Take up to a batch of packets and give their frames back; returns how many. */
+/* Take up to BATCH packets and give their frames back to the kernel. Return the number of packets. */
 static __u32 take(struct ids_totals *t, struct ids_classifier *c)
 {
 	__u32 from = *rx.consumer, n = __atomic_load_n(rx.producer, __ATOMIC_ACQUIRE) - from, back = *fill.producer, i;

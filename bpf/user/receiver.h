@@ -1,7 +1,7 @@
+/* Read by rawsock.c and afxdp.c, the receivers: the model, the classification of a packet, and the report. */
 /*
- * What the receivers in user space share: the model, one packet to its class, and what they report.
- * Each takes packets until SIGTERM. It prints "ready" once, then on SIGUSR1, as soon as no packet is waiting, and at the
- * end the counts since its start as one line of JSON.
+ * A receiver prints "ready" when it has started, and then takes packets until SIGTERM. On SIGUSR1 it waits until no
+ * packet is left and prints its counts since the start as one line of JSON. It does the same at the end.
  */
 #ifndef IDS_RECEIVER_H
 #define IDS_RECEIVER_H
@@ -11,11 +11,11 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "flow.h"
-#include "int_mlp_fused.h"
+#include "../flow.h"
+#include "../int_mlp_fused.h"
 #include "table.h"
 
-#define IDS_WAIT_US 5000 /* for a packet, before it looks for signals */
+#define IDS_WAIT_US 5000 /* how long a receiver waits for a packet before it checks for signals */
 
 struct ids_classifier {
 	struct ids_table table;
@@ -46,7 +46,7 @@ static inline void ids_on_signal(int signal)
 		ids_asked = 1;
 }
 
-/* Read the model and listen to signals; -1 and errno if it cannot. */
+/* Read the model and install the signal handlers. Return 0, or -1 with errno set. */
 static inline int ids_begin(const char *name, const char *n_classes, const char *path)
 {
 	struct sigaction action = { .sa_handler = ids_on_signal };
@@ -92,7 +92,7 @@ static inline void ids_classify_packet(struct ids_classifier *c, const struct id
 	c->classified++;
 }
 
-/* Add one classifier's counts to the first one's. */
+/* Add the counts of c to those of sum. */
 static inline void ids_add_counts(struct ids_classifier *sum, const struct ids_classifier *c)
 {
 	int j;

@@ -1,7 +1,7 @@
 /*
- * Rawsocket (NN), Sec. V-B1: packets from an AF_PACKET socket through the same headers in user space.
- * One thread receives; with one worker it classifies too, with N it hands packets to N classifying threads, each
- * flow always to the same one.
+ * Rawsocket (NN), Sec. V-B1: classify packets from an AF_PACKET socket in user space, with the headers of the kernel
+ * program. One thread receives. With one worker it also classifies; with N workers it hands each packet to one of N
+ * classifying threads. All packets of a flow go to the same thread.
  *
  *   rawsock IFACE N_WORKERS N_CLASSES PARAMS_FILE
  */
@@ -17,8 +17,8 @@
 #include "receiver.h"
 
 #define BATCH 64
-#define SNAP 128
-#define QUEUE 4096 /* packets that wait for one worker */
+#define SNAP 128   /* bytes taken of each frame */
+#define QUEUE 4096 /* most packets that wait for one worker */
 #define MAX_WORKERS 64
 #define SOCKET_BUFFER (8 << 20)
 
@@ -64,7 +64,7 @@ static int waiting(const struct worker *w)
 	       atomic_load_explicit(&w->tail, memory_order_acquire);
 }
 
-/* Returns 0 if the worker's queue is full. */
+/* Return 0 if the worker's queue is full. */
 static int hand_over(struct worker *w, const struct item *item)
 {
 	unsigned long head = atomic_load_explicit(&w->head, memory_order_relaxed);
@@ -102,7 +102,7 @@ static void report(int fd, struct ids_totals *t)
 	socklen_t size = sizeof(stats);
 	int i;
 
-	getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &stats, &size); /* since the last time */
+	getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &stats, &size); /* reading these counts resets them */
 	t->socket_drops += stats.tp_drops;
 	for (i = 0; i < n_workers; i++) {
 		while (n_workers > 1 && waiting(&workers[i]))
@@ -168,7 +168,7 @@ int main(int argc, char **argv)
 		return ids_fail(argv[4]);
 	workers = aligned_alloc(64, n_workers * sizeof(*workers));
 	if (!workers)
-		return ids_fail("workers");
+		return ids_fail("memory for the workers");
 	memset(workers, 0, n_workers * sizeof(*workers));
 	fd = open_socket(argv[1]);
 	if (fd < 0)
@@ -176,7 +176,7 @@ int main(int argc, char **argv)
 	for (i = 0; i < n_workers; i++)
 		if (ids_table_init(&workers[i].classifier.table, 1 << 16) ||
 		    (n_workers > 1 && pthread_create(&workers[i].thread, NULL, work, &workers[i])))
-			return ids_fail("worker");
+			return ids_fail("flow table or thread of a worker");
 	ids_ready();
 	receive(fd, &totals);
 	done = 1;

@@ -1,44 +1,45 @@
-/* Packets -> flows -> the feature vectors to learn from. The table lets go of flows that are over. */
+/* Read by sampler.c: packets -> flows -> the feature vectors that models are trained with. */
+/* The flow table drops flows that are over. */
 #ifndef IDS_SAMPLER_H
 #define IDS_SAMPLER_H
 
-#include "link.h"
+#include "link_layer.h"
 #include "table.h"
 
-#define IDS_FIRST_PACKETS 100	      /* of a flow: the last of them gives the paper's vector */
-#define IDS_LATE_US (60ULL * 1000000) /* a packet this much out of order still finds its flow */
+#define IDS_FIRST_PACKETS 100	      /* of a flow: the paper takes the vector of the last of them */
+#define IDS_LATE_US (60ULL * 1000000) /* a packet that is this late still finds its flow */
 
-struct ids_sample { /* one feature vector, and the packet and flow that it belongs to */
+struct ids_vector { /* one feature vector with its packet and flow */
 	__u64 flow, packet;
-	__u64 time_us, first_us; /* of the packet, of the flow's first packet */
-	__u64 saddr, daddr;	 /* of the flow's first packet, as are the ports */
+	__u64 time_us, first_us; /* of the packet; of its flow's first packet */
+	__u64 saddr, daddr;	 /* these and the ports are of the flow's first packet */
 	__u16 sport, dport;
-	__u32 index; /* of the packet in the flow, from 0 */
+	__u32 index; /* of the packet in its flow, from 0 */
 	__u64 proto;
 	__s64 x[IDS_N_FEATURES];
 };
 
-struct ids_samples {
-	struct ids_sample *list;
+struct ids_vectors {
+	struct ids_vector *list;
 	__u64 n, room;
 };
 
 struct ids_sampler {
-	int every; /* a vector of each packet; else one a flow, at the last of its first packets */
+	int every; /* 1: one vector per packet; 0: one per flow, at the last of its first packets */
 	struct ids_table table;
-	struct ids_samples out, held; /* held: the latest vector of each live flow */
-	__u64 taken, ended;	      /* of out; of the table's slots */
-	__u64 unused;		      /* first free place in held + 1; its .flow is the next one */
+	struct ids_vectors out, held; /* held: the newest vector of each live flow */
+	__u64 taken, ended;	      /* vectors of out that were taken; slots of the table that were ended */
+	__u64 unused; /* index + 1 of the first free element of held; its .flow is that of the next one */
 	__u64 packets, flows;
-	struct ids_slot given; /* the flow at hand, where the caller knows the flows */
+	struct ids_slot given; /* the current flow, if the caller names the flows */
 };
 
-/* Returns a new last element, or NULL without memory. */
-static inline struct ids_sample *ids_samples_add(struct ids_samples *s)
+/* Append an element. Return it, or NULL if memory ran out. */
+static inline struct ids_vector *ids_vectors_add(struct ids_vectors *s)
 {
 	if (s->n == s->room) {
 		__u64 room = s->room ? 2 * s->room : 1 << 12;
-		struct ids_sample *more = realloc(s->list, room * sizeof(*more));
+		struct ids_vector *more = realloc(s->list, room * sizeof(*more));
 
 		if (!more)
 			return NULL;
@@ -48,14 +49,14 @@ static inline struct ids_sample *ids_samples_add(struct ids_samples *s)
 	return &s->list[s->n++];
 }
 
-/* The flow's vector is final: hand it out. slot->note is its place in held + 1. */
+/* Move a flow's final vector from held to out. slot->note is its index + 1. Return 0, or -1 if memory ran out. */
 static inline int ids_sampler_release(struct ids_sampler *s, struct ids_slot *slot)
 {
-	struct ids_sample *to;
+	struct ids_vector *to;
 
 	if (!slot->note)
 		return 0;
-	to = ids_samples_add(&s->out);
+	to = ids_vectors_add(&s->out);
 	if (!to)
 		return -1;
 	*to = s->held.list[slot->note - 1];
@@ -65,20 +66,23 @@ static inline int ids_sampler_release(struct ids_sampler *s, struct ids_slot *sl
 	return 0;
 }
 
-static inline struct ids_sample *ids_sampler_hold(struct ids_sampler *s, struct ids_slot *slot)
+static inline struct ids_vector *ids_sampler_hold(struct ids_sampler *s, struct ids_slot *slot)
 {
 	if (!slot->note && s->unused) {
 		slot->note = s->unused;
 		s->unused = s->held.list[slot->note - 1].flow;
 	} else if (!slot->note) {
-		if (!ids_samples_add(&s->held))
+		if (!ids_vectors_add(&s->held))
 			return NULL;
 		slot->note = s->held.n;
 	}
 	return &s->held.list[slot->note - 1];
 }
 
-/* Make room: let go of flows that are over, and double the table only if those that stay need it. */
+/*
+ * Make room in the table: drop flows that are over, and double the table only if the others need it.
+ * Return 0, or -1 if memory ran out.
+ */
 static inline int ids_sampler_sweep(struct ids_sampler *s, __u64 now_us)
 {
 	struct ids_table next, *t = &s->table;

@@ -1,8 +1,9 @@
-/* The MLP in float32, user space only: what the integer nets are measured against when both are compiled. */
+/* Read by library.c: the MLP in float32. Its Python twin: ids_repro/models/float_mlp.py. */
+/* The integer nets are timed against this one, so that both are compiled C. */
 #ifndef IDS_FLOAT_MLP_H
 #define IDS_FLOAT_MLP_H
 
-#include "int_mlp.h"
+#include "../int_mlp.h"
 
 struct ids_mlp_float {
 	__s64 min[IDS_X_SIZE];			     /* Q16 */
@@ -22,7 +23,7 @@ static inline int ids_mlp_float(const struct ids_mlp_float *m, int n_classes, co
 
 		for (j = 0; j < n_out; j++)
 			sum[j] = 0;
-		for (k = 0; k < n_in; k++) /* rows outside: the inner loop vectorises */
+		for (k = 0; k < n_in; k++) /* rows are the outer loop, so that the inner loop vectorises */
 			for (j = 0; j < n_out; j++)
 				sum[j] += a[k] * m->w[l][k][j];
 		for (j = 0; j < n_out; j++)

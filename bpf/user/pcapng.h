@@ -1,10 +1,10 @@
-/* The blocks of pcapng (draft-ietf-opsawg-pcapng, section 4). */
+/* Read by capture.c: the blocks of pcapng (draft-ietf-opsawg-pcapng, section 4). */
 #ifndef IDS_PCAPNG_H
 #define IDS_PCAPNG_H
 
 #include "capture.h"
 
-enum ids_block { /* the others are skipped */
+enum ids_block { /* all other blocks are skipped */
 		 IDS_INTERFACE = 1,
 		 IDS_OLD_PACKET = 2,
 		 IDS_SIMPLE_PACKET = 3,
@@ -16,7 +16,7 @@ enum ids_option {
 	IDS_IF_TSOFFSET = 14,
 };
 
-/* Section header: interfaces are counted anew, and the byte order may differ from the last section's. */
+/* Read a section header: interface numbers start at 0 again, and the byte order may change. */
 static inline int ids_pcapng_section(struct ids_capture *c, const __u8 *p)
 {
 	__u32 magic;
@@ -58,7 +58,7 @@ static inline int ids_pcapng_packet(const struct ids_capture *c, __u32 type, con
 
 	if (size < head)
 		return IDS_DAMAGED;
-	if (type == IDS_SIMPLE_PACKET) { /* of the first interface; cut at its snap length, so the block's end tells */
+	if (type == IDS_SIMPLE_PACKET) { /* of the first interface; has the original length, but may be cut off */
 		interface = 0;
 		f->caplen = ids_load32(c, body);
 		if (f->caplen > size - head)
@@ -78,7 +78,7 @@ static inline int ids_pcapng_packet(const struct ids_capture *c, __u32 type, con
 	return 0;
 }
 
-/* One block. Returns its length, 0 if more bytes are needed, or IDS_DAMAGED. */
+/* Read one block. Return its length, 0 if more bytes are needed, or IDS_DAMAGED or IDS_NO_MEMORY. */
 static inline __s64 ids_pcapng_next(struct ids_capture *c, const __u8 *p, __u64 size, struct ids_frame *f)
 {
 	__u32 type, length;
@@ -86,7 +86,7 @@ static inline __s64 ids_pcapng_next(struct ids_capture *c, const __u8 *p, __u64 
 
 	if (size < 12)
 		return 0;
-	memcpy(&type, p, sizeof(type)); /* the section's type reads the same in both byte orders */
+	memcpy(&type, p, sizeof(type)); /* a section header's type is the same in both byte orders */
 	if (type == IDS_SECTION) {
 		failed = ids_pcapng_section(c, p);
 		if (failed)

@@ -1,17 +1,18 @@
-/* User space's flow table: open addressing, grows by doubling. The kernel's twin is the map "flows". */
+/* Read by library.c, sampler.h and receiver.h: the flow table of user space. */
+/* Open addressing; the table grows by doubling. The kernel's twin is the map "flows" in ids.bpf.c. */
 #ifndef IDS_TABLE_H
 #define IDS_TABLE_H
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "flow.h"
+#include "../flow.h"
 
 struct ids_slot {
 	struct ids_key key;
 	struct ids_flow flow; /* flow.num == 0: the slot is free */
 	__u64 id;
-	__u64 note; /* the caller's own */
+	__u64 note; /* for the caller's own use */
 };
 
 struct ids_table {
@@ -65,7 +66,7 @@ static inline int ids_table_grow(struct ids_table *t)
 	return 0;
 }
 
-/* One packet through the table: its features into x. Returns the flow's number, or -1 without memory. */
+/* Pass one packet through the table and write its features to x. Return the flow's number, or -1 if memory ran out. */
 static inline __s64 ids_table_update(struct ids_table *t, const struct ids_packet *p, __u64 now_ns, __s64 *x)
 {
 	struct ids_key key;

@@ -1,26 +1,26 @@
-/* Packets -> feature vectors: what ids_repro/stream.py calls through ctypes. */
+/* Packets -> feature vectors. Python calls these functions through ctypes (ids_repro/native/stream.py). */
 #include "sampler.h"
 
-/* For the tests that hold the Python layouts to these. */
-__u64 ids_sizeof_sample(void)
+/* Tests compare this size with the layout in Python. */
+__u64 ids_sizeof_vector(void)
 {
-	return sizeof(struct ids_sample);
+	return sizeof(struct ids_vector);
 }
 
-/* After the slot's flow took the packet: note its vector. */
+/* Record the vector of a packet that was just added to the slot's flow. Return 0, or -1 if memory ran out. */
 static int ids_sampler_note(struct ids_sampler *s, struct ids_slot *slot, const struct ids_row *row, const __s64 *x)
 {
 	const struct ids_key *key = &slot->key;
 	__u32 index = slot->flow.num - 1, side = slot->flow.side;
-	struct ids_sample *to;
+	struct ids_vector *to;
 
 	s->packets++;
 	if (!s->every && index >= IDS_FIRST_PACKETS)
 		return 0;
-	to = s->every ? ids_samples_add(&s->out) : ids_sampler_hold(s, slot);
+	to = s->every ? ids_vectors_add(&s->out) : ids_sampler_hold(s, slot);
 	if (!to)
 		return -1;
-	*to = (struct ids_sample){
+	*to = (struct ids_vector){
 		.flow = slot->id,
 		.packet = s->packets - 1,
 		.time_us = row->ts_ns / 1000,
@@ -36,7 +36,7 @@ static int ids_sampler_note(struct ids_sampler *s, struct ids_slot *slot, const 
 	return !s->every && index == IDS_FIRST_PACKETS - 1 ? ids_sampler_release(s, slot) : 0;
 }
 
-/* One packet, flows by the rules of flow.h. Returns 0, or -1 without memory. */
+/* Process one packet; the rules of flow.h decide its flow. Return 0, or -1 if memory ran out. */
 static int ids_sampler_packet(struct ids_sampler *s, const struct ids_row *row)
 {
 	__s64 x[IDS_N_FEATURES];
@@ -54,7 +54,7 @@ static int ids_sampler_packet(struct ids_sampler *s, const struct ids_row *row)
 	return ids_sampler_note(s, slot, row, x);
 }
 
-/* One packet of a flow that is given, whatever its times: packets of a flow follow each other. */
+/* Process one packet of a flow that the caller names, whatever its time. A flow's packets come one after another. */
 static int ids_sampler_given(struct ids_sampler *s, const struct ids_row *row, __u64 flow)
 {
 	__s64 x[IDS_N_FEATURES];
@@ -95,7 +95,10 @@ void ids_sampler_free(struct ids_sampler *s)
 	free(s);
 }
 
-/* Packets in the order of arrival; flow: their flows, or NULL for the rules of flow.h. Returns 0, or -1 without memory. */
+/*
+ * Process packets in order of arrival. `flow` has the numbers of their flows; if it is NULL, the rules of flow.h
+ * decide. Return 0, or -1 if memory ran out.
+ */
 int ids_sampler_push(struct ids_sampler *s, const struct ids_row *rows, const __u64 *flow, __u64 n)
 {
 	__u64 i;
@@ -106,7 +109,7 @@ int ids_sampler_push(struct ids_sampler *s, const struct ids_row *rows, const __
 	return failed;
 }
 
-/* The capture is over, and with it every flow. Returns 1 if at least most vectors wait and more come, 0, or -1. */
+/* End every flow. Return 1 if `most` vectors or more wait and others follow, 0 at the end, or -1 if memory ran out. */
 int ids_sampler_end(struct ids_sampler *s, __u64 most)
 {
 	for (; s->ended < s->table.size; s->ended++) {
@@ -118,7 +121,7 @@ int ids_sampler_end(struct ids_sampler *s, __u64 most)
 	return ids_sampler_release(s, &s->given);
 }
 
-/* out: vectors that wait to be taken, packets, flows. */
+/* Write to out: vectors that wait to be taken, packets, flows. */
 void ids_sampler_counts(const struct ids_sampler *s, __u64 *out)
 {
 	out[0] = s->out.n - s->taken;
@@ -126,13 +129,13 @@ void ids_sampler_counts(const struct ids_sampler *s, __u64 *out)
 	out[2] = s->flows;
 }
 
-/* Hand out the next n of the vectors that wait. */
-void ids_sampler_take(struct ids_sampler *s, struct ids_sample *out, __u64 n)
+/* Copy the next n waiting vectors to out. */
+void ids_sampler_take(struct ids_sampler *s, struct ids_vector *out, __u64 n)
 {
 	if (n)
 		memcpy(out, s->out.list + s->taken, n * sizeof(*out));
 	s->taken += n;
-	if (s->taken >= s->out.n - s->taken) { /* the rest is the smaller part: it moves to the front */
+	if (s->taken >= s->out.n - s->taken) { /* the rest is the smaller part, so move it to the front */
 		s->out.n -= s->taken;
 		if (s->out.n)
 			memcpy(s->out.list, s->out.list + s->taken, s->out.n * sizeof(*out));
