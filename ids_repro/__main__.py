@@ -169,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--results", type=Path, default=RESULTS, help="a folder of .jsonl files, or one such file")
     command.add_argument("--figures", type=Path, default=FIGURES, help="where to write")
     command.add_argument("--width-in", type=float, help="of Figs. 4 and 5, in inches; one column by default")
-    command.add_argument("--methods", default="all", help="in Figs. 4 and 5, such as no_filter,xdp_drv_nn")
+    command.add_argument("--methods", default="all", help="in Figs. 4 and 5, such as no_filter,xdp_drv_nn_fused")
 
     command = add("record", _record, "record the lab capture between namespaces of its own (root)")
     from .lab.record import add_arguments

@@ -23,6 +23,22 @@ import numpy as np
 from .provenance import provenance
 
 STATUSES = ("ok", "failed", "bad")
+# Names of rows and methods that records of earlier versions carry, and what they are called now. The net of the
+# paper's arithmetic is q16, ours is fused; the old names did not say which.
+RENAMED = {
+    "nn_c_q16": "nn_q16_c",
+    "nn_c_q16_O0": "nn_q16_c_O0",
+    "nn_c_fused": "nn_fused_c",
+    "nn_kernel": "nn_q16_kernel",
+    "xdp_drv_nn": "xdp_drv_nn_fused",
+    "xdp_drv_nn_paper": "xdp_drv_nn_q16_paper",
+    "tc_nn": "tc_nn_fused",
+    "xdp_skb_nn": "xdp_skb_nn_fused",
+    "afxdp_nn": "afxdp_nn_fused",
+    "rawsock1_nn": "rawsock1_nn_fused",
+    "rawsockN_nn": "rawsockN_nn_fused",
+}
+NAMED = ("row", "method")  # of what was asked for, the values that may be old names
 # What must agree before two trials may stand in one table; looked for in `asked`, then in `identity`.
 SCOPE = ("profile", "dataset", "data_hash", "mode")
 
@@ -163,14 +179,21 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def current_name(name: str) -> str:
+    """Return what a row or method is called now, given its name now or in an earlier version."""
+    return RENAMED.get(name, name)
+
+
 def _parse(line: bytes) -> dict | None:
+    """Return a record with the names of now, or None if the line is no whole record."""
     try:
         record = json.loads(line)
     except ValueError:
         return None
-    return (
-        record if isinstance(record, dict) and {"kind", "asked", "raw", "status", "provenance"} <= set(record) else None
-    )
+    if not isinstance(record, dict) or not {"kind", "asked", "raw", "status", "provenance"} <= set(record):
+        return None
+    asked = record["asked"]
+    return record | {"asked": asked | {name: current_name(asked[name]) for name in NAMED if name in asked}}
 
 
 def _write_line(path: Path, line: bytes) -> None:

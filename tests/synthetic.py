@@ -7,21 +7,21 @@ from ids_repro import config, records
 CAPACITIES_PPS = {
     "no_filter": 900e3,
     "xdp_drv_flow": 700e3,
-    "xdp_drv_nn": 380e3,
+    "xdp_drv_nn_fused": 380e3,
     "xdp_drv_dt": 620e3,
-    "tc_nn": 340e3,
-    "xdp_skb_nn": 350e3,
-    "rawsock1_nn": 190e3,
-    "rawsockN_nn": 330e3,
-    "xdp_drv_nn_paper": 300e3,
-    "afxdp_nn": 360e3,
+    "tc_nn_fused": 340e3,
+    "xdp_skb_nn_fused": 350e3,
+    "rawsock1_nn_fused": 190e3,
+    "rawsockN_nn_fused": 330e3,
+    "xdp_drv_nn_q16_paper": 300e3,
+    "afxdp_nn_fused": 360e3,
 }
 RATES_PPS = {10: 90e3, 5: 180e3, 2: 290e3, 1: 480e3, 0: 820e3}
 FRAMES_PPS = (100e3, 300e3, 700e3, 900e3, 3e6)
 TIMES_NS = {"python_single": 40_000.0, "c_loop": 300.0, "ctypes_single": 700.0}
 
 
-def accuracy(path, seeds=3, rows=("dt_sklearn", "nn_pytorch", "dt_c", "nn_c_q16", "nn_kernel"), **asked):
+def accuracy(path, seeds=3, rows=("dt_sklearn", "nn_pytorch", "dt_c", "nn_q16_c", "nn_q16_kernel"), **asked):
     """Append confusion matrices in which no flow is of class Infiltration."""
     draw = np.random.default_rng(0)
     for task, classes in config.TASKS.items():
@@ -37,7 +37,7 @@ def accuracy(path, seeds=3, rows=("dt_sklearn", "nn_pytorch", "dt_c", "nn_c_q16"
 def inference(path):
     ways = {"dt_sklearn": ["python_single"], "nn_pytorch": ["python_single"]}
     for task in config.TASKS:
-        for row in ("dt_sklearn", "nn_pytorch", "dt_c", "nn_c_q16"):
+        for row in ("dt_sklearn", "nn_pytorch", "dt_c", "nn_q16_c"):
             for how in ways.get(row, ["c_loop", "ctypes_single"]):
                 raw = {"ns_per_inference": [TIMES_NS[how] * factor for factor in (0.9, 1, 1, 1.1, 5)]}
                 records.append(path, "inference", {"task": task, "row": row, "how": how}, raw)
@@ -71,7 +71,7 @@ def _trial(path, asked, sent, capacity):
         "dropped_packets": {"link": sent - received, "socket": 0, "queue": 0},
         "cpu_percent": {"usr": 0.0, "sys": busy / 4, "soft": busy * 3 / 4, "idle": 100 - busy},
         "verdicts": [received, 0],
-        "workers": 8 if asked["method"] == "rawsockN_nn" else 1,
+        "workers": 8 if asked["method"] == "rawsockN_nn_fused" else 1,
         "held": f"napi thread {sent} on cpu 1",
     }
     records.append(path, "sweep", asked, raw, identity={"profile": "smoke"})
@@ -99,5 +99,7 @@ def everything(folder):
     sweep(folder / "sweep.jsonl")
     frames(folder / "sweep.jsonl")
     costs(folder)
-    records.append(folder / "sweep.jsonl", "sweep", {"method": "tc_nn"}, {}, status="failed", reason="hping3 <ended> 1")
+    records.append(
+        folder / "sweep.jsonl", "sweep", {"method": "tc_nn_fused"}, {}, status="failed", reason="hping3 <ended> 1"
+    )
     return records.read(folder)

@@ -165,8 +165,8 @@ def test_a_line_is_a_method_a_generator_and_a_kind_of_flows(tmp_path):
     sizes = middle.groupby(list(LINE)).size()
     assert len(sizes) == 3 * len(synthetic.CAPACITIES_PPS)
     assert set(sizes["no_filter"]) == {len(synthetic.RATES_PPS)} == {len(synthetic.FRAMES_PPS)}
-    line = middle[(middle["method"] == "xdp_drv_nn") & (middle["rate_pps"] == 700e3)].iloc[0]
-    capacity = synthetic.CAPACITIES_PPS["xdp_drv_nn"]
+    line = middle[(middle["method"] == "xdp_drv_nn_fused") & (middle["rate_pps"] == 700e3)].iloc[0]
+    capacity = synthetic.CAPACITIES_PPS["xdp_drv_nn_fused"]
     assert (line.r_rx_min_pps, line.r_rx_pps, line.r_rx_max_pps) == pytest.approx(
         (0.98 * capacity, 0.99 * capacity, capacity)
     )

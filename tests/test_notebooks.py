@@ -117,7 +117,7 @@ def test_every_number_has_its_record(reproduced):
     for task, classes in config.TASKS.items():
         assert {len(c) for (t, _), c in confusions.items() if t == task} == {len(classes)}
         # The program in the kernel decides every test flow as user-space C does.
-        assert confusions[task, "nn_kernel"] == confusions[task, "nn_c_q16"]
+        assert confusions[task, "nn_q16_kernel"] == confusions[task, "nn_q16_c"]
         assert confusions[task, "dt_kernel"] == confusions[task, "dt_c"]
     assert {r["asked"]["profile"] for r in rows if r["kind"] == "sweep"} == {"tiny"}
     assert len(records.current(rows, "sweep")) == 2 * len(METHODS)

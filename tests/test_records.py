@@ -1,5 +1,6 @@
 """Records survive what happens to long runs: a kill in the middle of a line, a second run, no git."""
 
+import json
 import platform
 import subprocess
 import sys
@@ -11,7 +12,10 @@ import pytest
 
 from ids_repro import config, records
 from ids_repro import provenance as provenance_module
+from ids_repro.evaluate.discrepancies import ROWS
+from ids_repro.implementations import IMPLEMENTATIONS
 from ids_repro.provenance import _machine_and_code, provenance
+from ids_repro.sweep.methods import METHODS, choose_methods
 
 ASKED = {"task": "binary", "row": "dt_c", "seed": 0}
 
@@ -147,3 +151,27 @@ def test_two_writers_and_a_kill_lose_no_whole_line(path):
     lines = path.read_bytes().splitlines()
     assert len(lines) > 10
     assert len(records.read(path)) == len(lines)
+
+
+def test_names_of_earlier_versions_are_read_as_those_of_now(path):
+    """Both ways: every old name stands for a row or method that there is, and a finished trial is not run again."""
+    assert set(records.RENAMED.values()) <= {*IMPLEMENTATIONS, *METHODS}
+    assert not set(records.RENAMED) & {*IMPLEMENTATIONS, *METHODS}
+    old = {"kind": "sweep", "raw": {}, "status": "ok", "reason": "", "provenance": {"identity": {"cpus": 2}}}
+    path.parent.mkdir()
+    for asked in ({"method": "xdp_drv_nn", "repeat": 0}, {"row": "nn_kernel"}, {"row": "dt_c"}, {"variant": "flow"}):
+        with path.open("a") as file:
+            file.write(json.dumps(old | {"asked": asked}) + "\n")
+    found = [record["asked"] for record in records.read(path)]
+    assert found == [
+        {"method": "xdp_drv_nn_fused", "repeat": 0}, {"row": "nn_q16_kernel"}, {"row": "dt_c"}, {"variant": "flow"},
+    ]  # fmt: skip
+    assert records.key(found[0], {"cpus": 2}) in records.done(path, "sweep")
+    assert choose_methods("tc_nn, no_filter") == ["tc_nn_fused", "no_filter"]
+
+
+def test_the_shipped_records_name_only_rows_and_methods_that_there_are():
+    asked = [record["asked"] for record in records.read(config.DATA / "example")]
+    assert {one["method"] for one in asked if "method" in one and "rate_pps" in one} <= set(METHODS)
+    known = {*IMPLEMENTATIONS, *ROWS, "flow_kernel"}  # the last is what kernel rows are measured less
+    assert {one["row"] for one in asked if "row" in one} - known == set()

@@ -20,11 +20,12 @@ from ..data.features import as_float
 from ..data.labels.source import label_source
 from ..data.packet_table import PacketTable, Trace
 from ..data.packets import Capture
+from ..implementations import IMPLEMENTATIONS, row_in_c
 from ..models import pipeline
 from ..models.model import Model
 from ..models.pipeline import load_all
 from .replay import classify_in_kernel, kernel_verdicts, load_program
-from .rows import CLASSIFIERS, IN_C, float_row, predictions
+from .rows import KERNEL_PROGRAMS, float_row, predictions
 
 ACCURACY = RESULTS / "accuracy.jsonl"
 
@@ -72,7 +73,7 @@ def _scores(truth: np.ndarray, found: np.ndarray, task: str, floats: np.ndarray)
 def _in_kernel(models: Sequence[Model], x: np.ndarray) -> dict[tuple[str, int], dict]:
     """Verdicts of the kernel on vectors without packets, as `parity.verdicts` returns them."""
     out: dict[tuple[str, int], dict] = defaultdict(dict)
-    for classifier, model in itertools.product(CLASSIFIERS, models):
+    for classifier, model in itertools.product(KERNEL_PROGRAMS, models):
         with load_program(classifier, model.n_classes) as program:
             program.set_params(model.params(classifier))
             out[model.task, model.seed][f"{classifier}_kernel"] = classify_in_kernel(program, x)[1]
@@ -122,8 +123,8 @@ def study(
         rows |= {row: classes[test] for row, classes in said.get((model.task, model.seed), {}).items()}
         for row, classes in rows.items():
             scores = _scores(truth, classes, model.task, rows[float_row(row)])
-            if row in IN_C:
-                scores["agreement_c"] = float(np.mean(classes == rows[IN_C[row]]))
+            if IMPLEMENTATIONS[row].where == "kernel":
+                scores["agreement_c"] = float(np.mean(classes == rows[row_in_c(row)]))
             for name, value in scores.items():
                 found[model.task][row][name].append(value)
     return {

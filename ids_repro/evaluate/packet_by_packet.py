@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from .. import config, records
 from ..data import dataset
+from ..implementations import IMPLEMENTATIONS
 from ..models import pipeline
 from ..native.layouts import FIRST_PACKETS
 from ..report import classification, style
@@ -24,7 +25,7 @@ from .rows import predictions
 
 PER_PACKET = config.RESULTS / "per_packet.jsonl"
 # The kernel's verdicts equal those of user-space C bit for bit (`parity.compare`), so that these rows stand for both.
-ROWS = {"nn_pytorch": "NN (PyTorch)", "nn_c_q16": "NN (C)", "nn_c_fused": "NN (C, fused)", "dt_c": "DT (C)"}
+ROWS = {row: IMPLEMENTATIONS[row].label for row in ("nn_pytorch", "nn_q16_c", "nn_fused_c", "dt_c")}
 COLOURS, DASHES = ("#949494", "#0173b2", "#56b4e9", "#de8f05"), ("-", "--", ":", "-")
 # Few flows are long: accuracy beyond the tenth packet is that of several packets, as many as look alike on the axis.
 POOLS = np.array([*range(11), 12, 15, 19, 24, 30, 38, 48, 61, 78, 100])

@@ -17,7 +17,7 @@ from ..models.model import Model
 from ..native import library
 from . import parity_vectors
 from .replay import classify_in_kernel, load_program, replay
-from .rows import CLASSIFIERS, classify_in_c, classify_in_numpy
+from .rows import KERNEL_PROGRAMS, classify_in_c, classify_in_numpy
 
 KERNEL_VECTORS = 100_000  # of a model's vectors, so many go through each kernel program too
 TIED_VECTORS = 10_000  # so many more have two equal logits
@@ -56,7 +56,7 @@ def compare(
     Returns
     -------
     dict
-        {"nn": {"numpy_c": 0, "c_xdp": 0, "c_tc": 0}, "nn_fused": {...}, "dt": {...}}
+        {"nn_q16": {"numpy_c": 0, "c_xdp": 0, "c_tc": 0}, "nn_fused": {...}, "dt": {...}}
 
     Raises
     ------
@@ -66,11 +66,11 @@ def compare(
     if n < 1:
         raise UserError(f"parity needs at least 1 vector, not {n}")
     hooks = () if user_space else HOOKS
-    out = {c: dict.fromkeys(["numpy_c", *(f"c_{hook}" for hook in hooks)], 0) for c in CLASSIFIERS}
+    out = {c: dict.fromkeys(["numpy_c", *(f"c_{hook}" for hook in hooks)], 0) for c in KERNEL_PROGRAMS}
     packets, _ = library.extract(capture.rows)
-    steps = len(models) * len(CLASSIFIERS) * (n + min(n, TIED_VECTORS) + len(packets))
+    steps = len(models) * len(KERNEL_PROGRAMS) * (n + min(n, TIED_VECTORS) + len(packets))
     with tqdm(total=steps, desc="parity", unit="vector", unit_scale=True) as bar:
-        for model, classifier in itertools.product(models, CLASSIFIERS):
+        for model, classifier in itertools.product(models, KERNEL_PROGRAMS):
             with contextlib.ExitStack() as stack:
                 programs = {
                     hook: stack.enter_context(load_program(classifier, model.n_classes, hook)) for hook in hooks

@@ -14,12 +14,12 @@ from ..kernel.program import Program
 from ..kernel.variants import VARIANTS
 from ..models.model import Model
 from ..native.layouts import PROBE
-from .rows import CLASSIFIERS
+from .rows import KERNEL_PROGRAMS
 
 
 def load_program(classifier: str, n_classes: int, hook: str = "xdp") -> Program:
-    """Load the kernel program of a name in CLASSIFIERS for test runs, without a model."""
-    return Program(replace(VARIANTS[CLASSIFIERS[classifier]], hook=hook, n_classes=n_classes, probe=True))
+    """Load the kernel program of a name in KERNEL_PROGRAMS for test runs, without a model."""
+    return Program(replace(VARIANTS[KERNEL_PROGRAMS[classifier]], hook=hook, n_classes=n_classes, probe=True))
 
 
 def classify_in_kernel(program: Program, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -56,12 +56,12 @@ def kernel_verdicts(models: Sequence[Model], capture: Capture, packet: np.ndarra
     Returns
     -------
     dict
-        (task, seed) to {"nn_kernel": ndarray of shape (n,), "nn_fused_kernel": ..., "dt_kernel": ...}.
+        (task, seed) to {"nn_q16_kernel": ndarray of shape (n,), "nn_fused_kernel": ..., "dt_kernel": ...}.
     """
     out: dict[tuple[str, int], dict] = {(m.task, m.seed): {} for m in models}
-    with tqdm(total=len(CLASSIFIERS) * len(models), desc="replaying in the kernel", unit="replay") as bar:
+    with tqdm(total=len(KERNEL_PROGRAMS) * len(models), desc="replaying in the kernel", unit="replay") as bar:
         for task, classes in ((t, c) for t, c in TASKS.items() if any(m.task == t for m in models)):
-            for classifier in CLASSIFIERS:
+            for classifier in KERNEL_PROGRAMS:
                 with load_program(classifier, len(classes)) as program:
                     for model in (m for m in models if m.task == task):
                         program.set_params(model.params(classifier))

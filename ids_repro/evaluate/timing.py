@@ -18,11 +18,11 @@ from ..config import RESULTS, TASKS, Profile
 from ..data import dataset
 from ..data.features import as_float
 from ..data.packets import Capture
+from ..implementations import rows_in
 from ..kernel.program import Program
 from ..kernel.variants import VARIANTS
 from ..models.model import Model, load_model
-from ..native import library
-from .rows import CLASSIFIERS
+from .rows import KERNEL_PROGRAMS, c_call
 
 INFERENCE = RESULTS / "inference.jsonl"
 LOOP = 10_000  # vectors that one call of C classifies
@@ -69,18 +69,10 @@ def mean_ns(call: Callable[[], object], calls: int, each: int = 1) -> Callable[[
 
 
 def _in_c(model: Model, x: np.ndarray) -> dict[str, Callable[[], object]]:
-    """Calls of C on the same vectors, by row."""
-    params = {name: model.params(name) for name in ("nn", "nn_fused", "nn_float", "dt")}
-    n = model.n_classes
-    return {
-        "dt_c": lambda: library.predict_tree(params["dt"], x),
-        "nn_c_q16": lambda: library.predict_mlp(params["nn"], n, x),
-        "nn_c_fused": lambda: library.predict_mlp(params["nn_fused"], n, x, "fused"),
-        "nn_float_c": lambda: library.predict_float(params["nn_float"], n, x),
-        # the released code was built without optimisation
-        "dt_c_O0": lambda: library.predict_tree(params["dt"], x, "-O0"),
-        "nn_c_q16_O0": lambda: library.predict_mlp(params["nn"], n, x, "q16", "-O0"),
-    }
+    """Return calls of C on the same vectors, by row."""
+    rows = rows_in("c") | rows_in("c", optimise="-O0")
+    params = {one.struct: model.params(one.struct) for one in rows.values()}
+    return {row: c_call(one.struct, params[one.struct], model.n_classes, x, one.optimise) for row, one in rows.items()}
 
 
 def user_space_cases(model: Model, x: np.ndarray) -> list[Case]:
@@ -106,7 +98,7 @@ def kernel_cases(model: Model, frame: bytes) -> Iterator[list[Case]]:
     """One packet of a known flow through XDP programs: flow extraction alone, and with each classifier."""
     with contextlib.ExitStack() as stack:
         cases = []
-        for classifier, name in {"flow": "flow", **CLASSIFIERS}.items():
+        for classifier, name in {"flow": "flow", **KERNEL_PROGRAMS}.items():
             params = None if classifier == "flow" else model.params(classifier)
             variant = replace(VARIANTS[name], n_classes=model.n_classes)
             program = stack.enter_context(Program(variant, params))

@@ -53,11 +53,11 @@ class Variant:
     @property
     def params(self) -> str | None:
         """Which struct of a model it takes: a name for `pipeline.Model.params`."""
-        return {"nn": "nn_fused" if self.arithmetic == "fused" else "nn", "dt": "dt"}.get(self.classifier)
+        return {"nn": "nn_fused" if self.arithmetic == "fused" else "nn_q16", "dt": "dt"}.get(self.classifier)
 
     def flags(self) -> list[str]:
         """Compiler flags of this variant."""
-        if self.layout == "paper" and self.params != "nn":
+        if self.layout == "paper" and self.params != "nn_q16":
             raise ValueError("the paper's layout is that of the net in arithmetic q16")
         defines = {
             "IDS_CLASSIFIER": CLASSIFIERS[self.classifier],

@@ -67,11 +67,11 @@ class Model:
         return len(TASKS[self.task])
 
     def params(self, classifier: str) -> bytes:
-        """The C struct of "nn" (arithmetic q16), "nn_fused", "dt" or "nn_float"; UserError before `quantize_model`."""
+        """The C struct of "nn_q16", "nn_fused", "dt" or "nn_float"; UserError before `quantize_model`."""
         if self.int_mlp is None:
             raise UserError(f"the {self.task} model of seed {self.seed} is not quantized yet: run notebook 03")
         return {
-            "nn": lambda: mlp_bytes(self.int_mlp),
+            "nn_q16": lambda: mlp_bytes(self.int_mlp),
             "nn_fused": lambda: fused_bytes(self.int_fused),
             "nn_float": lambda: float_bytes(self.mlp.weights(), self.scaler),
             "dt": lambda: tree_bytes(self.int_tree),
@@ -79,7 +79,7 @@ class Model:
 
     def sha256(self) -> str:
         """Hash of the integer models."""
-        return hashlib.sha256(b"".join(map(self.params, ("nn", "nn_fused", "dt")))).hexdigest()
+        return hashlib.sha256(b"".join(map(self.params, ("nn_q16", "nn_fused", "dt")))).hexdigest()
 
 
 def model_path(task: str, seed: int, folder: Path = MODELS) -> Path:

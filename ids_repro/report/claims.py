@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from .. import config, metrics, records
+from ..implementations import label
 from ..published import published
 from . import classification, exhibit, style, throughput
 from .sweep_points import at_rate, medians, trial_points
 
 HOLDS, BETTER, DIFFERS = "holds", "holds: better", "differs"
 NOT_COMPARABLE, NO_RECORDS = "not comparable", "no records yet"
-NN, NN_PAPER = "xdp_drv_nn", "xdp_drv_nn_paper"
+NN, NN_PAPER = "xdp_drv_nn_fused", "xdp_drv_nn_q16_paper"
 # How far a value may be from the paper's and still be called the same; the paper gives no intervals.
 SAME, SAME_POINTS = 0.9, 10.0
 NOTES = (
@@ -103,13 +104,12 @@ def _binary_losses() -> list[dict]:
             "unit": "percentage points",
             "source": "Table II",
         }
-        for row, against in (("nn_c_q16", "nn_pytorch"), ("dt_c", "dt_sklearn"))
+        for row, against in (("nn_q16_c", "nn_pytorch"), ("dt_c", "dt_sklearn"))
     ]
 
 
 def _words(claim: Mapping[str, Any]) -> str:
-    names = {row: line["name"] for row, line in published()["table2"]["rows"].items()}
-    row, against = names.get(claim.get("row")), names.get(claim.get("against"))
+    row, against = label(claim.get("row", "")), label(claim.get("against", ""))
     method = style.method_name(claim.get("method", "")) + " †" * (claim.get("method") == NN_PAPER)
     task = {"binary": "binary", "multi": "multi-class"}.get(claim.get("task"), "")
     by = {"no_loss": "Highest sending rate without loss", "cpu": f"CPU at {throughput.CPU_PPS:,} pps"}

@@ -9,23 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .. import config, metrics, records
+from .. import config, implementations, metrics, records
 from ..published import published
 from . import exhibit
 from .exhibit import ABSENT, OVERALL
 
 TITLES = {"binary": "Table II. Binary classification", "multi": "Table III. Multi-class classification"}
 NUMBERS = {"binary": "table2", "multi": "table3"}
-# What the paper does not have: a row of this name, or any other that the records bring, goes below the paper's.
-BEYOND = {
-    "nn_c_fused": "NN (C, fused)",
-    "dt_kernel": "DT (kernel)",
-    "nn_kernel": "NN (kernel)",
-    "nn_fused_kernel": "NN (kernel, fused)",
-    "nn_float_c": "NN (float C)",
-    "dt_c_O0": "DT (C, -O0)",
-    "nn_c_q16_O0": "NN (C, -O0)",
-}
 # "Measured in the user space" (Sec. V-A1): Python rows as called from Python, C rows as called from C; kernel rows by
 # test runs, less what flow extraction alone takes.
 TIMES = {
@@ -73,7 +63,7 @@ def table(task: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     names = list(dict.fromkeys([*paper, *trials["accuracy"], *timed]))
     lines = []
     for row in names:
-        head = {"task": task, "row": row, "name": paper.get(row, {}).get("name", BEYOND.get(row, row) + " †")}
+        head = {"task": task, "row": row, "name": implementations.label(row) + " †" * (row not in paper)}
         theirs = _paper(task, paper.get(row, {}))
         lines += [head | line for line in _score_lines(task, trials["accuracy"].get(row, []), theirs)]
         lines += [head | line for line in _time_lines(trials["inference"].get(row, []), theirs)]

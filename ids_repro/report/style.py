@@ -21,28 +21,28 @@ from . import classification
 METHODS = {
     "no_filter": "No Filter",
     "xdp_drv_flow": "XDP_DRV (Flow Extraction)",
-    "xdp_drv_nn": "XDP_DRV (NN)",
+    "xdp_drv_nn_fused": "XDP_DRV (NN fused)",
     "xdp_drv_dt": "XDP_DRV (DT)",
-    "tc_nn": "TC (NN)",
-    "xdp_skb_nn": "XDP_SKB (NN)",
-    "rawsock1_nn": "1-core Rawsocket (NN)",
-    "rawsockN_nn": "{n}-core Rawsocket (NN)",
-    "xdp_drv_nn_paper": "XDP_DRV (NN, paper's layout)",
-    "afxdp_nn": "AF_XDP (NN)",
+    "tc_nn_fused": "TC (NN fused)",
+    "xdp_skb_nn_fused": "XDP_SKB (NN fused)",
+    "rawsock1_nn_fused": "1-core Rawsocket (NN fused)",
+    "rawsockN_nn_fused": "{n}-core Rawsocket (NN fused)",
+    "xdp_drv_nn_q16_paper": "XDP_DRV (NN q16, paper's layout)",
+    "afxdp_nn_fused": "AF_XDP (NN fused)",
 }
 # Colours of Okabe and Ito and of Tol; those of one panel differ for readers of any colour vision (tests/test_plots.py).
 # Line styles for those who print in grey.
 LOOKS = {
     "no_filter": ("#000000", "-"),
     "xdp_drv_flow": ("#009e73", (0, (5, 1.2))),
-    "xdp_drv_nn": ("#0072b2", "-"),
+    "xdp_drv_nn_fused": ("#0072b2", "-"),
     "xdp_drv_dt": ("#e69f00", (0, (4, 1, 1, 1))),
-    "tc_nn": ("#56b4e9", (0, (5, 1.2))),
-    "xdp_skb_nn": ("#d55e00", (0, (4, 1, 1, 1))),
-    "rawsock1_nn": ("#cc79a7", (0, (1, 1))),
-    "rawsockN_nn": ("#882255", (0, (2.5, 1))),
-    "xdp_drv_nn_paper": ("#a05a2c", (0, (1, 1))),
-    "afxdp_nn": ("#332288", (0, (3, 1, 1, 1, 1, 1))),
+    "tc_nn_fused": ("#56b4e9", (0, (5, 1.2))),
+    "xdp_skb_nn_fused": ("#d55e00", (0, (4, 1, 1, 1))),
+    "rawsock1_nn_fused": ("#cc79a7", (0, (1, 1))),
+    "rawsockN_nn_fused": ("#882255", (0, (2.5, 1))),
+    "xdp_drv_nn_q16_paper": ("#a05a2c", (0, (1, 1))),
+    "afxdp_nn_fused": ("#332288", (0, (3, 1, 1, 1, 1, 1))),
 }
 # What sent a point is its marker's shape, whether each packet was a new flow its filling.
 GENERATORS = {"live_frames": ("o", "live frames"), "hping3": ("s", "hping3")}

@@ -24,14 +24,22 @@ from .sweep_points import CPU, medians, trial_points
 
 ALL = tuple(style.METHODS)
 FIG4 = {
-    "(a) Classifiers": ("no_filter", "xdp_drv_flow", "xdp_drv_dt", "xdp_drv_nn", "xdp_drv_nn_paper"),
+    "(a) Classifiers": ("no_filter", "xdp_drv_flow", "xdp_drv_dt", "xdp_drv_nn_fused", "xdp_drv_nn_q16_paper"),
     "(b) Packet processing mechanisms": (
-        *("no_filter", "xdp_drv_nn", "xdp_skb_nn", "tc_nn"),
-        *("rawsock1_nn", "rawsockN_nn", "afxdp_nn"),
+        *("no_filter", "xdp_drv_nn_fused", "xdp_skb_nn_fused", "tc_nn_fused"),
+        *("rawsock1_nn_fused", "rawsockN_nn_fused", "afxdp_nn_fused"),
     ),
 }
-FIG5A = ("no_filter", "xdp_drv_flow", "xdp_drv_nn", "xdp_drv_dt", "xdp_skb_nn", "tc_nn", "xdp_drv_nn_paper")
-FIG5B = ("rawsock1_nn", "rawsockN_nn", "afxdp_nn")
+FIG5A = (
+    "no_filter",
+    "xdp_drv_flow",
+    "xdp_drv_nn_fused",
+    "xdp_drv_dt",
+    "xdp_skb_nn_fused",
+    "tc_nn_fused",
+    "xdp_drv_nn_q16_paper",
+)
+FIG5B = ("rawsock1_nn_fused", "rawsockN_nn_fused", "afxdp_nn_fused")
 CPU_COLOURS = dict(zip(CPU, ("#0072b2", "#e69f00", "#d55e00", "#ededed", "#555555"), strict=True))
 NO_RECORDS = {"sweep": "no records yet: run notebook 05", "flow_churn": classification.NO_RECORDS}
 TRAFFIC = {
@@ -178,7 +186,7 @@ def figures(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN, meth
         If there is no such method.
     """
     rows = list(rows)
-    chosen = ALL if methods == "all" else [name.strip() for name in methods.split(",")]
+    chosen = ALL if methods == "all" else [records.current_name(name.strip()) for name in methods.split(",")]
     unknown = [name for name in chosen if name not in ALL]
     if unknown:
         raise config.UserError(f"there is no method {unknown[0]!r} to draw: use {', '.join(ALL)}")

@@ -18,7 +18,7 @@ from .sweep_points import CPU, LINE, at_rate, medians, trial_points
 NO_RECORDS = "no records yet: run notebook 05"
 BASELINE = "xdp_drv_flow"  # what a classifier is added to
 LIMIT_PPS = claim("max_rate")["value"]  # 800,000
-CPU_PPS = claim("no_loss", method="xdp_drv_nn")["value"]  # 300,000
+CPU_PPS = claim("no_loss", method="xdp_drv_nn_fused")["value"]  # 300,000
 NOTES = (
     "Highest rate: the highest R_TX at which at most 1 % of the packets were lost. A method's trials, by rising R_TX, "
     "are cut where the fewest are on the wrong side (lost below it, or held above it); in brackets all cuts with at "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..config import UserError
 from ..kernel.variants import Variant
+from ..records import current_name
 
 
 @dataclass(frozen=True)
@@ -39,19 +40,21 @@ class Method:
 METHODS = {
     "no_filter": Method("none"),
     "xdp_drv_flow": Method("xdp_drv"),
-    "xdp_drv_nn": Method("xdp_drv", "nn"),
-    "xdp_drv_nn_paper": Method("xdp_drv", "nn", "q16", "paper"),
+    "xdp_drv_nn_fused": Method("xdp_drv", "nn"),
+    "xdp_drv_nn_q16_paper": Method("xdp_drv", "nn", "q16", "paper"),
     "xdp_drv_dt": Method("xdp_drv", "dt"),
-    "tc_nn": Method("tc", "nn"),
-    "xdp_skb_nn": Method("xdp_skb", "nn"),
-    "afxdp_nn": Method("afxdp", "nn"),
-    "rawsock1_nn": Method("rawsock", "nn"),
-    "rawsockN_nn": Method("rawsock", "nn", all_cpus=True),
+    "tc_nn_fused": Method("tc", "nn"),
+    "xdp_skb_nn_fused": Method("xdp_skb", "nn"),
+    "afxdp_nn_fused": Method("afxdp", "nn"),
+    "rawsock1_nn_fused": Method("rawsock", "nn"),
+    "rawsockN_nn_fused": Method("rawsock", "nn", all_cpus=True),
 }
 
 
 def choose_methods(methods: str | Sequence[str]) -> list[str]:
-    """Names in METHODS: a sequence, or one string with commas between them; "all" for all.
+    """Return names in METHODS: those of a sequence, or of one string with commas between them; "all" for all.
+
+    Names of earlier versions (`records.RENAMED`) are taken too.
 
     Raises
     ------
@@ -60,7 +63,8 @@ def choose_methods(methods: str | Sequence[str]) -> list[str]:
     """
     if isinstance(methods, str):
         methods = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",")]
+    methods = [current_name(name) for name in methods]
     unknown = [name for name in methods if name not in METHODS]
     if unknown:
         raise UserError(f"there is no method {unknown[0]!r}: use {', '.join(METHODS)}")
-    return list(methods)
+    return methods

@@ -16,8 +16,8 @@ from ids_repro.data.packet_table import PacketTable
 from ids_repro.evaluate import accuracy, parity
 from ids_repro.evaluate.replay import load_program, replay
 
-ROWS = {"dt_sklearn", "nn_pytorch", "dt_c", "nn_c_q16", "nn_c_fused", "nn_float_c"}
-KERNEL = {"dt_kernel", "nn_kernel", "nn_fused_kernel"}
+ROWS = {"dt_sklearn", "nn_pytorch", "dt_c", "nn_q16_c", "nn_fused_c", "nn_float_c"}
+KERNEL = {"dt_kernel", "nn_q16_kernel", "nn_fused_kernel"}
 
 
 def test_kernel_c_and_float_rows_stand_side_by_side(flows, sample):
@@ -29,10 +29,10 @@ def test_kernel_c_and_float_rows_stand_side_by_side(flows, sample):
         for row in KERNEL:
             assert rows[row].pop("agreement_c") == all_alike
         assert rows["dt_c"] == rows["dt_sklearn"] == rows["dt_kernel"]
-        assert rows["nn_kernel"] == rows["nn_c_q16"]
-        assert rows["nn_fused_kernel"] == rows["nn_c_fused"]
+        assert rows["nn_q16_kernel"] == rows["nn_q16_c"]
+        assert rows["nn_fused_kernel"] == rows["nn_fused_c"]
         assert rows["dt_c"]["agreement"] == all_alike
-        assert rows["nn_c_fused"]["agreement"]["mean"] > 0.995
+        assert rows["nn_fused_c"]["agreement"]["mean"] > 0.995
         for scores in rows.values():
             classes = {name for name in scores if name.startswith("f1 ")}
             present = config.BINARY if task == "binary" else flows.counts()
@@ -57,7 +57,7 @@ def test_the_kernel_makes_a_packet_tables_features_from_its_packets_and_clock(tm
 
 
 def test_a_dataset_without_packets_is_given_to_the_kernel_as_vectors(tmp_path, monkeypatch):
-    monkeypatch.setattr(parity, "CLASSIFIERS", {"dt": "dt"})
+    monkeypatch.setattr(parity, "KERNEL_PROGRAMS", {"dt": "dt"})
     extract.run(config.SAMPLE, tmp_path / "x.parquet", label_source(config.SAMPLE.with_suffix(".csv")))
     data, trace = accuracy.read(tmp_path / "x.parquet")
     assert trace is None

@@ -175,7 +175,7 @@ def test_none_is_the_model_itself(everything, models):
         rows = predictions(model, data.x[dataset.split(data, model.seed)[2]])
         floats, ints = made.verdicts()
         np.testing.assert_array_equal(floats, rows["nn_pytorch"])
-        np.testing.assert_array_equal(ints, rows["nn_c_q16"])
+        np.testing.assert_array_equal(ints, rows["nn_q16_c"])
         assert changed(made, replace(made, net=model.int_mlp, scaler=model.scaler)) == set()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from ids_repro.evaluate import parity, parity_vectors
 from ids_repro.evaluate.replay import classify_in_kernel, kernel_verdicts
-from ids_repro.evaluate.rows import CLASSIFIERS, classify_in_c
+from ids_repro.evaluate.rows import KERNEL_PROGRAMS, classify_in_c
 from ids_repro.kernel.program import Program
 from ids_repro.native import library
 from ids_repro.native.layouts import MLP_FUSED, MLP_Q16, TREE
@@ -19,13 +19,13 @@ def test_nothing_differs_on_10000_vectors_a_model_and_on_every_packet_of_the_sam
     done = project.cli("parity", "--n", "10000", "--json")
     assert done.returncode == 0, done.stderr
     none = {"numpy_c": 0, "c_xdp": 0, "c_tc": 0}
-    assert json.loads(done.stdout) == {"nn": none, "nn_fused": none, "dt": none}
+    assert json.loads(done.stdout) == {"nn_q16": none, "nn_fused": none, "dt": none}
     assert done.stdout.count("\n") == 1
     assert "parity: 100%" in done.stderr
 
 
 def test_n_vectors_are_compared_and_no_more_than_asked_in_the_kernel(models, few, monkeypatch):
-    monkeypatch.setattr(parity, "CLASSIFIERS", {"dt": "dt"})
+    monkeypatch.setattr(parity, "KERNEL_PROGRAMS", {"dt": "dt"})
     monkeypatch.setattr(parity_vectors, "PIECE", 700)
     monkeypatch.setattr(parity, "TIED_VECTORS", 900)
     asked = {"c": [], "kernel": []}
@@ -66,7 +66,7 @@ def test_a_wrong_weight_in_c_is_seen(models, few, monkeypatch):
     right = type(models["binary"]).params
     monkeypatch.setattr(type(models["binary"]), "params", lambda model, kind: corrupted(right(model, kind)))
     found = parity.compare(models.values(), few, 2000, user_space=True)
-    assert found["nn"]["numpy_c"] > 0
+    assert found["nn_q16"]["numpy_c"] > 0
     assert found["nn_fused"]["numpy_c"] > 0
     assert found["dt"]["numpy_c"] > 0
 
@@ -75,7 +75,7 @@ def test_a_wrong_weight_in_the_kernel_is_seen(models, few, monkeypatch):
     load = Program.set_params
     monkeypatch.setattr(Program, "set_params", lambda program, params: load(program, corrupted(params)))
     found = parity.compare([models["multi"]], few, 2000)
-    assert {name: row["numpy_c"] for name, row in found.items()} == {"nn": 0, "nn_fused": 0, "dt": 0}
+    assert {name: row["numpy_c"] for name, row in found.items()} == {"nn_q16": 0, "nn_fused": 0, "dt": 0}
     assert all(row[hook] > 0 for row in found.values() for hook in ("c_xdp", "c_tc"))
 
 
@@ -83,6 +83,6 @@ def test_the_kernels_verdicts_are_those_of_c_on_the_wanted_packets(models, few):
     wanted = np.arange(0, len(few.rows), 3)
     found = kernel_verdicts([models["multi"]], few, wanted)
     x, _ = library.extract(few.rows)
-    for classifier in CLASSIFIERS:
+    for classifier in KERNEL_PROGRAMS:
         _, classes = classify_in_c(models["multi"], classifier, x[wanted])
         assert found["multi", 0][f"{classifier}_kernel"].tolist() == classes.tolist()

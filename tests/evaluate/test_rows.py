@@ -15,7 +15,7 @@ from ids_repro.native import library
 from ids_repro.report import classification
 
 PROFILE = config.profile("smoke", seeds=(0, 1), epochs=1, min_steps=0, timing_rounds=2)
-USER_SPACE = ["dt_sklearn", "nn_pytorch", "dt_c", "nn_c_q16", "nn_c_fused", "nn_float_c"]
+USER_SPACE = ["dt_sklearn", "nn_pytorch", "dt_c", "nn_q16_c", "nn_fused_c", "nn_float_c"]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_confusion_is_scikit_learns(n_classes):
 def test_models_become_records_and_records_tables(data, results):
     pipeline.train_all(data, PROFILE)
     quantized = pipeline.quantize_all(data, PROFILE)
-    replayed = {(m.task, m.seed): {"nn_kernel": m.int_mlp.predict(data.x).astype(np.uint8)} for m in quantized}
+    replayed = {(m.task, m.seed): {"nn_q16_kernel": m.int_mlp.predict(data.x).astype(np.uint8)} for m in quantized}
     frame = accuracy.evaluate_all(data, PROFILE, replayed)
     times = timing.time_all(data, PROFILE, packets.read(config.SAMPLE))
     rows = records.read(results)
@@ -56,12 +56,12 @@ def test_models_become_records_and_records_tables(data, results):
         _, _, test = dataset.split(data, model.seed)
         truth = data.target(model.task)[test]
         of_model = frame[(frame["task"] == model.task) & (frame["seed"] == model.seed)].set_index("row")
-        assert list(of_model.index) == [*USER_SPACE, "nn_kernel"]
+        assert list(of_model.index) == [*USER_SPACE, "nn_q16_kernel"]
         by_tree = model.tree.predict(as_float(data.x[test]))
         assert of_model.loc["dt_sklearn", "accuracy"] == accuracy_score(truth, by_tree)
         assert of_model.loc["dt_c", "agreement"] == of_model.loc["dt_sklearn", "agreement"] == 1
         by_net, by_ints = model.mlp.predict(model.scaler.transform(data.x[test])), model.int_mlp.predict(data.x[test])
-        for row in ("nn_c_q16", "nn_kernel"):
+        for row in ("nn_q16_c", "nn_q16_kernel"):
             assert of_model.loc[row, "accuracy"] == accuracy_score(truth, by_ints)
             assert of_model.loc[row, "agreement"] == accuracy_score(by_net, by_ints)
         record = next(
@@ -81,16 +81,16 @@ def test_models_become_records_and_records_tables(data, results):
             assert np.unique(table.loc[(row, "accuracy"), "ours"]) == pytest.approx([ours])
         for row, how, metric in (
             ("dt_sklearn", "python_single", "inference_us"),
-            ("nn_c_q16", "c_loop", "inference_us"),
+            ("nn_q16_c", "c_loop", "inference_us"),
             ("dt_c", "ctypes_single", "inference_ctypes_us"),
-            ("nn_c_q16_O0", "ctypes_less_call", "inference_less_call_us"),
+            ("nn_q16_c_O0", "ctypes_less_call", "inference_less_call_us"),
         ):
             ns = times[(times["task"] == task) & (times["row"] == row) & (times["how"] == how)]["median_ns"].item()
             assert np.isfinite(ns)
             assert table.loc[(row, metric), "ours"].item() == pytest.approx(ns / 1000)
         # a Python call for each inference costs more than the inference
         table = table[~table.index.duplicated()]
-        assert table.loc[("nn_c_q16", "inference_us"), "ours"] < table.loc[("nn_c_q16", "inference_ctypes_us"), "ours"]
+        assert table.loc[("nn_q16_c", "inference_us"), "ours"] < table.loc[("nn_q16_c", "inference_ctypes_us"), "ours"]
         assert not {"flow_kernel", "empty_call"} & set(table.index.get_level_values("row"))
     rounds = {
         tuple(r["asked"][key] for key in ("task", "row", "how")): r["raw"]["ns_per_inference"]
@@ -121,5 +121,5 @@ def test_every_row_of_the_tables_is_predicted(models, sample):
     assert list(found) == USER_SPACE
     assert all(len(classes) == len(x) and set(classes) <= set(range(7)) for classes in found.values())
     np.testing.assert_array_equal(found["dt_c"], found["dt_sklearn"])
-    np.testing.assert_array_equal(found["nn_c_q16"], model.int_mlp.predict(x))
-    assert np.mean(found["nn_c_q16"] == found["nn_pytorch"]) > 0.9
+    np.testing.assert_array_equal(found["nn_q16_c"], model.int_mlp.predict(x))
+    assert np.mean(found["nn_q16_c"] == found["nn_pytorch"]) > 0.9

@@ -29,7 +29,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	(void)argc;
 	(void)argv;
-	load("nn", &q16, sizeof(q16));
+	load("nn_q16", &q16, sizeof(q16));
 	load("nn_fused", &fused, sizeof(fused));
 	load("dt", &tree, sizeof(tree));
 	return 0;

@@ -133,7 +133,7 @@ def test_the_sanitizers_find_nothing_in_user_space(tmp_path, models):
         for link in range(14):
             entry = b"".join(struct.pack("<BBH", link, 20, len(f)) + f for f, _ in row[:2] + row[-2:])
             (corpus / f"{k}-{link}").write_bytes(entry)
-    for name in ("nn", "nn_fused", "dt"):
+    for name in ("nn_q16", "nn_fused", "dt"):
         (tmp_path / name).write_bytes(models["multi"].params(name))
     done = subprocess.run(
         [target, f"-runs={N}", f"-seed={SEED}", "-max_len=4096", "-print_final_stats=1", corpus],

@@ -118,7 +118,7 @@ def test_our_structs_are_as_large_as_the_kernels(models):
     assert program("xdp", "dt", action="filter").leaf_size("params") == len(tree_bytes(port_tree(2)))
     for change in ("set_params", "swap"):
         with pytest.raises(UserError, match="quantize it again"):
-            getattr(program("xdp", "dt", action="filter"), change)(models["binary"].params("nn"))
+            getattr(program("xdp", "dt", action="filter"), change)(models["binary"].params("nn_q16"))
 
 
 ACTIONS = [
@@ -251,7 +251,7 @@ def test_models_are_swapped_under_traffic_without_a_mixture(models, classifier):
 
 def test_the_papers_layout_refuses_a_swap(models):
     with Program(VARIANTS["nn_q16_paper"]) as loaded, pytest.raises(UserError, match="a map element a parameter"):
-        loaded.swap(models["binary"].params("nn"))
+        loaded.swap(models["binary"].params("nn_q16"))
 
 
 @pytest.fixture

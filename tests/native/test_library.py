@@ -220,7 +220,7 @@ CAPTURES = [config.SAMPLE, *sorted(SHARED.glob("*.pcap"))]
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-@pytest.mark.parametrize("name", ["nn_fused", "nn", "dt"])
+@pytest.mark.parametrize("name", ["nn_fused", "nn_q16", "dt"])
 def test_every_packet_of_every_capture_has_the_same_features_and_verdict_in_the_kernel(name, hook, models):
     with load_program(name, len(config.CLASSES), hook) as loaded:
         loaded.set_params(models["multi"].params(name))

@@ -61,7 +61,7 @@ def test_published_tables_have_every_row_class_and_source():
     assert [PUBLISHED[name]["source"] for name in ("table2", "table3")] == ["Table II", "Table III"]
     assert all(re.fullmatch(r"Sec\. [IVX]+-[ABC]\d?", claim["source"]) for claim in PUBLISHED["claims"])
     for name in ("table2", "table3"):
-        assert list(PUBLISHED[name]["rows"]) == ["dt_sklearn", "nn_pytorch", "dt_c", "nn_c_q16"]
+        assert list(PUBLISHED[name]["rows"]) == ["dt_sklearn", "nn_pytorch", "dt_c", "nn_q16_c"]
     for row in PUBLISHED["table3"]["rows"].values():
         assert tuple(row["classes"]) == config.CLASSES
 
@@ -104,10 +104,10 @@ def test_scores_are_means_over_seeds_with_their_interval(rows):
 
 def test_times_are_medians_in_microseconds_of_the_papers_way_of_calling(rows):
     frame = classification.table("multi", rows)
-    line = cell(frame, row="nn_c_q16", metric="inference_us")
+    line = cell(frame, row="nn_q16_c", metric="inference_us")
     assert (line.ours, line.ours_low, line.ours_high, line.n) == pytest.approx((0.3, 0.3, 0.33, 5))
     assert (line.paper, line.unit) == (6.96, "µs")
-    assert cell(frame, row="nn_c_q16", metric="inference_ctypes_us").ours == pytest.approx(0.7)
+    assert cell(frame, row="nn_q16_c", metric="inference_ctypes_us").ours == pytest.approx(0.7)
     assert cell(frame, row="nn_pytorch", metric="inference_us").ours == pytest.approx(40)
 
 
@@ -124,7 +124,7 @@ def test_a_class_the_dataset_lacks_is_a_dash_with_a_note(rows):
 def test_rows_beyond_the_paper_are_marked_and_last(rows):
     frame = classification.table("binary", rows)
     assert list(dict.fromkeys(frame["name"])) == ["DT (sklearn)", "NN (Pytorch)", "DT (C)", "NN (C)", "NN (kernel) †"]
-    assert frame.loc[frame["row"] == "nn_kernel", "paper"].isna().all()
+    assert frame.loc[frame["row"] == "nn_q16_kernel", "paper"].isna().all()
 
 
 def test_one_seed_has_no_interval(tmp_path):

@@ -64,7 +64,7 @@ def reason(rows, claim):
 
 
 def test_a_better_net_holds_for_the_reason_that_the_papers_layout_is_slower(tmp_path):
-    capacities = {"no_filter": 4e6, "xdp_drv_nn": 2e6, "xdp_drv_nn_paper": 480e3}
+    capacities = {"no_filter": 4e6, "xdp_drv_nn_fused": 2e6, "xdp_drv_nn_q16_paper": 480e3}
     rates = (100e3, 300e3, 450e3, 600e3, 1.5e6, 3e6)
     synthetic.frames(tmp_path / "a.jsonl", capacities=capacities, rates=rates)
     rows = records.read(tmp_path)
@@ -80,7 +80,7 @@ def test_a_better_net_holds_for_the_reason_that_the_papers_layout_is_slower(tmp_
 
 
 def test_a_slower_machine_differs_and_a_slow_sender_cannot_tell(tmp_path):
-    synthetic.frames(tmp_path / "a.jsonl", capacities={"no_filter": 900e3, "xdp_drv_nn": 150e3})
+    synthetic.frames(tmp_path / "a.jsonl", capacities={"no_filter": 900e3, "xdp_drv_nn_fused": 150e3})
     rows = records.read(tmp_path)
     assert reason(rows, "XDP_DRV (NN): highest")[0] == claims.DIFFERS
     assert reason(rows, "XDP_DRV (NN): received")[0] == claims.DIFFERS
@@ -94,7 +94,7 @@ def test_a_slower_machine_differs_and_a_slow_sender_cannot_tell(tmp_path):
 
 
 def test_the_order_of_mechanisms_is_judged_where_packets_are_lost(tmp_path):
-    capacities = {"xdp_drv_nn": 900e3, "xdp_skb_nn": 400e3, "tc_nn": 500e3}
+    capacities = {"xdp_drv_nn_fused": 900e3, "xdp_skb_nn_fused": 400e3, "tc_nn_fused": 500e3}
     synthetic.frames(tmp_path / "a.jsonl", capacities=capacities)
     verdict, why = reason(records.read(tmp_path), "Received at the highest rate")
     assert (verdict, why) == (claims.DIFFERS, "at 3,000 kpps, in kpps: 891, 396, 495")
@@ -111,8 +111,8 @@ def test_accuracy_loss_compares_the_same_seeds(tmp_path, wrong, verdict):
 
     for seed, errors in enumerate(wrong):
         add("nn_pytorch", seed, 0)
-        add("nn_c_q16", seed, errors)
-    add("nn_c_q16", 7, 50)
+        add("nn_q16_c", seed, errors)
+    add("nn_q16_c", 7, 50)
     lines = claims.table(records.read(tmp_path))
     line = lines[lines["claim"] == "Binary: accuracy lost from NN (Pytorch) to NN (C)"].iloc[0]
     assert (line.ours, line.verdict, line.paper) == (pytest.approx(sum(wrong) / 2), verdict, 0.6)
@@ -146,7 +146,7 @@ def test_the_page_counts_trials_and_says_where_numbers_come_from(rows, page):
         "accuracy.jsonl",
     ):
         assert part in page
-    assert str(published()["table3"]["rows"]["nn_c_q16"]["accuracy"]) in page
+    assert str(published()["table3"]["rows"]["nn_q16_c"]["accuracy"]) in page
 
 
 def test_the_page_has_every_table_and_figure(page):

@@ -174,7 +174,7 @@ def test_no_records_or_one_point_still_make_a_figure(rows):
 
 
 def test_only_some_methods_at_another_width_and_none_that_there_is_not(rows):
-    figures = sweep_figures.figures(rows, width_in=7.2, methods="no_filter, xdp_drv_nn")
+    figures = sweep_figures.figures(rows, width_in=7.2, methods="no_filter, xdp_drv_nn_fused")
     assert figures["fig4"].get_figwidth() == 7.2
     assert "XDP_DRV (NN)" in words(figures["fig4"]) and "TC (NN)" not in words(figures["fig4"])
     assert [axis.get_title() for axis in figures["fig5a"].axes if axis.get_title()] == ["No Filter", "XDP_DRV (NN)"]

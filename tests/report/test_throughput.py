@@ -25,7 +25,7 @@ def line(frame, method, generator="live_frames"):
 
 
 def test_the_highest_rate_is_the_last_measured_one_below_the_capacity(frame):
-    ours = line(frame, "xdp_drv_nn")  # 380,000 pps
+    ours = line(frame, "xdp_drv_nn_fused")  # 380,000 pps
     assert (ours.highest_pps, ours.trials) == (300e3, 15)
     assert ours.low_pps <= 300e3 and ours.high_pps == 700e3
     assert ours.of_flow_percent == pytest.approx(100 * 300 / 700)
@@ -33,7 +33,7 @@ def test_the_highest_rate_is_the_last_measured_one_below_the_capacity(frame):
 
 
 def test_the_fall_below_no_filter_is_between_the_measured_rates_around_the_papers_limit(frame):
-    ours = line(frame, "xdp_drv_nn")
+    ours = line(frame, "xdp_drv_nn_fused")
     assert ours.r_rx_pps == pytest.approx(0.99 * 380e3) and ours.limit_pps == pytest.approx(795.5e3)
     assert ours.fall_percent == pytest.approx(100 * (1 - 0.99 * 380 / 795.5))
     assert ours.fall_low_percent < ours.fall_percent < ours.fall_high_percent
@@ -42,12 +42,12 @@ def test_the_fall_below_no_filter_is_between_the_measured_rates_around_the_paper
 
 
 def test_nothing_is_extrapolated_and_generators_are_not_mixed(rows, tmp_path):
-    synthetic.frames(tmp_path / "a.jsonl", rates=(100e3, 700e3), capacities={"no_filter": 9e6, "tc_nn": 400e3})
-    synthetic.sweep(tmp_path / "a.jsonl", rates={0: 900e3}, capacities={"no_filter": 9e6, "tc_nn": 400e3})
+    synthetic.frames(tmp_path / "a.jsonl", rates=(100e3, 700e3), capacities={"no_filter": 9e6, "tc_nn_fused": 400e3})
+    synthetic.sweep(tmp_path / "a.jsonl", rates={0: 900e3}, capacities={"no_filter": 9e6, "tc_nn_fused": 400e3})
     frame = throughput.table(records.read(tmp_path))
     assert frame["fall_percent"].isna().all() and frame["r_rx_pps"].isna().all()
-    assert line(frame, "tc_nn").usr_percent == 0, "300,000 is between 100,000 and 700,000"
-    assert math.isnan(line(frame, "tc_nn", "hping3").usr_percent)
+    assert line(frame, "tc_nn_fused").usr_percent == 0, "300,000 is between 100,000 and 700,000"
+    assert math.isnan(line(frame, "tc_nn_fused", "hping3").usr_percent)
 
 
 def test_a_rate_that_was_not_reached_is_at_least_and_compared_with_nothing(tmp_path):

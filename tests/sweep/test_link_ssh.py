@@ -155,7 +155,7 @@ def here(project, models) -> list[dict]:
         file.write('PROFILES["slow"] = replace(PROFILES["ssh"], name="slow", intervals_us=(10,))\n')
     project.save(models)
     (project.root / ".venv").symlink_to(config.ROOT / ".venv")
-    done = project.cli("sweep", "--profile", "ssh", "--methods", "xdp_drv_nn,rawsock1_nn")
+    done = project.cli("sweep", "--profile", "ssh", "--methods", "xdp_drv_nn_fused,rawsock1_nn_fused")
     assert done.returncode == 0, done.stderr
     return records.read(project.root / "data/results/sweep.jsonl")
 
@@ -190,7 +190,7 @@ def kinds(value: object) -> object:
 
 def test_a_record_over_ssh_differs_from_one_over_namespaces_in_its_provenance_only(machines, here):
     ends = ("--client-iface", "eth0", "--server-iface", "eth0", "--target", "10.77.0.3")
-    code, said, made = machines.sweep(*ends, "--profile", "ssh", "--methods", "xdp_drv_nn,rawsock1_nn")
+    code, said, made = machines.sweep(*ends, "--profile", "ssh", "--methods", "xdp_drv_nn_fused,rawsock1_nn_fused")
     assert (code, len(made)) == (0, 4), said
     for ssh, netns in zip(made, [record for record in here if record["status"] == "ok"], strict=True):
         raw, other = ssh["raw"], netns["raw"]
@@ -207,8 +207,8 @@ def test_a_record_over_ssh_differs_from_one_over_namespaces_in_its_provenance_on
 def test_without_native_xdp_its_trials_fail_and_the_rest_goes_on(machines):
     # Flooded, a bridge's backlog would lose packets that no interface counts.
     ends = ("--client-iface", "p0", "--server-iface", "br0", "--profile", "slow")
-    code, said, made = machines.sweep(*ends, "--methods", "xdp_drv_flow,tc_nn")
-    failed, ok = ([r for r in made if r["asked"]["method"] == method] for method in ("xdp_drv_flow", "tc_nn"))
+    code, said, made = machines.sweep(*ends, "--methods", "xdp_drv_flow,tc_nn_fused")
+    failed, ok = ([r for r in made if r["asked"]["method"] == method] for method in ("xdp_drv_flow", "tc_nn_fused"))
     assert {record["status"] for record in ok} == {"ok"}, said
     assert {record["raw"]["held"] for record in ok} == {f"RPS on CPU {max(os.sched_getaffinity(0))}"}
     assert {record["status"] for record in failed} == {"failed"}

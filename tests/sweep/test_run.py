@@ -43,7 +43,7 @@ model = load_model("binary", 0, Path(sys.argv[2]))
 profile = config.profile("smoke", churn_pps=(), trial_s=1.0, repeats=4, refine=0)
 hping3 = sys.argv[3] == "hping3"
 profile = replace(profile, intervals_us=(0,) if hping3 else (), rates_pps=() if hping3 else (50_000,))
-run.run_sweep(model, profile, ["rawsock1_nn"])
+run.run_sweep(model, profile, ["rawsock1_nn_fused"])
 """
 
 
@@ -123,7 +123,10 @@ def test_another_model_is_another_trial(swept, models):
 
 
 def test_methods_are_chosen_by_name():
-    assert [a["method"] for a in plan_trials(LONG, "tc_nn, no_filter")] == ["tc_nn", "no_filter"] * LONG.repeats
+    assert [a["method"] for a in plan_trials(LONG, "tc_nn_fused, no_filter")] == [
+        "tc_nn_fused",
+        "no_filter",
+    ] * LONG.repeats
     with pytest.raises(UserError, match="there is no method 'xdp': use no_filter, "):
         plan_trials(LONG, "no_filter,xdp")
 
@@ -173,7 +176,7 @@ def test_the_edge_of_loss_is_narrowed_down_by_trials_of_their_own_and_a_rerun_ha
     assert again["asked"] == made[5]["asked"]
 
 
-@pytest.mark.parametrize(("method", "place"), [("rawsock1_nn", "socket"), ("afxdp_nn", "ring")])
+@pytest.mark.parametrize(("method", "place"), [("rawsock1_nn_fused", "socket"), ("afxdp_nn_fused", "ring")])
 def test_what_a_receiver_is_too_slow_for_is_counted_where_it_was_lost(
     tmp_path, models, monkeypatch, nothing_left, method, place
 ):
@@ -232,7 +235,7 @@ def test_after_kill_9_no_load_goes_on_and_a_rerun_does_what_is_missing(
     assert leftovers() == ["ids-client", "ids-server"]
     monkeypatch.setattr(run, "SWEEP", tmp_path / "sweep.jsonl")
     rest = LONG if kind == "live_frames" else replace(LONG, intervals_us=(0,), rates_pps=())
-    made = run_sweep(models["binary"], rest, ["rawsock1_nn"])
+    made = run_sweep(models["binary"], rest, ["rawsock1_nn_fused"])
     assert sorted(r["asked"]["repeat"] for r in made) == [1, 2, 3]
     assert {r["status"] for r in made} == {"ok"}
 
@@ -263,7 +266,7 @@ def test_a_trial_whose_sender_or_receiver_dies_is_recorded_as_failed_and_the_nex
                 process.kill()
 
     changes = {"intervals_us": (0,), "rates_pps": ()} if victim == "hping3" else {}
-    method = "afxdp_nn" if victim == "afxdp" else "rawsock1_nn"
+    method = "afxdp_nn_fused" if victim == "afxdp" else "rawsock1_nn_fused"
     first, second = spoiled(tmp_path, models, monkeypatch, kill, [method], **changes)
     assert first["status"] == "failed"
     assert {"load_agent": "the generator on the client ended"}.get(victim, f"{victim} ended") in first["reason"]
@@ -313,7 +316,7 @@ def test_without_native_xdp_only_its_trials_fail(tmp_path, models, monkeypatch, 
 
     once = replace(LONG, repeats=1, trial_s=0.2, rates_pps=(20_000,))
     monkeypatch.setattr(run, "link", altered(server=bridged))
-    made = run_sweep(models["binary"], once, "no_filter,xdp_drv_flow,afxdp_nn")
+    made = run_sweep(models["binary"], once, "no_filter,xdp_drv_flow,afxdp_nn_fused")
     assert [r["status"] for r in made] == ["ok", "failed", "failed"]
     for record in made[1:]:
         assert record["reason"] == (
@@ -324,7 +327,7 @@ def test_without_native_xdp_only_its_trials_fail(tmp_path, models, monkeypatch, 
 def test_a_peer_that_does_not_answer_fails_each_trial_and_names_itself(tmp_path, models, monkeypatch, nothing_left):
     monkeypatch.setattr(run, "SWEEP", tmp_path / "sweep.jsonl")
     monkeypatch.setattr(run, "link", altered(target=lambda on: "10.77.0.9"))
-    made = run_sweep(models["binary"], replace(LONG, repeats=1), "no_filter,tc_nn")
+    made = run_sweep(models["binary"], replace(LONG, repeats=1), "no_filter,tc_nn_fused")
     assert [r["status"] for r in made] == ["failed"] * 2
     assert {r["reason"] for r in made} == {"10.77.0.9 does not answer on eth0: is it up, and the address right?"}
 
