@@ -2,10 +2,9 @@
  * The classifier's kernel program. BCC compiles it in variants chosen by -D flags (Variant in
  * ids_repro/kernel/variants.py):
  *   IDS_TC          attach to TC ingress instead of XDP
- *   IDS_CLASSIFIER  IDS_NONE (flow extraction only), IDS_NN, IDS_DT, or IDS_EMPTY (pass every packet unread, to measure
- *                   what running any program costs)
- *   IDS_FUSED       use arithmetic fused for the net instead of q16
- *   IDS_PAPER       use the paper's layout: one map element per parameter and activation, one program per layer
+ *   IDS_CLASSIFIER  a name of classifiers.h; without it the program only extracts flows
+ *   IDS_EMPTY       pass every packet unread, to measure what running any program costs
+ *   IDS_PAPER       use the paper's layout of nn_q16: one map element per parameter and activation, one program per layer
  *   IDS_CLASSES     2 or 7
  *   IDS_ACTION      IDS_COUNT, IDS_FILTER, IDS_SINK or IDS_REDIRECT
  *   IDS_FLOWS       number of entries of the flow table
@@ -24,13 +23,11 @@
 static __always_inline __s64 ids_parameter(__u32 at);
 static __always_inline __s64 ids_activation(__u32 k);
 static __always_inline void ids_keep(__u32 k, __s64 value);
-#define IDS_PARAM(m, member) ids_parameter(__builtin_offsetof(struct ids_mlp_q16, member))
+#define IDS_PARAM(m, member) ids_parameter(__builtin_offsetof(struct ids_nn_q16, member))
 #define IDS_LOAD(t, l, k) ((l) ? ids_activation(k) : (t)->a[k])
 #define IDS_STORE(t, k, value) ids_keep(k, value)
 #endif
-#include "int_mlp.h"
-#include "int_mlp_fused.h"
-#include "int_tree.h"
+#include "classifiers.h"
 #include "ids.h"
 
 BPF_TABLE("lru_hash", struct ids_key, struct ids_flow, flows, IDS_FLOWS);
@@ -46,17 +43,13 @@ BPF_RINGBUF_OUTPUT(suspects, 64);
 BPF_ARRAY(parameters, __s64, IDS_PARAMETERS);
 BPF_PERCPU_ARRAY(activations, __s64, IDS_HIDDEN);
 BPF_PROG_ARRAY(layers, IDS_LAYERS - 1);
-#elif IDS_CLASSIFIER == IDS_NN && defined(IDS_FUSED)
-BPF_ARRAY(params, struct ids_mlp_fused, IDS_SLOTS);
-#elif IDS_CLASSIFIER == IDS_NN
-BPF_ARRAY(params, struct ids_mlp_q16, IDS_SLOTS);
-#elif IDS_CLASSIFIER == IDS_DT
-BPF_ARRAY(params, struct ids_tree, IDS_SLOTS);
+#elif defined(IDS_CLASSIFIER)
+BPF_ARRAY(params, struct IDS_OF(IDS_CLASSIFIER, ), IDS_SLOTS);
 #endif
 
 #ifdef IDS_PAPER
 /*
- * Read a member of struct ids_mlp_q16 by its offset. Each member is one map element: first the int64 members, then the
+ * Read a member of struct ids_nn_q16 by its offset. Each member is one map element: first the int64 members, then the
  * weights (Sec. IV-B).
  */
 static __always_inline __s64 ids_parameter(__u32 at)
@@ -133,20 +126,11 @@ static __always_inline __u64 ids_generation(void)
 /* Steps k4 to k6 with the model of generation g. Return the class, or -1 if this variant has no classifier. */
 static __always_inline int ids_classify(struct ids_work *w, __u64 g)
 {
+#if defined(IDS_CLASSIFIER) && !defined(IDS_PAPER)
 	int slot = g & (IDS_SLOTS - 1);
+	struct IDS_OF(IDS_CLASSIFIER, ) *m = params.lookup(&slot);
 
-#if IDS_CLASSIFIER == IDS_NN && defined(IDS_FUSED)
-	struct ids_mlp_fused *m = params.lookup(&slot);
-
-	return m ? ids_mlp_fused(m, IDS_CLASSES, w->x, &w->fused, w->logits) : -1;
-#elif IDS_CLASSIFIER == IDS_NN && !defined(IDS_PAPER)
-	struct ids_mlp_q16 *m = params.lookup(&slot);
-
-	return m ? ids_mlp_q16(m, IDS_CLASSES, w->x, &w->mlp, w->logits) : -1;
-#elif IDS_CLASSIFIER == IDS_DT
-	struct ids_tree *t = params.lookup(&slot);
-
-	return t ? ids_tree_walk(t, w->x) : -1;
+	return m ? IDS_OF(IDS_CLASSIFIER, _classify)(m, IDS_CLASSES, w->x, &w->scratch, w->logits) : -1;
 #else
 	return -1;
 #endif
@@ -226,7 +210,7 @@ int ids_layer2(ids_ctx *ctx)
 
 	if (!w)
 		return IDS_PASS;
-	ids_layer_q16(NULL, 1, IDS_HIDDEN, IDS_HIDDEN, &w->mlp, NULL);
+	ids_layer_q16(NULL, 1, IDS_HIDDEN, IDS_HIDDEN, &w->scratch, NULL);
 	layers.call(ctx, 1);
 	return IDS_PASS;
 }
@@ -239,14 +223,14 @@ int ids_layer3(ids_ctx *ctx)
 
 	if (!w || !c)
 		return IDS_PASS;
-	ids_layer_q16(NULL, 2, IDS_HIDDEN, IDS_CLASSES, &w->mlp, w->logits);
+	ids_layer_q16(NULL, 2, IDS_HIDDEN, IDS_CLASSES, &w->scratch, w->logits);
 	return ids_finish(ctx, w, c, ids_argmax(IDS_CLASSES, w->logits), 0);
 }
 #endif
 
 int ids_main(ids_ctx *ctx)
 {
-#if IDS_CLASSIFIER == IDS_EMPTY
+#ifdef IDS_EMPTY
 	return IDS_PASS;
 #else
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -291,8 +275,8 @@ int ids_main(ids_ctx *ctx)
 	if (w->reason != IDS_OK)
 		return ids_finish(ctx, w, c, -1, 0);
 #ifdef IDS_PAPER
-	ids_normalise_q16(NULL, w->x, w->mlp.a);
-	ids_layer_q16(NULL, 0, IDS_N_FEATURES, IDS_HIDDEN, &w->mlp, NULL);
+	ids_normalise_q16(NULL, w->x, w->scratch.a);
+	ids_layer_q16(NULL, 0, IDS_N_FEATURES, IDS_HIDDEN, &w->scratch, NULL);
 	layers.call(ctx, 0);
 #endif
 	g = ids_generation();

@@ -4,13 +4,7 @@
 #define IDS_IDS_H
 
 #include "flow.h"
-#include "int_mlp.h"
-#include "int_mlp_fused.h"
-
-#define IDS_NONE 0
-#define IDS_NN 1
-#define IDS_DT 2
-#define IDS_EMPTY 3
+#include "classifiers.h"
 
 #define IDS_COUNT 0    /* pass every packet */
 #define IDS_FILTER 1   /* drop packets that are classified as attacks */
@@ -22,8 +16,8 @@
 
 #define IDS_BUSY IDS_N_REASONS /* comes after the parser's reasons: another CPU held the flow's lock for too long */
 #define IDS_REASONS_SIZE 8
-#define IDS_WEIGHTS_AT __builtin_offsetof(struct ids_mlp_q16, w)
-#define IDS_PARAMETERS (IDS_WEIGHTS_AT / 8 + sizeof(struct ids_mlp_q16) - IDS_WEIGHTS_AT)
+#define IDS_WEIGHTS_AT __builtin_offsetof(struct ids_nn_q16, w)
+#define IDS_PARAMETERS (IDS_WEIGHTS_AT / 8 + sizeof(struct ids_nn_q16) - IDS_WEIGHTS_AT)
 #define IDS_SLOTS 2	      /* for model parameters: generation g uses slot g % 2 */
 #define IDS_GENERATIONS 16    /* verdicts are counted separately for this many generations */
 #define IDS_TRIES 64	      /* attempts to lock a flow; if all fail, the packet passes unclassified */
@@ -44,8 +38,9 @@ struct ids_verdicts { /* one per CPU and generation */
 struct ids_work { /* what does not fit on BPF's stack of 512 bytes */
 	__s64 x[IDS_X_SIZE];
 	__s64 logits[IDS_MAX_CLASSES];
-	struct ids_mlp_scratch mlp;
-	struct ids_fused_scratch fused;
+#ifdef IDS_CLASSIFIER
+	struct IDS_OF(IDS_CLASSIFIER, _scratch) scratch;
+#endif
 	__u64 now_ns;
 	__s32 reason;
 	__u32 first;

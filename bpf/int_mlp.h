@@ -1,4 +1,4 @@
-/* Read by ids.bpf.c, bpf/user/library.c and the receivers: the net in arithmetic "q16". */
+/* Read by classifiers.h and user/float_mlp.h: the net in arithmetic "q16". */
 /*
  * The MLP 12-16-16-{2,7} in the paper's integer arithmetic (Sec. IV-C, steps k4 to k6): int64 with 16 fractional bits.
  * The NumPy twin, ids_repro/models/int_mlp.py, defines every bit.
@@ -31,7 +31,7 @@
 #define IDS_STORE(t, k, value) ((t)->a[k] = (value))
 #endif
 
-struct ids_mlp_q16 {
+struct ids_nn_q16 {
 	__s64 min[IDS_X_SIZE];			    /* Q16 */
 	__s64 range[IDS_X_SIZE];		    /* max - min, Q16, below 2^47 */
 	__s64 s[IDS_X_SIZE];			    /* 1 / (max - min), 46 fractional bits */
@@ -40,13 +40,13 @@ struct ids_mlp_q16 {
 	__s8 w[IDS_LAYERS][IDS_HIDDEN][IDS_HIDDEN]; /* w[l][column j][row k] = w_q,k,j */
 };
 
-struct ids_mlp_scratch {
+struct ids_nn_q16_scratch {
 	__s64 a[IDS_HIDDEN]; /* activations, Q16 */
 	__s64 q[IDS_HIDDEN]; /* their int8 values */
 };
 
 /* Step k4, min-max normalisation. The clip to [-1, 1] changes no result, since Eq. (1) later clips to alpha <= 1. */
-static __always_inline void ids_normalise_q16(const struct ids_mlp_q16 *m, const __s64 *x, __s64 *a)
+static __always_inline void ids_normalise_q16(const struct ids_nn_q16 *m, const __s64 *x, __s64 *a)
 {
 	int i;
 
@@ -57,8 +57,8 @@ static __always_inline void ids_normalise_q16(const struct ids_mlp_q16 *m, const
 }
 
 /* Steps k5-1 to k5-4 of layer l: quantise, multiply, dequantise, ReLU. The last layer has no ReLU: it gives logits. */
-static __always_inline void ids_layer_q16(const struct ids_mlp_q16 *m, int l, int n_in, int n_out,
-					  struct ids_mlp_scratch *t, __s64 *logits)
+static __always_inline void ids_layer_q16(const struct ids_nn_q16 *m, int l, int n_in, int n_out,
+					  struct ids_nn_q16_scratch *t, __s64 *logits)
 {
 	__s64 sigma = IDS_PARAM(m, sigma[l]);
 	int j, k;
@@ -92,8 +92,8 @@ static __always_inline int ids_argmax(int n_classes, const __s64 *logits)
 }
 
 /* Steps k4 to k6: features (12) in Q16 -> logits (n_classes) in Q16. Return the class. */
-static __always_inline int ids_mlp_q16(const struct ids_mlp_q16 *m, int n_classes, const __s64 *x,
-				       struct ids_mlp_scratch *t, __s64 *logits)
+static __always_inline int ids_nn_q16_classify(const struct ids_nn_q16 *m, int n_classes, const __s64 *x,
+					       struct ids_nn_q16_scratch *t, __s64 *logits)
 {
 	ids_normalise_q16(m, x, t->a);
 	ids_layer_q16(m, 0, IDS_N_FEATURES, IDS_HIDDEN, t, NULL);

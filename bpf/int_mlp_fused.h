@@ -1,4 +1,4 @@
-/* Read by ids.bpf.c, bpf/user/library.c and the receivers: the net in arithmetic "fused". */
+/* Read by classifiers.h and user/receiver.h: the net in arithmetic "fused". */
 /*
  * Our own arithmetic for the MLP: as few operations as possible without changing the net's decisions.
  * Normalisation is part of the first quantiser: each feature has its own multiplier and shift, so features with a wide
@@ -31,7 +31,7 @@ _Static_assert(IDS_LANES *IDS_LANE == 64, "the lanes must fill a word");
 _Static_assert(IDS_LANE_MAX + IDS_HALF < 1LL << (IDS_LANE - 1), "rounding must not overflow a lane");
 _Static_assert((IDS_LANE_MAX + IDS_HALF) >> IDS_SHIFT < 1 << 15, "a hidden activation must fit 15 bits");
 
-struct ids_mlp_fused {
+struct ids_nn_fused {
 	__s64 min[IDS_X_SIZE];	 /* Q16 */
 	__s64 range[IDS_X_SIZE]; /* max - min, Q16, below 2^47 */
 	__s64 mul[IDS_X_SIZE];	 /* 16383 / range * 2^shift, below 2^15 */
@@ -39,12 +39,12 @@ struct ids_mlp_fused {
 	__s64 w[IDS_LAYERS][IDS_HIDDEN][IDS_WORDS]; /* w[l][row k][word]: columns 2 word and 2 word + 1 */
 };
 
-struct ids_fused_scratch {
+struct ids_nn_fused_scratch {
 	__s64 a[2][IDS_HIDDEN];
 };
 
 /* Sum n_in products for two columns at once. */
-static __always_inline __s64 ids_swar(const struct ids_mlp_fused *m, int l, int n_in, int word, const __s64 *a,
+static __always_inline __s64 ids_swar(const struct ids_nn_fused *m, int l, int n_in, int word, const __s64 *a,
 				      __s64 start)
 {
 	__s64 sum = start;
@@ -68,7 +68,7 @@ static __always_inline __s64 ids_upper(__s64 sum, int shift)
 	return (sum + (1LL << (IDS_LANE - 1))) >> (IDS_LANE + shift);
 }
 
-static __always_inline void ids_hidden(const struct ids_mlp_fused *m, int l, int n_in, const __s64 *a, __s64 *out)
+static __always_inline void ids_hidden(const struct ids_nn_fused *m, int l, int n_in, const __s64 *a, __s64 *out)
 {
 	int g;
 
@@ -82,8 +82,8 @@ static __always_inline void ids_hidden(const struct ids_mlp_fused *m, int l, int
 }
 
 /* Features (12) in Q16 -> logits (n_classes), all in the same unit. Return the class. */
-static __always_inline int ids_mlp_fused(const struct ids_mlp_fused *m, int n_classes, const __s64 *x,
-					 struct ids_fused_scratch *t, __s64 *logits)
+static __always_inline int ids_nn_fused_classify(const struct ids_nn_fused *m, int n_classes, const __s64 *x,
+						 struct ids_nn_fused_scratch *t, __s64 *logits)
 {
 	int i, g;
 

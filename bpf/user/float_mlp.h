@@ -5,15 +5,21 @@
 
 #include "../int_mlp.h"
 
-struct ids_mlp_float {
+struct ids_nn_float {
 	__s64 min[IDS_X_SIZE];			     /* Q16 */
 	float scale[IDS_X_SIZE];		     /* 1 / (max - min), both in Q16 */
 	float w[IDS_LAYERS][IDS_HIDDEN][IDS_HIDDEN]; /* w[l][row k][column j] */
 };
 
-static inline int ids_mlp_float(const struct ids_mlp_float *m, int n_classes, const __s64 *x, float *logits)
+struct ids_nn_float_scratch {
+	float logits[IDS_HIDDEN];
+};
+
+/* Features (12) in Q16 -> class. The logits stay in t: they are no integers. */
+static inline int ids_nn_float_classify(const struct ids_nn_float *m, int n_classes, const __s64 *x,
+					struct ids_nn_float_scratch *t, __s64 *unused)
 {
-	float a[IDS_HIDDEN], sum[IDS_HIDDEN];
+	float *logits = t->logits, a[IDS_HIDDEN], sum[IDS_HIDDEN];
 	int j, k, l, best = 0;
 
 	for (k = 0; k < IDS_N_FEATURES; k++)

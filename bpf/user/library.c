@@ -4,10 +4,8 @@
 #include <unistd.h>
 
 #include "float_mlp.h"
+#include "../classifiers.h"
 #include "../flow.h"
-#include "../int_mlp.h"
-#include "../int_mlp_fused.h"
-#include "../int_tree.h"
 #include "link_layer.h"
 #include "table.h"
 
@@ -15,26 +13,6 @@
 __u64 ids_sizeof_row(void)
 {
 	return sizeof(struct ids_row);
-}
-
-__u64 ids_sizeof_mlp_q16(void)
-{
-	return sizeof(struct ids_mlp_q16);
-}
-
-__u64 ids_sizeof_mlp_fused(void)
-{
-	return sizeof(struct ids_mlp_fused);
-}
-
-__u64 ids_sizeof_mlp_float(void)
-{
-	return sizeof(struct ids_mlp_float);
-}
-
-__u64 ids_sizeof_tree(void)
-{
-	return sizeof(struct ids_tree);
 }
 
 /* Parse n Ethernet frames, one every `stride` bytes, and write the packet and the reason of each. */
@@ -64,61 +42,35 @@ int ids_extract(const struct ids_row *rows, __u64 n, __s64 *x, __u64 *flow)
 	return failed ? -1 : 0;
 }
 
-/* Features (n, 12) in Q16 -> logits (n, n_classes) in Q16 and classes (n). n_classes is 2 or 7. */
-void ids_predict_mlp_q16(const struct ids_mlp_q16 *m, int n_classes, const __s64 *x, __u64 n, __s64 *logits,
-			 __u8 *verdict)
-{
-	struct ids_mlp_scratch scratch;
-	__u64 i;
-
-	for (i = 0; i < n; i++) {
-		const __s64 *xi = x + i * IDS_N_FEATURES;
-		__s64 *li = logits + i * n_classes;
-
-		/* n_classes is a constant in each call, so that the compiler unrolls as for the kernel */
-		verdict[i] = n_classes == 2 ? ids_mlp_q16(m, 2, xi, &scratch, li) : ids_mlp_q16(m, 7, xi, &scratch, li);
+/*
+ * For each classifier: the size of its struct, and features (n, 12) in Q16 -> classes (n), with the logits
+ * (n, n_classes) of those that have integer ones. n_classes is 2 or 7, and a constant in each call, so that the compiler
+ * unrolls as for the kernel.
+ */
+#define IDS_PREDICT(name)                                                                                              \
+	__u64 ids_sizeof_##name(void)                                                                                  \
+	{                                                                                                              \
+		return sizeof(struct ids_##name);                                                                      \
+	}                                                                                                              \
+                                                                                                                       \
+	void ids_predict_##name(const struct ids_##name *m, int n_classes, const __s64 *x, __u64 n, __s64 *logits,     \
+				__u8 *class)                                                                           \
+	{                                                                                                              \
+		struct ids_##name##_scratch scratch;                                                                   \
+		__s64 padded[IDS_X_SIZE] = { 0 };                                                                      \
+		__u64 i;                                                                                               \
+                                                                                                                       \
+		for (i = 0; i < n; i++) {                                                                              \
+			__s64 *li = logits + i * n_classes;                                                            \
+                                                                                                                       \
+			memcpy(padded, x + i * IDS_N_FEATURES, IDS_N_FEATURES * sizeof(*x));                           \
+			class[i] = n_classes == 2 ? ids_##name##_classify(m, 2, padded, &scratch, li) :                \
+						    ids_##name##_classify(m, 7, padded, &scratch, li);                 \
+		}                                                                                                      \
 	}
-}
 
-/* The same in arithmetic fused; the logits have 32 fractional bits. */
-void ids_predict_mlp_fused(const struct ids_mlp_fused *m, int n_classes, const __s64 *x, __u64 n, __s64 *logits,
-			   __u8 *verdict)
-{
-	struct ids_fused_scratch scratch;
-	__u64 i;
-
-	for (i = 0; i < n; i++) {
-		const __s64 *xi = x + i * IDS_N_FEATURES;
-		__s64 *li = logits + i * n_classes;
-
-		verdict[i] =
-			n_classes == 2 ? ids_mlp_fused(m, 2, xi, &scratch, li) : ids_mlp_fused(m, 7, xi, &scratch, li);
-	}
-}
-
-/* The same in float32, without the logits. */
-void ids_predict_mlp_float(const struct ids_mlp_float *m, int n_classes, const __s64 *x, __u64 n, __u8 *verdict)
-{
-	float logits[IDS_HIDDEN];
-	__u64 i;
-
-	for (i = 0; i < n; i++)
-		verdict[i] = n_classes == 2 ? ids_mlp_float(m, 2, x + i * IDS_N_FEATURES, logits) :
-					      ids_mlp_float(m, 7, x + i * IDS_N_FEATURES, logits);
-}
-
-/* Features (n, 12) in Q16 -> classes (n). */
-void ids_predict_tree(const struct ids_tree *t, const __s64 *x, __u64 n, __u8 *verdict)
-{
-	__u64 i;
-
-	for (i = 0; i < n; i++) {
-		__s64 padded[IDS_X_SIZE] = { 0 };
-
-		memcpy(padded, x + i * IDS_N_FEATURES, IDS_N_FEATURES * sizeof(*x));
-		verdict[i] = ids_tree_walk(t, padded);
-	}
-}
+IDS_CLASSIFIERS(IDS_PREDICT)
+IDS_PREDICT(nn_float)
 
 /*
  * Run BPF_PROG_TEST_RUN in place on each of n packets. This loop costs a tenth of the same loop in Python.

@@ -173,10 +173,13 @@ int main(int argc, char **argv)
 	fd = open_socket(argv[1]);
 	if (fd < 0)
 		return ids_fail(argv[1]);
-	for (i = 0; i < n_workers; i++)
-		if (ids_table_init(&workers[i].classifier.table, 1 << 16) ||
-		    (n_workers > 1 && pthread_create(&workers[i].thread, NULL, work, &workers[i])))
-			return ids_fail("flow table or thread of a worker");
+	for (i = 0; i < n_workers; i++) {
+		if (ids_table_init(&workers[i].classifier.table, 1 << 16))
+			return ids_fail("flow table of a worker");
+		errno = n_workers > 1 ? pthread_create(&workers[i].thread, NULL, work, &workers[i]) : 0;
+		if (errno)
+			return ids_fail("thread of a worker");
+	}
 	ids_ready();
 	receive(fd, &totals);
 	done = 1;

@@ -19,7 +19,7 @@
 
 struct ids_classifier {
 	struct ids_table table;
-	struct ids_fused_scratch scratch;
+	struct ids_nn_fused_scratch scratch;
 	__u64 classified, verdict[IDS_MAX_CLASSES];
 };
 
@@ -27,7 +27,7 @@ struct ids_totals {
 	__u64 received, unparsed, socket_drops, queue_drops;
 };
 
-static struct ids_mlp_fused ids_params;
+static struct ids_nn_fused ids_params;
 static int ids_classes;
 static const char *ids_name;
 static volatile sig_atomic_t ids_stop, ids_asked;
@@ -86,8 +86,8 @@ static inline void ids_classify_packet(struct ids_classifier *c, const struct id
 
 	if (ids_table_update(&c->table, p, now_ns, x) < 0)
 		return;
-	class = ids_classes == 2 ? ids_mlp_fused(&ids_params, 2, x, &c->scratch, logits) :
-				   ids_mlp_fused(&ids_params, 7, x, &c->scratch, logits);
+	class = ids_classes == 2 ? ids_nn_fused_classify(&ids_params, 2, x, &c->scratch, logits) :
+				   ids_nn_fused_classify(&ids_params, 7, x, &c->scratch, logits);
 	c->verdict[class]++;
 	c->classified++;
 }

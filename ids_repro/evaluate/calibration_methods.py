@@ -111,9 +111,9 @@ def agreement(quantized: list[Model], data: dataset.Dataset) -> pd.DataFrame:
         x = data.x[at]
         floats = model.mlp.predict(model.scaler.transform(x))
         same = {
-            "DT": np.mean(model.int_tree.predict(x) == model.tree.predict(as_float(x))),
-            "NN": np.mean(model.int_mlp.predict(x) == floats),
-            "NN (fused)": np.mean(model.int_fused.predict(x) == floats),
+            "DT": np.mean(model.twins["dt"].predict(x) == model.tree.predict(as_float(x))),
+            "NN": np.mean(model.twins["nn_q16"].predict(x) == floats),
+            "NN (fused)": np.mean(model.twins["nn_fused"].predict(x) == floats),
         }
         lines.append({"task": model.task, "seed": model.seed, "flows": len(at)} | same)
     return pd.DataFrame(lines)

@@ -135,7 +135,7 @@ def setup(model: Model, learn: Dataset, seen: Dataset, on: Iterable[str]) -> Set
         As `datasets` returns them, the sampled vectors only.
     """
     train, _, test = dataset.split(learn, model.seed)
-    start = Setup(learn, seen, train, test, model.mlp, model.scaler, model.int_mlp)
+    start = Setup(learn, seen, train, test, model.mlp, model.scaler, model.twins["nn_q16"])
     start = released_code.normalised_by(start, MinMax.fit(learn.x[train]))
     changes = [SWITCHES[name].setup for name in SWITCHES if name in on and SWITCHES[name].setup]
     return reduce(lambda so_far, change: change(so_far), changes, start)

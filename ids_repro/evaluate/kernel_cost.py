@@ -43,7 +43,7 @@ def _load(stack: contextlib.ExitStack, variant: Variant, models: Mapping[int, Mo
 
 def _float_ns(model: Model) -> Callable[[], float]:
     params, x = model.params("nn_float"), random_vectors(RUNS)
-    return mean_ns(lambda: library.predict_float(params, model.n_classes, x), 1, RUNS)
+    return mean_ns(lambda: library.predict("nn_float", params, model.n_classes, x), 1, RUNS)
 
 
 Measured = tuple[dict[Key, list[float]], dict[str, dict[str, int]]]

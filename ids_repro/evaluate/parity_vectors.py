@@ -27,7 +27,7 @@ def boundary_vectors(model: Model) -> np.ndarray:
     base = low + width // 2
     limits = [0, MAX_FEATURE - 1, INT64.min, INT64.max]
     values = [[*limits, low[i], low[i] - width[i], low[i] + width[i]] for i in range(len(low))]
-    for threshold, feature in zip(model.int_tree.threshold, model.int_tree.feature, strict=True):
+    for threshold, feature in zip(model.twins["dt"].threshold, model.twins["dt"].feature, strict=True):
         if threshold < INT64.max:
             values[feature].append(threshold)
     out = [np.full_like(base, limit) for limit in limits] + [low, low - width, low + width]
@@ -36,7 +36,8 @@ def boundary_vectors(model: Model) -> np.ndarray:
             if INT64.min <= value <= INT64.max:
                 out.append(np.where(np.arange(len(base)) == i, value, base))
     pairs = np.split(in_range(model, 2 * PAIRS), 2)
-    return np.concatenate([np.array(out), *(changes(net.predict, *pairs) for net in (model.int_mlp, model.int_fused))])
+    nets = [twin for name, twin in model.twins.items() if name != "dt"]
+    return np.concatenate([np.array(out), *(changes(net.predict, *pairs) for net in nets)])
 
 
 def changes(what: Callable[[np.ndarray], np.ndarray], left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -86,11 +87,6 @@ def pieces(model: Model, n: int) -> Iterator[np.ndarray]:
 
 
 def tied(model: Model) -> Model:
-    """Return the model with its classes in pairs of equal logits, whatever the vector; the last of seven is alone."""
-    pairs = np.arange(model.n_classes) // 2 * 2
-
-    def last(columns: list[np.ndarray]) -> list[np.ndarray]:
-        return [*columns[:-1], columns[-1][..., pairs]]
-
-    q16 = replace(model.int_mlp, weights=last(model.int_mlp.weights), dequant=last(model.int_mlp.dequant))
-    return replace(model, int_mlp=q16, int_fused=replace(model.int_fused, weights=last(model.int_fused.weights)))
+    """Return the model with the classes of its nets in pairs of equal logits, whatever the vector."""
+    twins = {name: twin.tied() if hasattr(twin, "tied") else twin for name, twin in model.twins.items()}
+    return replace(model, twins=twins)

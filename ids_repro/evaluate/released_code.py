@@ -13,7 +13,7 @@ from ..data.dataset import Dataset
 from ..data.features import FEATURES
 from ..models.fixed import INT8_MAX, round_shift, to_fixed
 from ..models.float_mlp import MLP
-from ..models.int_mlp import DEQUANT_BITS, S_BITS, IntMlp, mlp_bytes, quantize_mlp
+from ..models.int_mlp import DEQUANT_BITS, S_BITS, IntMlp, quantize_mlp
 from ..models.scaling import MinMax
 from ..native import library
 from ..native.layouts import Q
@@ -56,7 +56,7 @@ class Setup:
         floats = self.mlp.predict(self.scaler.transform(self.learn.x[self.test]))
         x = self.seen.x[self.test]
         if self.clip and self.shift:
-            out, _ = library.predict_mlp(mlp_bytes(self.net), self.net.n_classes, x)
+            out, _ = library.predict("nn_q16", self.net.to_bytes(), self.net.n_classes, x)
         else:
             out = logits(self.net, x, self.clip, self.shift)
         return floats, (np.maximum(out, 0) if self.from_zero else out).argmax(axis=1)

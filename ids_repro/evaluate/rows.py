@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from ..data.features import as_float
@@ -44,41 +42,10 @@ def float_row(row: str) -> str:
     return IMPLEMENTATIONS[row].reference
 
 
-def c_call(
-    struct: str, params: bytes, n_classes: int, x: np.ndarray, optimise: str = "-O2"
-) -> Callable[[], np.ndarray | tuple[np.ndarray, np.ndarray]]:
-    """Return a call without arguments that classifies vectors by bpf/user/library.c; what is timed is this call.
-
-    Parameters
-    ----------
-    struct : str
-        Name of the C struct: "dt", "nn_q16", "nn_fused" or "nn_float".
-    params : bytes
-        The struct.
-    n_classes : int
-        2 or 7.
-    x : ndarray of shape (n, 12), int64
-        Features, Q16.
-    optimise : str
-        How the C is compiled.
-
-    Returns
-    -------
-    callable
-        Returns the classes, shape (n,), and before them the logits, shape (n, n_classes), where the C makes integers.
-    """
-    if struct == "dt":
-        return lambda: library.predict_tree(params, x, optimise)
-    if struct == "nn_float":
-        return lambda: library.predict_float(params, n_classes, x, optimise)
-    arithmetic = struct.removeprefix("nn_")
-    return lambda: library.predict_mlp(params, n_classes, x, arithmetic, optimise)
-
-
 def classify_by_struct(struct: str, params: bytes, n_classes: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return logits, shape (n, n_classes or 0), and classes, shape (n,), by user-space C; see `c_call`."""
-    found = c_call(struct, params, n_classes, x)()
-    return found if isinstance(found, tuple) else (np.zeros((len(x), 0), np.int64), found)
+    """Return logits, shape (n, n_classes or 0), and classes, shape (n,), by the C struct of that name."""
+    logits, classes = library.predict(struct, params, n_classes, x)
+    return np.zeros((len(x), 0), np.int64) if logits is None else logits, classes
 
 
 def classify_in_c(model: Model, struct: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -88,7 +55,5 @@ def classify_in_c(model: Model, struct: str, x: np.ndarray) -> tuple[np.ndarray,
 
 def classify_in_numpy(model: Model, struct: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the same by the NumPy twin of the C: the reference."""
-    if struct == "dt":
-        return np.zeros((len(x), 0), np.int64), model.int_tree.predict(x)
-    logits = (model.int_mlp if struct == "nn_q16" else model.int_fused).logits(x)
-    return logits, logits.argmax(axis=1)
+    twin = model.twins[struct]
+    return twin.logits(x), twin.predict(x)

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -22,7 +23,8 @@ from ..implementations import rows_in
 from ..kernel.program import Program
 from ..kernel.variants import VARIANTS
 from ..models.model import Model, load_model
-from .rows import KERNEL_PROGRAMS, c_call
+from ..native import library
+from .rows import KERNEL_PROGRAMS
 
 INFERENCE = RESULTS / "inference.jsonl"
 LOOP = 10_000  # vectors that one call of C classifies
@@ -72,7 +74,10 @@ def _in_c(model: Model, x: np.ndarray) -> dict[str, Callable[[], object]]:
     """Return calls of C on the same vectors, by row."""
     rows = rows_in("c") | rows_in("c", optimise="-O0")
     params = {one.struct: model.params(one.struct) for one in rows.values()}
-    return {row: c_call(one.struct, params[one.struct], model.n_classes, x, one.optimise) for row, one in rows.items()}
+    n = model.n_classes
+    return {
+        row: partial(library.predict, one.struct, params[one.struct], n, x, one.optimise) for row, one in rows.items()
+    }
 
 
 def user_space_cases(model: Model, x: np.ndarray) -> list[Case]:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ..config import BPF, TASKS
+from ..implementations import rows_in
 
 HOOKS = ("xdp", "tc")
 ACTIONS = {"count": 0, "filter": 1, "sink": 2, "redirect": 3}
 CHURN = {"ports": 1, "flows": 2}
-CLASSIFIERS = {"none": 0, "nn": 1, "dt": 2, "empty": 3}
 
 
 @dataclass(frozen=True)
@@ -52,25 +52,28 @@ class Variant:
 
     @property
     def params(self) -> str | None:
-        """Which struct of a model it takes: a name for `pipeline.Model.params`."""
-        return {"nn": "nn_fused" if self.arithmetic == "fused" else "nn_q16", "dt": "dt"}.get(self.classifier)
+        """The struct of a model that it takes, a name in `layouts.STRUCTS`; None without a classifier."""
+        if self.classifier in ("none", "empty"):
+            return None
+        return f"nn_{self.arithmetic}" if self.classifier == "nn" else self.classifier
 
     def flags(self) -> list[str]:
         """Compiler flags of this variant."""
         if self.layout == "paper" and self.params != "nn_q16":
             raise ValueError("the paper's layout is that of the net in arithmetic q16")
         defines = {
-            "IDS_CLASSIFIER": CLASSIFIERS[self.classifier],
             "IDS_CLASSES": self.n_classes,
             "IDS_ACTION": ACTIONS[self.action],
             "IDS_FLOWS": self.flows,
         }
+        if self.params:
+            defines["IDS_CLASSIFIER"] = self.params  # a name in bpf/classifiers.h
         if self.churn:
             defines["IDS_CHURN"] = CHURN[self.churn]
         switches = {
             "IDS_TC": self.hook == "tc",
             "IDS_PROBE": self.probe,
-            "IDS_FUSED": self.arithmetic == "fused",
+            "IDS_EMPTY": self.classifier == "empty",
             "IDS_PAPER": self.layout == "paper",
         }
         chosen = [f"-D{name}" for name, on in switches.items() if on]
@@ -86,6 +89,9 @@ VARIANTS = {
     "nn_q16_packed": Variant(classifier="nn", arithmetic="q16"),
     "nn_fused_packed": Variant(classifier="nn"),
 }
+# Every other implementation that runs in the kernel.
+for _one in rows_in("kernel").values():
+    VARIANTS.setdefault(_one.variant, Variant(classifier=_one.struct))
 
 
 def every_variant() -> Iterator[tuple[str, Variant]]:

@@ -35,3 +35,14 @@ def require_finite(parameters: list[np.ndarray]) -> None:
     """
     if not all(np.isfinite(p).all() for p in parameters):
         raise UserError("a weight of the net is not finite: train it again")
+
+
+def tie_pairs(layers: list[np.ndarray]) -> list[np.ndarray]:
+    """Return a net's layers with each even column of the last one copied to its right, so that pairs of logits tie.
+
+    Parameters
+    ----------
+    layers : list of ndarray of shape (..., M_l)
+        Something that each column has, such as its weights. Of seven classes the last stays alone.
+    """
+    return [*layers[:-1], layers[-1][..., np.arange(layers[-1].shape[-1]) // 2 * 2]]

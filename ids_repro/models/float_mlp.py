@@ -11,7 +11,7 @@ from .scaling import MinMax
 
 
 def float_bytes(weights: list[np.ndarray], scaler: MinMax) -> bytes:
-    """Return a struct ids_mlp_float of W^(l), each of shape (M_{l-1}, M_l), and the normaliser."""
+    """Return a struct ids_nn_float of W^(l), each of shape (M_{l-1}, M_l), and the normaliser."""
     out = np.zeros((), MLP_FLOAT)
     out["min"][: len(scaler.min_)] = scaler.min_
     out["scale"][: len(scaler.min_)] = 1.0 / scaler.range_

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..config import UserError
 from ..native.layouts import MLP_Q16, Q
-from .fixed import INT8_MAX, clip, require_finite, round_shift, to_fixed
+from .fixed import INT8_MAX, clip, require_finite, round_shift, tie_pairs, to_fixed
 from .scaling import MinMax
 
 S_BITS, DEQUANT_BITS = 46, 32  # fractional bits of s and of 1/(sigma sigma_weight), as in bpf/int_mlp.h
@@ -65,6 +65,20 @@ class IntMlp:
         """Step k6: the first class of the largest logit; int64 of shape (n,)."""
         return self.logits(x).argmax(axis=1)
 
+    def to_bytes(self) -> bytes:
+        """Return the struct ids_nn_q16 that C reads; what the net does not use is zero."""
+        out = np.zeros((), MLP_Q16)
+        for name, value in (("min", self.min_), ("range", self.range_), ("s", self.s), ("sigma", self.sigma)):
+            out[name][: len(value)] = value
+        for layer, (w, d) in enumerate(zip(self.weights, self.dequant, strict=True)):
+            out["dequant"][layer, : len(d)] = d
+            out["w"][layer, : w.shape[1], : w.shape[0]] = w.T
+        return out.tobytes()
+
+    def tied(self) -> IntMlp:
+        """Return a net whose classes have equal logits in pairs, for tests of argmax; see `tie_pairs`."""
+        return replace(self, weights=tie_pairs(self.weights), dequant=tie_pairs(self.dequant))
+
 
 def quantize_mlp(weights: list[np.ndarray], scaler: MinMax, alpha: list[float], alpha_w: list[np.ndarray]) -> IntMlp:
     """Quantize a trained net (Sec. IV-B, step u2).
@@ -109,14 +123,3 @@ def _check_range(net: IntMlp) -> None:
         following = net.sigma[layer + 1] if layer + 1 < len(net.weights) else 1
         if max(y.max(), y.max() / 2 ** (DEQUANT_BITS - Q) * following) >= 2.0**62:
             raise UserError(f"layer {layer + 1} of the net overflows int64: its thresholds are too far apart")
-
-
-def mlp_bytes(net: IntMlp) -> bytes:
-    """Return a struct ids_mlp_q16; what the net does not use is zero."""
-    out = np.zeros((), MLP_Q16)
-    for name, value in (("min", net.min_), ("range", net.range_), ("s", net.s), ("sigma", net.sigma)):
-        out[name][: len(value)] = value
-    for layer, (w, d) in enumerate(zip(net.weights, net.dequant, strict=True)):
-        out["dequant"][layer, : len(d)] = d
-        out["w"][layer, : w.shape[1], : w.shape[0]] = w.T
-    return out.tobytes()

@@ -9,13 +9,13 @@ one rounding shift requantises all of them, without a multiplier, a threshold or
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..config import UserError
 from ..native.layouts import LANE_BITS, LANES, MLP_FUSED, WORDS
-from .fixed import require_finite
+from .fixed import require_finite, tie_pairs
 from .scaling import MinMax
 
 INPUT_MAX = 16383  # largest activation of layer 1
@@ -78,6 +78,27 @@ class FusedMlp:
             high = requantise(high @ np.maximum(w, 0))
         return out
 
+    def to_bytes(self) -> bytes:
+        """Return the struct ids_nn_fused that C reads; what the net does not use is zero.
+
+        Raises
+        ------
+        UserError
+            If a column's sum could leave its lane: the two columns of a word would mix.
+        """
+        if max(bound.max() for bound in self.bounds()) > LANE_MAX:
+            raise UserError("a column of the net leaves its 32-bit lane: quantize the model again (notebook 03)")
+        out = np.zeros((), MLP_FUSED)
+        for name, value in {"min": self.min_, "range": self.range_, "mul": self.mul, "shift": self.shift}.items():
+            out[name][: len(value)] = value
+        for layer, w in enumerate(self.weights):
+            out["w"][layer, : len(w)] = pack_lanes(w)
+        return out.tobytes()
+
+    def tied(self) -> FusedMlp:
+        """Return a net whose classes have equal logits in pairs, for tests of argmax; see `tie_pairs`."""
+        return replace(self, weights=tie_pairs(self.weights))
+
 
 def largest_sum(w: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Largest |sum of a_k w_kj| over activations a_k in [0, high_k]; shape (M,)."""
@@ -129,21 +150,3 @@ def pack_lanes(weights: np.ndarray) -> np.ndarray:
     columns = np.zeros((len(weights), WORDS, LANES), np.int64)
     columns.reshape(len(weights), -1)[:, : weights.shape[1]] = weights
     return (columns << (LANE_BITS * np.arange(LANES))).sum(axis=2)
-
-
-def fused_bytes(net: FusedMlp) -> bytes:
-    """Return a struct ids_mlp_fused; what the net does not use is zero.
-
-    Raises
-    ------
-    UserError
-        If a column's sum could leave its lane: the two columns of a word would mix.
-    """
-    if max(bound.max() for bound in net.bounds()) > LANE_MAX:
-        raise UserError("a column of the net leaves its 32-bit lane: quantize the model again (notebook 03)")
-    out = np.zeros((), MLP_FUSED)
-    for name, value in {"min": net.min_, "range": net.range_, "mul": net.mul, "shift": net.shift}.items():
-        out[name][: len(value)] = value
-    for layer, w in enumerate(net.weights):
-        out["w"][layer, : len(w)] = pack_lanes(w)
-    return out.tobytes()

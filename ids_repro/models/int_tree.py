@@ -11,14 +11,6 @@ from ..config import UserError
 from ..data.features import as_float
 from ..native.layouts import TREE, TREE_DEPTH
 
-
-def tree_bytes(tree: IntTree) -> bytes:
-    """Return a struct ids_tree."""
-    out = np.zeros((), TREE)
-    out["threshold"], out["feature"], out["leaf"] = tree.threshold, tree.feature, tree.leaf
-    return out.tobytes()
-
-
 ALWAYS_LEFT = np.iinfo(np.int64).max
 
 
@@ -45,6 +37,16 @@ class IntTree:
         for _ in range(TREE_DEPTH):
             node = 2 * node + (x[np.arange(len(x)), self.feature[node]] > self.threshold[node])
         return self.leaf[node - len(self.leaf)].astype(np.int64)
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """Return an array of shape (n, 0): a tree has no logits."""
+        return np.zeros((len(x), 0), np.int64)
+
+    def to_bytes(self) -> bytes:
+        """Return the struct ids_dt that C reads."""
+        out = np.zeros((), TREE)
+        out["threshold"], out["feature"], out["leaf"] = self.threshold, self.feature, self.leaf
+        return out.tobytes()
 
 
 def integer_threshold(threshold: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import hashlib
 import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import joblib
 from sklearn.exceptions import InconsistentVersionWarning
@@ -15,9 +16,6 @@ from ..config import MODELS, TASKS, UserError
 from ..native import layouts
 from .calibration import Threshold
 from .float_mlp import MLP, float_bytes
-from .int_mlp import IntMlp, mlp_bytes
-from .int_mlp_fused import FusedMlp, fused_bytes
-from .int_tree import IntTree, tree_bytes
 from .scaling import MinMax
 
 FORMAT = 1  # of a model file: to be raised when what a field means changes
@@ -44,8 +42,9 @@ class Model:
         From `calibrate.thresholds`.
     alpha : tuple of float, optional
         Threshold of each layer's input that the integer net was made with.
-    int_mlp, int_tree, int_fused : IntMlp, IntTree, FusedMlp, optional
-        The integer models: the net in arithmetic q16, the tree, the net in arithmetic fused.
+    twins : dict of str to object, optional
+        The integer models, which the C equals bit for bit, by the name of their struct: "nn_q16" (`IntMlp`), "nn_fused"
+        (`FusedMlp`), "dt" (`IntTree`). Each has ``predict(x)``, ``logits(x)`` and ``to_bytes()``.
     """
 
     task: str
@@ -57,29 +56,35 @@ class Model:
     data_sha256: str
     thresholds: tuple | None = None
     alpha: tuple[float, ...] | None = None
-    int_mlp: IntMlp | None = None
-    int_tree: IntTree | None = None
-    int_fused: FusedMlp | None = None
+    twins: dict[str, Any] | None = None
 
     @property
     def n_classes(self) -> int:
         """2 or 7."""
         return len(TASKS[self.task])
 
-    def params(self, classifier: str) -> bytes:
-        """The C struct of "nn_q16", "nn_fused", "dt" or "nn_float"; UserError before `quantize_model`."""
-        if self.int_mlp is None:
+    def params(self, struct: str) -> bytes:
+        """Return a C struct of the model.
+
+        Parameters
+        ----------
+        struct : str
+            A name in `layouts.STRUCTS`: that of a twin, or "nn_float".
+
+        Raises
+        ------
+        UserError
+            If the model is not quantized yet.
+        """
+        if self.twins is None:
             raise UserError(f"the {self.task} model of seed {self.seed} is not quantized yet: run notebook 03")
-        return {
-            "nn_q16": lambda: mlp_bytes(self.int_mlp),
-            "nn_fused": lambda: fused_bytes(self.int_fused),
-            "nn_float": lambda: float_bytes(self.mlp.weights(), self.scaler),
-            "dt": lambda: tree_bytes(self.int_tree),
-        }[classifier]()
+        if struct == "nn_float":
+            return float_bytes(self.mlp.weights(), self.scaler)
+        return self.twins[struct].to_bytes()
 
     def sha256(self) -> str:
-        """Hash of the integer models."""
-        return hashlib.sha256(b"".join(map(self.params, ("nn_q16", "nn_fused", "dt")))).hexdigest()
+        """Return the SHA-256 of the integer models' structs."""
+        return hashlib.sha256(b"".join(map(self.params, self.twins or ("nn_q16",)))).hexdigest()
 
 
 def model_path(task: str, seed: int, folder: Path = MODELS) -> Path:
@@ -92,15 +97,15 @@ def save_model(model: Model, folder: Path = MODELS) -> Path:
     path = model_path(model.task, model.seed, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    joblib.dump({"version": layout_version(), "model": model}, part)
+    joblib.dump({"version": layout_version(model), "model": model}, part)
     part.replace(path)
     return path
 
 
-def layout_version() -> dict:
-    """What a model file and the code that reads it have to agree on: format, C structs [byte], and names of fields."""
-    kinds = (Model, MinMax, Threshold, IntMlp, IntTree, FusedMlp)
-    structs = {name: getattr(layouts, name).itemsize for name in ("MLP_Q16", "MLP_FUSED", "MLP_FLOAT", "TREE")}
+def layout_version(model: Model) -> dict:
+    """Return what a model file and its reader must agree on: format, sizes of C structs [byte], names of fields."""
+    kinds = (Model, MinMax, Threshold, *(type(twin) for twin in (model.twins or {}).values()))
+    structs = {name: dtype.itemsize for name, dtype in layouts.STRUCTS.items()}
     return {"format": FORMAT} | structs | {kind.__name__: [field.name for field in fields(kind)] for kind in kinds}
 
 
@@ -119,12 +124,14 @@ def read_model(path: Path) -> Model:
             found = joblib.load(path)
     except Exception as error:  # a pickle that is cut off or of other code can fail in any way
         raise UserError(f"{path}: cannot be read as a model ({type(error).__name__}: {error}); {again}") from None
-    theirs = found.get("version", {}) if isinstance(found, dict) else {}
-    for name, ours in layout_version().items():
+    theirs, model = (found.get("version", {}), found.get("model")) if isinstance(found, dict) else ({}, found)
+    if not isinstance(model, Model):
+        raise UserError(f"{path}: holds no model; {again}")
+    for name, ours in layout_version(model).items():
         if theirs.get(name) != ours:
             made = f"its {name} is {theirs.get(name, 'not given')}, this one's {ours}"
             raise UserError(f"{path}: a model of another version of ids_repro ({made}); {again}")
-    return found["model"]
+    return model
 
 
 def load_model(task: str, seed: int, folder: Path = MODELS) -> Model:

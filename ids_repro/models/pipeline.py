@@ -14,12 +14,25 @@ from ..config import MODELS, PROFILES, SAMPLE, TASKS, Profile, UserError
 from ..data import dataset
 from ..data.features import as_float
 from .calibration import thresholds
-from .int_mlp import quantize_mlp
+from .int_mlp import IntMlp, quantize_mlp
 from .int_mlp_fused import quantize_fused
 from .int_tree import quantize_tree
 from .model import Model, load_model, read_model, save_model
 from .scaling import MinMax
 from .training import train_mlp, train_tree
+
+
+def _q16(model: Model) -> IntMlp:
+    alpha_w = [np.array([t.alpha for t in columns]) for columns in model.thresholds[1]]
+    return quantize_mlp(model.mlp.weights(), model.scaler, list(model.alpha), alpha_w)
+
+
+# How each integer model is made from a calibrated model, by the name of its C struct.
+TWINS = {
+    "nn_q16": _q16,
+    "nn_fused": lambda model: quantize_fused(model.mlp.weights(), model.scaler),
+    "dt": lambda model: quantize_tree(model.tree),
+}
 
 
 def tasks_and_seeds(profile: Profile) -> list[tuple[str, int]]:
@@ -118,15 +131,8 @@ def quantize_model(model: Model, data: dataset.Dataset, input_alpha: float | Non
     alpha = [t.alpha for t in found[0]]
     if input_alpha is not None:
         alpha[0] = input_alpha
-    alpha_w = [np.array([t.alpha for t in columns]) for columns in found[1]]
-    return replace(
-        model,
-        thresholds=found,
-        alpha=tuple(alpha),
-        int_mlp=quantize_mlp(weights, model.scaler, alpha, alpha_w),
-        int_tree=quantize_tree(model.tree),
-        int_fused=quantize_fused(weights, model.scaler),
-    )
+    calibrated = replace(model, thresholds=found, alpha=tuple(alpha))
+    return replace(calibrated, twins={name: quantize(calibrated) for name, quantize in TWINS.items()})
 
 
 def quantize_all(
@@ -152,7 +158,7 @@ def any_model(task: str) -> Model:
     """
     saved = sorted(MODELS.glob(f"{task}-*.joblib"))
     model = read_model(saved[0]) if saved else None
-    if model is not None and model.int_mlp is not None:
+    if model is not None and model.twins is not None:
         return model
     with tempfile.TemporaryDirectory() as folder:
         data = dataset.prepare(SAMPLE, SAMPLE.with_suffix(".csv"), Path(folder) / "lab.parquet").sample()

@@ -64,7 +64,7 @@ WORDS = HIDDEN // LANES
 # bpf/int_tree.h (Sec. V-A1)
 TREE_DEPTH = 5
 
-# struct ids_mlp_q16 of bpf/int_mlp.h
+# struct ids_nn_q16 of bpf/int_mlp.h
 MLP_Q16 = np.dtype(
     [
         ("min", "i8", X_SIZE),
@@ -75,7 +75,7 @@ MLP_Q16 = np.dtype(
         ("w", "i1", (LAYERS, HIDDEN, HIDDEN)),
     ]
 )
-# struct ids_mlp_fused of bpf/int_mlp_fused.h
+# struct ids_nn_fused of bpf/int_mlp_fused.h
 MLP_FUSED = np.dtype(
     [
         ("min", "i8", X_SIZE),
@@ -85,12 +85,16 @@ MLP_FUSED = np.dtype(
         ("w", "i8", (LAYERS, HIDDEN, WORDS)),
     ]
 )
-# struct ids_mlp_float of bpf/user/float_mlp.h
+# struct ids_nn_float of bpf/user/float_mlp.h
 MLP_FLOAT = np.dtype([("min", "i8", X_SIZE), ("scale", "f4", X_SIZE), ("w", "f4", (LAYERS, HIDDEN, HIDDEN))])
-# struct ids_tree of bpf/int_tree.h
+# struct ids_dt of bpf/int_tree.h
 TREE = np.dtype(
     [("threshold", "i8", 1 << TREE_DEPTH), ("feature", "u1", 1 << TREE_DEPTH), ("leaf", "u1", 1 << TREE_DEPTH)]
 )
+
+# What a classifier reads, by the name that C gives it: struct ids_NAME of the headers that bpf/classifiers.h lists, and
+# the float net's of user space.
+STRUCTS = {"nn_q16": MLP_Q16, "nn_fused": MLP_FUSED, "nn_float": MLP_FLOAT, "dt": TREE}
 
 # bpf/ids.h: room for reasons, generations of verdicts that are kept apart, and slots for parameters.
 REASONS_SIZE, GENERATIONS, SLOTS = 8, 16, 2

@@ -9,7 +9,9 @@ from functools import lru_cache
 import numpy as np
 
 from .build import build
-from .layouts import N_FEATURES, ROW
+from .layouts import N_FEATURES, ROW, STRUCTS
+
+WITH_LOGITS = ("nn_q16", "nn_fused")  # classifiers whose logits are integers
 
 
 @lru_cache
@@ -22,7 +24,7 @@ def library(optimise: str = "-O2") -> ctypes.CDLL:
         The optimisation flag; the released code was built with -O0.
     """
     lib = ctypes.CDLL(str(build("user/library.c", "library", ("-shared", "-fPIC", optimise))), use_errno=True)
-    for name in ("row", "mlp_q16", "mlp_fused", "mlp_float", "tree"):
+    for name in ("row", *STRUCTS):
         getattr(lib, f"ids_sizeof_{name}").restype = ctypes.c_uint64
     lib.ids_test_runs.restype = ctypes.c_uint64
     return lib
@@ -87,78 +89,39 @@ def extract(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x, flow
 
 
-def predict_mlp(
-    params: bytes, n_classes: int, x: np.ndarray, arithmetic: str = "q16", optimise: str = "-O2"
-) -> tuple[np.ndarray, np.ndarray]:
-    """Run bpf/int_mlp.h or bpf/int_mlp_fused.h over feature vectors.
+def predict(
+    struct: str, params: bytes, n_classes: int, x: np.ndarray, optimise: str = "-O2"
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Classify feature vectors by the C of a classifier.
 
     Parameters
     ----------
+    struct : str
+        Name of the C struct, of `layouts.STRUCTS`.
     params : bytes
-        A struct ids_mlp_q16 or ids_mlp_fused (`export.mlp_bytes`, `export.fused_bytes`).
+        The struct (`models.model.Model.params`).
     n_classes : int
         2 or 7.
     x : ndarray of shape (n, 12), int64
         Features, Q16.
-    arithmetic : {"q16", "fused"}
-        Which of the two.
+    optimise : str
+        The compiler's optimisation flag.
 
     Returns
     -------
-    logits : ndarray of shape (n, n_classes), int64
-        Y^(L), Q16; 32 fractional bits in "fused".
+    logits : ndarray of shape (n, n_classes), int64, or None
+        Y^(L): Q16 of "nn_q16", 32 fractional bits of "nn_fused"; None of the others, which have no integer logits.
     classes : ndarray of shape (n,), uint8
     """
     x = np.ascontiguousarray(x, np.int64)
-    logits = np.zeros((len(x), n_classes), np.int64)
-    classes = np.zeros(len(x), np.uint8)
-    predict = getattr(library(optimise), f"ids_predict_mlp_{arithmetic}")
-    n = ctypes.c_uint64(len(x))
-    predict(_pointer(params), ctypes.c_int(n_classes), _pointer(x), n, _pointer(logits), _pointer(classes))
-    return logits, classes
-
-
-def predict_float(params: bytes, n_classes: int, x: np.ndarray, optimise: str = "-O2") -> np.ndarray:
-    """Run bpf/user/float_mlp.h, the net in float32, over feature vectors.
-
-    Parameters
-    ----------
-    params : bytes
-        A struct ids_mlp_float (`export.float_bytes`).
-    n_classes : int
-        2 or 7.
-    x : ndarray of shape (n, 12), int64
-        Features, Q16.
-
-    Returns
-    -------
-    classes : ndarray of shape (n,), uint8
-    """
-    x = np.ascontiguousarray(x, np.int64)
+    logits = np.zeros((len(x), n_classes), np.int64) if struct in WITH_LOGITS else None
     classes, n = np.zeros(len(x), np.uint8), ctypes.c_uint64(len(x))
-    predict = library(optimise).ids_predict_mlp_float
-    predict(_pointer(params), ctypes.c_int(n_classes), _pointer(x), n, _pointer(classes))
-    return classes
-
-
-def predict_tree(params: bytes, x: np.ndarray, optimise: str = "-O2") -> np.ndarray:
-    """Run bpf/int_tree.h over feature vectors.
-
-    Parameters
-    ----------
-    params : bytes
-        A struct ids_tree (`export.tree_bytes`).
-    x : ndarray of shape (n, 12), int64
-        Features, Q16.
-
-    Returns
-    -------
-    classes : ndarray of shape (n,), uint8
-    """
-    x = np.ascontiguousarray(x, np.int64)
-    classes = np.zeros(len(x), np.uint8)
-    library(optimise).ids_predict_tree(_pointer(params), _pointer(x), ctypes.c_uint64(len(x)), _pointer(classes))
-    return classes
+    function = getattr(library(optimise), f"ids_predict_{struct}")
+    function(
+        _pointer(params), ctypes.c_int(n_classes), _pointer(x), n, None if logits is None else _pointer(logits),
+        _pointer(classes),
+    )  # fmt: skip
+    return logits, classes
 
 
 def test_runs(program: int, packets: np.ndarray, sizes: np.ndarray) -> None:

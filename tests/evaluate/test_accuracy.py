@@ -53,7 +53,7 @@ def test_the_kernel_makes_a_packet_tables_features_from_its_packets_and_clock(tm
     assert not seen["reason"].any()
     np.testing.assert_array_equal(seen["x"], np.stack([expected[name] for name in FEATURES], axis=1))
     assert len(np.unique(clients)) == len(np.unique(expected["flow"])) == seen["first"].sum()
-    np.testing.assert_array_equal(seen["verdict"], models["multi"].int_tree.predict(seen["x"]))
+    np.testing.assert_array_equal(seen["verdict"], models["multi"].twins["dt"].predict(seen["x"]))
 
 
 def test_a_dataset_without_packets_is_given_to_the_kernel_as_vectors(tmp_path, monkeypatch):

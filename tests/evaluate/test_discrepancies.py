@@ -120,7 +120,9 @@ def test_without_the_shift_a_65536th_is_one():
 @pytest.mark.parametrize("task", config.TASKS)
 def test_with_clip_and_shift_the_arithmetic_is_q16(models, sample, task):
     x = np.concatenate([library.extract(sample.rows)[0], parity_vectors.random_vectors(5000)])
-    np.testing.assert_array_equal(released_code.logits(models[task].int_mlp, x), models[task].int_mlp.logits(x))
+    np.testing.assert_array_equal(
+        released_code.logits(models[task].twins["nn_q16"], x), models[task].twins["nn_q16"].logits(x)
+    )
 
 
 @pytest.mark.parametrize(("width", "s"), [(1, 65536), (33000, 1), (65536, 1), (65537, 0), (10**7, 0)])
@@ -176,7 +178,7 @@ def test_none_is_the_model_itself(everything, models):
         floats, ints = made.verdicts()
         np.testing.assert_array_equal(floats, rows["nn_pytorch"])
         np.testing.assert_array_equal(ints, rows["nn_q16_c"])
-        assert changed(made, replace(made, net=model.int_mlp, scaler=model.scaler)) == set()
+        assert changed(made, replace(made, net=model.twins["nn_q16"], scaler=model.scaler)) == set()
 
 
 def test_time_is_a_million_times_too_long_and_training_does_not_notice(everything, models):
@@ -224,7 +226,7 @@ def test_departures_become_records_and_records_a_table(everything, models, resul
     data = everything.sample()
     for task, model in models.items():
         test = dataset.split(data, 0)[2]
-        truth, ints = data.target(task)[test], model.int_mlp.predict(data.x[test])
+        truth, ints = data.target(task)[test], model.twins["nn_q16"].predict(data.x[test])
         assert raws[task, "none"]["accuracy"] == np.mean(ints == truth)
         for row in discrepancies.ROWS:
             confusion = np.array(raws[task, row]["confusion"])

@@ -66,7 +66,7 @@ def test_every_packet_of_the_test_flows_is_counted(everything, models, made):
         assert raw["attack_flows"] == (of_tables.target("binary") == 1).sum()
         assert sum(raw["attack_first_alarm"]) <= raw["attack_flows"]
         if record["asked"]["row"] == "dt_c":
-            hit = models[task].int_tree.predict(every.x[test]) == every.target(task)[test]
+            hit = models[task].twins["dt"].predict(every.x[test]) == every.target(task)[test]
             assert raw["right"] == np.bincount(every.index[test][hit], minlength=100).tolist()
             line = frame[(frame["task"] == task) & (frame["row"] == "dt_c")].iloc[0]
             assert line["accuracy"] == pytest.approx(100 * hit.mean())

@@ -17,7 +17,7 @@ def neighbours(value):
 def test_each_feature_alone_is_at_each_of_its_boundaries(models, task):
     model = models[task]
     x = parity_vectors.boundary_vectors(model)
-    low, width, tree = model.scaler.min_, model.scaler.range_, model.int_tree
+    low, width, tree = model.scaler.min_, model.scaler.range_, model.twins["dt"]
     middle = low + width // 2
     for i in range(12):
         others = np.arange(12) != i
@@ -32,7 +32,7 @@ def test_each_feature_alone_is_at_each_of_its_boundaries(models, task):
 def test_both_nets_change_their_class_between_two_neighbours(models):
     model = models["multi"]
     left, right = np.split(parity_vectors.in_range(model, 400), 2)
-    for net in (model.int_mlp, model.int_fused):
+    for net in (model.twins["nn_q16"], model.twins["nn_fused"]):
         before, after = np.split(parity_vectors.changes(net.predict, left, right), 2)
         assert len(before) == np.sum(net.predict(left) != net.predict(right)) > 20  # fused clamps at min
         assert np.abs(after - before).max() == 1
@@ -50,16 +50,18 @@ def test_pieces_are_n_vectors_on_both_sides_of_every_clip(models, monkeypatch):
     above = np.mean(x - model.scaler.min_ > model.scaler.range_, axis=0)
     below = np.mean(x - model.scaler.min_ < -model.scaler.range_, axis=0)
     assert (above > 0.01).all() and (below > 0.01).all()
-    clipped = model.int_mlp.logits(x)
+    clipped = model.twins["nn_q16"].logits(x)
     monkeypatch.setattr(int_mlp, "INT8_MAX", 1 << 20)
-    assert np.mean(np.any(model.int_mlp.logits(x) != clipped, axis=1)) > 0.05  # Eq. (1) clips between the layers
+    assert (
+        np.mean(np.any(model.twins["nn_q16"].logits(x) != clipped, axis=1)) > 0.05
+    )  # Eq. (1) clips between the layers
 
 
 @pytest.mark.parametrize("task", config.TASKS)
 def test_logits_tie_in_the_twin_of_a_model_and_the_first_wins(models, task):
     twin = parity_vectors.tied(models[task])
     x = parity_vectors.random_vectors(2000)
-    for net in (twin.int_mlp, twin.int_fused):
+    for net in (twin.twins["nn_q16"], twin.twins["nn_fused"]):
         logits = net.logits(x)
         assert (logits[:, 0] == logits[:, 1]).all() and len(np.unique(logits)) > 10
         largest = logits == logits.max(axis=1, keepdims=True)

@@ -46,7 +46,9 @@ def test_confusion_is_scikit_learns(n_classes):
 def test_models_become_records_and_records_tables(data, results):
     pipeline.train_all(data, PROFILE)
     quantized = pipeline.quantize_all(data, PROFILE)
-    replayed = {(m.task, m.seed): {"nn_q16_kernel": m.int_mlp.predict(data.x).astype(np.uint8)} for m in quantized}
+    replayed = {
+        (m.task, m.seed): {"nn_q16_kernel": m.twins["nn_q16"].predict(data.x).astype(np.uint8)} for m in quantized
+    }
     frame = accuracy.evaluate_all(data, PROFILE, replayed)
     times = timing.time_all(data, PROFILE, packets.read(config.SAMPLE))
     rows = records.read(results)
@@ -60,7 +62,10 @@ def test_models_become_records_and_records_tables(data, results):
         by_tree = model.tree.predict(as_float(data.x[test]))
         assert of_model.loc["dt_sklearn", "accuracy"] == accuracy_score(truth, by_tree)
         assert of_model.loc["dt_c", "agreement"] == of_model.loc["dt_sklearn", "agreement"] == 1
-        by_net, by_ints = model.mlp.predict(model.scaler.transform(data.x[test])), model.int_mlp.predict(data.x[test])
+        by_net, by_ints = (
+            model.mlp.predict(model.scaler.transform(data.x[test])),
+            model.twins["nn_q16"].predict(data.x[test]),
+        )
         for row in ("nn_q16_c", "nn_q16_kernel"):
             assert of_model.loc[row, "accuracy"] == accuracy_score(truth, by_ints)
             assert of_model.loc[row, "agreement"] == accuracy_score(by_net, by_ints)
@@ -121,5 +126,5 @@ def test_every_row_of_the_tables_is_predicted(models, sample):
     assert list(found) == USER_SPACE
     assert all(len(classes) == len(x) and set(classes) <= set(range(7)) for classes in found.values())
     np.testing.assert_array_equal(found["dt_c"], found["dt_sklearn"])
-    np.testing.assert_array_equal(found["nn_q16_c"], model.int_mlp.predict(x))
+    np.testing.assert_array_equal(found["nn_q16_c"], model.twins["nn_q16"].predict(x))
     assert np.mean(found["nn_q16_c"] == found["nn_pytorch"]) > 0.9

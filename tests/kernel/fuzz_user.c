@@ -8,9 +8,9 @@
 
 #include "user/library.c"
 
-static struct ids_mlp_q16 q16;
-static struct ids_mlp_fused fused;
-static struct ids_tree tree;
+static struct ids_nn_q16 q16;
+static struct ids_nn_fused fused;
+static struct ids_dt tree;
 
 static void load(const char *name, void *to, size_t size)
 {
@@ -62,11 +62,11 @@ static void classify(const __s64 *x)
 	__s64 logits[IDS_MAX_CLASSES];
 	__u8 verdict;
 
-	ids_predict_mlp_q16(&q16, 7, x, 1, logits, &verdict);
+	ids_predict_nn_q16(&q16, 7, x, 1, logits, &verdict);
 	assert(verdict < 7);
-	ids_predict_mlp_fused(&fused, 7, x, 1, logits, &verdict);
+	ids_predict_nn_fused(&fused, 7, x, 1, logits, &verdict);
 	assert(verdict < 7);
-	ids_predict_tree(&tree, x, 1, &verdict);
+	ids_predict_dt(&tree, x, 1, &verdict);
 	assert(verdict < 7);
 }
 

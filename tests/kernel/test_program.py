@@ -20,8 +20,8 @@ from ids_repro.evaluate.rows import classify_by_struct
 from ids_repro.kernel.bcc import DIST_PACKAGES
 from ids_repro.kernel.program import Program
 from ids_repro.kernel.variants import VARIANTS, Variant, every_variant
-from ids_repro.models.int_mlp_fused import fused_bytes, quantize_fused
-from ids_repro.models.int_tree import IntTree, tree_bytes
+from ids_repro.models.int_mlp_fused import quantize_fused
+from ids_repro.models.int_tree import IntTree
 from ids_repro.native.layouts import COUNTS, KERNEL_REASONS, PROBE, VERDICTS, Q
 from ids_repro.require import require_root
 from ids_repro.sweep.link_netns import two_namespaces
@@ -59,7 +59,7 @@ FRAMES = {
 @lru_cache
 def program(hook: str, classifier: str = "none", n_classes: int = 2, action: str = "count", probe: bool = False):
     """A variant, built once for all tests."""
-    params = tree_bytes(port_tree(n_classes)) if classifier == "dt" else None
+    params = port_tree(n_classes).to_bytes() if classifier == "dt" else None
     return Program(Variant(hook, classifier, n_classes, action, probe=probe), params)
 
 
@@ -115,7 +115,7 @@ def test_our_structs_are_as_large_as_the_kernels(models):
     loaded = program("xdp", probe=True)
     assert loaded.leaf_size("counts") == COUNTS.itemsize
     assert loaded.leaf_size("verdicts") == VERDICTS.itemsize
-    assert program("xdp", "dt", action="filter").leaf_size("params") == len(tree_bytes(port_tree(2)))
+    assert program("xdp", "dt", action="filter").leaf_size("params") == len(port_tree(2).to_bytes())
     for change in ("set_params", "swap"):
         with pytest.raises(UserError, match="quantize it again"):
             getattr(program("xdp", "dt", action="filter"), change)(models["binary"].params("nn_q16"))
@@ -148,9 +148,9 @@ def test_of_seven_classes_only_normal_passes():
 
 def test_parameters_are_swapped_while_the_program_runs():
     loaded = program("xdp", "dt", action="filter")
-    loaded.set_params(tree_bytes(IntTree(*(np.zeros(32, t) for t in ("i8", "u1", "u1")))))
+    loaded.set_params(IntTree(*(np.zeros(32, t) for t in ("i8", "u1", "u1"))).to_bytes())
     assert loaded.run(ipv4(dport=BLOCKED)) == RETURNS["xdp", "pass"]
-    loaded.set_params(tree_bytes(port_tree(2)))
+    loaded.set_params(port_tree(2).to_bytes())
     assert loaded.run(ipv4(dport=BLOCKED)) == RETURNS["xdp", "drop"]
 
 
@@ -212,7 +212,7 @@ def random_nets(model, n: int) -> list[bytes]:
     """Nets of one shape that decide differently."""
     rng = np.random.default_rng(0)
     nets = [[rng.normal(size=w.shape) for w in model.mlp.weights()] for _ in range(n)]
-    return [fused_bytes(quantize_fused(weights, model.scaler)) for weights in nets]
+    return [quantize_fused(weights, model.scaler).to_bytes() for weights in nets]
 
 
 @pytest.mark.parametrize("classifier", ["nn_fused", "dt"])
@@ -220,7 +220,7 @@ def test_models_are_swapped_under_traffic_without_a_mixture(models, classifier):
     swaps, batch = 1000, 5000
     model = models["multi"]
     x = next(parity_vectors.pieces(model, 2000))
-    two = random_nets(model, 2) if classifier == "nn_fused" else [tree_bytes(port_tree(7)), model.params("dt")]
+    two = random_nets(model, 2) if classifier == "nn_fused" else [port_tree(7).to_bytes(), model.params("dt")]
     expected = [classify_by_struct(classifier, params, 7, x)[1] for params in two]
     assert np.mean(expected[0] != expected[1]) > 0.2
     probes = np.zeros(batch, PROBE)

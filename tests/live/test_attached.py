@@ -40,9 +40,9 @@ def files(models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     harmless = replace(port_tree(2), leaf=np.zeros(32, np.uint8))
     made = {
-        "binary": replace(models["binary"], int_tree=port_tree(2)),
-        "multi": replace(models["multi"], int_tree=port_tree(7)),
-        "harmless": replace(models["binary"], int_tree=harmless),
+        "binary": replace(models["binary"], twins=models["binary"].twins | {"dt": port_tree(2)}),
+        "multi": replace(models["multi"], twins=models["multi"].twins | {"dt": port_tree(7)}),
+        "harmless": replace(models["binary"], twins=models["binary"].twins | {"dt": harmless}),
     }
     return {name: save_model(model, folder / name) for name, model in made.items()}
 

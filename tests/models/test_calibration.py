@@ -315,7 +315,7 @@ def test_an_effect_is_that_of_a_net_quantized_so(effects, models, flows, method,
         _, at, _ = dataset.split(flows, model.seed)
         truth, floats = flows.target(task)[at], model.mlp.predict(model.scaler.transform(flows.x[at]))
         assert tuple(line[f"alpha {layer}"] for layer in (1, 2, 3)) == net.alpha
-        found = net.int_mlp.predict(flows.x[at])
+        found = net.twins["nn_q16"].predict(flows.x[at])
         assert (line["accuracy q16"], line["agreement q16"]) == (np.mean(found == truth), np.mean(found == floats))
         assert line["accuracy float"] == np.mean(floats == truth)
 

@@ -17,8 +17,8 @@ from ids_repro.data.features import as_float
 from ids_repro.evaluate import parity_vectors
 from ids_repro.models import int_mlp, pipeline
 from ids_repro.models.fixed import INT8_MAX, clip, round_shift, to_fixed
-from ids_repro.models.int_mlp import mlp_bytes, quantize_mlp
-from ids_repro.models.int_tree import ALWAYS_LEFT, integer_threshold, quantize_tree, tree_bytes
+from ids_repro.models.int_mlp import quantize_mlp
+from ids_repro.models.int_tree import ALWAYS_LEFT, integer_threshold, quantize_tree
 from ids_repro.models.scaling import MinMax
 from ids_repro.native import library
 from ids_repro.native.layouts import TREE_DEPTH, Q
@@ -77,7 +77,7 @@ def around_thresholds(tree, x, seed=0):
 
 
 def test_tree_helpers_reach_both_sides(models):
-    tree = models["multi"].int_tree
+    tree = models["multi"].twins["dt"]
     assert len(around_thresholds(tree, np.zeros((1, 12), np.int64))) > 100
 
 
@@ -91,7 +91,7 @@ def test_the_integer_tree_is_scikit_learns(data, task, depth):
     for x in (data.x, around_thresholds(tree, data.x), parity_vectors.random_vectors(5_000, seed=depth)):
         expected = fitted.predict(as_float(x))
         np.testing.assert_array_equal(tree.predict(x), expected)
-        np.testing.assert_array_equal(library.predict_tree(tree_bytes(tree), x), expected)
+        np.testing.assert_array_equal(library.predict("dt", tree.to_bytes(), 2, x)[1], expected)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -116,13 +116,13 @@ NEAR = st.lists(st.tuples(st.integers(1, 31), st.integers(-200, 200)), max_size=
 @given(values=VALUES, near=NEAR)
 def test_the_integer_tree_is_scikit_learns_for_every_value_a_feature_can_take(models, task, values, near):
     """Any values, and some features at a threshold of theirs or up to 200 steps of 2^-16 from it."""
-    fitted, tree = models[task].tree, models[task].int_tree
+    fitted, tree = models[task].tree, models[task].twins["dt"]
     x = np.array([values])
     for node, step in near:
         if tree.threshold[node] != ALWAYS_LEFT:
             x[0, tree.feature[node]] = max(tree.threshold[node] + step, 0)
     expected = fitted.predict(as_float(x))
-    assert tree.predict(x) == library.predict_tree(tree_bytes(tree), x) == expected
+    assert tree.predict(x) == library.predict("dt", tree.to_bytes(), 2, x)[1] == expected
 
 
 def test_a_tree_of_one_leaf_says_one_class(data):
@@ -130,7 +130,7 @@ def test_a_tree_of_one_leaf_says_one_class(data):
     tree = quantize_tree(fitted)
     assert (tree.threshold == ALWAYS_LEFT).all()
     x = np.concatenate([data.x, np.full((1, 12), np.iinfo(np.int64).max)])
-    assert set(tree.predict(x)) == set(library.predict_tree(tree_bytes(tree), x)) == {6}
+    assert set(tree.predict(x)) == set(library.predict("dt", tree.to_bytes(), 2, x)[1]) == {6}
 
 
 def test_a_tree_that_is_too_deep_is_refused(data):
@@ -169,7 +169,7 @@ def random_net(n_classes, seed, alpha=(1.0, 1.0, 1.0)):
 def same_as_c(net, x):
     logits = net.logits(x)
     for optimise in ("-O2", "-O0"):
-        found, classes = library.predict_mlp(mlp_bytes(net), net.n_classes, x, optimise=optimise)
+        found, classes = library.predict("nn_q16", net.to_bytes(), net.n_classes, x, optimise)
         np.testing.assert_array_equal(found, logits)
         np.testing.assert_array_equal(classes, net.predict(x))
     return logits
@@ -178,7 +178,7 @@ def same_as_c(net, x):
 @pytest.mark.parametrize("task", config.TASKS)
 def test_c_has_the_same_logits_for_trained_nets(data, models, task):
     x = np.concatenate([data.x, parity_vectors.boundary_vectors(models[task]), parity_vectors.random_vectors(5_000)])
-    logits = same_as_c(models[task].int_mlp, x)
+    logits = same_as_c(models[task].twins["nn_q16"], x)
     assert logits.shape == (len(x), models[task].n_classes)
     assert len(np.unique(logits[:, 0])) > 100
 

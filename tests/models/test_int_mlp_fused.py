@@ -10,7 +10,6 @@ from ids_repro.models.int_mlp_fused import (
     INPUT_MAX,
     LANE_MAX,
     FusedMlp,
-    fused_bytes,
     pack_lanes,
     quantize_fused,
     requantise,
@@ -36,7 +35,7 @@ def test_no_lane_overflows_at_the_limits_of_weights_and_activations(n_classes, s
     net = extreme_net(n_classes, signs)
     x = np.array([np.full(12, 1 << 16), np.full(12, -(1 << 16)), np.zeros(12)], np.int64)
     assert net.inputs(x).max() == INPUT_MAX
-    logits, classes = library.predict_mlp(fused_bytes(net), n_classes, x, "fused")
+    logits, classes = library.predict("nn_fused", net.to_bytes(), n_classes, x)
     np.testing.assert_array_equal(logits, net.logits(x))
     np.testing.assert_array_equal(classes, net.predict(x))
 
@@ -52,16 +51,16 @@ def test_weights_that_could_leave_their_lane_are_refused():
     assert max(bound.max() for bound in net.bounds()) <= LANE_MAX
     net.weights[1][:, 3] += 2
     with pytest.raises(UserError, match="lane"):
-        fused_bytes(net)
+        net.to_bytes()
 
 
 @pytest.mark.parametrize("task", ["binary", "multi"])
 def test_c_equals_numpy(models, task):
     model = models[task]
     x = next(parity_vectors.pieces(model, 50_000))
-    logits, classes = library.predict_mlp(model.params("nn_fused"), model.n_classes, x, "fused")
-    np.testing.assert_array_equal(logits, model.int_fused.logits(x))
-    np.testing.assert_array_equal(classes, model.int_fused.predict(x))
+    logits, classes = library.predict("nn_fused", model.params("nn_fused"), model.n_classes, x)
+    np.testing.assert_array_equal(logits, model.twins["nn_fused"].logits(x))
+    np.testing.assert_array_equal(classes, model.twins["nn_fused"].predict(x))
 
 
 @pytest.mark.parametrize("task", ["binary", "multi"])
@@ -69,7 +68,7 @@ def test_it_decides_as_the_float_net_on_99_9_percent_of_the_test_part(models, fl
     model = models[task]
     _, _, test = dataset.split(flows, model.seed)
     x = flows.x[test]
-    assert np.mean(model.int_fused.predict(x) == model.mlp.predict(model.scaler.transform(x))) >= 0.999
+    assert np.mean(model.twins["nn_fused"].predict(x) == model.mlp.predict(model.scaler.transform(x))) >= 0.999
 
 
 def test_a_feature_too_wide_is_refused(models):

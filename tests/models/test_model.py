@@ -50,9 +50,9 @@ def test_a_file_without_a_version_is_refused(models, path, tmp_path):
 
 
 def test_a_model_of_other_code_is_refused(path, tmp_path, monkeypatch):
-    monkeypatch.setattr(layouts, "MLP_FUSED", np.dtype([*MLP_FUSED.descr, ("bias", "i8", 16)]))
-    size = layouts.MLP_FUSED.itemsize
-    with pytest.raises(config.UserError, match=f"its MLP_FUSED is {size - 128}, this one's {size}"):
+    monkeypatch.setitem(layouts.STRUCTS, "nn_fused", np.dtype([*MLP_FUSED.descr, ("bias", "i8", 16)]))
+    size = layouts.STRUCTS["nn_fused"].itemsize
+    with pytest.raises(config.UserError, match=f"its nn_fused is {size - 128}, this one's {size}"):
         load_model("binary", 0, tmp_path)
     monkeypatch.undo()
     monkeypatch.setattr(model, "FORMAT", 2)
