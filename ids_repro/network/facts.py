@@ -1,6 +1,6 @@
-"""What a machine and one of its interfaces are: state, addresses, routes, CPUs, interrupts. Nothing is changed here.
+"""Read the state of a machine and of one of its interfaces: addresses, routes, CPUs, interrupts. Change nothing.
 
-Of a link between two machines both sides use these functions, the client's through `remote`.
+For a link between two machines these functions run at both ends; at the client they are called through `ssh`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ NET = Path("/sys/class/net")
 
 
 def state(iface: str) -> dict:
-    """Return an interface's ``mac``, ``xdp`` mode (0: none), ``stats``, and what keeps it ``down`` (None: it is up).
+    """Return the state of an interface.
+
+    Returns
+    -------
+    dict
+        ``mac``; ``down``, why no packets pass ("is set down" or "has no carrier"), None if the interface is up;
+        ``xdp``, how an XDP program is attached (XDP_ATTACHED_* of linux/if_link.h), 0 or None if there is none;
+        ``stats``, the counters of rtnl_link_stats64.
 
     Raises
     ------
@@ -46,7 +53,10 @@ def state(iface: str) -> dict:
 
 
 def describe(iface: str) -> dict:
-    """Return what a record says of a machine: kernel, and the interface's driver, speed and flow control."""
+    """Return what a record says about a machine: its kernel, and an interface's driver, speed and flow control.
+
+    What ethtool does not tell is None.
+    """
     driver, speed, pause = (ethtool(option, iface) for option in ("-i", "", "-a"))
     return {
         "iface": iface,
@@ -58,20 +68,20 @@ def describe(iface: str) -> dict:
 
 
 def first(pattern: str, text: str) -> str | None:
-    """First group of a pattern's first match."""
+    """Return the first group of a pattern's first match in a text of many lines, None if nothing matches."""
     found = re.search(pattern, text, re.MULTILINE)
     return found and found[1]
 
 
 def addresses(iface: str) -> list[str]:
-    """IPv4 addresses of an interface."""
+    """Return the IPv4 addresses of an interface."""
     with IPRoute() as ip:
         found = ip.get_addr(family=socket.AF_INET, index=socket.if_nametoindex(iface))
     return [address.get_attr("IFA_LOCAL") or address.get_attr("IFA_ADDRESS") for address in found]
 
 
 def route(address: str) -> str | None:
-    """Name of the interface through which this machine sends to an address, None if it does not."""
+    """Return the name of the interface through which this machine sends to an address, None if it has no route."""
     with IPRoute() as ip:
         try:
             return socket.if_indextoname(ip.route("get", dst=address)[0].get_attr("RTA_OIF"))
@@ -80,14 +90,17 @@ def route(address: str) -> str | None:
 
 
 def send(iface: str, address: str, text: str) -> None:
-    """Send a datagram out of an interface."""
+    """Send a UDP datagram to port 9 (discard) of an address, out of this interface whatever the routes say."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, iface.encode())
         sender.sendto(text.encode(), (address, 9))
 
 
 def cpus(iface: str) -> list[int]:
-    """CPUs that this process may use, those of the interface's own memory node if there are such."""
+    """Return the CPUs that this process may use, sorted. Those of the interface's NUMA node are preferred.
+
+    Only the CPUs of that node are returned, unless the process may use none of them or the node is unknown.
+    """
     allowed = os.sched_getaffinity(0)
     with contextlib.suppress(OSError, ValueError):
         allowed = allowed & cpu_set((NET / iface / "device" / "local_cpulist").read_text()) or allowed
@@ -95,36 +108,53 @@ def cpus(iface: str) -> list[int]:
 
 
 def cpu_set(text: str) -> set[int]:
-    """CPUs of a list as the kernel writes it, such as "0-3,8"."""
+    """Return the CPUs of a list as the kernel writes it, such as "0-3,8"."""
     ends = [part.split("-") for part in text.strip().split(",")]
     return {cpu for first, *last in ends for cpu in range(int(first), int((last or [first])[0]) + 1)}
 
 
 def ethtool(*argv: str) -> str:
-    """What ethtool prints; nothing when it fails."""
+    """Return what ethtool prints; it prints nothing when it fails. Empty arguments are left out."""
     return subprocess.run(["ethtool", *filter(None, argv)], capture_output=True, text=True).stdout
 
 
 def processes() -> dict[int, str]:
-    """Ids and names of what runs now, kernel threads too."""
+    """Return the names of all running processes by id, kernel threads included."""
     return {process.pid: process.info["name"] or "" for process in psutil.process_iter(["name"])}
 
 
 def napi_threads(iface: str = "") -> set[int]:
-    """Ids of the kernel threads that do an interface's NAPI; of all interfaces without a name."""
+    """Return the ids of the kernel threads that do an interface's NAPI work; of all interfaces if none is named.
+
+    Threads of interfaces with this name in other network namespaces are among them: the kernel names them alike.
+    """
     begin = f"napi/{iface}-"[:15] if iface else "napi/"
     return {pid for pid, name in processes().items() if name.startswith(begin)}
 
 
 def interrupts(table: str, names: set[str]) -> list[int]:
-    """Numbers of the interrupts in /proc/interrupts that carry one of these names, of an interface or its device."""
+    """Return the numbers of the interrupts that belong to an interface.
+
+    Parameters
+    ----------
+    table : str
+        The text of /proc/interrupts.
+    names : set of str
+        Names of the interface and of its device; one of them stands in the line of each of its interrupts.
+    """
     name = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(names)))})(?!\w)")
     rows = (line.partition(":") for line in table.splitlines())
     return [int(number) for number, _, rest in rows if number.strip().isdigit() and name.search(rest)]
 
 
 def index_of(ip: IPRoute, iface: str) -> int:
-    """Index of an interface; UserError if there is none of that name."""
+    """Return the index of an interface.
+
+    Raises
+    ------
+    UserError
+        If there is no such interface.
+    """
     found = ip.link_lookup(ifname=iface)
     if not found:
         names = ", ".join(link.get_attr("IFLA_IFNAME") for link in ip.get_links())
@@ -133,7 +163,13 @@ def index_of(ip: IPRoute, iface: str) -> int:
 
 
 def has_clsact(iface: str) -> bool:
-    """Is there the qdisc of TC programs?"""
+    """Return whether an interface has a clsact qdisc, which TC programs are attached to.
+
+    Raises
+    ------
+    UserError
+        If there is no such interface.
+    """
     with IPRoute() as ip:
         kinds = [qdisc.get_attr("TCA_KIND") for qdisc in ip.get_qdiscs(index=index_of(ip, iface))]
     return "clsact" in kinds

@@ -1,4 +1,4 @@
-"""A host is a network namespace, or this machine: how commands and functions run on it."""
+"""A host is a network namespace or this machine; commands and functions run on it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,26 @@ from pyroute2 import netns
 
 PREFIX = "ids-"
 FIRST = -20  # niceness of what is measured
-# Among the processes of one session niceness counts, but sessions share a CPU as equals (sched_autogroup), and a kernel
-# thread stands beside whole sessions. So it gets a session of its own, and that one is first.
+# `nice` ranks processes only within one session, and autogroup (sched(7)) gives all sessions equal shares of a CPU. So
+# a measured program gets a session of its own, and that session gets the highest priority.
 GO_FIRST = f'{{ echo {FIRST} > /proc/self/autogroup; }} 2>/dev/null; exec nice -n {FIRST} taskset -c "$0" "$@"'
 T = TypeVar("T")
 
 
 def in_netns(name: str | None, function: Callable[..., T], *args: object) -> T:
-    """Call a function inside a network namespace (None: this process's own) and return its value.
+    """Call a function inside a network namespace and return its value.
 
-    It runs in a thread of its own: the caller's namespace never changes, and pyroute2 works under Jupyter too, whose
-    own thread already runs an event loop.
+    The function runs in a new thread, so the caller's own namespace never changes. This also lets pyroute2 work under
+    Jupyter, where the caller's thread already runs an event loop.
+
+    Parameters
+    ----------
+    name : str or None
+        Name of the namespace; None is this process's own.
+    function : callable
+        What to call.
+    *args : object
+        Its arguments.
     """
 
     def enter() -> T:
@@ -36,9 +45,14 @@ def in_netns(name: str | None, function: Callable[..., T], *args: object) -> T:
 
 
 def pinned(argv: Sequence[str], cpu: int | str | None) -> list[str]:
-    """Command line held to a CPU, or a list of them, as taskset writes it; None leaves it free.
+    """Return a command line that runs a program on certain CPUs, with the highest priority there.
 
-    What is given CPUs also goes before the machine's other work there: it is what is measured.
+    Parameters
+    ----------
+    argv : sequence of str
+        The program and its arguments.
+    cpu : int, str or None
+        A CPU or a list of CPUs as taskset writes it, such as "0,2-3". None pins nothing and leaves the priority alone.
     """
     return [*([] if cpu is None else ["setsid", "sh", "-c", GO_FIRST, str(cpu)]), *map(str, argv)]
 
@@ -68,13 +82,21 @@ class Host:
 
     @property
     def python(self) -> str:
-        """The interpreter there that has this project's packages."""
+        """The Python interpreter on this host that has the project's packages."""
         return sys.executable
 
     def command(self, argv: Sequence[str], cpu: int | str | None = None) -> list[str]:
-        """Return the command line that runs ``argv`` on this host, held to a CPU (or a list, as taskset writes it).
+        """Return the command line that runs a program on this host.
 
-        The process dies with this one (setpriv --pdeathsig), so that even a kill -9 ends the load it generates.
+        The program is killed when this process dies (setpriv --pdeathsig). So a load generator stops even after
+        kill -9.
+
+        Parameters
+        ----------
+        argv : sequence of str
+            The program and its arguments.
+        cpu : int, str or None
+            The CPUs to run on; see `pinned`.
         """
         enter = [] if self.ns is None else ["nsenter", f"--net=/run/netns/{self.ns}"]
         return ["setpriv", "--pdeathsig", "KILL", *enter, *pinned(argv, cpu)]
@@ -84,15 +106,15 @@ class Host:
         return subprocess.Popen(self.command(argv, cpu), **kwargs)
 
     def run(self, argv: Sequence[str], cpu: int | str | None = None, **kwargs) -> subprocess.CompletedProcess:
-        """Run a program on this host to its end; see `command`. Keyword arguments go to subprocess.run."""
+        """Run a program on this host and wait for its end; see `command`. Keyword arguments go to subprocess.run."""
         return subprocess.run(self.command(argv, cpu), **kwargs)
 
     def call(self, function: Callable[..., T], *args: object) -> T:
-        """Call a Python function inside this host's network namespace; see `in_netns`."""
+        """Call a Python function inside this host's network namespace and return its value; see `in_netns`."""
         return in_netns(self.ns, function, *args)
 
 
 class ThisMachine(Host):
-    """This machine itself, with an interface that its user named."""
+    """The machine that runs this process, with an interface that the user named."""
 
     ns = None

@@ -1,7 +1,7 @@
-"""Hosts and links made of network namespaces and veth pairs, and nothing of them left afterwards.
+"""Make hosts and links of network namespaces and veth pairs, and remove all of them at the end.
 
-Everything made here carries the prefix ``ids-``. Only one network exists at a time on a machine (a lock says so),
-so whatever carries the prefix when a network starts was left by a run that was killed, and is removed first.
+Every namespace made here has the prefix ``ids-``. A lock allows only one network at a time on a machine. So a namespace
+that has the prefix when a network starts was left by a run that was killed, and it is removed first.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ LOCK = Path(tempfile.gettempdir()) / "ids_repro.lock"
 
 
 def leftovers() -> list[str]:
-    """Names of the network namespaces with our prefix that exist now."""
+    """Return the names of the network namespaces that exist now and have our prefix."""
     return sorted(name for name in netns.listnetns() if name.startswith(PREFIX))
 
 
 def _processes_in(name: str) -> list[psutil.Process]:
-    """Processes whose network namespace is the named one."""
+    """Return the processes in a network namespace, without this one."""
     inode = Path(f"/run/netns/{name}").stat().st_ino
     found = []
     for process in psutil.process_iter():
@@ -43,7 +43,7 @@ def _processes_in(name: str) -> list[psutil.Process]:
 
 
 def remove(names: Sequence[str]) -> None:
-    """Kill every process inside these network namespaces, then remove the namespaces and so their devices."""
+    """Kill every process inside these network namespaces, then remove the namespaces and with them their devices."""
     for name in names:
         processes = _processes_in(name)
         for process in processes:
@@ -55,12 +55,12 @@ def remove(names: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Hold the one lock of this machine, released by the kernel however this process ends.
+    """Hold this machine's lock on the test network. The kernel releases it when this process ends, even by kill -9.
 
     Raises
     ------
     UserError
-        While another run holds it.
+        If another run holds the lock.
     """
     with LOCK.open("w") as file:
         try:
@@ -71,7 +71,7 @@ def alone() -> Iterator[None]:
 
 
 def _set_up(host: Host, address: bool = True) -> None:
-    """Bring up lo and eth0, give eth0 its address, and silence IPv6 so that only asked-for packets flow."""
+    """Bring up lo and eth0, give eth0 its address, and turn IPv6 off, because it would send packets of its own."""
     Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
     with IPRoute() as ip:
         ip.link("set", index=ip.link_lookup(ifname="lo")[0], state="up")
@@ -81,17 +81,18 @@ def _set_up(host: Host, address: bool = True) -> None:
 
 
 def _join(left: Host, right: Host) -> None:
-    """Join two hosts directly: a veth pair named eth0 on both sides."""
+    """Join two hosts directly with a veth pair; both of its ends are named eth0."""
     left.call(lambda: _veth("eth0", "eth0", right.ns))
 
 
 def _veth(name: str, peer: str, peer_ns: str) -> None:
+    """Make a veth pair with one end in the current namespace and the other in ``peer_ns``."""
     with IPRoute() as ip:
         ip.link("add", ifname=name, kind="veth", peer={"ifname": peer, "net_ns_fd": peer_ns})
 
 
 def _bridge(hosts: Sequence[Host]) -> None:
-    """Join hosts through a bridge, br0, in the current namespace; its ports are named after the hosts."""
+    """Join hosts through a bridge named br0 in the current namespace; each port has the name of its host."""
     with IPRoute() as ip:
         ip.link("add", ifname="br0", kind="bridge")
         bridge = ip.link_lookup(ifname="br0")[0]
@@ -102,12 +103,12 @@ def _bridge(hosts: Sequence[Host]) -> None:
 
 
 def clean_up(patience_s: float = 10.0) -> None:
-    """Remove what a dead run left, once no live run holds the network; a live one cleans up after itself.
+    """Remove what a killed run left. Do nothing while a live run holds the network, because that run removes its own.
 
     Parameters
     ----------
     patience_s : float
-        How long to wait for a run that is ending.
+        How long to wait for a run that is ending [s].
     """
     end = time.monotonic() + patience_s
     while os.geteuid() == 0 and leftovers():
@@ -120,22 +121,24 @@ def clean_up(patience_s: float = 10.0) -> None:
 
 @contextlib.contextmanager
 def network(addresses: Mapping[str, str]) -> Iterator[dict[str, Host]]:
-    """Make hosts, joined directly if they are two and through a bridge (host ``switch``) if they are more.
+    """Make hosts, and remove them when the block ends.
+
+    Two hosts are joined directly; more hosts are joined through a bridge on a host of its own, ``switch``.
 
     Parameters
     ----------
     addresses : mapping of str to str
-        Host name to IPv4 address in one /24.
+        Host name to IPv4 address; all addresses are in one /24.
 
     Yields
     ------
     dict of str to Host
-        The hosts by name; with three or more also ``switch``, whose ``br0`` sees every frame.
+        The hosts by name. With three or more there is also ``switch``, whose ``br0`` sees every frame.
 
     Raises
     ------
     UserError
-        Without root, or while another network exists.
+        If this process is not root, a program is missing, or another network exists.
     """
     require_root("the test network")
     require_programs("nsenter", "setpriv", "taskset")

@@ -1,8 +1,8 @@
-"""Settings of an interface that its user named: changed for a measurement and put back, whatever happens.
+"""Change settings of an interface that the user named, for a measurement, and put them back in every case.
 
-Before a change, what the setting was is written to a file in /run, which lives as long as the settings do: what a
-killed run has changed is put back when the next one begins. What is changed: offloads, neighbour entries, and on the
-server what holds its work to one CPU.
+Before a setting changes, the value that it has is written to a file in /run. Both the file and the settings last until
+the machine restarts. So what a killed run has changed is put back when the next run begins. The settings are offloads,
+neighbour entries and, on the server, what holds its work to one CPU.
 """
 
 from __future__ import annotations
@@ -11,99 +11,46 @@ import contextlib
 import fcntl
 import json
 import os
-import socket
-import subprocess
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ..config import UserError
-from .facts import NET, cpu_set, ethtool, first, has_clsact, interrupts, napi_threads, state
+from .facts import NET, interrupts, napi_threads, state
 from .hosts import FIRST
+from .setting_kinds import KINDS
 
 RUN = Path("/run")
 PATIENCE_S = 5.0
-
-
-def _offload(iface: str, name: str) -> str | None:
-    return first(rf"^{name}: (on|off)", ethtool("-k", iface))
-
-
-def _set_offload(iface: str, name: str, value: str) -> None:
-    done = subprocess.run(["ethtool", "-K", iface, name, value], capture_output=True, text=True)
-    if done.returncode or _offload(iface, name) != value:
-        raise UserError(f"{iface} does not turn {name} {value}: {done.stderr.strip()}")
-
-
-def _neighbour(iface: str, address: str) -> str | None:
-    """The MAC address of a permanent entry; others the kernel finds again by itself."""
-    permanent = 0x80
-    with IPRoute() as ip:
-        for entry in ip.get_neighbours(family=socket.AF_INET, ifindex=socket.if_nametoindex(iface)):
-            if entry.get_attr("NDA_DST") == address and entry["state"] == permanent:
-                return entry.get_attr("NDA_LLADDR")
-    return None
-
-
-def _set_neighbour(iface: str, address: str, mac: str | None) -> None:
-    with IPRoute() as ip:
-        index = socket.if_nametoindex(iface)
-        if mac is None:
-            ip.neigh("del", dst=address, ifindex=index)
-        else:
-            ip.neigh("replace", dst=address, lladdr=mac, ifindex=index, state="permanent")
-
-
-def _xdp(iface: str, _: str) -> str:
-    return "attached" if state(iface)["xdp"] else "none"
-
-
-def _detach_xdp(iface: str, *_: str) -> None:
-    for mode in ("xdpdrv", "xdpgeneric"):
-        subprocess.run(["ip", "link", "set", "dev", iface, mode, "off"], capture_output=True)
-
-
-def _clsact(iface: str, _: str) -> str:
-    return "present" if has_clsact(iface) else "none"
-
-
-def _remove_clsact(iface: str, *_: str) -> None:
-    with IPRoute() as ip:
-        ip.tc("del", "clsact", socket.if_nametoindex(iface))
-
-
-def _affinity(_: str, pid: str) -> str:
-    return ",".join(map(str, sorted(os.sched_getaffinity(int(pid)))))
-
-
-def _set_affinity(_: str, pid: str, text: str) -> None:
-    os.sched_setaffinity(int(pid), cpu_set(text))
-
-
-_KINDS: dict[str, tuple[Callable, Callable]] = {
-    "file": (lambda _, path: Path(path).read_text().strip(), lambda _, path, text: Path(path).write_text(text)),
-    "offload": (_offload, _set_offload),
-    "neighbour": (_neighbour, _set_neighbour),
-    "affinity": (_affinity, _set_affinity),
-    "xdp": (_xdp, _detach_xdp),
-    "clsact": (_clsact, _remove_clsact),
-}
-Change = tuple[str, str, str | None]  # kind, name and what it was
+Change = tuple[str, str, str | None]  # kind, name and the value before
 
 
 @dataclass
 class _Journal:
-    """What the settings of one interface were, in the file and here; the file is locked while a process lives."""
+    """What the settings of one interface were, both in a file and here.
+
+    Parameters
+    ----------
+    file : TextIO
+        The file; it is locked while this process lives.
+    iface, mac : str
+        Name and MAC address of the interface.
+    sysfs : Path
+        The interface's folder in /sys.
+    foreign : set of int
+        NAPI threads of other interfaces whose name begins alike, such as those of another namespace's eth0.
+    old : dict
+        Kind and name of each setting to the value before.
+    """
 
     file: TextIO
     iface: str
     mac: str
+    sysfs: Path
     foreign: set[int]
     old: dict[tuple[str, str], str | None] = field(default_factory=dict)
 
@@ -111,94 +58,131 @@ class _Journal:
 _open: dict[str, _Journal] = {}
 
 
-def begin(iface: str) -> None:
-    """Begin to change this machine's settings for one interface; what a killed run left is put back first.
+def begin(iface: str, run: Path = RUN, net: Path = NET) -> None:
+    """Begin to change this machine's settings for one interface, after putting back what a killed run left.
+
+    Parameters
+    ----------
+    iface : str
+        Name of the interface.
+    run : Path
+        The folder for the file that keeps the values before.
+    net : Path
+        The folder in /sys that has a folder for each interface.
 
     Raises
     ------
     UserError
         If there is no such interface, another run measures, or the interface has an XDP program already.
     """
-    mac, address = state(iface)["mac"], NET / iface / "address"
-    if not address.exists() or address.read_text().strip() != mac:
+    mac, sysfs = state(iface)["mac"], net / iface
+    if not (sysfs / "address").exists() or (sysfs / "address").read_text().strip() != mac:
         raise UserError(
             f"/sys shows another network namespace than the one with {iface}: enter it with 'ip netns exec'"
         )
-    put_back_leftovers()
+    put_back_leftovers(run)
     if state(iface)["xdp"]:
         raise UserError(f"{iface} has an XDP program already: 'ip link set dev {iface} xdp off' removes it")
-    threaded = NET / iface / "threaded"
-    known = threaded.exists() and threaded.read_text().strip() == "1"
-    journal = _open[iface] = _Journal(_locked(), iface, mac, set() if known else napi_threads(iface))
-    for kind in ("xdp", "clsact"):  # not changed here, but what a method attaches outlives a killed process
+    threaded = sysfs / "threaded"
+    ours = threaded.exists() and threaded.read_text().strip() == "1"
+    foreign = set() if ours else napi_threads(iface)
+    journal = _open[iface] = _Journal(_locked(_state_file(run)), iface, mac, sysfs, foreign)
+    # Nothing here changes these two. But a measured method attaches programs, which outlive a process that is killed.
+    for kind in ("xdp", "clsact"):
         _remember(journal, kind, "")
 
 
 def change(iface: str, kind: str, name: str, value: str) -> None:
-    """Change one setting, writing down first what it was; see `_KINDS`."""
+    """Change one setting, after writing down its value.
+
+    Parameters
+    ----------
+    iface : str
+        An interface for which `begin` was called.
+    kind, name : str
+        ``file`` and a path; ``offload`` and its name; ``neighbour`` and an address; ``affinity`` and a process id.
+    value : str
+        The new value.
+
+    Raises
+    ------
+    UserError
+        If the interface does not take the offload.
+    """
     if _remember(_open[iface], kind, name) != value:
-        _KINDS[kind][1](iface, name, value)
+        KINDS[kind][1](iface, name, value)
 
 
 def put_back(iface: str) -> None:
     """Put everything back as it was at `begin`.
 
-    What cannot be put back now is kept for `put_back_leftovers`: a veth has no segmentation offload to turn on, for
-    example, while its peer has an XDP program.
+    A setting that does not go back now stays in the file, for `put_back_leftovers`. For example, a veth cannot turn its
+    segmentation offload on while its peer has an XDP program.
     """
     journal = _open.pop(iface, None)
     if journal is not None:
         left = _restore(iface, [(kind, name, old) for (kind, name), old in journal.old.items()])
         journal.file.truncate(0)
-        for change in left:
-            _write(journal, *change)
+        for setting in left:
+            _write(journal, *setting)
         if not left:
-            _state_file().unlink(missing_ok=True)
+            Path(journal.file.name).unlink(missing_ok=True)
         journal.file.close()
 
 
 def put_back_all() -> None:
-    """Put back what this process has changed, of every interface."""
+    """Put back the settings of every interface that this process has changed."""
     for iface in list(_open):
         put_back(iface)
 
 
-def put_back_leftovers() -> None:
-    """Put back what earlier runs, killed ones above all, have left changed; UserError while a run still lives.
+def put_back_leftovers(run: Path = RUN) -> None:
+    """Put back what earlier runs have left changed, most often because they were killed.
+
+    Parameters
+    ----------
+    run : Path
+        The folder of the file that keeps the values before.
+
+    Raises
+    ------
+    UserError
+        If a run that changes settings is still alive.
 
     Warns
     -----
     UserWarning
         For each setting that does not go back.
     """
-    if not _state_file().exists():
+    path = _state_file(run)
+    if not path.exists():
         return
-    with _locked() as file:
+    with _locked(path) as file:
         lines = []
         with contextlib.suppress(ValueError):  # a last line cut short is of a change that was not made
             lines.extend(map(json.loads, file))
         for iface, mac in dict.fromkeys((line["iface"], line["mac"]) for line in lines):
-            with contextlib.suppress(UserError):  # it may be gone, and its settings with it
+            with contextlib.suppress(UserError):  # the interface may be gone, and its settings with it
                 if state(iface)["mac"] == mac:
                     mine = [(line["kind"], line["name"], line["old"]) for line in lines if line["iface"] == iface]
                     for kind, name, old in _restore(iface, mine):
                         warnings.warn(f"{iface}: {kind} {name} could not be put back to {old}", stacklevel=2)
-        _state_file().unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
-def _state_file() -> Path:
-    """One for each network namespace, because that is what an interface belongs to."""
-    return RUN / f"ids_repro.{Path('/proc/self/ns/net').stat().st_ino}.jsonl"
+def _state_file(run: Path) -> Path:
+    """Return the path of this network namespace's file; each namespace has its own interfaces."""
+    return run / f"ids_repro.{Path('/proc/self/ns/net').stat().st_ino}.jsonl"
 
 
-def _locked() -> TextIO:
-    """Open the state file once no other process has it; a process that was just killed may still be putting back."""
+def _locked(path: Path) -> TextIO:
+    """Open and lock the file; wait for a process that was just killed, because it may still be putting back."""
     end = time.monotonic() + PATIENCE_S
     while True:
-        file = _state_file().open("a+")
+        file = path.open("a+")
         with contextlib.suppress(BlockingIOError, FileNotFoundError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(file.fileno()), _state_file().stat()):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 file.seek(0)
                 return file
         file.close()
@@ -214,8 +198,8 @@ def _write(journal: _Journal, kind: str, name: str, old: str | None) -> None:
 
 
 def _remember(journal: _Journal, kind: str, name: str) -> str | None:
-    """Write down what a setting is, if it is not written down yet; returns what it is now."""
-    now = _KINDS[kind][0](journal.iface, name)
+    """Return the value of a setting, and write it down if it is the first of this setting."""
+    now = KINDS[kind][0](journal.iface, name)
     if (kind, name) not in journal.old:
         _write(journal, kind, name, now)
         journal.old[kind, name] = now
@@ -223,10 +207,10 @@ def _remember(journal: _Journal, kind: str, name: str) -> str | None:
 
 
 def _restore(iface: str, changes: list[Change]) -> list[Change]:
-    """Put settings back, the last one first; returns those that did not go."""
+    """Put settings back, the last change first, and return those that did not go back."""
     left = []
     for kind, name, old in reversed(changes):
-        read, write = _KINDS[kind]
+        read, write = KINDS[kind]
         try:
             if read(iface, name) != old:
                 write(iface, name, old)
@@ -238,48 +222,79 @@ def _restore(iface: str, changes: list[Change]) -> list[Change]:
 
 
 def hold(iface: str, cpu: int) -> str:
-    """Hold what an interface receives to one CPU and say how; to be called again after each attachment of a program.
+    """Hold what an interface receives to one CPU.
 
-    By the affinity of its interrupts where it has any (the work is then softirq, as in the paper); else, as on a veth,
-    by threaded NAPI; else by RPS. A driver that sets up its queues anew for XDP may have new interrupts afterwards.
+    Three ways are tried: the affinity of its interrupts, whose work is then softirq, as in the paper; a thread for its
+    NAPI, as on a veth; RPS. Call this again after each attachment of a program, because a driver that sets up its
+    queues again for XDP may have new interrupts then.
+
+    Parameters
+    ----------
+    iface : str
+        An interface for which `begin` was called.
+    cpu : int
+        The CPU.
+
+    Returns
+    -------
+    str
+        Which of the three ways was used, for records.
 
     Raises
     ------
     UserError
         If the interface offers none of the three.
     """
-    queues = sorted((NET / iface / "queues").glob("rx-*/rps_cpus"))
-    device = NET / iface / "device"
-    if device.exists():
-        numbers = interrupts(Path("/proc/interrupts").read_text(), {iface, device.resolve().name})
-        with contextlib.suppress(OSError):  # interrupts that the kernel manages do not move
-            for number in numbers:
-                change(iface, "file", f"/proc/irq/{number}/smp_affinity_list", str(cpu))
-            for queue in queues if numbers else ():
-                if queue.read_text().strip("0,\n"):
-                    change(iface, "file", str(queue), "0")
-            if numbers:
-                return f"IRQ affinity on CPU {cpu}"
-    with contextlib.suppress(OSError):
-        change(iface, "file", str(NET / iface / "threaded"), "1")
-        threads = sorted(napi_threads(iface) - _open[iface].foreign)
+    journal = _open[iface]
+    return _by_interrupts(journal, cpu) or _by_napi_threads(journal, cpu) or _by_rps(journal, cpu)
+
+
+def _queues(journal: _Journal) -> list[Path]:
+    """Return the files with the CPUs that RPS hands each receive queue's packets to."""
+    return sorted((journal.sysfs / "queues").glob("rx-*/rps_cpus"))
+
+
+def _by_interrupts(journal: _Journal, cpu: int) -> str | None:
+    device = journal.sysfs / "device"
+    if not device.exists():
+        return None
+    numbers = interrupts(Path("/proc/interrupts").read_text(), {journal.iface, device.resolve().name})
+    with contextlib.suppress(OSError):  # interrupts that the kernel manages do not move
+        for number in numbers:
+            change(journal.iface, "file", f"/proc/irq/{number}/smp_affinity_list", str(cpu))
+        for queue in _queues(journal) if numbers else ():
+            if queue.read_text().strip("0,\n"):
+                change(journal.iface, "file", str(queue), "0")
+        if numbers:
+            return f"IRQ affinity on CPU {cpu}"
+    return None
+
+
+def _by_napi_threads(journal: _Journal, cpu: int) -> str | None:
+    with contextlib.suppress(OSError):  # a driver without threaded NAPI
+        change(journal.iface, "file", str(journal.sysfs / "threaded"), "1")
+        threads = sorted(napi_threads(journal.iface) - journal.foreign)
         for pid in threads:
             with contextlib.suppress(ProcessLookupError):
-                _remember(_open[iface], "affinity", str(pid))
+                _remember(journal, "affinity", str(pid))
             pin(pid, cpu)
         if threads:
             return f"NAPI thread {', '.join(map(str, threads))} on CPU {cpu}"
+    return None
+
+
+def _by_rps(journal: _Journal, cpu: int) -> str:
     mask = f"{1 << cpu % 32:x}" + ",00000000" * (cpu // 32)
     try:
-        for queue in queues:
-            change(iface, "file", str(queue), mask)
+        for queue in _queues(journal):
+            change(journal.iface, "file", str(queue), mask)
     except OSError as error:
-        raise UserError(f"{iface}'s work cannot be held to CPU {cpu}: {error}") from None
+        raise UserError(f"{journal.iface}'s work cannot be held to CPU {cpu}: {error}") from None
     return f"RPS on CPU {cpu}"
 
 
 def pin(pid: int, cpu: int) -> None:
-    """Give a thread one CPU, before other work there."""
+    """Let a thread run on one CPU only, before other work there. Do nothing if the thread has ended."""
     with contextlib.suppress(ProcessLookupError):
         os.sched_setaffinity(pid, {cpu})
         os.setpriority(os.PRIO_PROCESS, pid, FIRST)

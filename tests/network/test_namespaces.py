@@ -1,4 +1,7 @@
-"""The test network does what it says and leaves nothing, however it ends."""
+"""The test network joins its hosts and leaves nothing behind, however it ends.
+
+Covers also: ids_repro.network.hosts, and the measured link of ids_repro.sweep.link_netns.
+"""
 
 import asyncio
 import os
@@ -13,12 +16,12 @@ import pytest
 from conftest import alive, until
 
 from ids_repro.config import UserError
+from ids_repro.network import facts
 from ids_repro.network.hosts import Host
 from ids_repro.network.namespaces import clean_up, leftovers, network
-from ids_repro.sweep import link
 from ids_repro.sweep.link_netns import two_namespaces
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("nothing_left")]
 TWO = {"one": "10.99.0.1", "two": "10.99.0.2"}
 HOLD = """
 import time
@@ -154,7 +157,7 @@ def test_the_measured_link_is_silent_until_something_is_sent():
 
 def test_the_measured_link_holds_the_servers_napi_thread_to_the_servers_cpu():
     with two_namespaces() as on:
-        threads = link.machine.napi_threads() - on.foreign
+        threads = facts.napi_threads() - on.foreign
         assert [os.sched_getaffinity(pid) for pid in threads] == [{on.server_cpu}]
         assert on.client_cpu != on.server_cpu
 

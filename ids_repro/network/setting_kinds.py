@@ -1,0 +1,83 @@
+"""Read and write each kind of setting that `tuning` changes, or that outlives a killed measurement."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from pyroute2 import IPRoute
+
+from ..config import UserError
+from .facts import cpu_set, ethtool, first, has_clsact, state
+
+PERMANENT = 0x80  # NUD_PERMANENT, the state of a neighbour entry that somebody set
+
+
+def offload(iface: str, name: str) -> str | None:
+    """Return whether an offload is "on" or "off", None if the interface does not know it."""
+    return first(rf"^{name}: (on|off)", ethtool("-k", iface))
+
+
+def _set_offload(iface: str, name: str, value: str) -> None:
+    done = subprocess.run(["ethtool", "-K", iface, name, value], capture_output=True, text=True)
+    if done.returncode or offload(iface, name) != value:
+        raise UserError(f"{iface} does not turn {name} {value}: {done.stderr.strip()}")
+
+
+def _neighbour(iface: str, address: str) -> str | None:
+    """Return the MAC address of a permanent entry. Other entries do not count: the kernel resolves them by itself."""
+    with IPRoute() as ip:
+        for entry in ip.get_neighbours(family=socket.AF_INET, ifindex=socket.if_nametoindex(iface)):
+            if entry.get_attr("NDA_DST") == address and entry["state"] == PERMANENT:
+                return entry.get_attr("NDA_LLADDR")
+    return None
+
+
+def _set_neighbour(iface: str, address: str, mac: str | None) -> None:
+    with IPRoute() as ip:
+        index = socket.if_nametoindex(iface)
+        if mac is None:
+            ip.neigh("del", dst=address, ifindex=index)
+        else:
+            ip.neigh("replace", dst=address, lladdr=mac, ifindex=index, state="permanent")
+
+
+def _xdp(iface: str, _: str) -> str:
+    return "attached" if state(iface)["xdp"] else "none"
+
+
+def _detach_xdp(iface: str, *_: str) -> None:
+    for mode in ("xdpdrv", "xdpgeneric"):
+        subprocess.run(["ip", "link", "set", "dev", iface, mode, "off"], capture_output=True)
+
+
+def _clsact(iface: str, _: str) -> str:
+    return "present" if has_clsact(iface) else "none"
+
+
+def _remove_clsact(iface: str, *_: str) -> None:
+    with IPRoute() as ip:
+        ip.tc("del", "clsact", socket.if_nametoindex(iface))
+
+
+def _affinity(_: str, pid: str) -> str:
+    return ",".join(map(str, sorted(os.sched_getaffinity(int(pid)))))
+
+
+def _set_affinity(_: str, pid: str, text: str) -> None:
+    os.sched_setaffinity(int(pid), cpu_set(text))
+
+
+# Kind to read(iface, name) -> value and write(iface, name, value). The name is a path, an offload, an address or a
+# thread id; of xdp and clsact there is one each, which has no name.
+KINDS: dict[str, tuple[Callable, Callable]] = {
+    "file": (lambda _, path: Path(path).read_text().strip(), lambda _, path, text: Path(path).write_text(text)),
+    "offload": (offload, _set_offload),
+    "neighbour": (_neighbour, _set_neighbour),
+    "affinity": (_affinity, _set_affinity),
+    "xdp": (_xdp, _detach_xdp),
+    "clsact": (_clsact, _remove_clsact),
+}
