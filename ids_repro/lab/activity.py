@@ -1,8 +1,8 @@
-"""How an activity of the lab capture is written down, and how its command is drawn.
+"""What an activity of the lab capture is, and how its shell command is drawn at random.
 
-A command is a shell command with ``str.format`` fields, drawn anew at each go: ``{i[2-9]}`` is an integer,
-``{f[0.2-1.5]}`` a decimal number, ``{one[A,MX]}`` one of a list; `command` gives the others. The only hosts that a
-command names are the lab's own. The tables are `lab_normal.NORMAL` and `lab_attacks.ATTACKS`.
+A command has ``str.format`` fields, and each run of the activity draws new values for them. ``{i[2-9]}`` is an integer,
+``{f[0.2-1.5]}`` a decimal number, ``{one[A,MX]}`` one item of a list; `command` lists the others. Commands name no
+hosts but the lab's own. The tables of activities are `normal.NORMAL` and `attacks.ATTACKS`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 
 TCP, UDP, ICMP = 6, 17, 1
 OPEN_PORTS = (21, 22, 53, 80, 8080)
-# Linux' own range of source ports: the raw-packet tools draw theirs from it too, so that the port tells nothing.
+# Linux' own range of source ports. Raw-packet tools get theirs from it too, so that the port does not reveal the class.
 EPHEMERAL = (32768, 60999)
-# A server's web port, three times of four the usual one.
+# A web server: port 80 three times out of four, else port 8080.
 WEB = "http://{server}{one[,,,:8080]}"
 
 
@@ -28,23 +28,23 @@ class Activity:
     Parameters
     ----------
     label : str
-        Its class, one of `config.CLASSES`.
+        The class of its flows, one of `config.CLASSES`.
     name : str
-        Short name, for the schedule.
+        Short name for the schedule.
     command : str
-        Shell command template; see the module.
+        Shell command with fields; see the module.
     dport : int or None
-        Destination port of its flows; None where there are several.
+        Destination port of its flows; None if there are several.
     proto : int or None
-        IP protocol of its flows; None where there are several.
+        IP protocol of its flows; None if there are several.
     weight : int
-        Share among the rows of its class.
+        How often it is drawn, relative to the other activities of its class.
     copies : int
-        How many of the command start together in one go.
+        How many copies of the command start together in one run.
     seconds : float
-        A go that takes longer is ended.
+        A run that takes longer is killed.
     hosts : str
-        Only hosts whose name starts so do it.
+        Only hosts whose names begin with this do it.
     """
 
     label: str
@@ -83,7 +83,7 @@ PROGRAMS = (
 
 
 class _Draw:
-    """Draws for ``{i[2-9]}``, ``{f[0.2-1.5]}`` and ``{one[A,MX]}``."""
+    """Draws the values of ``{i[2-9]}``, ``{f[0.2-1.5]}`` or ``{one[A,MX]}``."""
 
     def __init__(self, rng: np.random.Generator, kind: str) -> None:
         self.rng, self.kind = rng, kind
@@ -97,30 +97,31 @@ class _Draw:
         return f"{self.rng.uniform(float(low), float(high)):.2f}"
 
 
-# Death by signal does not reach a program that changes its user, as servers do, nor a shell's children. A process
-# namespace does: when its first process dies, the kernel ends all in it. (setpriv ends unshare, unshare the first.)
+# The death signal of `Host.command` reaches neither a program that changes its user, as servers do, nor the children of
+# a shell. So each command gets a process namespace: when the first process in it dies, the kernel kills all the others.
+# The death signal kills unshare, and unshare's --kill-child kills that first process.
 TOGETHER = ("unshare", "--pid", "--fork", "--kill-child")
 
 
 def _ports(rng: np.random.Generator) -> str:
-    """Seventy ports to scan, the open ones among them."""
+    """Draw seventy ports to scan; the open ones are among them."""
     return ",".join(map(str, sorted({*OPEN_PORTS, *rng.choice(10_000, 70 - len(OPEN_PORTS), replace=False) + 1})))
 
 
 def _beats(rng: np.random.Generator) -> str:
-    """Pauses of a beacon: an interval of its own, each pause up to a third shorter or longer."""
+    """Draw the pauses of a beacon [s]: an interval, and pauses that are up to a third shorter or longer than it."""
     interval = np.exp(rng.uniform(np.log(0.2), np.log(1.6)))
     count = max(3, min(10, round(5.0 / interval)))
     return " ".join(f"{pause:.2f}" for pause in interval * rng.uniform(2 / 3, 4 / 3, count))
 
 
 def hosts_for(me: str, addresses: dict[str, str], rng: np.random.Generator) -> dict[str, str]:
-    """Draw the hosts that a command may name.
+    """Draw the hosts that a command names.
 
     Parameters
     ----------
     me : str
-        The host that runs it.
+        The host that runs the command.
     addresses : dict of str to str
         Host name to address.
     rng : numpy.random.Generator
@@ -129,8 +130,8 @@ def hosts_for(me: str, addresses: dict[str, str], rng: np.random.Generator) -> d
     Returns
     -------
     dict of str to str
-        ``server`` is one of the two servers, ``inside`` and ``outside`` are one each, ``peer`` is a client that is not
-        this host, ``peers`` are three of them, ``target`` is a server or a client.
+        Field to address. ``inside`` and ``outside`` are the two servers, and ``server`` is one of them. ``peer`` is a
+        client other than this host, and ``peers`` are up to three such clients. ``target`` is ``server`` or ``peer``.
     """
     peers = [address for name, address in addresses.items() if name.startswith("client") and name != me]
     server, peer = rng.choice([addresses["inside"], addresses["outside"]]), rng.choice(peers)
@@ -145,18 +146,22 @@ def hosts_for(me: str, addresses: dict[str, str], rng: np.random.Generator) -> d
 
 
 def command(activity: Activity, rng: np.random.Generator, directory: Path, **fixed: str) -> str:
-    """Return the activity's shell command with every field drawn.
+    """Return an activity's shell command with a value for every field.
+
+    Drawn here are ``i``, ``f``, ``one``; ``sport`` and ``sports``, one source port and ten; ``word``, a random word;
+    ``ports``, a list for nmap; ``beats``, the pauses of a beacon [s].
 
     Parameters
     ----------
     activity : Activity
-        The row.
+        The activity.
     rng : numpy.random.Generator
         Source of the draws.
     directory : pathlib.Path
-        The lab's temporary directory, field ``dir``.
+        The lab's temporary directory; field ``dir``.
     **fixed : str
-        Fields that do not change: user, password, words, and those of `hosts_for`.
+        Values of the other fields: ``user``, ``password``, ``words`` (path of a list of passwords), and those of
+        `hosts_for`.
     """
     draws = {kind: _Draw(rng, kind) for kind in ("i", "f", "one")}
     sports = list(map(str, rng.integers(*EPHEMERAL, size=10, endpoint=True)))
@@ -165,9 +170,16 @@ def command(activity: Activity, rng: np.random.Generator, directory: Path, **fix
 
 
 def attack_rounds(rows: Sequence[Activity], rng: np.random.Generator) -> Iterator[Activity]:
-    """Yield attacks without end, in rounds that hold one of each class of the rows in a new order.
+    """Yield attacks without end, in rounds; a round has one attack of each class, in random order.
 
-    So every class is spread over the whole recording, and the time tells nothing.
+    This spreads every class over the whole recording, so that the time of a flow does not reveal its class.
+
+    Parameters
+    ----------
+    rows : sequence of Activity
+        The attacks to choose from.
+    rng : numpy.random.Generator
+        Source of the draws.
     """
     labels = sorted({a.label for a in rows})
     decks: dict[str, list[Activity]] = {label: [] for label in labels}

@@ -1,7 +1,7 @@
-"""What the hosts of the lab do during a recording: users who think between two activities, and attacks.
+"""What the hosts of the lab do during a recording: users who pause between activities, and attacks.
 
-Every host makes Normal traffic and attacks by turns, never both at once. So the schedule can tell the two by address
-and time, while over the whole recording neither address nor time tells them.
+Every host alternates between Normal traffic and attacks and never does both at once. So at any time a host's address
+tells the schedule which of the two its flows are. Over the whole recording neither address nor time reveals the class.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from .normal import NORMAL
 
 USERS_PER_HOST = 3
 THINK_S = 0.6
-# Seconds without an attack between two, from and to, by how the host's name begins.
+# The beginning of a host's name to the shortest and longest time between two of its attacks [s].
 CALM_S = {"client": (4.0, 12.0), "attacker": (0.5, 3.0)}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the schedule: which flows carry which label.
+    """A line of the schedule: it gives a label to some flows.
 
     Parameters
     ----------
     label, activity : str
-        Class and activity.
+        The class, and the name of the activity.
     start_us, end_us : int
-        A flow belongs here if its first packet is between them, both included (microseconds since 1970).
+        A flow belongs to this row if its first packet is between them, both included (microseconds since 1970).
     src, dst : str
-        Address that sent the flow's first packet, and the other one.
+        The address that sent the flow's first packet, and the other address.
     dport, proto : int or None
         Destination port and IP protocol; None is any.
     """
@@ -61,28 +61,28 @@ class Row:
 
 
 def now_us() -> int:
-    """Microseconds since 1970, the clock of the capture."""
+    """Return the time by the clock of the capture: microseconds since 1970."""
     return time.time_ns() // 1000
 
 
 @dataclass
 class Lab:
-    """What the threads of one recording share.
+    """The state that the threads of one recording share.
 
     Parameters
     ----------
     addresses : dict of str to str
-        Host name to address, of all hosts.
+        Host name to address, for all hosts.
     directory : pathlib.Path
         The recording's temporary directory.
     login : Login
         The account of the servers.
     until : float
-        Its end, by time.monotonic().
+        The end of the recording, by time.monotonic() [s].
     rows : list of Row
-        The attacks so far.
-    goes : list of tuple
-        Activity name and whether a copy ended with an error, for each go so far.
+        The schedule's rows of the attacks so far.
+    runs : list of tuple
+        For each run of an activity so far: its name, and whether one of its copies failed.
     stop : threading.Event
         Set when everything is to end at once.
     """
@@ -92,16 +92,16 @@ class Lab:
     login: Login
     until: float
     rows: list[Row] = field(default_factory=list)
-    goes: list[tuple[str, bool]] = field(default_factory=list)
+    runs: list[tuple[str, bool]] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
     def left(self) -> float:
-        """Seconds that are left of the recording, 0 when it was told to stop."""
+        """Return how long the recording still lasts [s]; 0 after it was told to stop."""
         return 0.0 if self.stop.is_set() else max(0.0, self.until - time.monotonic())
 
 
 def _words(rng: np.random.Generator, directory: Path) -> Path:
-    """Write a list of passwords, none of them right, and return its path."""
+    """Write a list of wrong passwords and return its path."""
     with tempfile.NamedTemporaryFile("w", dir=directory, suffix=".words", delete=False) as file:
         file.writelines(f"{word:x}\n" for word in rng.integers(1 << 40, size=400))
     return Path(file.name)
@@ -116,11 +116,11 @@ def _commands(lab: Lab, host: Host, activity: Activity, rng: np.random.Generator
     return [command(activity, rng, lab.directory, **fixed) for _ in range(activity.copies)]
 
 
-def _go(lab: Lab, host: Host, activity: Activity, commands: Sequence[str]) -> None:
-    """Do an activity once: start its commands, wait for them, end what is not over in time."""
+def _run(lab: Lab, host: Host, activity: Activity, commands: Sequence[str]) -> None:
+    """Run an activity once: start its commands, wait for them, and kill those that take too long."""
     processes = [
         host.popen(
-            # "exit" keeps the shell from becoming its last command, which then would be the first process.
+            # Without "exit" the shell would replace itself by its last command, which then were the first process.
             [*TOGETHER, "sh", "-c", text + "; exit $?"],
             cwd=lab.directory,
             env={"PATH": os.environ["PATH"], "HOME": str(lab.directory), "LC_ALL": "C"},
@@ -135,15 +135,15 @@ def _go(lab: Lab, host: Host, activity: Activity, commands: Sequence[str]) -> No
     while any(p.poll() is None for p in processes) and time.monotonic() < end and not lab.stop.wait(0.02):
         pass
     for process in processes:
-        # SIGKILL, for they hold nothing that needs an orderly end.
+        # SIGKILL, because nothing in them needs an orderly end.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    # A list of all, not any() over a generator: each process is to be waited for.
-    lab.goes.append((activity.name, any([process.wait() != 0 for process in processes])))
+    # A list and not a generator, which any() would leave early: each process must be waited for.
+    lab.runs.append((activity.name, any([process.wait() != 0 for process in processes])))
 
 
 def _normal(lab: Lab, host: Host, seconds: float, rng: np.random.Generator) -> None:
-    """Make the Normal traffic of a host's users for some seconds, with time to think between two activities."""
+    """Make the Normal traffic of a host's users for some seconds; users pause between activities."""
     rows = [a for a in NORMAL if host.name.startswith(a.hosts)]
     weights = np.array([a.weight for a in rows], float)
     until = time.monotonic() + min(seconds, lab.left())
@@ -151,7 +151,7 @@ def _normal(lab: Lab, host: Host, seconds: float, rng: np.random.Generator) -> N
     def user(rng: np.random.Generator) -> None:
         while time.monotonic() < until and not lab.stop.wait(rng.exponential(THINK_S)):
             activity = rows[rng.choice(len(rows), p=weights / weights.sum())]
-            _go(lab, host, activity, _commands(lab, host, activity, rng))
+            _run(lab, host, activity, _commands(lab, host, activity, rng))
 
     with ThreadPoolExecutor(USERS_PER_HOST) as pool:
         for future in [pool.submit(user, child) for child in rng.spawn(USERS_PER_HOST)]:
@@ -162,8 +162,8 @@ def _attack(lab: Lab, host: Host, activity: Activity, rng: np.random.Generator) 
     """Attack once and write the schedule's rows for it."""
     commands = _commands(lab, host, activity, rng)
     start = now_us()
-    _go(lab, host, activity, commands)
-    # What a killed program had queued leaves in the next instant.
+    _run(lab, host, activity, commands)
+    # Packets that a killed program had queued leave in this time.
     lab.stop.wait(0.05)
     name, window, here = (activity.label, activity.name), (start, now_us()), host.address
     for there in lab.addresses.values():
@@ -171,14 +171,14 @@ def _attack(lab: Lab, host: Host, activity: Activity, rng: np.random.Generator) 
             continue
         lab.rows.append(Row(*name, *window, here, there, activity.dport, activity.proto))
         if activity.proto != TCP:
-            # Port unreachable, from the other host for a closed port and from us for an answer that comes too late.
+            # "Port unreachable": the other host sends it for a closed port, this one for an answer that came too late.
             lab.rows += [Row(*name, *window, *pair, None, ICMP) for pair in ((there, here), (here, there))]
 
 
 def _live(
     lab: Lab, host: Host, attacks: Callable[[], Activity], calm_s: tuple[float, float], rng: np.random.Generator
 ) -> None:
-    """Live through the recording on a host: Normal traffic and attacks by turns."""
+    """Make a host's Normal traffic and attacks, alternately, until the recording ends."""
     longest = min(calm_s[1], lab.left() / 8 + 0.6)
     while lab.left() > 0:
         _normal(lab, host, rng.uniform(min(calm_s[0], longest), longest), rng)
@@ -187,7 +187,7 @@ def _live(
 
 
 def _shared(rounds: Iterator[Activity]) -> Callable[[], Activity]:
-    """Let several threads draw from one iterator."""
+    """Return a function by which several threads can draw from one iterator."""
     lock = threading.Lock()
 
     def draw() -> Activity:
@@ -198,18 +198,18 @@ def _shared(rounds: Iterator[Activity]) -> Callable[[], Activity]:
 
 
 def run_all(lab: Lab, hosts: Sequence[Host], seed: int, progress: bool) -> None:
-    """Make every host's traffic until the end of the recording; the first error ends all.
+    """Make every host's traffic until the recording ends; the first error ends it at once.
 
     Parameters
     ----------
     lab : Lab
-        The recording; its rows and goes grow.
+        The recording; this adds to its rows and runs.
     hosts : sequence of Host
-        Those whose users and attacks make the traffic; each name begins with a key of CALM_S.
+        The hosts that make traffic; each name is a key of `CALM_S` and a number.
     seed : int
-        Of every draw.
+        Seed of every draw.
     progress : bool
-        Show a progress bar.
+        Whether to show a progress bar.
     """
     seconds = lab.left()
     rng = np.random.default_rng(seed)

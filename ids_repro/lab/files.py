@@ -1,6 +1,6 @@
-"""What the lab's servers read, and what is typed at them: configuration, keys, files, users, words of the attacks.
+"""Write the lab's files: the servers' configuration, keys, users and documents, and the strings of the web attacks.
 
-All of it is in one temporary directory.
+All of them are in one temporary directory.
 """
 
 from __future__ import annotations
@@ -119,9 +119,9 @@ class Login:
     Parameters
     ----------
     user : str
-        Its name.
+        Name of the account.
     password : str
-        Drawn anew for each recording.
+        Its password; each recording has a new random one.
     """
 
     user: str
@@ -129,20 +129,26 @@ class Login:
 
 
 def _output(*argv: str | Path, **kwargs) -> str:
+    """Return what a program prints."""
     return subprocess.run(list(map(str, argv)), check=True, capture_output=True, text=True, **kwargs).stdout.strip()
 
 
 def write_files(directory: Path, addresses: Mapping[str, str], seed: int) -> Login:
-    """Write the servers' configuration, keys, files and user list, and the strings of the web attacks.
+    """Write all files of the lab.
 
     Parameters
     ----------
     directory : pathlib.Path
-        An empty directory that every user may enter.
+        An empty directory that every user of the machine may enter.
     addresses : mapping of str to str
         Host name to address.
     seed : int
-        Of the files' sizes and contents.
+        Seed of the documents' contents.
+
+    Returns
+    -------
+    Login
+        The account of the servers.
     """
     rng = np.random.default_rng(seed)
     home, www = directory / "home", directory / "www"
@@ -169,7 +175,7 @@ def write_files(directory: Path, addresses: Mapping[str, str], seed: int) -> Log
 
 
 def _write_configuration(directory: Path, name: str, address: str, text: str) -> None:
-    """Write what Apache and dnsmasq of one host are to do."""
+    """Write the configuration of one host's Apache and dnsmasq; ``text`` is that of a DNS record."""
     apache = _APACHE.format(dir=directory, name=name, address=address, app_port=APP_PORT)
     (directory / name / "apache.conf").write_text(apache)
     hosts = [f"host-record=host{n}.lab.test,10.9.{n // 250}.{n % 250 + 1}" for n in range(1, 301)]
@@ -180,7 +186,7 @@ def _write_configuration(directory: Path, name: str, address: str, text: str) ->
 
 
 def _write_users(directory: Path, home: Path) -> Login:
-    """Give the servers one user more than the machine has; Dropbear insists that the home is that user's own."""
+    """Write a user list with one account for the servers. The account owns its home, because Dropbear demands that."""
     login = Login(USER, secrets.token_hex(6))
     uid = 64999
     hashed = _output("openssl", "passwd", "-6", "-stdin", input=login.password)

@@ -1,11 +1,11 @@
-"""The Normal traffic of the lab capture: one row an activity; see `lab_traffic` for how commands are written."""
+"""The Normal traffic of the lab capture, one `Activity` a row; `activity` explains how commands are written."""
 
 from __future__ import annotations
 
 from .activity import ICMP, WEB, Activity
 
 _SSH = "ssh -F {dir}/ssh_config"
-# As a person at a keyboard does; no key, so that the password is what decides.
+# As a person at a keyboard logs in: with a password and without a key.
 _SSH_PASSWORD = _SSH + " -o PubkeyAuthentication=no -o NumberOfPasswordPrompts=1 {user}@{server}"
 _DIG = "dig +tries=1 +time=2 @{server}"
 _PAGE = f"{WEB}/page{{i[1-40]}}.html"
@@ -86,8 +86,9 @@ _ROWS = (
 )
 NORMAL = (
     *(Activity("Normal", name, command, None, None, weight) for name, command, weight in _ROWS),
-    # Clients only, and only to the servers: the ICMP of scans must stay theirs, for it has no ports to tell by.
+    # Only from clients and only to servers. ICMP has no ports, so the hosts alone tell this ICMP from that of scans.
     Activity("Normal", "ping", "ping -c {i[1-4]} -i {f[0.2-0.6]} {server}", None, ICMP, 1, hosts="client"),
 )
-# In the schedule the Normal rows stand last and cover the rest by port, so a name for each suffices: "web", not "page".
+# Name and port. In the schedule the Normal rows come last and cover by port whatever no attack covers. So a row has the
+# name of a service, such as "web", and not of an activity, such as "page".
 SERVICES = (("DNS", 53), ("web", 80), ("web", 8080), ("SSH", 22), ("FTP", 21))

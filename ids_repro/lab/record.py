@@ -1,4 +1,4 @@
-"""Records the lab capture: real programs on hosts of our own, a pcap of their packets and a schedule of labels."""
+"""Record the lab capture: the packets of real programs on hosts of our own, and a schedule that labels their flows."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ..config import DATA, UserError
 from ..data.labels.schedule import COLUMNS
@@ -23,7 +23,7 @@ from ..network.namespaces import SWITCH, network
 from ..require import require_programs
 from .activity import PROGRAMS
 from .actors import Lab, Row, now_us, run_all
-from .files import write_files
+from .files import Login, write_files
 from .normal import SERVICES
 from .servers import servers
 
@@ -50,7 +50,7 @@ OFFLOADS = ("tx", "off", "rx", "off", "sg", "off", "tso", "off", "gso", "off", "
 
 
 def _normal_rows(start_us: int, end_us: int) -> list[Row]:
-    """Rows for all Normal flows. They come after the attacks', which so win where both match."""
+    """Return rows for all Normal flows. They come after the attacks' rows, and the first row that matches wins."""
     users = [address for name, address in ADDRESSES.items() if name not in SERVERS]
     served = [(name, src, ADDRESSES[dst], port) for src in users for dst in SERVERS for name, port in SERVICES]
     others = [("other", src, dst, None) for src in ADDRESSES.values() for dst in ADDRESSES.values() if src != dst]
@@ -59,9 +59,20 @@ def _normal_rows(start_us: int, end_us: int) -> list[Row]:
 
 @contextlib.contextmanager
 def _capture(switch: Host, path: Path, snaplen: int) -> Iterator[Counter]:
-    """Capture the bridge's TCP, UDP and ICMP, each packet once, into a pcap; yields what will be tcpdump's counts."""
+    """Capture the bridge's TCP, UDP and ICMP packets into a pcap, each packet once.
+
+    Yields
+    ------
+    collections.Counter
+        tcpdump's counts, ``captured`` and ``dropped by kernel``; it is filled when the block ends.
+
+    Raises
+    ------
+    UserError
+        If tcpdump does not start or loses packets.
+    """
     counts: Counter = Counter()
-    # As root to the end: a program that changes its user outlives us if we are killed.
+    # tcpdump stays root (-Z), because a program that changes its user survives when this process is killed.
     argv = ["tcpdump", "-Z", "root", "-i", "br0", "-n", "-U", "-s", snaplen, "-B", 16384, "-w", "-", FILTER]
     with path.open("wb") as out:
         process = switch.popen(argv, stdout=out, stderr=subprocess.PIPE, text=True)
@@ -76,13 +87,47 @@ def _capture(switch: Host, path: Path, snaplen: int) -> Iterator[Counter]:
             text = process.stderr.read()
             process.wait()
     counts.update({what: int(n) for n, what in re.findall(r"(\d+) packets? (captured|dropped by kernel)", text)})
+    if counts["dropped by kernel"]:
+        raise UserError(f"tcpdump lost {counts['dropped by kernel']} packets: run it when the machine is idle")
 
 
-def _write_schedule(rows: list[Row], path: Path) -> None:
+def _write_schedule(attacks: Iterable[Row], start_us: int, end_us: int, path: Path) -> None:
+    """Write the schedule of a recording that lasted from ``start_us`` to ``end_us``."""
+    rows = sorted(attacks, key=lambda row: row.start_us) + _normal_rows(start_us, end_us)
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(["" if value is None else value for value in astuple(row)] for row in rows)
+
+
+@contextlib.contextmanager
+def _outputs(out: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield paths for the capture and the schedule; rename the files when the block succeeds, else remove them."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out} cannot be the output directory ({error.strerror}): give another to --out") from None
+    parts = {out / "lab.part.pcap": out / "lab.pcap", out / "lab.part.csv": out / "lab.csv"}
+    try:
+        yield tuple(parts)
+        for part, whole in parts.items():
+            part.rename(whole)
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+
+
+def _prepare(directory: Path, hosts: Iterable[Host], seed: int) -> Login:
+    """Write the lab's files, turn the hosts' offloads off, and remove what killed runs left; return the account."""
+    # Only one network exists at a time, and it is ours. So any other directory was left by a run that was killed.
+    for stale in directory.parent.glob(f"{TEMPORARY}*"):
+        if stale != directory:
+            shutil.rmtree(stale, ignore_errors=True)
+    directory.chmod(0o711)
+    # With offloads on, the capture would have packets longer than the MTU and wrong checksums.
+    for host in hosts:
+        host.run(["ethtool", "-K", "eth0", *OFFLOADS], check=True, capture_output=True)
+    return write_files(directory, ADDRESSES, seed)
 
 
 def record_capture(
@@ -97,66 +142,43 @@ def record_capture(
     seconds : float
         Length of the recording.
     seed : int
-        Of every draw: which activities, when, and with what. (The programs' own timing stays that of the machine.)
+        Seed of every draw: which activities, when, and with which values. (The timing within a program is not drawn.)
     snaplen : int
-        Bytes kept of each packet.
+        How many bytes of each packet are kept.
     progress : bool
-        Show a progress bar.
+        Whether to show a progress bar.
 
     Returns
     -------
     dict
-        ``pcap`` and ``schedule`` (paths), ``packets``, ``seconds`` (measured), ``goes`` and ``failed`` (by activity).
+        ``pcap`` and ``schedule`` (paths), ``packets``, ``seconds`` (measured), ``runs`` and ``failed`` (by activity).
 
     Raises
     ------
     UserError
-        Without root, if a program is missing, or if a server or tcpdump does not start or loses packets.
+        If this process is not root, a program is missing, a server or tcpdump does not start, or tcpdump loses packets.
     """
     require_programs(*PROGRAMS, remedy="make system-lab")
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY) as name, network(ADDRESSES) as hosts:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{out} cannot be the output directory ({error.strerror}): give another to --out") from None
-        directory = Path(name)
-        # Only one network exists at a time, so any other directory was left by a run that was killed.
-        for stale in directory.parent.glob(f"{TEMPORARY}*"):
-            if stale != directory:
-                shutil.rmtree(stale, ignore_errors=True)
-        directory.chmod(0o711)
-        login = write_files(directory, ADDRESSES, seed)
-        for host in ADDRESSES:
-            hosts[host].run(["ethtool", "-K", "eth0", *OFFLOADS], check=True, capture_output=True)
-        users = [hosts[host] for host in ADDRESSES if host not in SERVERS]
-        part, part_csv = out / "lab.part.pcap", out / "lab.part.csv"
-        try:
-            offering = [hosts[host] for host in ADDRESSES]
-            with servers(offering, directory, login), _capture(hosts[SWITCH], part, snaplen) as counts:
-                start_us, start = now_us(), time.monotonic()
-                lab = Lab(ADDRESSES, directory, login, start + seconds)
-                run_all(lab, users, seed, progress)
-            if counts["dropped by kernel"]:
-                raise UserError(f"tcpdump lost {counts['dropped by kernel']} packets: run it when the machine is idle")
-            rows = sorted(lab.rows, key=lambda row: row.start_us) + _normal_rows(start_us, now_us())
-            _write_schedule(rows, part_csv)
-            part.rename(out / "lab.pcap")
-            part_csv.rename(out / "lab.csv")
-        finally:
-            part.unlink(missing_ok=True)
-            part_csv.unlink(missing_ok=True)
+    with TemporaryDirectory(prefix=TEMPORARY) as name, network(ADDRESSES) as made, _outputs(out) as (pcap, schedule):
+        directory, hosts = Path(name), [made[host] for host in ADDRESSES]
+        login = _prepare(directory, hosts, seed)
+        with servers(hosts, directory, login), _capture(made[SWITCH], pcap, snaplen) as counts:
+            start_us, start = now_us(), time.monotonic()
+            lab = Lab(ADDRESSES, directory, login, start + seconds)
+            run_all(lab, [host for host in hosts if host.name not in SERVERS], seed, progress)
+        _write_schedule(lab.rows, start_us, now_us(), schedule)
     return {
         "pcap": out / "lab.pcap",
         "schedule": out / "lab.csv",
         "packets": counts["captured"],
         "seconds": round(time.monotonic() - start, 1),
-        "goes": dict(Counter(name for name, _ in lab.goes)),
-        "failed": dict(Counter(name for name, failed in lab.goes if failed)),
+        "runs": dict(Counter(name for name, _ in lab.runs)),
+        "failed": dict(Counter(name for name, failed in lab.runs if failed)),
     }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``record`` to a parser."""
+    """Add the options of the command ``record`` to its parser."""
     parser.add_argument("--out", type=Path, default=DATA / "raw" / "lab", metavar="DIR", help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=SECONDS, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
@@ -166,7 +188,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def record_command(args: argparse.Namespace) -> int:
-    """Record as the command line says; see `record`."""
+    """Record what the command line asks for, and print a summary; see `record_capture`."""
     done = record_capture(args.out, args.seconds, args.seed, args.snaplen)
     print(f"{done['packets']} packets in {done['seconds']} s: {done['pcap']}, labels in {done['schedule']}")
     return 0

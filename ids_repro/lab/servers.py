@@ -1,7 +1,7 @@
-"""The servers on the lab's hosts: web (Apache), its application, DNS (dnsmasq), SSH (Dropbear) and FTP (pyftpdlib).
+"""Run the servers of the lab: Apache, the web application, dnsmasq, Dropbear (SSH) and pyftpdlib (FTP).
 
-None of them is a service of the machine: the packages hold programs only, and each program runs in the host's
-network namespace, with configuration, keys, files and users in one temporary directory.
+None of them becomes a service of this machine. Their packages start no daemon, and each program runs in a host's
+network namespace, with its configuration, keys, documents and users in one temporary directory.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from .activity import TOGETHER
 from .files import APP_PORT, Login
 
 START_S = 10.0
-# What runs on a host, by how its name begins.
+# The beginning of a host's name to the servers that run there.
 OFFERS = {
     "inside": ("app", "web", "dns", "ssh", "ftp"),
     "outside": ("app", "web", "dns", "ssh", "ftp"),
     "client": ("web", "ssh"),
 }
 
-# In a mount namespace of its own a server sees our user list, and its login records go to a memory file system.
+# A server runs in its own mount namespace. There it sees our user list, and its login records stay in memory.
 _PRIVATE = """\
 mount --bind "$0/passwd" /etc/passwd && mount --bind "$0/shadow" /etc/shadow &&
 mount -t tmpfs tmpfs /var/log && mount -t tmpfs tmpfs /run && { "$@" & wait $!; }
 """
 
-# The delay after a wrong password is pyftpdlib's class attribute; its command line has no option for it.
+# pyftpdlib's command line cannot set the delay after a wrong password, so this program does.
 _FTP = """\
 import sys
 from pyftpdlib.authorizers import DummyAuthorizer
@@ -48,9 +48,9 @@ FTPServer((address, 21), FTPHandler).serve_forever()
 
 
 def _commands(directory: Path, host: Host, login: Login) -> dict[str, tuple[str, int, Sequence[str]]]:
-    """Name to address, port and command line of each server that a host may have."""
+    """Return the address, port and command line of each server that a host may run, by name."""
     own, address = directory / host.name, host.address
-    # The distribution's Python: pyftpdlib comes from there, as every other program of the lab does.
+    # The distribution's Python, because it has pyftpdlib. All programs of the lab come from the distribution.
     python = "/usr/bin/python3"
     account = (login.user, login.password)
     return {
@@ -67,13 +67,14 @@ def _commands(directory: Path, host: Host, login: Login) -> dict[str, tuple[str,
 
 
 def _answers(address: str, port: int) -> bool:
+    """Return whether something accepts TCP connections."""
     with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=1):
         return True
     return False
 
 
 def _wait(name: str, process: subprocess.Popen, answers: Callable[[], bool], log: Path) -> None:
-    """Wait until a server answers; UserError with the last line it said if it does not."""
+    """Wait until a server answers. If it does not, raise a UserError with the last line of its log."""
     until = time.monotonic() + START_S
     while not answers():
         if process.poll() is not None or time.monotonic() > until:
@@ -84,21 +85,21 @@ def _wait(name: str, process: subprocess.Popen, answers: Callable[[], bool], log
 
 @contextlib.contextmanager
 def servers(hosts: Iterable[Host], directory: Path, login: Login) -> Iterator[None]:
-    """Run on each host the servers that OFFERS names, until the block ends.
+    """Run the servers that `OFFERS` names for each host, until the block ends.
 
     Parameters
     ----------
     hosts : iterable of Host
-        Those without a line in OFFERS run none.
+        The hosts; those that `OFFERS` does not name run no server.
     directory : pathlib.Path
-        Where `write_files` wrote.
+        Where `files.write_files` wrote its files.
     login : Login
-        What `write_files` returned.
+        The account that `files.write_files` returned.
 
     Raises
     ------
     UserError
-        If one does not start.
+        If a server does not start.
     """
     started = []
     with contextlib.ExitStack() as stack:
@@ -118,7 +119,7 @@ def servers(hosts: Iterable[Host], directory: Path, login: Login) -> Iterator[No
 
 
 def _start(host: Host, directory: Path, argv: Sequence[object], log: Path) -> subprocess.Popen:
-    """Start a server with our user list in a mount namespace of its own; what it says goes to its log."""
+    """Start a server in its own mount namespace, with our user list; its output goes to its log."""
     with log.open("w") as error:
         return host.popen(
             [*TOGETHER, "--mount", "sh", "-c", _PRIVATE, directory, *argv],

@@ -1,8 +1,9 @@
-"""The lab's small web application: log in, search, a guest book, and what the beacons of Botnet poll.
+"""The lab's small web application: a login, a search, a guest book, and a page that the beacons of Botnet poll.
 
-It stands behind the Apache of the lab's servers, on their loopback, under the distribution's Python with nothing but
-the standard library: ``python3 web_app.py PORT USER PASSWORD``. It is open to SQL injection and cross-site scripting
-on purpose; there is nothing behind it but a database in memory.
+    python3 web_app.py PORT USER PASSWORD
+
+Apache on the lab's servers passes requests on to it, over the loopback interface. It uses the distribution's Python and
+only the standard library. SQL injection and cross-site scripting work on purpose. It has only a database in memory.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Application:
     Parameters
     ----------
     user, password : str
-        The one login that is right.
+        The one account.
     """
 
     def __init__(self, user: str, password: str) -> None:
@@ -41,7 +42,7 @@ class Application:
         self.db.executemany("insert into goods values (?, ?)", goods)
 
     def login(self, form: dict[str, str]) -> Answer:
-        """Show the form, or say whether name and password are right; open to injection."""
+        """Show the form, or say whether name and password are right; SQL injection works."""
         if "user" not in form:
             return "200 OK", FORM
         query = f"select name from users where name = '{form['user']}' and password = '{form.get('password', '')}'"
@@ -49,26 +50,26 @@ class Application:
         return ("200 OK", f"Welcome, {found[0][0]}") if found else ("403 Forbidden", "wrong user or password" + FORM)
 
     def search(self, form: dict[str, str]) -> Answer:
-        """List the first goods of that name; open to injection, and it says back what was asked."""
+        """List the first goods with this name; SQL injection works, and the page repeats the query unescaped."""
         asked = form.get("q", "")
         rows = self.db.execute(f"select name, text from goods where name like '%{asked}%' limit 15").fetchall()
         return "200 OK", f"<h1>{asked}</h1>" + "".join(f"<li>{name}: {text}" for name, text in rows)
 
     def guests(self, form: dict[str, str]) -> Answer:
-        """Show the last entries, after adding one if the form has one; entries are shown as they came."""
+        """Add the form's entry, if it has one, and show the last entries unescaped."""
         if "text" in form:
             self.db.execute("insert into guests values (?, ?)", (form.get("name", ""), form["text"][:500]))
         rows = self.db.execute("select name, text from guests order by rowid desc limit 12").fetchall()
         return "200 OK", FORM + "".join(f"<li>{name}: {text}" for name, text in rows)
 
     def poll(self, form: dict[str, str]) -> Answer:
-        """Tell a beacon to wait, or now and then give it a command, which is text and nothing more."""
+        """Tell a beacon to wait or, less often, give it a command, which is random text."""
         if self.draw.random() < 0.85:
             return "200 OK", f"wait {self.draw.randint(1, 10 ** self.draw.randint(1, 60))}"
         return "200 OK", "run " + self.draw.randbytes(self.draw.randint(50, 2_500)).hex()
 
     def __call__(self, environ: dict, start_response: Callable) -> Iterable[bytes]:
-        """Answer a request."""
+        """Answer a request, as WSGI defines it."""
         pages = {"/login": self.login, "/search": self.search, "/guests": self.guests, "/poll": self.poll}
         page = pages.get(environ["PATH_INFO"].removeprefix("/app"))
         body = environ["wsgi.input"].read(min(LARGEST, int(environ.get("CONTENT_LENGTH") or 0)))
@@ -84,19 +85,19 @@ class Application:
 
 
 class Quiet(WSGIRequestHandler):
-    """A handler without a log."""
+    """A request handler that writes no log."""
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Write nothing."""
 
 
 class Server(WSGIServer):
-    """One request at a time, with room for those that wait; no look-up of its own name."""
+    """A server that handles one request at a time and lets 128 wait."""
 
     request_queue_size = 128
 
     def server_bind(self) -> None:
-        """Bind without asking for a fully qualified name."""
+        """Bind without looking up the server's own name in DNS."""
         self.allow_reuse_address = True
         self.socket.bind(self.server_address)
         self.server_name, self.server_port = self.server_address
