@@ -99,9 +99,9 @@ def run(argv: Sequence[str]) -> int:
     """
     # Children that the program leaves behind then become children of this process, which finds them at the end.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    child = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *argv])
+    _exit_when_told()
     try:
-        _exit_when_told()
+        child = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *argv])
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)  # errors and hang-ups are always reported
         poll.register(os.pidfd_open(child.pid), select.POLLIN)
