@@ -120,7 +120,7 @@ def _run(lab: Lab, host: Host, activity: Activity, commands: Sequence[str]) -> N
     """Run an activity once: start its commands, wait for them, and kill those that take too long."""
     processes = [
         host.popen(
-            # Without "exit" the shell would replace itself by its last command, which then were the first process.
+            # Without "exit" the shell would become its last command, and that would be the namespace's first process.
             [*TOGETHER, "sh", "-c", text + "; exit $?"],
             cwd=lab.directory,
             env={"PATH": os.environ["PATH"], "HOME": str(lab.directory), "LC_ALL": "C"},

@@ -207,7 +207,7 @@ _INFILTRATION = (
 )
 
 # Attackers are outside the network and attack it. Clients are inside, and malware on them scans it and reports.
-# Both have beacons of Botnet.
+# Both have Botnet beacons.
 _OUTSIDE = (*_PORTSCAN, *_DOS, *_BRUTE_FORCE, *_WEB_ATTACK)
 ATTACKS = (
     *(replace(a, hosts="attacker") for a in _OUTSIDE),

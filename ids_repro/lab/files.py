@@ -175,7 +175,7 @@ def write_files(directory: Path, addresses: Mapping[str, str], seed: int) -> Log
 
 
 def _write_configuration(directory: Path, name: str, address: str, text: str) -> None:
-    """Write the configuration of one host's Apache and dnsmasq; ``text`` is that of a DNS record."""
+    """Write the configuration of one host's Apache and dnsmasq; ``text`` goes into a DNS record."""
     apache = _APACHE.format(dir=directory, name=name, address=address, app_port=APP_PORT)
     (directory / name / "apache.conf").write_text(apache)
     hosts = [f"host-record=host{n}.lab.test,10.9.{n // 250}.{n % 250 + 1}" for n in range(1, 301)]

@@ -42,7 +42,7 @@ ADDRESSES = {
     "attacker4": "10.88.0.34",
 }
 SECONDS = 370.0
-# Ethernet 14, IPv4 without options 20, TCP with options at most 60: 94.
+# The longest headers are 94 bytes: Ethernet 14, IPv4 without options 20, TCP with options at most 60.
 SNAPLEN = 96
 TEMPORARY = "ids-lab-"
 FILTER = "ip and (tcp or udp or icmp)"

@@ -1,4 +1,4 @@
-"""The lab's small web application: a login, a search, a guest book, and a page that the beacons of Botnet poll.
+"""The lab's small web application: a login, a search, a guest book, and a page that the Botnet beacons poll.
 
     python3 web_app.py PORT USER PASSWORD
 
