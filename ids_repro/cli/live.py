@@ -1,4 +1,4 @@
-"""The commands of live use: attach, status, swap, samples, detach."""
+"""The commands for a program that stays on an interface: attach, status, swap, samples and detach."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..config import UserError
 
-MODES = {"xdp-drv": "xdp_drv", "xdp-skb": "xdp_skb", "tc": "tc"}
-LOOK_S = 1.0
+if TYPE_CHECKING:
+    from . import Add
+
+MODES = {"xdp-drv": "xdp_drv", "xdp-skb": "xdp_skb", "tc": "tc"}  # --hook -> the mode's name in the package
+LOOK_S = 1.0  # how long status looks at each program
+_MODEL = "a model's file, such as data/models/binary-0.joblib"
 
 
 def _attach(args: argparse.Namespace) -> int:
@@ -25,7 +29,22 @@ def _attach(args: argparse.Namespace) -> int:
     return 0
 
 
+def add_attach(add: Add) -> None:
+    """Add the command attach."""
+    command = add("attach", _attach, "put a classifier on an interface, where it stays (root)")
+    command.add_argument("iface", metavar="IFACE")
+    command.add_argument("--model", type=Path, required=True, metavar="PATH", help=_MODEL)
+    command.add_argument("--classifier", choices=("nn", "dt"), default="nn", help="default: %(default)s")
+    command.add_argument("--arithmetic", choices=("fused", "q16"), default="fused", help="default: %(default)s")
+    command.add_argument("--hook", choices=MODES, default="xdp-drv", help="default: %(default)s")
+    text = "count only, drop attacks, or give them to 'samples' instead of the stack; default: %(default)s"
+    command.add_argument("--action", choices=("count", "filter", "redirect"), default="count", help=text)
+    text = "entries of the flow table; default: %(default)s"
+    command.add_argument("--flows", type=int, default=65536, metavar="N", help=text)
+
+
 def _status(args: argparse.Namespace) -> int:
+    """Look at each program for ``args.look_s`` seconds, once or until Ctrl-C."""
     from ..live import attached, status
 
     with contextlib.suppress(KeyboardInterrupt):
@@ -34,17 +53,26 @@ def _status(args: argparse.Namespace) -> int:
             found = []
             for iface in [args.iface] if args.iface else attached.attached():
                 with attached.find(iface) as one:
-                    found.append(status.look(one, LOOK_S))
+                    found.append(status.look(one, args.look_s))
             if args.json:
                 print(json.dumps(found), flush=True)
             else:
                 text = "\n\n".join(map(status.table, found)) or "no interface has a program of ids_repro"
-                # to where the table before began, and clear from there
+                # move to the first line of the table before, and clear the terminal from there
                 print((f"\x1b[{height}F\x1b[J" if height and sys.stdout.isatty() else "") + text, flush=True)
                 height = text.count("\n") + 1
             if not args.watch or not found:
                 break
     return 0
+
+
+def add_status(add: Add) -> None:
+    """Add the command status."""
+    command = add("status", _status, "what attached classifiers see: packets, verdicts, flows, ns a packet (root)")
+    command.set_defaults(look_s=LOOK_S)  # no option sets it; a test may, between make_parser and run_command
+    command.add_argument("iface", nargs="?", metavar="IFACE", help="all interfaces by default")
+    command.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
+    command.add_argument("--json", action="store_true", help="one JSON list a look")
 
 
 def _swap(args: argparse.Namespace) -> int:
@@ -55,7 +83,15 @@ def _swap(args: argparse.Namespace) -> int:
     return 0
 
 
+def add_swap(add: Add) -> None:
+    """Add the command swap."""
+    command = add("swap", _swap, "replace the model of an attached classifier under traffic (root)")
+    command.add_argument("iface", metavar="IFACE")
+    command.add_argument("--model", type=Path, required=True, metavar="PATH", help=_MODEL)
+
+
 def _samples(args: argparse.Namespace) -> int:
+    """Print or write suspects: packets that the program redirected to user space."""
     from ..live import attached, suspicious
 
     with attached.find(args.iface) as one, contextlib.ExitStack() as stack:
@@ -65,13 +101,21 @@ def _samples(args: argparse.Namespace) -> int:
         if pcap:
             pcap.write(suspicious.PCAP_HEADER)
         with contextlib.suppress(KeyboardInterrupt):
-            for found in suspicious.take(one, args.count):
+            for suspects in suspicious.take(one, args.count):
                 if pcap:
-                    pcap.write(suspicious.pcap_records(found))
+                    pcap.write(suspicious.pcap_records(suspects))
                     pcap.flush()
                 else:
-                    print("\n".join(suspicious.lines(found, one.classes)), flush=True)
+                    print("\n".join(suspicious.lines(suspects, one.classes)), flush=True)
     return 0
+
+
+def add_samples(add: Add) -> None:
+    """Add the command samples."""
+    command = add("samples", _samples, "packets that the action redirect took from an interface (root)")
+    command.add_argument("iface", metavar="IFACE")
+    command.add_argument("--out", type=Path, metavar="FILE", help="a pcap, instead of a line each")
+    command.add_argument("--count", type=int, metavar="N", help="end after so many; by default at Ctrl-C")
 
 
 def _detach(args: argparse.Namespace) -> int:
@@ -82,34 +126,7 @@ def _detach(args: argparse.Namespace) -> int:
     return 0
 
 
-def add_commands(add: Callable[[str, Callable, str], argparse.ArgumentParser]) -> None:
-    """Add them to the command line."""
-    model = "a model's file, such as data/models/binary-0.joblib"
-
-    command = add("attach", _attach, "put a classifier on an interface, where it stays (root)")
-    command.add_argument("iface", metavar="IFACE")
-    command.add_argument("--model", type=Path, required=True, metavar="PATH", help=model)
-    command.add_argument("--classifier", choices=("nn", "dt"), default="nn", help="default: %(default)s")
-    command.add_argument("--arithmetic", choices=("fused", "q16"), default="fused", help="default: %(default)s")
-    command.add_argument("--hook", choices=MODES, default="xdp-drv", help="default: %(default)s")
-    text = "count only, drop attacks, or give them to 'samples' instead of the stack; default: %(default)s"
-    command.add_argument("--action", choices=("count", "filter", "redirect"), default="count", help=text)
-    text = "entries of the flow table; default: %(default)s"
-    command.add_argument("--flows", type=int, default=65536, metavar="N", help=text)
-
-    command = add("status", _status, "what attached classifiers see: packets, verdicts, flows, ns a packet (root)")
-    command.add_argument("iface", nargs="?", metavar="IFACE", help="all interfaces by default")
-    command.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
-    command.add_argument("--json", action="store_true", help="one JSON list a look")
-
-    command = add("swap", _swap, "replace the model of an attached classifier under traffic (root)")
-    command.add_argument("iface", metavar="IFACE")
-    command.add_argument("--model", type=Path, required=True, metavar="PATH", help=model)
-
-    command = add("samples", _samples, "packets that the action redirect took from an interface (root)")
-    command.add_argument("iface", metavar="IFACE")
-    command.add_argument("--out", type=Path, metavar="FILE", help="a pcap, instead of a line each")
-    command.add_argument("--count", type=int, metavar="N", help="end after so many; by default at Ctrl-C")
-
+def add_detach(add: Add) -> None:
+    """Add the command detach."""
     command = add("detach", _detach, "take a classifier off an interface (root)")
     command.add_argument("iface", metavar="IFACE")

@@ -20,7 +20,7 @@ from .bpf_syscall import read_all, read_element, wait_for_grace_period, write_el
 from .info import map_info
 from .variants import Variant
 
-RING_SAMPLES = 4096  # more than the ring buffer holds
+RING_SUSPECTS = 4096  # more than the ring buffer holds
 _RING_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
 
 
@@ -162,7 +162,7 @@ class Maps:
         batches = read_all(self.fds["flows"], keys, leaves, delete)
         return np.concatenate([leaves[:count].copy() for count in batches])
 
-    def samples(self, most: int = RING_SAMPLES, wait_ms: int = 0) -> np.ndarray:
+    def suspects(self, most: int = RING_SUSPECTS, wait_ms: int = 0) -> np.ndarray:
         """Take what lies in the ring buffer of the action "redirect"; shape (n,), dtype SUSPECT.
 
         Parameters

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import csv
 import re
@@ -16,7 +15,7 @@ from dataclasses import astuple
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ..config import DATA, UserError
+from ..config import UserError
 from ..data.labels.schedule import COLUMNS
 from ..network.hosts import Host
 from ..network.namespaces import SWITCH, network
@@ -175,20 +174,3 @@ def record_capture(
         "runs": dict(Counter(name for name, _ in lab.runs)),
         "failed": dict(Counter(name for name, failed in lab.runs if failed)),
     }
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command ``record`` to its parser."""
-    parser.add_argument("--out", type=Path, default=DATA / "raw" / "lab", metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--seconds", type=float, default=SECONDS, metavar="N", help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
-    parser.add_argument(
-        "--snaplen", type=int, default=SNAPLEN, metavar="N", help="bytes a packet; default: %(default)s"
-    )
-
-
-def record_command(args: argparse.Namespace) -> int:
-    """Record what the command line asks for, and print a summary; see `record_capture`."""
-    done = record_capture(args.out, args.seconds, args.seed, args.snaplen)
-    print(f"{done['packets']} packets in {done['seconds']} s: {done['pcap']}, labels in {done['schedule']}")
-    return 0

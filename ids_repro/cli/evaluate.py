@@ -1,0 +1,100 @@
+"""The commands that measure without traffic: parity, accuracy and bench."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config import SAMPLE, TASKS, profile
+
+if TYPE_CHECKING:
+    from . import Add
+
+
+def _parity(args: argparse.Namespace) -> int:
+    """Compare the implementations; the exit code is 1 if two of them differ anywhere."""
+    from ..data import packets
+    from ..evaluate import parity
+    from ..models import pipeline
+    from ..require import require_root
+
+    if not args.user_space:
+        require_root("the kernel's part of parity (all but --user-space)")
+    capture = packets.read(args.pcap)
+    models = [pipeline.any_model(task) for task in TASKS]
+    found = parity.compare(models, capture, args.n, args.user_space)
+    mismatches = sum(sum(row.values()) for row in found.values())
+    if args.json:
+        print(json.dumps(found))
+    else:
+        print(
+            f"{len(models)} models on {args.n:,} vectors (in the kernel {min(args.n, parity.KERNEL_VECTORS):,}), "
+            f"{min(args.n, parity.TIED_VECTORS):,} with tied logits, and {len(capture.rows):,} packets:"
+        )
+        for classifier, row in found.items():
+            print(classifier, ", ".join(f"{pair}: {n} differ" for pair, n in row.items()))
+    return int(mismatches > 0)
+
+
+def add_parity(add: Add) -> None:
+    """Add the command parity."""
+    command = add("parity", _parity, "compare NumPy, C, XDP and TC bit for bit; exit code 1 on any difference (root)")
+    command.add_argument("--n", type=int, default=10000, help="random and boundary vectors for each model")
+    command.add_argument("--pcap", type=Path, default=SAMPLE, help="packets to send through all of them as well")
+    command.add_argument("--user-space", action="store_true", help="without the kernel: needs no root")
+    command.add_argument("--json", action="store_true", help="one JSON object of mismatch counts")
+
+
+def _accuracy(args: argparse.Namespace) -> int:
+    from ..evaluate import accuracy
+    from ..require import require_root
+
+    if not args.user_space:
+        require_root("the kernel's part of accuracy (all but --user-space)")
+    chosen = profile("smoke", seeds=tuple(range(args.seeds)))
+    data, trace = accuracy.read(args.data, args.labels)
+    found = accuracy.study(data, chosen, trace, kernel=not args.user_space)
+    if args.json:
+        print(json.dumps(found))
+        return 0
+    for task, rows in found.items():
+        print(f"{task}: accuracy, macro F1, agreement with the float model; mean of {args.seeds} seeds")
+        for row, scores in rows.items():
+            print(f"  {row:16}", *(f"{scores[name]['mean']:.4f}" for name in ("accuracy", "macro_f1", "agreement")))
+    return 0
+
+
+def add_accuracy(add: Add) -> None:
+    """Add the command accuracy."""
+    command = add("accuracy", _accuracy, "train with several seeds and score every implementation (root)")
+    command.add_argument("--data", type=Path, default=SAMPLE, help="a capture, a packet table's folder, or a dataset")
+    command.add_argument("--labels", type=Path, help="label schedule of a capture; the .csv beside it by default")
+    command.add_argument("--seeds", type=int, default=3, help="how many")
+    command.add_argument("--user-space", action="store_true", help="without the kernel: needs no root")
+    command.add_argument("--json", action="store_true", help="one JSON object with intervals")
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from ..data import packets
+    from ..evaluate import kernel_cost
+    from ..models import pipeline
+    from ..require import require_root
+
+    require_root("the benchmark of the kernel program")
+    models = {len(classes): pipeline.any_model(task) for task, classes in TASKS.items()}
+    found = kernel_cost.bench(models, packets.read(SAMPLE), args.rounds)
+    if args.json:
+        print(json.dumps(found))
+        return 0
+    for variant, flow in found["one_flow"].items():
+        print(f"{variant:18} {flow:7.0f} ns a packet, {found['new_flows'][variant]:7.0f} ns if each starts a flow")
+    return 0
+
+
+def add_bench(add: Add) -> None:
+    """Add the command bench."""
+    command = add("bench", _bench, "ns a packet of the kernel program's variants, in interleaved rounds (root)")
+    command.add_argument("--rounds", type=int, default=30, help="of 10,000 packets for each variant")
+    command.add_argument("--json", action="store_true", help="one JSON object of medians")

@@ -1,0 +1,54 @@
+"""The commands that make the tables and figures: reproduce measures first, figures reads records alone."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config import FIGURES, PROFILES, RESULTS, UserError, profile
+
+if TYPE_CHECKING:
+    from . import Add
+
+
+def _reproduce(args: argparse.Namespace) -> int:
+    from .. import notebooks
+    from ..require import require_programs, require_root
+
+    profile(args.profile)  # refuses a wrong name before anything else
+    if not args.only or any(o.startswith(("04", "05")) for o in args.only):
+        require_root("reproducing the tables and figures")
+        require_programs("hping3", "ethtool", "ip", "cc")
+    notebooks.run_all(args.profile, args.only)
+    print(f"done: open {FIGURES / 'report.html'}")
+    return 0
+
+
+def add_reproduce(add: Add) -> None:
+    """Add the command reproduce."""
+    command = add("reproduce", _reproduce, "run the notebooks in order: Tables II-III, Figs. 4-5, report (root)")
+    command.add_argument("--profile", default="smoke", help=", ".join(PROFILES))
+    command.add_argument("--only", nargs="+", default=(), metavar="NN", help="only these notebooks, such as 05 06")
+
+
+def _figures(args: argparse.Namespace) -> int:
+    from .. import records
+    from ..report import page
+    from ..report.style import COLUMN_IN
+
+    rows = records.read(args.results)
+    if not rows:
+        raise UserError(f"{args.results}: no records there; give the folder of a run's .jsonl files with --results")
+    page.write_all(rows, args.figures, width_in=args.width_in or COLUMN_IN, methods=args.methods)
+    print(f"done: open {args.figures / 'report.html'}")
+    return 0
+
+
+def add_figures(add: Add) -> None:
+    """Add the command figures."""
+    command = add("figures", _figures, "tables, figures and report again from records alone")
+    command.add_argument("--results", type=Path, default=RESULTS, help="a folder of .jsonl files, or one such file")
+    command.add_argument("--figures", type=Path, default=FIGURES, help="where to write")
+    command.add_argument("--width-in", type=float, help="of Figs. 4 and 5, in inches; one column by default")
+    command.add_argument("--methods", default="all", help="in Figs. 4 and 5, such as no_filter,xdp_drv_nn_fused")

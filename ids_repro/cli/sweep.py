@@ -1,0 +1,75 @@
+"""The command sweep, between namespaces of this machine or between two machines."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config import PROFILES, UserError, profile
+
+if TYPE_CHECKING:
+    from ..sweep.link_ssh import TwoMachines
+    from . import Add
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    """Make the trials that are missing; the exit code is 1 if one of them did not end ok."""
+    from ..models import pipeline
+    from ..require import require_root
+    from ..sweep.plan import plan_trials
+    from ..sweep.run import SWEEP, run_sweep
+
+    require_root("a sweep")
+    over = two_machines(args)
+    chosen = profile(args.profile)
+    plan_trials(chosen, args.methods, args.flows)  # refuses a wrong name before a model is trained
+    made = run_sweep(pipeline.any_model("binary"), chosen, args.methods, args.flows, over)
+    wrong = [record for record in made if record["status"] != "ok"]
+    for record in wrong:
+        print(f"{record['asked']['method']}: {record['status']}: {record['reason']}", file=sys.stderr)
+    print(f"{SWEEP}: {len(made)} trials made, {len(wrong)} of them not ok")
+    return int(bool(wrong))
+
+
+def two_machines(args: argparse.Namespace) -> TwoMachines | None:
+    """Return what the options say of a link to a second machine, None if none of them is given.
+
+    Raises
+    ------
+    UserError
+        If only some of the options that a link needs are given.
+    """
+    from ..sweep.link_ssh import TwoMachines
+
+    given = {name: value for name in TwoMachines.__dataclass_fields__ if (value := getattr(args, name)) is not None}
+    if not given:
+        return None
+    for option in ("client", "client_iface", "server_iface"):
+        if option not in given:
+            raise UserError(f"a sweep between two machines needs --{option.replace('_', '-')} too")
+    return TwoMachines(**given)
+
+
+def add_sweep(add: Add) -> None:
+    """Add the command sweep."""
+    command = add("sweep", _sweep, "measure throughput and CPU of every method, Figs. 4 and 5 (root)")
+    command.add_argument("--profile", default="smoke", help=", ".join(PROFILES))
+    command.add_argument("--methods", default="all", help="names with commas between them; default: %(default)s")
+    text = "a new source port for every packet, or one flow; both: hping3's new, live frames' one and at some rates new"
+    command.add_argument("--flows", choices=("both", "new", "one"), default="both", help=text)
+    _add_two_machines(command)
+
+
+def _add_two_machines(command: argparse.ArgumentParser) -> None:
+    """Add the options that `two_machines` reads: one for each field of `sweep.link_ssh.TwoMachines`."""
+    text = "the machine that sends, ssh://root@host[:port]; without, client and server are namespaces of this one"
+    command.add_argument("--client", metavar="URL", help=text)
+    command.add_argument("--client-iface", metavar="IF", help="its end of the measured link")
+    command.add_argument("--server-iface", metavar="IF", help="this machine's end")
+    text = "this project's checkout on the client; as here by default"
+    command.add_argument("--client-dir", metavar="DIR", help=text)
+    text = "IPv4 address to send to; the server's own by default, which it answers with resets"
+    command.add_argument("--target", metavar="ADDRESS", help=text)
+    command.add_argument("--ssh-config", type=Path, metavar="FILE", help="for ssh, instead of your own")
