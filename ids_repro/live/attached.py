@@ -1,7 +1,7 @@
-"""A program that stays on an interface after the process that attached it: attach, find, swap its model, detach.
+"""Attach a program that stays on an interface after this process ends; find it, swap its model, detach it.
 
-Every function works on interfaces of the current network namespace, and starts by removing what is left of programs
-that were taken off in another way: by `ip link`, with their interface, or because an `attach` was killed half way.
+Every function works on interfaces of the current network namespace. It first removes the pins of programs that no
+longer run: `ip link` took them off, their interface is gone, or somebody killed the process that attached them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from . import pins
 if TYPE_CHECKING:
     from ..models.model import Model
 
-# What a process that looks at pinned maps has to agree on with the one that pinned them.
+# A process that opens pinned maps must agree on all of this with the process that pinned them.
 VERSION = {
     "variant": sorted(asdict(Variant())),
     "reasons": list(KERNEL_REASONS),
@@ -42,16 +42,36 @@ VERSION = {
 
 
 class Live(Maps):
-    """The program that `attach` put on an interface, opened by its pins; a context manager.
+    """The program that `attach` put on an interface, opened by its pins; a context manager that closes them.
+
+    Parameters
+    ----------
+    iface : str
+        Name of the interface.
+    folder : Path
+        Folder of its pins (`pins.folder_of`).
 
     Attributes
     ----------
-    iface, mode : str
-        Where it is attached.
+    iface : str
+        Name of the interface.
+    mode : {"xdp_drv", "xdp_skb", "tc"}
+        The hook that it is attached to.
+    fd : int
+        File descriptor of the program.
+    folder : Path
+        Folder of the pins.
+    about : dict
+        What `attach` wrote beside the pins.
     models : dict of str to dict
-        For each of the last generations: "file" and "sha256" of its model.
+        "file" and "sha256" of the model of each of the last 16 generations; the keys are their numbers.
     since : float
-        When it was attached [s].
+        When it was attached [s since 1970].
+
+    Raises
+    ------
+    UserError
+        If another version of ids_repro attached the program.
     """
 
     def __init__(self, iface: str, folder: Path) -> None:
@@ -79,15 +99,22 @@ class Live(Maps):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of what it tells apart."""
+        """Names of the classes that its model tells apart, in the order of their numbers."""
         return next(names for names in TASKS.values() if len(names) == self.variant.n_classes)
 
     def by_class(self, verdicts: np.ndarray) -> dict[str, int]:
-        """Verdicts with the names of their classes."""
+        """Return verdicts, an array of shape (8,), by the names of their classes."""
         return dict(zip(self.classes, verdicts.tolist(), strict=False))
 
     def name_model(self, generation: int, name: dict) -> None:
-        """Note which model a generation is, for whoever looks; the last 16 are kept."""
+        """Write beside the pins which model a generation has, and forget all but the last 16 generations.
+
+        Parameters
+        ----------
+        generation : int
+        name : dict
+            "file" and "sha256" of the model.
+        """
         self.models[str(generation)] = name
         for old in sorted(map(int, self.models))[:-GENERATIONS]:
             del self.models[str(old)]
@@ -95,7 +122,7 @@ class Live(Maps):
 
 
 def _iface_of(folder: Path) -> str | None:
-    """The name that the interface has now; None if it is gone, or not of this network namespace."""
+    """Return the interface's present name; None if it is gone or belongs to another network namespace."""
     inode, index = pins.place_of(folder)
     try:
         return socket.if_indextoname(index) if inode == pins.namespace() else None
@@ -104,7 +131,7 @@ def _iface_of(folder: Path) -> str | None:
 
 
 def _is_on(iface: str, folder: Path) -> bool:
-    """Does the interface run the pinned program still?"""
+    """Return whether the interface still runs the pinned program."""
     if not (folder / pins.PROGRAM).exists():
         return False
     fd = pins.get(folder, pins.PROGRAM)
@@ -115,7 +142,7 @@ def _is_on(iface: str, folder: Path) -> bool:
 
 
 def _take_off(folder: Path) -> None:
-    """Detach what a folder of pins is of, if it is attached, then remove the pins."""
+    """Detach the pinned program if it is attached, then remove the pins."""
     iface, mode = _iface_of(folder), pins.about(folder).get("mode")
     if iface and (_is_on(iface, folder) or (mode == "tc" and hooks.has_empty_clsact(iface))):
         hooks.detach(iface, mode)
@@ -123,7 +150,7 @@ def _take_off(folder: Path) -> None:
 
 
 def _remove_leftovers() -> list[str]:
-    """Remove pins of what is attached no more, here or in network namespaces that are gone; names of the interfaces."""
+    """Remove pins of programs that no longer run, here and in deleted namespaces; return their interfaces' names."""
     here, removed = pins.namespace(), []
     elsewhere = {pins.place_of(folder)[0] for folder in pins.all_folders()} - {here}
     gone = elsewhere - pins.living_namespaces() if elsewhere else set()
@@ -137,18 +164,20 @@ def _remove_leftovers() -> list[str]:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[list[str]]:
-    """Hold the lock and remove what is left over; yields the names of interfaces that something was left of."""
+    """Hold the lock and remove leftovers; yield the names of the interfaces whose pins were removed."""
     require_programs("tc", "mount")
     with pins.locked():
         yield _remove_leftovers()
 
 
 def _folder(iface: str) -> Path:
+    """Return where the pins of an interface of this network namespace are, or would be."""
     with IPRoute() as ip:
         return pins.folder_of(facts.index_of(ip, iface))
 
 
 def _existing(iface: str) -> Path:
+    """Return the folder of an interface's pins; raise UserError if there is none."""
     folder = _folder(iface)
     if not folder.exists():
         raise UserError(f"{iface} has no program of ids_repro: attach one first")
@@ -156,18 +185,19 @@ def _existing(iface: str) -> Path:
 
 
 def attached() -> list[str]:
-    """Names of the interfaces of this network namespace that have a program of ours."""
+    """Return the names of the interfaces of this network namespace that run a program of ids_repro."""
     with _alone():
         return [iface for folder in pins.all_folders() if (iface := _iface_of(folder))]
 
 
 def find(iface: str) -> Live:
-    """Open the program on an interface.
+    """Open the program on an interface; close it by leaving its context.
 
     Raises
     ------
     UserError
-        If it has none of ours, or one of another version; without root or a BPF file system.
+        If the interface runs no program of ids_repro, or one that another version attached. Also without root or
+        without a BPF file system.
     """
     with _alone():
         return Live(iface, _existing(iface))
@@ -180,15 +210,17 @@ def attach(iface: str, path: Path, mode: str, variant: Variant) -> None:
     ----------
     iface : str
     path : Path
-        A model's file (`stored.save`), which also says how many classes there are.
+        A model's file (`models.model.save_model`), which also gives the number of classes.
     mode : {"xdp_drv", "xdp_skb", "tc"}
     variant : Variant
-        Classifier, arithmetic, action and size of the flow table; hook and classes follow from the rest.
+        Classifier, arithmetic, action and size of the flow table. Its hook is replaced by that of `mode`, its number
+        of classes by that of the model.
 
     Raises
     ------
     UserError
-        If a program is there, the interface has no such hook, or the model cannot be read; nothing is changed.
+        If the interface already runs a program, if it has no such hook, or if the model cannot be read. Then nothing
+        is changed.
     """
     model = _read(path)
     variant = replace(variant, hook="tc" if mode == "tc" else "xdp", n_classes=model.n_classes)
@@ -209,6 +241,7 @@ def attach(iface: str, path: Path, mode: str, variant: Variant) -> None:
 
 
 def _read(path: Path) -> Model:
+    """Read a model; the import of PyTorch and scikit-learn waits until a model is needed."""
     from ..models.model import read_model
 
     require_root("a program on an interface")
@@ -218,11 +251,12 @@ def _read(path: Path) -> Model:
 
 
 def _name(path: Path, model: Model) -> dict:
+    """Return what `Live.models` keeps of a model."""
     return {"file": path.name, "sha256": model.sha256()}
 
 
 def swap(iface: str, path: Path) -> int:
-    """Replace the model of the program on an interface under traffic; see `Maps.swap`.
+    """Replace the model of the program on an interface under traffic; see `kernel.maps.Maps.swap`.
 
     Returns
     -------
@@ -232,7 +266,7 @@ def swap(iface: str, path: Path) -> int:
     Raises
     ------
     UserError
-        If the model is for another number of classes, or as `find`; nothing is changed.
+        If the model tells another number of classes apart, or for the reasons of `find`. Then nothing is changed.
     """
     model = _read(path)
     with _alone(), Live(iface, _existing(iface)) as live:
@@ -248,17 +282,18 @@ def swap(iface: str, path: Path) -> int:
 
 
 def detach(iface: str) -> bool:
-    """Take the program off an interface, with all that was kept of it.
+    """Take the program off an interface and remove its pins, and with them its flow table and counts.
 
     Returns
     -------
     bool
-        False if only leftovers were there to remove: the interface is gone, or the program was taken off before.
+        True if the program ran until now. False if only its pins were left: the interface is gone, or somebody took
+        the program off in another way.
 
     Raises
     ------
     UserError
-        If there is nothing of ours.
+        If the interface has neither a program of ids_repro nor pins of one.
     """
     with _alone() as removed:
         if iface in removed:

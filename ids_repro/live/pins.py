@@ -1,12 +1,14 @@
-"""What outlives the process that attached a program: pins in the BPF file system, a folder for each interface.
+"""Pins in the BPF file system, which keep a program and its maps after the process that attached them has ended.
+
+Each interface has a folder::
 
     /sys/fs/bpf/ids_repro/<network namespace>-<interface index>/
-        about      an array map that holds JSON: what was attached, and where its models are from
+        about      an array map that holds JSON: what was attached, and the models' files
         program    the program
         <map>      each map that user space reads or writes, by its name
 
-Namespace and index name the folder because two namespaces may each have an eth0. The kernel holds everything, so
-nothing can contradict it, and a reboot takes all of it along.
+The folder is named by namespace and index because two namespaces may each have an eth0. Everything that is known about
+an attached program is in the kernel. So no file can contradict the kernel, and a reboot removes all of it.
 """
 
 from __future__ import annotations
@@ -32,18 +34,18 @@ from ..require import require_root
 
 BPFFS = Path("/sys/fs/bpf")
 FOLDER = BPFFS / "ids_repro"
-ABOUT, PROGRAM = "about", "program"
+ABOUT, PROGRAM = "about", "program"  # names of pins
 _ABOUT_BYTES = 1 << 14
 
 
 @contextlib.contextmanager
 def locked() -> Iterator[None]:
-    """Let one process at a time look at pins or change them; the kernel releases the lock however the process ends.
+    """Let one process at a time read or change pins. The kernel releases the lock however the process ends.
 
     Raises
     ------
     UserError
-        Without root, or where there is no BPF file system and none can be mounted.
+        Without root, or if there is no BPF file system and none can be mounted.
     """
     require_root("a program on an interface")
     _require_bpffs()
@@ -56,11 +58,12 @@ def locked() -> Iterator[None]:
 
 
 def _require_bpffs() -> None:
-    """Mount the BPF file system where systemd would have, unless it is there."""
+    """Mount the BPF file system where systemd mounts it, unless it is mounted already."""
     mounted = psutil.disk_partitions(all=True)
     if any(part.mountpoint == str(BPFFS) and part.fstype == "bpf" for part in mounted):
         return
-    # ip netns exec mounts a /sys of its own, called like the namespace: what is mounted in there ends with its process
+    # `ip netns exec` mounts its own /sys, whose device is the namespace's name. What is mounted below it disappears
+    # with the process.
     hidden = [part.device for part in mounted if part.mountpoint == "/sys" and part.device in netns.listnetns()]
     if hidden:
         raise UserError(
@@ -73,29 +76,39 @@ def _require_bpffs() -> None:
 
 
 def namespace() -> int:
-    """Inode of the current network namespace."""
-    # the thread's: testbed.in_netns moves threads, not processes
+    """Return the inode of this thread's network namespace."""
+    # of the thread: `network.hosts.in_netns` moves a thread to another namespace, not the process
     return Path("/proc/thread-self/ns/net").stat().st_ino
 
 
 def folder_of(index: int) -> Path:
-    """Where the pins of an interface of the current network namespace are, or would be."""
+    """Return where the pins are, or would be, of the interface with this index in the current network namespace."""
     return FOLDER / f"{namespace()}-{index}"
 
 
 def place_of(folder: Path) -> tuple[int, int]:
-    """Network namespace and interface index that a folder of pins is of."""
+    """Return the namespace's inode and the interface's index that a folder of pins is named by."""
     inode, index = map(int, folder.name.split("-"))
     return inode, index
 
 
 def all_folders() -> list[Path]:
-    """Every folder of pins that there is, of all network namespaces."""
+    """Return the folders of pins of all network namespaces."""
     return sorted(FOLDER.iterdir()) if FOLDER.is_dir() else []
 
 
 def pin(folder: Path, about: dict, fds: Mapping[str, int]) -> None:
-    """Make a folder of pins: ``about``, then each file descriptor under its name."""
+    """Make a folder of pins.
+
+    Parameters
+    ----------
+    folder : Path
+        Must not exist.
+    about : dict
+        What `about` shall return.
+    fds : mapping of str to int
+        File descriptors of the program and its maps, by the names of their pins.
+    """
     folder.mkdir(parents=True)
     fd = bpf_syscall.create_array(_ABOUT_BYTES)
     try:
@@ -108,12 +121,12 @@ def pin(folder: Path, about: dict, fds: Mapping[str, int]) -> None:
 
 
 def get(folder: Path, name: str) -> int:
-    """Open a pin; returns a file descriptor, which is the caller's to close."""
+    """Open a pin and return its file descriptor, which the caller closes."""
     return bpf_syscall.open_pin(folder / name)
 
 
 def about(folder: Path) -> dict:
-    """Read what was attached; empty if whoever attached it was killed before this was written."""
+    """Return what was attached; an empty dict if the process was killed before it could write that."""
     if not (folder / ABOUT).exists():
         return {}
     fd = get(folder, ABOUT)
@@ -124,7 +137,7 @@ def about(folder: Path) -> dict:
 
 
 def rewrite(folder: Path, about: dict) -> None:
-    """Change what `about` reads."""
+    """Replace what `about` returns."""
     fd = get(folder, ABOUT)
     try:
         _write(fd, about)
@@ -137,18 +150,18 @@ def _write(fd: int, about: dict) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Take a folder of pins away, and the folder of them all with the last one; what is attached stays so."""
+    """Remove a folder of pins, and `FOLDER` after the last one. Programs that are attached stay attached."""
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
         FOLDER.rmdir()
 
 
 def living_namespaces() -> set[int]:
-    """Inodes of the network namespaces that a thread is in, that a process holds open, or that are mounted."""
+    """Return the inodes of the network namespaces that a thread is in, a process holds open, or a mount keeps."""
     texts = []
     for process in Path("/proc").glob("[0-9]*"):
         for path in _links(process):
-            with contextlib.suppress(OSError):  # it has ended
+            with contextlib.suppress(OSError):  # the process has ended
                 texts.append(str(path.readlink()))
         with contextlib.suppress(OSError):
             texts.append((process / "mountinfo").read_text())
@@ -156,6 +169,7 @@ def living_namespaces() -> set[int]:
 
 
 def _links(process: Path) -> Iterator[Path]:
+    """Yield the links in a folder of /proc that may name a network namespace."""
     for folder, link in (("task", "ns/net"), ("fd", "")):
         with contextlib.suppress(OSError):
             yield from [entry / link for entry in (process / folder).iterdir()]

@@ -1,4 +1,4 @@
-"""What a program on an interface does just now, as numbers and as a table."""
+"""What the program on an interface is doing now, as numbers and as a table."""
 
 from __future__ import annotations
 
@@ -8,17 +8,30 @@ from ..kernel.info import map_info, prog_info, timed_runs
 from ..native.layouts import GENERATIONS, KERNEL_REASONS
 from .attached import Live
 
-UNNAMED = {"file": "?", "sha256": "?"}  # a swap was killed after it forgot the oldest of 16 names
+# The model of a generation whose name is missing: a swap forgot the oldest of 16 names, then somebody killed it.
+UNNAMED = {"file": "?", "sha256": "?"}
 
 
 def look(live: Live, seconds: float = 1.0) -> dict:
     """Look at a program for a while.
 
+    Parameters
+    ----------
+    live : Live
+        The opened program.
+    seconds : float
+        How long to count packets and their time [s].
+
     Returns
     -------
     dict
-        What is attached, counts so far, flows in the table, verdicts of each model, and of the time that this took:
-        packets/s and, by the kernel's own clock, ns per packet (None if none came).
+        "iface", "mode", "since", "classifier", "arithmetic", "n_classes", "action": what is attached.
+        "packets", "reasons", "lost": counts since then; "lost" are suspects that found the ring buffer full.
+        "packets_per_s", "ns_per_packet": of these seconds. The latter is by the kernel's clock, None without packets.
+        "flows", "flows_max": entries of the flow table that are used, and all.
+        "generation": number of the model that decides now.
+        "verdicts": counts by class, of all generations.
+        "models": of each of the last 16 generations "generation", "file", "sha256" and "verdicts".
     """
     begin, packets, before = time.monotonic(), live.counts()["packets"], prog_info(live.fd)
     with timed_runs():
@@ -27,7 +40,7 @@ def look(live: Live, seconds: float = 1.0) -> dict:
     counts, generation, took_s = live.counts(), live.generation, time.monotonic() - begin
     runs = int(after["run_cnt"] - before["run_cnt"])
     kept = {n: live.verdicts(n) for n in range(max(0, generation + 1 - GENERATIONS), generation + 1)}
-    verdicts = live.retired() + sum(kept.values())  # not read again, while packets come: the table adds up
+    verdicts = live.retired() + sum(kept.values())  # not read again: packets still come, and the table must add up
     return {
         **{"iface": live.iface, "mode": live.mode, "since": live.since},
         **{name: getattr(live.variant, name) for name in ("classifier", "arithmetic", "n_classes", "action")},
@@ -41,14 +54,14 @@ def look(live: Live, seconds: float = 1.0) -> dict:
         "generation": generation,
         "verdicts": live.by_class(verdicts),
         "models": [
-            {"generation": n, **live.models.get(str(n), UNNAMED), "verdicts": live.by_class(found)}
-            for n, found in kept.items()
+            {"generation": n, **live.models.get(str(n), UNNAMED), "verdicts": live.by_class(of_model)}
+            for n, of_model in kept.items()
         ],
     }
 
 
 def table(found: dict) -> str:
-    """What `look` found, as lines of text."""
+    """Return what `look` found as lines of text."""
     net = f", {found['arithmetic']}" * (found["classifier"] == "nn")
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["since"]))
     ns = found["ns_per_packet"]
@@ -61,7 +74,7 @@ def table(found: dict) -> str:
         f"{'ns per packet':14}{'no packet' if ns is None else format(ns, ',.0f'):>16}",
     ]
     if found["action"] == "redirect":
-        lines.append(f"{'lost samples':14}{found['lost']:>16,}")
+        lines.append(f"{'lost suspects':14}{found['lost']:>16,}")
     columns = found["verdicts"]
     lines.append("".join(["verdicts      ", *(f"{name:>14}" for name in columns), "  model"]))
     for model in reversed(found["models"]):
