@@ -1,4 +1,4 @@
-"""Paths, class names and profiles: what every other module may ask for and none may repeat."""
+"""Paths, names of classes, and profiles. Other modules read them here, so that each stands in one place."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MODELS = DATA / "models"
 RESULTS = DATA / "results"
 BUILD = ROOT / "build"
 
-# The paper's names in the paper's order (Table III); the index is the class id.
+# The paper's names in the paper's order (Table III); a class's number is its index.
 CLASSES = ("Botnet", "Brute force", "DoS", "Infiltration", "Normal", "Portscan", "Web attack")
 NORMAL = CLASSES.index("Normal")
 # Sec. IV-C: m* = 0 is normal, m* = 1 is abnormal.
 BINARY = ("Normal", "Attack")
 TASKS = {"binary": BINARY, "multi": CLASSES}
-# What CIC-IDS2017's three labellings call the classes: its CSV files, the windows behind the paper's data (CN-TU), and
-# Liu et al. 2022. The class is the one that the paper's training script gives CN-TU's name.
+# Attack names in CIC-IDS2017's three labellings, mapped to classes as the paper's training script maps CN-TU's. The
+# three are the dataset's CSV files, the time windows behind the paper's data (CN-TU), and Liu et al. 2022.
 # Differs: Liu et al. keep "... - Attempted" (traffic of the attacker that carries no attack) apart; here it is Normal.
 ATTACKS = {
     "Botnet": ("Bot", "Botnet:ARES", "Botnet"),
@@ -50,35 +50,36 @@ ATTACKS = {
 
 
 class UserError(Exception):
-    """Something only the user can mend; its text says what was wrong and what to do next."""
+    """An error that only the user can correct; its text says what is wrong and what to do next."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How much of everything one run does.
+    """Settings that say how much one run does.
 
     Parameters
     ----------
     name : str
-        The name given as ``PROFILE=`` or ``-p profile``.
+        The name that a user gives as ``PROFILE=`` or ``-p profile``.
     seeds : tuple of int
-        Seeds of the split and of the training, one trained pair of models for each.
+        Seeds of the split and of the training. A float net and a tree are trained for each.
     epochs, min_steps, batch_size : int
-        Of the MLP's training: passes over the data, but as many more as make ``min_steps`` updates on small data.
+        Settings of the net's training. On small data the number of epochs rises until there are ``min_steps`` updates.
     intervals_us : tuple of int
-        hping3 sending intervals I_s in microseconds; 0 is ``--flood`` (Sec. V-B1).
+        Sending intervals I_s of hping3 [us]; 0 is ``--flood`` (Sec. V-B1).
     trial_s : float
-        Seconds of traffic in one trial of the sweep.
+        Duration of the traffic in one trial of the sweep [s].
     repeats : int
-        Trials for each method and interval or rate.
+        Trials for each method and each interval or rate.
     timing_rounds : int
         Interleaved rounds of the inference-time measurement.
     rates_pps : tuple of int
-        What the live-frames generator is asked for; the last is more than a link takes.
+        Rates that the live-frames generator is asked for [pps]; the last is more than a link carries.
     churn_pps : tuple of int
-        And with a new source port for every packet.
+        Rates at which live frames are also sent with a new source port for every packet [pps].
     refine : int
-        How many more rates narrow down each method's highest rate without loss, between two of those rates.
+        Number of further rates for each method. They lie between two of `rates_pps` and narrow down the highest rate
+        without loss.
     """
 
     name: str
@@ -96,7 +97,7 @@ class Profile:
 
 
 PROFILES = {
-    # Small enough for a first look; same code, same files.
+    # Small enough for a first look. It runs the same code and writes the same files.
     "smoke": Profile(
         name="smoke",
         seeds=(0, 1),
@@ -111,7 +112,7 @@ PROFILES = {
         churn_pps=(450_000, 900_000),
         refine=3,
     ),
-    # Sec. V-B1: 100 s a point, I_s from 0 to 10 us. As many updates as ten epochs are on the paper's 1,234,772 flows.
+    # Sec. V-B1: 100 s a point, I_s from 0 to 10 us. Ten epochs on the paper's 1,234,772 flows are 193,000 updates.
     "paper": Profile(
         name="paper",
         seeds=tuple(range(10)),
@@ -135,9 +136,9 @@ def profile(name: str, **changes: Any) -> Profile:
     Parameters
     ----------
     name : str
-        "smoke" or "paper".
+        A name in `PROFILES`: "smoke" or "paper".
     **changes
-        Fields to set otherwise; None leaves the profile's own value.
+        New values of fields; None keeps the profile's own value.
 
     Raises
     ------

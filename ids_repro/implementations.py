@@ -1,6 +1,6 @@
-"""The implementations of the classifiers, one line each: every table, figure, measurement and comparison reads this.
+"""The implementations of the classifiers. Every table, figure, measurement and comparison reads this list.
 
-A new implementation is a new line here and, in `evaluate.rows`, what classifies with it.
+To add an implementation, add a line here and, in `evaluate.rows`, the call that classifies with it.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ class Implementation:
     Parameters
     ----------
     label : str
-        What tables and legends call it.
+        Its name in tables and legends.
     struct : str
-        The C struct of a model that it reads (a name for `models.model.Model.params`); empty: the float model itself.
+        The C struct of the model that it reads, as a name for `models.model.Model.params`. Empty if it is the float
+        model itself.
     where : {"python", "c", "kernel"}
         What runs it: Python, C in user space, or the loaded XDP program.
     reference : str
         The row of the float model that it implements: "dt_sklearn" or "nn_pytorch".
     optimise : str
-        How its C was compiled. The released code was built with -O0, so that only its time is measured.
+        The compiler's optimisation of its C. The released code was built with -O0. Such a row gives the same verdicts,
+        so only its time is measured.
     variant : str
-        Of a kernel row: its program, a name in `kernel.variants.VARIANTS`.
+        The program of a kernel row, as a name in `kernel.variants.VARIANTS`.
     """
 
     label: str
@@ -36,7 +38,7 @@ class Implementation:
     variant: str = ""
 
 
-# In the order of Table II; below its four rows what the paper does not have.
+# In the order of Table II: its four rows (DT and NN in Python and C), then rows that the paper does not have.
 IMPLEMENTATIONS = {
     "dt_sklearn": Implementation("DT (sklearn)", "", "python", "dt_sklearn"),
     "nn_pytorch": Implementation("NN (PyTorch)", "", "python", "nn_pytorch"),
@@ -55,15 +57,22 @@ IMPLEMENTATIONS = {
 
 
 def rows_in(*places: str, optimise: str = "-O2") -> dict[str, Implementation]:
-    """Return the implementations that run in these places and were compiled so, by row."""
+    """Return the implementations that run in these places and were compiled with this optimisation, by row.
+
+    Parameters
+    ----------
+    *places : {"python", "c", "kernel"}
+    optimise : str
+        Such as "-O0".
+    """
     return {row: one for row, one in IMPLEMENTATIONS.items() if one.where in places and one.optimise == optimise}
 
 
 def label(row: str) -> str:
-    """Return what tables call a row; of a row that is not known here, its name."""
+    """Return a row's name in tables; the row itself if it is no implementation."""
     return IMPLEMENTATIONS[row].label if row in IMPLEMENTATIONS else row
 
 
 def row_in_c(row: str) -> str:
-    """Return the user-space row with the same integers as a kernel row, such as "dt_c" for "dt_kernel"."""
+    """Return the user-space row that computes the same integers as a kernel row, such as "dt_c" for "dt_kernel"."""
     return next(name for name, one in rows_in("c").items() if one.struct == IMPLEMENTATIONS[row].struct)

@@ -1,4 +1,4 @@
-"""What a confusion matrix, a row of seeds and a sweep say, as numbers."""
+"""Scores of a confusion matrix, means over seeds, and the highest rate without loss of a sweep."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-TOLERANCE = 0.01  # of the packets, lost
+TOLERANCE = 0.01  # share of packets that a trial may lose and still count as without loss
 
 
 class Interval(NamedTuple):
-    """A middle with what lies around it, and how many values it stands for."""
+    """A mean, median or estimate with its interval.
+
+    Attributes
+    ----------
+    middle, low, high : float
+        The value and the ends of its interval; NaN where unknown.
+    n : int
+        The number of values that it comes from.
+    """
 
     middle: float
     low: float
@@ -29,17 +37,18 @@ def per_class(confusion: ArrayLike) -> dict[str, np.ndarray]:
     Parameters
     ----------
     confusion : array_like of int, shape (n_classes, n_classes)
-        Rows are true, columns predicted.
+        Counts; rows are true classes, columns predicted ones.
 
     Returns
     -------
     dict of str to array of shape (n_classes,)
-        "precision", "recall", "f1" in [0, 1], NaN without support; "support" in flows.
+        "precision", "recall" and "f1" in [0, 1], NaN for a class that does not occur; "support": how often each class
+        occurs.
 
     Raises
     ------
     ValueError
-        If the matrix is not square or counts below zero.
+        If the matrix is not square or has a negative count.
     """
     confusion = _counts(confusion)
     hit, support, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
@@ -53,13 +62,13 @@ def per_class(confusion: ArrayLike) -> dict[str, np.ndarray]:
 
 
 def accuracy(confusion: ArrayLike) -> float:
-    """Return the share of the diagonal, NaN of an empty matrix of shape (n_classes, n_classes)."""
+    """Return the diagonal's share of all counts, NaN if there are none; see `per_class` for the matrix."""
     confusion = _counts(confusion)
     return float(np.trace(confusion) / confusion.sum()) if confusion.sum() else float("nan")
 
 
 def macro_f1(confusion: ArrayLike) -> float:
-    """Return the plain mean of F1 over the classes that occur, NaN of an empty matrix."""
+    """Return the unweighted mean of F1 over the classes that occur, NaN if none does."""
     f1 = per_class(confusion)["f1"]
     return float(np.nanmean(f1)) if np.isfinite(f1).any() else float("nan")
 
@@ -67,13 +76,17 @@ def macro_f1(confusion: ArrayLike) -> float:
 def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """Return the mean over seeds and its confidence interval, by Student's t with n - 1 degrees of freedom.
 
-    NaN values are left out. Of one value the interval is unknown (NaN), of none the mean is too.
-
     Parameters
     ----------
     values : array_like of float, shape (n_seeds,)
+        NaN values are left out.
     level : float
-        Of the interval.
+        The interval's confidence level.
+
+    Returns
+    -------
+    Interval
+        The interval of a single value is NaN. Without values the mean is NaN too.
     """
     values = np.asarray(values, dtype=float)
     values = values[np.isfinite(values)]
@@ -85,7 +98,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
 
 
 def median_quartiles(values: ArrayLike) -> Interval:
-    """Return the median with the first and third quartiles of an array of shape (n_rounds,); NaN of none."""
+    """Return the median and the first and third quartiles of an array of shape (n_rounds,); NaN if it is empty."""
     values = np.asarray(values, dtype=float)
     if not values.size:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
@@ -96,32 +109,33 @@ def median_quartiles(values: ArrayLike) -> Interval:
 def highest_rate(r_tx: ArrayLike, r_rx: ArrayLike, tolerance: float = TOLERANCE) -> Interval:
     """Return the highest R_TX at which at most `tolerance` of the packets were lost (Sec. V-B2's hat R_TX).
 
-    The trials, by rising R_TX, are cut where the fewest are on the wrong side: lost more below the cut, or held above
-    it. So neither one lucky trial nor one hiccup decides. The rate is that of the last trial below the cut.
+    Sort the trials by R_TX and choose the cut with the fewest contradictions: trials below it that lost more, and
+    trials above it that did not. So neither one lucky trial nor one hiccup decides. The result is the rate of the last
+    trial below the cut.
 
-    The interval is that of all cuts with at most one trial more on the wrong side, from the rate below the lowest to
-    the rate above the highest: never narrower than the gap between what held and what lost. Where fewer than one trial
-    in eight is on the wrong side by chance, it is a likelihood interval of 95 % or more.
+    The interval covers all cuts with at most one contradiction more. It reaches from the rate below the lowest such cut
+    to the rate above the highest, so it is never narrower than the gap between a rate that held and one that lost. It
+    is a likelihood interval of 95 % or more if chance puts fewer than one trial in eight on the wrong side.
 
     Parameters
     ----------
     r_tx, r_rx : array_like of float, shape (n_trials,)
-        Sending and receiving rates of every trial in pps, in any order.
+        Sending and receiving rates of every trial [pps], in any order.
     tolerance : float
-        Ours: the paper reads its value off Fig. 4.
+        The share of packets that may be lost. It is our choice: the paper reads its value off Fig. 4.
 
     Returns
     -------
     Interval
-        In pps. 0 if the lowest rate lost more; high is infinite where no rate was surely high enough to lose. NaN of
-        no trial.
+        In pps. The middle is 0 if even the lowest rate lost more. The high end is infinite if no rate was certainly
+        too high. All three are NaN without trials.
     """
     r_tx, r_rx = np.asarray(r_tx, dtype=float), np.asarray(r_rx, dtype=float)
     if not r_tx.size:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
     order = np.argsort(r_tx, kind="stable")
     held = (r_rx >= (1 - tolerance) * r_tx)[order]
-    # Of each cut, from before the first trial to after the last.
+    # The contradictions of each cut, from the cut before the first trial to the one after the last.
     wrong = np.append(0, np.cumsum(~held)) + np.append(np.cumsum(held[::-1])[::-1], 0)
     near = np.flatnonzero(wrong <= wrong.min() + 1)
     rates = np.concatenate(([0.0], r_tx[order], [np.inf]))
@@ -131,5 +145,5 @@ def highest_rate(r_tx: ArrayLike, r_rx: ArrayLike, tolerance: float = TOLERANCE)
 def _counts(confusion: ArrayLike) -> np.ndarray:
     confusion = np.asarray(confusion)
     if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1] or (confusion < 0).any():
-        raise ValueError(f"a confusion matrix is square and counts from 0 up, not of shape {confusion.shape}")
+        raise ValueError(f"a confusion matrix must be square, with counts from 0 up; its shape is {confusion.shape}")
     return confusion

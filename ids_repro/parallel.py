@@ -1,4 +1,4 @@
-"""Independent tasks on this machine's cores, or on a Dask cluster."""
+"""Run independent tasks on this machine's cores or on a Dask cluster."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from tqdm.auto import tqdm
 
 from .config import UserError
 
-PATIENCE_S = 10  # for a scheduler to answer
+PATIENCE_S = 10  # how long a scheduler may take to answer
 
 
 def run(function: Callable[[Any], Any], items: Sequence, scheduler: str | None = None, title: str = "tasks") -> list:
-    """Call a function on each item, each call in a process of its own, with a progress bar.
+    """Call a function on each item, in as many processes as there are cores, and show a progress bar.
 
     Parameters
     ----------
     function : callable
-        Importable by name, of one argument.
+        Takes one argument. It must be importable by its name.
     items : sequence
-        What it is called with; has to be picklable, as what it returns.
+        The arguments. They and the results must be picklable.
     scheduler : str, optional
-        Address of a Dask scheduler, such as "tcp://10.0.0.1:8786"; this machine's cores by default. The workers see the
-        same files under the same paths.
+        Address of a Dask scheduler, such as "tcp://10.0.0.1:8786"; this machine's cores by default. The cluster's
+        workers must see the same files under the same paths.
     title : str
-        Of the progress bar.
+        Title of the progress bar.
 
     Returns
     -------
@@ -38,11 +38,13 @@ def run(function: Callable[[Any], Any], items: Sequence, scheduler: str | None =
     Raises
     ------
     UserError
-        If no scheduler answers at the address; also what a call raises.
+        If no scheduler answers at the address.
+    Exception
+        Whatever a call raises.
     """
     if scheduler:
         return _on_cluster(function, items, scheduler, title)
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
     with ProcessPoolExecutor(min(len(items), os.cpu_count() or 1), mp_context=context) as pool:
         futures = [pool.submit(function, item) for item in items]
         for _ in tqdm(as_completed(futures), total=len(futures), desc=title, unit="task"):

@@ -1,4 +1,4 @@
-"""Where and with what code and versions a number was made."""
+"""Where, and with what code and versions, a number was made."""
 
 from __future__ import annotations
 
@@ -7,28 +7,38 @@ import os
 import platform
 import subprocess
 import sys
-from functools import lru_cache
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from . import config
-from .config import BPF
+from .config import ROOT
 
 
-def provenance() -> dict[str, Any]:
-    """Return where and with what this process runs: code, machine and versions; no host name.
+def provenance(root: Path = ROOT) -> dict[str, Any]:
+    """Return the code, the machine and the versions that this process runs with, but no host name.
 
-    The expensive part is made once a process, so it says what the code was when the process first asked.
+    The answers of git and of the compiler are kept for the life of the process: they describe the code as it was at
+    the first call.
+
+    Parameters
+    ----------
+    root : Path
+        The checkout whose commit is reported.
+
+    Returns
+    -------
+    dict
+        "commit", "dirty" and "compiler" are None where git or the compiler gave no answer.
     """
-    return {**_machine_and_code(), "mode": "netns", "argv": [Path(sys.argv[0]).name, *sys.argv[1:]]}
+    return {**_machine_and_code(root), "mode": "netns", "argv": [Path(sys.argv[0]).name, *sys.argv[1:]]}
 
 
-@lru_cache(maxsize=1)
-def _machine_and_code() -> dict[str, Any]:
-    # Asked of git in config.ROOT only: a copy of the project inside some other repository has no commit of its own.
-    git = ("git", "-c", f"safe.directory={config.ROOT}", "-C", str(config.ROOT))
-    ours = _output(*git, "rev-parse", "--show-toplevel") == str(config.ROOT)
+@cache
+def _machine_and_code(root: Path) -> dict[str, Any]:
+    # A repository above root does not count: a copy of the project inside another repository has no commit of its own.
+    git = ("git", "-c", f"safe.directory={root}", "-C", str(root))
+    ours = _output(*git, "rev-parse", "--show-toplevel") == str(root)
     commit = _output(*git, "rev-parse", "HEAD") if ours else None
     changes = _output(*git, "status", "--porcelain") if commit else None
     return {
@@ -60,16 +70,16 @@ def _version(package: str) -> str | None:
 
 
 def _output(*command: str) -> str | None:
-    """Return what a command printed, or None when it is not installed or failed."""
+    """Return what a command printed, None if it is not installed or fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def checkout_sha256() -> str:
-    """Return the SHA-256 of this checkout's Python and C: names and contents of the files of ids_repro/ and bpf/."""
+def checkout_sha256(root: Path = ROOT) -> str:
+    """Return the SHA-256 of a checkout's Python and C: names and contents of all such files in ids_repro/ and bpf/."""
     digest = hashlib.sha256()
-    for path in sorted([*(config.ROOT / "ids_repro").rglob("*.py"), *BPF.rglob("*.[ch]")]):
-        digest.update(bytes(path.relative_to(config.ROOT)) + path.read_bytes())
+    for path in sorted([*(root / "ids_repro").rglob("*.py"), *(root / "bpf").rglob("*.[ch]")]):
+        digest.update(bytes(path.relative_to(root)) + path.read_bytes())
     return digest.hexdigest()

@@ -1,8 +1,9 @@
-"""One JSON line per trial, appended at once, with what is needed to walk a number back to the run that made it.
+"""Records of trials: one JSON line each, with all that leads from a number back to the run that made it.
 
-A line is ``{"kind", "asked", "raw", "status", "reason", "provenance"}``: what was wanted, every raw value with its unit
-in the key's name, how it ended, and where, when and with what it was made. A run that is killed half way through a
-line loses that line only: reading drops it with a warning, the next append cuts it off, and the trial runs again.
+A line is ``{"kind", "asked", "raw", "status", "reason", "provenance"}``: what the trial was asked to do, every raw
+value with its unit in the key's name, how the trial ended, and where, when and with what it ran. Each line is written
+as soon as its trial ends. A run that is killed while it writes a line loses that line only: `read` leaves it out with
+a warning, the next `append` cuts it off, and the trial runs again.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ import numpy as np
 from .provenance import provenance
 
 STATUSES = ("ok", "failed", "bad")
-# Names of rows and methods that records of earlier versions carry, and what they are called now. The net of the
-# paper's arithmetic is q16, ours is fused; the old names did not say which.
+# Names of rows and methods in records of earlier versions, with their present names. The old names did not say whether
+# the net's arithmetic is the paper's (q16) or ours (fused).
 RENAMED = {
     "nn_c_q16": "nn_q16_c",
     "nn_c_q16_O0": "nn_q16_c_O0",
@@ -38,8 +39,8 @@ RENAMED = {
     "rawsock1_nn": "rawsock1_nn_fused",
     "rawsockN_nn": "rawsockN_nn_fused",
 }
-NAMED = ("row", "method")  # of what was asked for, the values that may be old names
-# What must agree before two trials may stand in one table; looked for in `asked`, then in `identity`.
+NAMED = ("row", "method")  # keys of `asked` whose values may be old names
+# What must agree before two trials may stand in one table. It is looked up in `asked`, then in `identity`.
 SCOPE = ("profile", "dataset", "data_hash", "mode")
 
 
@@ -60,28 +61,29 @@ def append(
     Parameters
     ----------
     path : Path or str
-        A ``.jsonl`` file; it and its folder are made when missing.
+        A ``.jsonl`` file. It and its folder are made if they do not exist.
     kind : str
         "accuracy", "inference", "sweep", "calibration", ...
     asked : mapping
-        What the trial was told to do, seed and repeat number included: with `identity`, what makes it this trial.
+        What the trial was asked to do, including its seed and repeat number. With `identity`, it tells this trial from
+        all others.
     raw : mapping
-        What was measured, before any averaging; units in the names of the keys.
+        What was measured, before any averaging. The keys' names carry the units.
     status : {"ok", "failed", "bad"}
-        "failed": it ended in an error. "bad": it ended, but what it measured breaks an invariant.
+        "failed": the trial ended in an error. "bad": it ended, but what it measured breaks an invariant.
     reason : str
-        Why it is not ok, in words.
+        Why the trial is not ok, in words.
     started : float, optional
-        ``time.time()`` at its beginning [s]; now, when not given.
+        When the trial began, by ``time.time()`` [s]; now by default.
     identity : mapping, optional
-        What else must be equal for the trial to count as done: profile, data_hash, model_hash, ...
+        What else must be equal before a trial counts as done: profile, data_hash, model_hash, ...
     **more
         Further provenance, such as ``mode="ssh"`` or ``seed=3``.
 
     Returns
     -------
     dict
-        The record as `read` would return it.
+        The record, as `read` returns it.
 
     Raises
     ------
@@ -102,14 +104,18 @@ def append(
 
 
 def read(path: Path | str) -> list[dict]:
-    """Return the records of a file in the order of writing; none when there is no such file.
+    """Return the records of a file in the order of writing, with the present names of rows and methods.
 
-    A folder stands for all its ``.jsonl`` files, by name.
+    Parameters
+    ----------
+    path : Path or str
+        A ``.jsonl`` file, or a folder: then the records of all its ``.jsonl`` files, in the order of their names. A
+        file that does not exist has no records.
 
     Warns
     -----
     UserWarning
-        For each line that is no whole record, which is left out.
+        For each line that is not a whole record. It is left out.
     """
     path = Path(path)
     if path.is_dir():
@@ -125,14 +131,14 @@ def read(path: Path | str) -> list[dict]:
 
 
 def key(asked: Mapping[str, Any], identity: Mapping[str, Any] | None = None) -> str:
-    """Return what two trials have in common when they are the same trial: canonical JSON of `asked` and `identity`."""
+    """Return canonical JSON of `asked` and `identity`, which is equal for two records of the same trial."""
     return json.dumps(_plain({"asked": asked, "identity": identity or {}}), sort_keys=True, allow_nan=False)
 
 
 def done(path: Path | str, kind: str) -> set[str]:
     """Return the keys of the trials of one kind that ended ok and need not run again.
 
-    ``key(asked, identity) in done(path, kind)`` is the question to ask before a trial.
+    Ask ``key(asked, identity) in done(path, kind)`` before a trial.
     """
     return {
         key(record["asked"], record["provenance"].get("identity"))
@@ -142,10 +148,10 @@ def done(path: Path | str, kind: str) -> set[str]:
 
 
 def current(records: Iterable[Mapping[str, Any]], kind: str) -> list[dict]:
-    """Return the records that may stand together in one table or figure.
+    """Return the newest record of each trial, among ok records of this kind made with the newest record's scope.
 
-    Of one kind, ok, of the same profile and data as the newest, and of each trial asked for the newest only: a file
-    may also hold a smoke run beside a paper run, or runs from before the models were trained again.
+    Only these may stand together in one table or figure. A file may also hold a smoke run beside a paper run, or runs
+    from before the models were trained again.
 
     Returns
     -------
@@ -161,13 +167,13 @@ def current(records: Iterable[Mapping[str, Any]], kind: str) -> list[dict]:
 
 
 def scope(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the profile, dataset, data hash and link a record was made with, None where it does not say."""
+    """Return the profile, dataset, data hash and link that a record was made with, None for what it does not say."""
     identity = record["provenance"].get("identity", {})
     return {name: record["asked"].get(name, identity.get(name)) for name in SCOPE}
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON knows it: arrays as lists, paths as text, not-a-number and infinity as null."""
+    """Convert a value to JSON's types: arrays to lists, paths to text, NaN and infinity to null."""
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, (np.ndarray, np.generic)):
@@ -180,12 +186,12 @@ def _plain(value: Any) -> Any:
 
 
 def current_name(name: str) -> str:
-    """Return what a row or method is called now, given its name now or in an earlier version."""
+    """Return the present name of a row or method, given its present name or one of an earlier version."""
     return RENAMED.get(name, name)
 
 
 def _parse(line: bytes) -> dict | None:
-    """Return a record with the names of now, or None if the line is no whole record."""
+    """Return a record with present names, None if the line is not a whole record."""
     try:
         record = json.loads(line)
     except ValueError:
@@ -197,7 +203,7 @@ def _parse(line: bytes) -> dict | None:
 
 
 def _write_line(path: Path, line: bytes) -> None:
-    """Write a line behind the last whole one and see it to the disk; one writer at a time."""
+    """Write a line after the last whole one and flush it to the disk; a lock admits one writer at a time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,8 +1,8 @@
 """Programs that stay on an interface: attach them, look at them, swap their model, take suspects, detach them.
 
 The modules may import the packages kernel, models, network and native, and the files at the top. Looking at a program
-needs neither PyTorch, scikit-learn nor BCC. Reading a model imports the first two; building a program and taking suspects
-import the third.
+needs neither PyTorch, scikit-learn nor BCC. Reading a model imports the first two. Building a program and taking
+suspects import BCC.
 """
 
 __all__ = ["attached", "pins", "status", "suspicious"]
