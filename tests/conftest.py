@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from ids_repro import config
+from ids_repro.cli import main
 from ids_repro.data import dataset, packets
 from ids_repro.models import pipeline
 from ids_repro.models.int_tree import ALWAYS_LEFT, IntTree
@@ -157,3 +158,18 @@ def nothing_left():
     assert leftovers() == []
     assert load_processes() == []
     assert interfaces() == before
+
+
+@pytest.fixture
+def refused(capsys):
+    """Run a command that has to fail with exit code 2; return its one sentence."""
+
+    def run(*argv: str | Path) -> str:
+        assert main([str(arg) for arg in argv]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith(f"ids_repro {argv[0]}: ")
+        assert err.count("\n") == 1
+        return err
+
+    return run

@@ -26,7 +26,7 @@ MADE = sorted([*MADE, *(f"{name}.{kind}" for name in TABLES for kind in ("csv", 
 
 
 def code(name: str) -> list[nbformat.NotebookNode]:
-    """Code cells of a notebook."""
+    """Return the code cells of a notebook."""
     book = nbformat.read(config.NOTEBOOKS / f"{name}.ipynb", as_version=4)
     nbformat.validate(book)
     return [cell for cell in book.cells if cell.cell_type == "code"]
@@ -37,7 +37,7 @@ def test_there_are_six():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_is_thin(name):
+def test_it_is_short_and_has_no_code_of_its_own(name):
     cells = code(name)
     assert len(cells) <= 10
     assert max(len(cell.source.splitlines()) for cell in cells) <= 12
@@ -90,6 +90,8 @@ def reproduced(project):
     return project
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_all_six_make_the_tables_figures_and_the_report(reproduced):
     figures = reproduced.root / "figures"
     assert (
@@ -106,6 +108,8 @@ def test_all_six_make_the_tables_figures_and_the_report(reproduced):
     assert not re.search(r"""(src|href)=["'](?!#|data:)""", report), "the report is one page"
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_every_number_has_its_record(reproduced):
     rows = records.read(reproduced.root / "data/results")
     assert {row["status"] for row in rows if row["kind"] != "sweep"} == {"ok"}
@@ -123,12 +127,16 @@ def test_every_number_has_its_record(reproduced):
     assert len(records.current(rows, "sweep")) == 2 * len(METHODS)
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_the_inputs_are_untouched(reproduced):
     for name in NAMES:
         path = Path("notebooks") / f"{name}.ipynb"
         assert (reproduced.root / path).read_bytes() == (config.ROOT / path).read_bytes()
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_it_runs_from_another_folder_as_in_jupyterlab_with_papermill_itself(reproduced, tmp_path):
     book, out = reproduced.root / "notebooks/06_report.ipynb", tmp_path / "out.ipynb"
     options = ("-p", "profile", "tiny", "-p", "figures", "data/interim/elsewhere", "-k", "python3")
@@ -138,6 +146,8 @@ def test_it_runs_from_another_folder_as_in_jupyterlab_with_papermill_itself(repr
     assert json.loads(out.read_text())["metadata"]["papermill"]["parameters"]["profile"] == "tiny"
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_papermill_itself_is_stopped_at_an_unknown_parameter(reproduced, tmp_path):
     book = reproduced.root / "notebooks/06_report.ipynb"
     done = reproduced.run(PAPERMILL, book, tmp_path / "out.ipynb", "-p", "bogus", "1", "-k", "python3", cwd=tmp_path)
@@ -145,6 +155,8 @@ def test_papermill_itself_is_stopped_at_an_unknown_parameter(reproduced, tmp_pat
     assert "this notebook has no parameter 'bogus'; it has figures, methods, profile, results, width_in" in done.stderr
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_ctrl_c_at_the_driver_cleans_up_after_the_kernel_too(reproduced, nothing_left):
     command = (sys.executable, "-m", "ids_repro", "reproduce", "--profile", "long", "--only", "05")
     with reproduced.popen(*command) as process:
@@ -152,5 +164,5 @@ def test_ctrl_c_at_the_driver_cleans_up_after_the_kernel_too(reproduced, nothing
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    # the notebook's kernel, interrupted as well, may have its say after it
+    # the notebook's kernel is interrupted too, and may print lines after this one
     assert "ids_repro reproduce: interrupted; finished trials and files stay, a rerun resumes" in err.splitlines()

@@ -1,7 +1,6 @@
-"""Records survive what happens to long runs: a kill in the middle of a line, a second run, no git."""
+"""Records survive what happens to long runs: a kill in the middle of a line, a second run, a second writer."""
 
 import json
-import platform
 import subprocess
 import sys
 import time
@@ -11,10 +10,9 @@ import numpy as np
 import pytest
 
 from ids_repro import config, records
-from ids_repro import provenance as provenance_module
 from ids_repro.evaluate.discrepancies import ROWS
 from ids_repro.implementations import IMPLEMENTATIONS
-from ids_repro.provenance import _machine_and_code, provenance
+from ids_repro.provenance import provenance
 from ids_repro.sweep.methods import METHODS, choose_methods
 
 ASKED = {"task": "binary", "row": "dt_c", "seed": 0}
@@ -109,29 +107,13 @@ def test_current_is_the_newest_of_each_trial_in_the_newest_scope(path):
     assert records.current(records.read(path), "sweep") == []
 
 
-def test_provenance_says_what_and_where_but_not_whose(path):
+def test_provenance_says_when_and_over_which_link(path):
     began = time.time() - 2
     made = records.append(path, "sweep", {}, {}, started=began, mode="ssh")["provenance"]
-    assert {"commit", "dirty", "version", "kernel", "compiler", "cpu", "cpus", "ram_bytes", "python"} <= set(made)
+    assert set(provenance()) <= set(made)
     assert made["mode"] == "ssh"
     assert 2 <= made["duration_s"] < 60
     assert made["started_utc"].endswith("+00:00")
-    assert platform.node() not in made.values()
-
-
-def test_without_git_or_compiler_they_are_null(monkeypatch, tmp_path):
-    monkeypatch.setattr(provenance_module, "_machine_and_code", _machine_and_code.__wrapped__)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    made = provenance()
-    assert made["commit"] is None and made["dirty"] is None and made["compiler"] is None
-
-
-def test_a_copy_inside_another_repository_has_no_commit(monkeypatch, tmp_path):
-    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    (tmp_path / "copy").mkdir()
-    monkeypatch.setattr(config, "ROOT", tmp_path / "copy")
-    monkeypatch.setattr(provenance_module, "_machine_and_code", _machine_and_code.__wrapped__)
-    assert provenance()["commit"] is None
 
 
 def test_two_writers_and_a_kill_lose_no_whole_line(path):

@@ -78,7 +78,7 @@ def lines(suspects: np.ndarray, classes: tuple[str, ...]) -> list[str]:
     for suspect, ns in zip(suspects, wall_ns(suspects["now_ns"]).tolist(), strict=True):
         at += _RECORD_BYTES
         frame, row = suspect["data"].tobytes(), parsed.get(at)
-        ends = "its headers are longer than the part that was kept" if row is None else _ends(frame, row)
+        ends = "its headers are longer than the bytes that were kept" if row is None else _ends(frame, row)
         at += int(suspect["caplen"])
         clock = time.strftime("%H:%M:%S", time.localtime(ns // 10**9)) + f".{ns // 1000 % 10**6:06}"
         verdict = f"{classes[suspect['verdict']]} (gen. {suspect['generation']})"

@@ -1,4 +1,7 @@
-"""A program on an interface outlives the process that attached it; others look, swap and detach; nothing is left."""
+"""A program on an interface outlives the process that attached it; others look, swap and detach; nothing is left.
+
+The commands of ids_repro.cli.live run here as users run them.
+"""
 
 import contextlib
 import json
@@ -16,8 +19,7 @@ from conftest import BLOCKED, attachments, port_tree, until
 from pyroute2 import IPRoute
 
 from ids_repro import config
-from ids_repro.__main__ import main
-from ids_repro.cli import live
+from ids_repro.cli import main, make_parser, run_command
 from ids_repro.data import packets
 from ids_repro.kernel import attach
 from ids_repro.kernel.info import prog_info
@@ -29,6 +31,7 @@ from ids_repro.network import facts
 from ids_repro.network.hosts import Host
 from ids_repro.network.namespaces import network
 
+pytestmark = [pytest.mark.root, pytest.mark.bpf]
 HOSTS = {"client": "10.98.0.1", "server": "10.98.0.2"}
 OPEN = 7777  # a port that the tree calls normal
 COMMAND = (sys.executable, "-m", "ids_repro")
@@ -67,12 +70,13 @@ def server(hosts):
 
 
 @pytest.fixture
-def ids(server, capsys, monkeypatch):
-    """Run a command on the server, in this process; returns its exit code and what it said."""
-    monkeypatch.setattr(live, "LOOK_S", 0.05)
+def ids(server, capsys):
+    """Run a command on the server, in this process; return its exit code and what it said. A status looks briefly."""
 
     def run(*argv: object) -> tuple[int, str]:
-        code = server.call(main, [str(arg) for arg in argv])
+        args = make_parser().parse_args([str(arg) for arg in argv])
+        args.look_s = 0.05
+        code = server.call(run_command, args)
         out, err = capsys.readouterr()
         assert (code == 0) == (err == ""), err
         assert code == 0 or err.count("\n") == 1
@@ -82,7 +86,7 @@ def ids(server, capsys, monkeypatch):
 
 
 def apart(host: Host, *argv: object) -> subprocess.CompletedProcess:
-    """Run a command on a host, in a process of its own."""
+    """Run a command on a host, in another process."""
     return host.run([*COMMAND, *map(str, argv)], cwd=config.ROOT, capture_output=True, text=True, timeout=60)
 
 
@@ -100,7 +104,7 @@ def send(hosts):
 
 
 def statuses(ids, until_sum: int | None = None) -> dict:
-    """The one attached program's status, once it has counted so many verdicts."""
+    """Return the status of the one attached program, after it has counted so many verdicts."""
     found: list[dict] = []
 
     def look() -> bool:
@@ -139,7 +143,7 @@ def test_attached_by_one_process_it_is_seen_swapped_and_detached_by_others(serve
 
 
 @pytest.mark.parametrize("hook", ["xdp-skb", "tc"])
-def test_on_every_hook_a_filter_drops_what_its_model_of_the_moment_calls_an_attack(ids, server, files, send, hook):
+def test_on_every_hook_a_filter_drops_what_its_present_model_calls_an_attack(ids, server, files, send, hook):
     with server.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as receiver:
         receiver.bind((server.address, BLOCKED))
         receiver.settimeout(5)
@@ -223,7 +227,7 @@ def test_status_under_traffic_tells_the_kernels_time_per_packet_and_ctrl_c_ends_
     assert all(20 < look["ns_per_packet"] < 100_000 and look["packets_per_s"] > 100 for look in looks)
 
 
-def test_samples_are_told_as_lines_and_written_as_a_pcap(ids, server, files, send, tmp_path):
+def test_suspects_are_told_as_lines_and_written_as_a_pcap(ids, server, files, send, tmp_path):
     options = ("--classifier", "dt", "--action", "redirect")
     assert ids("attach", "eth0", "--model", files["binary"], *options)[0] == 0
     try:
@@ -248,7 +252,7 @@ def test_samples_are_told_as_lines_and_written_as_a_pcap(ids, server, files, sen
 
 
 @pytest.mark.usefixtures("blocking")
-def test_samples_of_a_program_that_keeps_none(ids):
+def test_suspects_of_a_program_that_keeps_none(ids):
     code, said = ids("samples", "eth0")
     assert (code, "attach it with --action redirect" in said) == (2, True)
 

@@ -1,0 +1,101 @@
+"""extract writes a dataset, and refuses a bad capture or schedule in one sentence; record has its options."""
+
+import inspect
+import json
+import struct
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ids_repro import config
+from ids_repro.cli import main, make_parser
+from ids_repro.data import dataset
+from ids_repro.lab.record import record_capture
+
+SCHEDULE = config.SAMPLE.with_suffix(".csv")
+HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+
+
+def record(frame: bytes) -> bytes:
+    """One record of a pcap."""
+    return struct.pack("<IIII", 1_700_000_000, 0, len(frame), len(frame)) + frame
+
+
+ARP = record(bytes(12) + b"\x08\x06" + bytes(46))
+IP = record(bytes(12) + b"\x08\x00\x45" + bytes(60))
+CAPTURES = {
+    "empty": (b"", "the file is empty or shorter than a pcap header"),
+    "garbage": (bytes(range(100)), "not a pcap or pcapng file"),
+    "broken pcapng": (b"\x0a\x0d\x0d\x0a" + bytes(60), "no IPv4 packet"),
+    "no packet": (HEADER, "no IPv4 packet"),
+    "only ARP": (HEADER + ARP, "no IPv4 packet"),
+    "not Ethernet": (HEADER[:20] + b"\x93\0\0\0" + IP, "link type 147"),
+}
+
+
+@pytest.fixture
+def extract(refused, tmp_path):
+    """Run extract on a capture or a schedule that it has to refuse; it must write nothing."""
+
+    def run(pcap: Path = config.SAMPLE, schedule: Path = SCHEDULE) -> str:
+        out = tmp_path / "out.parquet"
+        said = refused("extract", pcap, "--labels", schedule, "--out", out)
+        assert not out.exists()
+        return said
+
+    return run
+
+
+@pytest.mark.parametrize("what", CAPTURES)
+def test_a_bad_capture(extract, tmp_path, what):
+    content, message = CAPTURES[what]
+    path = tmp_path / "bad.pcap"
+    path.write_bytes(content)
+    said = extract(path)
+    assert message in said
+    assert str(path) in said
+
+
+def test_a_capture_that_is_not_there(extract, tmp_path):
+    assert "there is no such file" in extract(tmp_path / "none.pcap")
+
+
+def test_a_schedule_that_is_not_there(extract, tmp_path):
+    assert "there is no such label schedule" in extract(schedule=tmp_path / "none.csv")
+
+
+CHANGES = {
+    "of another day": (lambda s: s.assign(start_us=s.start_us + 10**12, end_us=s.end_us + 10**12), "matches none"),
+    "without a column": (lambda s: s.drop(columns="dst"), "the column 'dst' is missing"),
+    "with another class": (lambda s: s.assign(label="Ransomware"), "'Ransomware' is no class; use Botnet, "),
+    "without a row": (lambda s: s[:0], "matches none"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_schedule(extract, tmp_path, change):
+    apply, message = CHANGES[change]
+    apply(pd.read_csv(SCHEDULE)).to_csv(tmp_path / "bad.csv", index=False)
+    assert message in extract(schedule=tmp_path / "bad.csv")
+
+
+def test_a_schedule_that_is_no_csv(extract, tmp_path):
+    (tmp_path / "bad.csv").write_bytes(bytes(range(128, 256)))
+    assert "not a CSV file" in extract(schedule=tmp_path / "bad.csv")
+
+
+def test_a_good_capture_is_extracted(tmp_path, capsys):
+    out = tmp_path / "folder/out.parquet"
+    options = ("--labels", str(SCHEDULE), "--out", str(out), "--name", "mine", "--json")
+    assert main(["extract", str(config.SAMPLE), *options]) == 0
+    assert json.loads(capsys.readouterr().out)["packets"] > 0
+    assert dataset.load(out).meta["name"] == "mine"
+
+
+def test_record_without_options_records_as_its_function_does_by_default():
+    args = make_parser().parse_args(["record"])
+    defaults = inspect.signature(record_capture).parameters
+    assert {name: getattr(args, name) for name in ("seconds", "seed", "snaplen")} == {
+        name: defaults[name].default for name in ("seconds", "seed", "snaplen")
+    }

@@ -1,0 +1,28 @@
+"""The options of attach and their defaults; what the commands do is tested in tests/live/test_attached.py."""
+
+from pathlib import Path
+
+import pytest
+
+from ids_repro.cli import live, make_parser
+from ids_repro.kernel.attach import XDP_FLAGS
+
+ATTACH = ("attach", "eth0", "--model", "model.joblib")
+
+
+def test_attach_without_options_counts_with_the_fused_net_in_native_xdp():
+    args = make_parser().parse_args(ATTACH)
+    assert (args.iface, args.model) == ("eth0", Path("model.joblib"))
+    assert live.MODES[args.hook] == "xdp_drv"
+    assert (args.classifier, args.arithmetic, args.action, args.flows) == ("nn", "fused", "count", 65536)
+
+
+def test_every_mode_of_the_kernel_can_be_chosen():
+    assert set(live.MODES.values()) == {*XDP_FLAGS, "tc"}
+
+
+@pytest.mark.parametrize("argv", [("attach", "eth0"), ("swap", "eth0"), (*ATTACH, "--hook", "xdp"), ("detach",)])
+def test_what_is_missing_or_unknown_is_an_error_of_usage(argv):
+    with pytest.raises(SystemExit) as end:
+        make_parser().parse_args(argv)
+    assert end.value.code == 2

@@ -1,0 +1,84 @@
+"""Suspects as lines of text and as a pcap; tests/live/test_attached.py takes them from a program."""
+
+import itertools
+import struct
+import time
+from types import SimpleNamespace
+
+import made_captures as made
+import numpy as np
+import pytest
+
+from ids_repro.live import suspicious
+from ids_repro.native.layouts import SUSPECT
+
+CLASSES = ("Normal", "Attack")
+
+
+def suspects_of(*frames: bytes) -> np.ndarray:
+    """Suspects of these frames, taken now, by generation 3."""
+    made_of = np.zeros(len(frames), SUSPECT)
+    for suspect, frame in zip(made_of, frames, strict=True):
+        kept = frame[:128]
+        suspect["now_ns"], suspect["generation"], suspect["verdict"] = time.monotonic_ns(), 3, 1
+        suspect["len"], suspect["caplen"] = len(frame), len(kept)
+        suspect["data"][: len(kept)] = np.frombuffer(kept, np.uint8)
+    return made_of
+
+
+FRAMES = {
+    "tcp 10.0.0.1:1000 > 10.0.0.2:80": made.ethernet(made.ipv4()),
+    "udp 10.0.0.1:5 > 10.0.0.2:53": made.ethernet(made.ipv4(sport=5, dport=53, proto=made.UDP, payload=bytes(500))),
+    "udp [fd00::a00:1]:1000 > [fd00::a00:2]:80": made.ethernet(made.ipv6(proto=made.UDP), type_=0x86DD),
+    "its headers are longer than the bytes that were kept": made.ethernet(
+        made.ipv6(*[made.DESTINATION] * 8, size=16), type_=0x86DD
+    ),
+}
+
+
+def test_a_line_tells_verdict_generation_ends_and_length():
+    said = suspicious.lines(suspects_of(*FRAMES.values()), CLASSES)
+    for line, (ends, frame) in zip(said, FRAMES.items(), strict=True):
+        _, rest = line.split("  ", 1)
+        assert rest == f"Attack (gen. 3)  {ends}  {len(frame)} bytes"
+
+
+def test_times_are_of_the_day():
+    (now,) = suspicious.wall_ns(np.array([time.monotonic_ns()], np.uint64))
+    assert abs(int(now) - time.time_ns()) < 1e9
+
+
+def test_pcap_records_hold_the_bytes_that_were_kept_and_the_length_on_the_wire():
+    frames = list(FRAMES.values())
+    rest = suspicious.pcap_records(suspects_of(*frames))
+    for frame in frames:
+        _, _, caplen, length = struct.unpack("<IIII", rest[:16])
+        assert (rest[16 : 16 + caplen], length) == (frame[:128], len(frame))
+        rest = rest[16 + caplen :]
+    assert rest == b""
+
+
+@pytest.fixture
+def live(tmp_path):
+    """Stand in for a program: it has no suspects, then 5, then none again, and so on; 12 in all."""
+    left = iter(suspects_of(*[FRAMES["tcp 10.0.0.1:1000 > 10.0.0.2:80"]] * 12))
+    some = itertools.cycle([0, 5])
+
+    def take(most: int, _wait_ms: int) -> np.ndarray:
+        return np.array(list(itertools.islice(left, min(most, next(some)))), SUSPECT)
+
+    return SimpleNamespace(suspects=take, folder=tmp_path)
+
+
+@pytest.mark.parametrize(("count", "pieces"), [(0, []), (3, [3]), (7, [5, 2]), (12, [5, 5, 2])])
+def test_taking_ends_after_so_many(live, count, pieces):
+    assert [len(suspects) for suspects in suspicious.take(live, count)] == pieces
+
+
+def test_taking_ends_when_the_program_is_detached(live):
+    taken = []
+    for suspects in suspicious.take(live):
+        taken.append(len(suspects))
+        if sum(taken) == 12:
+            live.folder.rmdir()
+    assert taken == [5, 5, 2]
