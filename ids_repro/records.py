@@ -1,9 +1,9 @@
 """Records of trials: one JSON line each, with all that leads from a number back to the run that made it.
 
-A line is ``{"kind", "asked", "raw", "status", "reason", "provenance"}``: what the trial was asked to do, every raw
-value with its unit in the key's name, how the trial ended, and where, when and with what it ran. Each line is written
-as soon as its trial ends. A run that is killed while it writes a line loses that line only: `read` leaves it out with
-a warning, the next `append` cuts it off, and the trial runs again.
+A line is ``{"kind", "asked", "raw", "status", "reason", "provenance"}``: what the trial was asked to do (its seed and
+repeat number included), every raw value with its unit in the key's name, how the trial ended, and where, when and with
+what it ran. Each line is written as soon as its trial ends. A run that is killed while it writes a line loses that line
+only: `read` leaves it out with a warning, the next `append` cuts it off, and the trial runs again.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def append(
     identity: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> dict:
-    """Append one trial to a file of records and return the record.
+    """Append one trial to a file of records and return the record as `read` returns it.
 
     Parameters
     ----------
@@ -64,26 +64,16 @@ def append(
         A ``.jsonl`` file. It and its folder are made if they do not exist.
     kind : str
         "accuracy", "inference", "sweep", "calibration", ...
-    asked : mapping
-        What the trial was asked to do, including its seed and repeat number. With `identity`, it tells this trial from
-        all others.
-    raw : mapping
-        What was measured, before any averaging. The keys' names carry the units.
-    status : {"ok", "failed", "bad"}
-        "failed": the trial ended in an error. "bad": it ended, but what it measured breaks an invariant.
-    reason : str
-        Why the trial is not ok, in words.
+    asked, raw : mapping
+        What the trial was asked to do, and what it measured, before any averaging.
+    status, reason : str
+        "ok"; "failed" if the trial ended in an error; "bad" if what it measured breaks an invariant. And why, in words.
     started : float, optional
         When the trial began, by ``time.time()`` [s]; now by default.
     identity : mapping, optional
-        What else must be equal before a trial counts as done: profile, data_hash, model_hash, ...
+        What else must be equal before the trial counts as done: profile, data_hash, model_hash, ...
     **more
         Further provenance, such as ``mode="ssh"`` or ``seed=3``.
-
-    Returns
-    -------
-    dict
-        The record, as `read` returns it.
 
     Raises
     ------
@@ -92,15 +82,18 @@ def append(
     """
     if status not in STATUSES:
         raise ValueError(f"status is {status!r}: use one of {', '.join(STATUSES)}")
-    began = time.time() if started is None else started
-    stamp = datetime.datetime.fromtimestamp(began, datetime.timezone.utc).isoformat(timespec="milliseconds")
-    run = {"identity": dict(identity or {}), "started_utc": stamp, "duration_s": round(time.time() - began, 3)}
-    if "seed" in asked:
-        run["seed"] = asked["seed"]
+    run = _run(asked, time.time() if started is None else started, identity)
     entry = {"kind": kind, "asked": dict(asked), "raw": dict(raw), "status": status, "reason": reason}
     line = json.dumps(_plain(entry | {"provenance": provenance() | run | more}), allow_nan=False)
     _write_line(Path(path), line.encode() + b"\n")
     return json.loads(line)
+
+
+def _run(asked: Mapping[str, Any], began: float, identity: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the trial's own part of the provenance: its identity, its seed, when it began and how long it took."""
+    stamp = datetime.datetime.fromtimestamp(began, datetime.timezone.utc).isoformat(timespec="milliseconds")
+    run = {"identity": dict(identity or {}), "started_utc": stamp, "duration_s": round(time.time() - began, 3)}
+    return run | ({"seed": asked["seed"]} if "seed" in asked else {})
 
 
 def read(path: Path | str) -> list[dict]:

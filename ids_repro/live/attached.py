@@ -44,23 +44,16 @@ VERSION = {
 class Live(Maps):
     """The program that `attach` put on an interface, opened by its pins; a context manager that closes them.
 
-    Parameters
+    Attributes
     ----------
     iface : str
         Name of the interface.
     folder : Path
         Folder of its pins (`pins.folder_of`).
-
-    Attributes
-    ----------
-    iface : str
-        Name of the interface.
-    mode : {"xdp_drv", "xdp_skb", "tc"}
-        The hook that it is attached to.
     fd : int
         File descriptor of the program.
-    folder : Path
-        Folder of the pins.
+    mode : {"xdp_drv", "xdp_skb", "tc"}
+        The hook that it is attached to.
     about : dict
         What `attach` wrote beside the pins.
     models : dict of str to dict

@@ -18,7 +18,6 @@ def look(live: Live, seconds: float = 1.0) -> dict:
     Parameters
     ----------
     live : Live
-        The opened program.
     seconds : float
         How long to count packets and their time [s].
 
@@ -29,8 +28,7 @@ def look(live: Live, seconds: float = 1.0) -> dict:
         "packets", "reasons", "lost": counts since then; "lost" are suspects that found the ring buffer full.
         "packets_per_s", "ns_per_packet": of these seconds. The latter is by the kernel's clock, None without packets.
         "flows", "flows_max": entries of the flow table that are used, and all.
-        "generation": number of the model that decides now.
-        "verdicts": counts by class, of all generations.
+        "generation", "verdicts": the model that decides now; counts by class, of all generations.
         "models": of each of the last 16 generations "generation", "file", "sha256" and "verdicts".
     """
     begin, packets, before = time.monotonic(), live.counts()["packets"], prog_info(live.fd)
