@@ -15,7 +15,7 @@ from . import data, evaluate, live, reproduce, sweep
 
 __all__ = ["data", "evaluate", "live", "reproduce", "sweep"]
 
-# What adds a command to the command line: its name, the function that runs it, and its line in --help.
+# Takes a command's name, the function that runs it and its line in --help; returns its parser, which takes the options.
 Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
 # Each function adds one command with its options; --help lists the commands in this order.
@@ -84,8 +84,8 @@ def run_command(args: argparse.Namespace) -> int:
     Returns
     -------
     int
-        The exit code: 0 if all went well, 1 if the command found something wrong (each command says what), 2 after an
-        error that only the user can correct, 130 after Ctrl-C.
+        The exit code: 0 if all went well; 1 if the command found a damaged capture, a mismatch or a trial that did not
+        end ok; 2 after an error that only the user can correct; 130 after Ctrl-C.
     """
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:
