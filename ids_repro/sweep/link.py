@@ -1,6 +1,7 @@
-"""The link that is measured (Sec. V-B1, Fig. 3): a client and a server, each held to one CPU.
+"""The measured link (Sec. V-B1, Fig. 3): a client and a server, each held to one CPU.
 
-Here both are network namespaces on this machine; `two_machines` makes the same of this machine and another.
+`Link` is what both kinds of link share. `link_netns` makes one of two network namespaces of this machine, `link_ssh`
+one of this machine and another.
 """
 
 from __future__ import annotations
@@ -8,75 +9,83 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from ..config import UserError
-from ..network import facts, tuning
+from ..network import facts
 from ..network.hosts import Host
 
-# A broadcast address to the server, whose stack takes packets to it as far as TCP but answers none: resets to hping3's
-# SYNs would cost both CPUs and lower R_TX. Differs: the paper sends to the server's own. (Nobody's will not do: a
-# route is then made and freed for each packet, and freeing them stalls No Filter and the raw sockets.)
-TARGET = "10.77.0.3"
-# Native XDP on a veth runs in NAPI, on the sender's CPU unless NAPI has a thread of its own. GRO makes a veth use NAPI
-# whether or not XDP is attached, and frames are eligible if their sender does not segment.
+# Native XDP on a veth runs in NAPI, and on the sender's CPU unless NAPI is threaded. With GRO on, a veth uses NAPI even
+# if no XDP program is attached. This holds only for frames that the sender does not segment.
 CLIENT_OFFLOADS = {"tcp-segmentation-offload": "off", "generic-segmentation-offload": "off"}
 SERVER_OFFLOADS = {"generic-receive-offload": "on"}
-PROGRAMS = ("ethtool", "ip")  # without hping3 its trials fail, and the others go on
-UP_S = 10.0  # how long a driver may take to bring its link up again after it was set up anew for a program
+PROGRAMS = ("ethtool", "ip")  # hping3 is not required: without it only its own trials fail
+UP_S = 10.0  # a driver may set up its link again when a program is attached; this is how long that may take
 T = TypeVar("T")
 
 
 @dataclass
 class Link:
-    """Two hosts and what is measured between them.
+    """Two hosts and the link between them. Each kind of link is a subclass.
 
     Parameters
     ----------
     client, server : Host
+        The client sends, the server receives.
     client_cpu, server_cpu : int
-        What each side's work is held to.
+        The CPU that each side's work is held to.
     target : str
-        The address to send to.
-    mode : {"netns", "ssh"}
+        The IPv4 address that the client sends to.
     held : str
-        How the server's work is held to its CPU.
+        How the server's work is held to its CPU, for the records.
     notes : tuple of str
-        What the user should know of this link before a long run.
+        What the user should know about this link before a long run.
     about : dict
-        For the provenance of records: `machine.describe` of both ends.
+        What `facts.describe` says of both ends, for the provenance of the records.
     drain_s : float
-        How long after its last packet a trial's counters are all up to date [s].
-    set_routes : callable
-        Tells each end the other's MAC address, since where every packet is dropped nobody answers ARP; and the server's
-        stack what to do with the target's packets. A link that goes down loses both.
+        How long after the last packet of a trial all counters are up to date [s].
+
+    Attributes
+    ----------
+    mode : {"netns", "ssh"}
+        The kind of link.
     """
 
     client: Host
     server: Host
     client_cpu: int
     server_cpu: int
-    target: str = TARGET
-    mode: str = "netns"
+    target: str
     held: str = ""
     notes: tuple[str, ...] = ()
     about: dict = field(default_factory=dict)
     drain_s: float = 0.05
-    set_routes: Callable[[], None] = field(default=lambda: None, repr=False)
-    foreign: set[int] = field(default_factory=facts.napi_threads)
+    mode: ClassVar[str]
+
+    def set_routes(self) -> None:
+        """Tell each end the other's MAC address.
+
+        Where a program drops every packet, nobody answers ARP. A link that goes down loses these entries, so they are
+        set again whenever it is up.
+        """
+        raise NotImplementedError
 
     def hold_server(self) -> None:
-        """Hold the server's work to its CPU, before other work; to be called again after each attachment."""
-        if self.mode == "ssh":
-            self.wait_until_up()
-            self.held = ask(self.server, tuning.hold, self.server.iface, self.server_cpu)
-            return
-        for pid in facts.napi_threads() - self.foreign:
-            tuning.pin(pid, self.server_cpu)
-            self.held = f"NAPI thread {pid} on CPU {self.server_cpu}"
+        """Hold the server's work to its CPU, before other work there, and note in `held` how.
+
+        Call this again whenever a program was attached: the driver may then have new queues or threads.
+        """
+        raise NotImplementedError
 
     def counters(self) -> dict[str, int]:
-        """Packets since the link was made: sent by the client (dropped ones too), dropped, received by the server."""
+        """Return the packets counted at both interfaces since they were made.
+
+        Returns
+        -------
+        dict of str to int
+            ``sent``: given to the client's interface, dropped ones included. ``dropped_link``: dropped there.
+            ``dropped_interface`` and ``received_interface``: dropped and received by the server's interface.
+        """
         client, server = (ask(host, facts.state, host.iface)["stats"] for host in (self.client, self.server))
         return {
             "sent": client["tx_packets"] + client["tx_dropped"],
@@ -86,7 +95,13 @@ class Link:
         }
 
     def wait_until_up(self) -> None:
-        """Give a driver time to set its link up again after an attachment, or a link to come back; then `check`."""
+        """Wait until both ends are up, for at most `UP_S`; then do what `check` does.
+
+        Raises
+        ------
+        UserError
+            If an end is still down after that time; see `check`.
+        """
         end = time.monotonic() + UP_S
         while True:
             try:
@@ -97,9 +112,13 @@ class Link:
             time.sleep(0.1)
 
     def check(self) -> None:
-        """Raise UserError naming the end that is down or gone; for after each trial.
+        """Check that both ends are up, and set the routes again: a link that went down and came back has lost them.
 
-        Of two ends that are down, the one that was set down is the cause. One that came back has lost its routes.
+        Raises
+        ------
+        UserError
+            If an end is down or gone. It names that end. When both are down, the end that was set down is the cause;
+            the other end only lost its carrier.
         """
         down = {host: ask(host, facts.state, host.iface)["down"] for host in (self.client, self.server)}
         for host, why in sorted(down.items(), key=lambda item: item[1] != "is set down"):
@@ -109,7 +128,13 @@ class Link:
 
 
 def ask(host: Host, function: Callable[..., T], *args: object) -> T:
-    """Call a function on a host, whose name then stands before what is wrong."""
+    """Call a function on a host and return its value.
+
+    Raises
+    ------
+    UserError
+        What the function raised, with the host's name in front.
+    """
     try:
         return host.call(function, *args)
     except UserError as error:
@@ -117,6 +142,14 @@ def ask(host: Host, function: Callable[..., T], *args: object) -> T:
 
 
 def require_two(cpus: list[int], what: str) -> None:
-    """Raise UserError unless there are two CPUs."""
+    """Raise UserError unless there are two CPUs.
+
+    Parameters
+    ----------
+    cpus : list of int
+        The CPUs of a machine.
+    what : str
+        What needs the two, for the message.
+    """
     if len(cpus) < 2:
         raise UserError(f"the sweep needs two CPUs, {what}; this machine gives one")

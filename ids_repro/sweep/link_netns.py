@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from pyroute2 import IPRoute
 
@@ -14,57 +16,91 @@ from ..network import facts, tuning
 from ..network.hosts import Host
 from ..network.namespaces import network
 from ..require import require_programs
-from .link import CLIENT_OFFLOADS, PROGRAMS, SERVER_OFFLOADS, TARGET, Link, require_two
+from .link import CLIENT_OFFLOADS, PROGRAMS, SERVER_OFFLOADS, Link, ask, require_two
 
 CLIENT, SERVER = "10.77.0.1", "10.77.0.2"
+# The server sees this as a broadcast address: its stack takes packets as far as TCP and answers none. Resets to
+# hping3's SYNs would load both CPUs and lower R_TX. An address that nobody owns will not do either: the stack would
+# make and free a route for each packet, and freeing them stalls No Filter and the raw sockets.
+# Differs: the paper sends to the server's own address.
+TARGET = "10.77.0.3"
 LOCAL = 255  # the routing table of a host's own addresses
 
 
-def _neighbour(iface: str, mac: str) -> None:
+@dataclass
+class NamespaceLink(Link):
+    """A link between two network namespaces.
+
+    Parameters
+    ----------
+    foreign : set of int
+        Ids of the NAPI threads that ran when the link was made. Every thread that starts later is the server's.
+    """
+
+    foreign: set[int] = field(default_factory=facts.napi_threads)
+    mode: ClassVar[str] = "netns"
+
+    def set_routes(self) -> None:
+        """Tell the client the server's MAC address, and the server's stack that the target is a broadcast address."""
+        mac = ask(self.server, facts.state, self.server.iface)["mac"]
+        self.client.call(_set_neighbours, self.client.iface, mac)
+        self.server.call(_accept_broadcast, self.server.iface)
+
+    def hold_server(self) -> None:
+        """Hold the server's NAPI thread to its CPU; see `Link.hold_server`."""
+        for pid in facts.napi_threads() - self.foreign:
+            tuning.pin(pid, self.server_cpu)
+            self.held = f"NAPI thread {pid} on CPU {self.server_cpu}"
+
+
+def _set_neighbours(iface: str, mac: str) -> None:
     with IPRoute() as ip:
         index = ip.link_lookup(ifname=iface)[0]
         for address in (TARGET, SERVER):
             ip.neigh("replace", dst=address, lladdr=mac, ifindex=index, state="permanent")
 
 
-def _take_in(iface: str) -> None:
+def _accept_broadcast(iface: str) -> None:
     with IPRoute() as ip:
         index = ip.link_lookup(ifname=iface)[0]
         ip.route("replace", dst=f"{TARGET}/32", oif=index, table=LOCAL, type="broadcast", scope="link")
 
 
 def _run(host: Host, *argv: str) -> None:
-    # ip netns exec, not nsenter: it mounts the namespace's own /sys
+    # `ip netns exec` mounts the namespace's own /sys; nsenter does not.
     done = subprocess.run(["ip", "netns", "exec", host.ns, *argv], capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"{' '.join(argv)} failed on {host.name}: {done.stderr.strip()}")
 
 
 @contextlib.contextmanager
-def two_namespaces() -> Iterator[Link]:
-    """Make the client and the server and hold each to a CPU of its own.
+def two_namespaces(cpus: Collection[int] | None = None) -> Iterator[NamespaceLink]:
+    """Make the client and the server, and hold each to a CPU of its own.
+
+    Parameters
+    ----------
+    cpus : collection of int, optional
+        The CPUs to choose from; those of this process by default. The client gets the lowest, the server the highest.
+
+    Yields
+    ------
+    NamespaceLink
+        The link, which is removed at the end.
 
     Raises
     ------
     UserError
-        Without root, a second CPU or a needed program, or where the kernel has no threaded NAPI.
+        Without root, a second CPU or a needed program, or if the kernel has no threaded NAPI.
     """
     require_programs(*PROGRAMS)
-    cpus = sorted(os.sched_getaffinity(0))
+    cpus = sorted(os.sched_getaffinity(0) if cpus is None else cpus)
     require_two(cpus, "one for the client and one for the server")
     with network({"client": CLIENT, "server": SERVER}) as hosts:
-        tuning.put_back_leftovers()  # of a run between two machines
-        out = Link(hosts["client"], hosts["server"], cpus[0], cpus[-1])
-        for host, offloads in ((out.client, CLIENT_OFFLOADS), (out.server, SERVER_OFFLOADS)):
+        tuning.put_back_leftovers()  # of a killed run between two machines
+        link = NamespaceLink(hosts["client"], hosts["server"], cpus[0], cpus[-1], TARGET)
+        for host, offloads in ((link.client, CLIENT_OFFLOADS), (link.server, SERVER_OFFLOADS)):
             _run(host, "ethtool", "-K", host.iface, *(word for pair in offloads.items() for word in pair))
-        _run(out.server, "sh", "-c", f"echo 1 > /sys/class/net/{out.server.iface}/threaded")
-        mac = out.server.call(facts.state, out.server.iface)["mac"]
-
-        def set_routes() -> None:
-            out.client.call(_neighbour, out.client.iface, mac)
-            out.server.call(_take_in, out.server.iface)
-
-        out.set_routes = set_routes
-        set_routes()
-        out.hold_server()
-        yield out
+        _run(link.server, "sh", "-c", f"echo 1 > /sys/class/net/{link.server.iface}/threaded")
+        link.set_routes()
+        link.hold_server()
+        yield link

@@ -1,4 +1,4 @@
-"""A link between this machine, the server, and another, the client, that is reached over ssh."""
+"""The measured link between this machine, the server, and another, the client, that is reached over ssh."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from ..config import ROOT, UserError
 from ..kernel.program import Program
@@ -25,20 +25,21 @@ from .link import CLIENT_OFFLOADS, PROGRAMS, SERVER_OFFLOADS, Link, ask, require
 
 @dataclass(frozen=True)
 class TwoMachines:
-    """What a user says of a link between this machine, the server, and another, the client.
+    """What the user says about a link between this machine, the server, and another, the client.
 
     Parameters
     ----------
     client : str
-        ``ssh://user@host[:port]``, reached over another interface than the measured one.
+        ``ssh://user@host[:port]``. The connection must not go through the measured interfaces.
     client_iface, server_iface : str
-        The two ends of the measured link.
+        Names of the interfaces at the two ends of the measured link.
     client_dir : str
-        The project's checkout on the client.
+        Path of the project's checkout on the client.
     target : str, optional
-        The address to send to; the server's own if not given. It then answers with resets, as the paper's server did.
+        The IPv4 address to send to; the server's own by default. The server then answers with resets, as the paper's
+        server did.
     ssh_config : Path, optional
-        A configuration for ssh instead of the user's own.
+        A configuration file for ssh instead of the user's own.
     """
 
     client: str
@@ -50,18 +51,49 @@ class TwoMachines:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What makes a trial over this link another one than over namespaces, or over another link."""
+        """What distinguishes a trial over this link from the same trial over namespaces or over another link."""
         return {"mode": "ssh", "client_iface": self.client_iface, "server_iface": self.server_iface}
 
 
+@dataclass
+class SshLink(Link):
+    """A link between two machines."""
+
+    mode: ClassVar[str] = "ssh"
+
+    def set_routes(self) -> None:
+        """Tell each end the other's MAC address; see `Link.set_routes`."""
+        for host, peer, address in (
+            (self.client, self.server, self.target),
+            (self.server, self.client, self.client.address),
+        ):
+            mac = ask(peer, facts.state, peer.iface)["mac"]
+            ask(host, tuning.change, host.iface, "neighbour", address, mac)
+
+    def hold_server(self) -> None:
+        """Wait until the link is up, then hold the server's interface to its CPU; see `Link.hold_server`."""
+        self.wait_until_up()
+        self.held = ask(self.server, tuning.hold, self.server.iface, self.server_cpu)
+
+
 @contextlib.contextmanager
-def two_machines(over: TwoMachines) -> Iterator[Link]:
-    """Check and set up both ends, hold each to a CPU, and put everything back at the end.
+def two_machines(over: TwoMachines) -> Iterator[SshLink]:
+    """Check and set up both ends, hold each to a CPU, and put all settings back at the end.
+
+    Parameters
+    ----------
+    over : TwoMachines
+        The two ends.
+
+    Yields
+    ------
+    SshLink
+        The link, ready for trials.
 
     Raises
     ------
     UserError
-        Naming what the set-up lacks, and the machine.
+        If something is missing; it names what, and on which machine.
     """
     require_root("a sweep between two machines")
     require_programs(*PROGRAMS)
@@ -71,24 +103,25 @@ def two_machines(over: TwoMachines) -> Iterator[Link]:
         contextlib.ExitStack() as stack,
     ):
         if about["sha256"] != checkout_sha256():
-            raise UserError(f"client: {over.client_dir} there is not what this checkout is: bring both to one commit")
+            raise UserError(
+                f"client: its checkout in {over.client_dir} differs from this one: bring both to one commit"
+            )
         client = SshHost("client", "", over.client_iface, session)
         server = ThisMachine("server", "", over.server_iface)
         for host, through in ((server, about["through"][0]), (client, about["through"][1])):
             ask(host, tuning.begin, host.iface)
             stack.callback(_put_back, host)
             _check_interface(host, through)
-        on = _made(over, client, server)
-        _set_offloads(on)
-        on.set_routes = partial(_set_neighbours, on)
-        on.hold_server()  # which sets the neighbours too
-        _check_path(on)
-        on.notes = _notes(on, over)
-        yield on
+        link = _made(over, client, server)
+        _set_offloads(link)
+        link.hold_server()  # this sets the routes too
+        _check_path(link)
+        link.notes = _notes(link, over)
+        yield link
 
 
 def _put_back(host: Host) -> None:
-    with contextlib.suppress(UserError):  # without a connection the client puts its own settings back
+    with contextlib.suppress(UserError):  # if the connection is lost, the client puts its settings back itself
         host.call(tuning.put_back, host.iface)
 
 
@@ -100,16 +133,18 @@ def _check_interface(host: Host, through: str) -> None:
         )
     down = ask(host, facts.state, host.iface)["down"]
     if down:
-        raise UserError(f"{host.iface} of the {host.name} {down}: 'ip link set {host.iface} up', and look at the cable")
+        raise UserError(
+            f"{host.iface} of the {host.name} {down}: run 'ip link set {host.iface} up' and check the cable"
+        )
 
 
-def _made(over: TwoMachines, client: Host, server: Host) -> Link:
-    """Return the link with addresses and CPUs chosen."""
+def _made(over: TwoMachines, client: Host, server: Host) -> SshLink:
+    """Return the link with its addresses and CPUs chosen."""
     found = {host.name: ask(host, facts.addresses, host.iface) for host in (client, server)}
     for host in (client, server) if over.target is None else (client,):
         if not found[host.name]:
             example = f"ip addr add 10.77.0.{1 + (host is server)}/24 dev {host.iface}"
-            raise UserError(f"{host.iface} of the {host.name} has no IPv4 address: such as '{example}'")
+            raise UserError(f"{host.iface} of the {host.name} has no IPv4 address: add one, such as '{example}'")
     target = over.target or found["server"][0]
     if ask(client, facts.route, target) != client.iface:
         raise UserError(f"the client does not send to {target} through {client.iface}: give both ends one subnet")
@@ -118,55 +153,50 @@ def _made(over: TwoMachines, client: Host, server: Host) -> Link:
     about = {host.name: ask(host, facts.describe, host.iface) for host in (client, server)}
     drivers = {end["driver"] for end in about.values()}
     client, server = replace(client, address=found["client"][0]), replace(server, address=target)
-    # Many drivers bring some counters up to date only every two seconds; a veth's always are.
+    # Many drivers update some counters only every two seconds. A veth's counters are always up to date.
     drain_s = Link.drain_s if drivers == {"veth"} else 2.5
-    return Link(client, server, client_cpus[0], server_cpus[-1], target, mode="ssh", about=about, drain_s=drain_s)
+    return SshLink(client, server, client_cpus[0], server_cpus[-1], target, about=about, drain_s=drain_s)
 
 
-def _set_offloads(on: Link) -> None:
-    for host, offloads in ((on.client, CLIENT_OFFLOADS), (on.server, SERVER_OFFLOADS)):
+def _set_offloads(link: Link) -> None:
+    for host, offloads in ((link.client, CLIENT_OFFLOADS), (link.server, SERVER_OFFLOADS)):
         for name, value in offloads.items():
             ask(host, tuning.change, host.iface, "offload", name, value)
 
 
-def _set_neighbours(on: Link) -> None:
-    for host, peer, address in ((on.client, on.server, on.target), (on.server, on.client, on.client.address)):
-        mac = ask(peer, facts.state, peer.iface)["mac"]
-        ask(host, tuning.change, host.iface, "neighbour", address, mac)
-
-
-def _check_path(on: Link, patience_s: float = 3.0) -> None:
-    """Send a word from the client's interface and wait for it at the server's."""
+def _check_path(link: Link, patience_s: float = 3.0) -> None:
+    """Send a random word out of the client's interface and wait until it arrives at the server's."""
     word, ip = secrets.token_hex(16), 0x0800
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ip)) as receiver:
-        receiver.bind((on.server.iface, ip))
+        receiver.bind((link.server.iface, ip))
         receiver.settimeout(0.2)
         end = time.monotonic() + patience_s
         while time.monotonic() < end:
-            ask(on.client, facts.send, on.client.iface, on.target, word)
+            ask(link.client, facts.send, link.client.iface, link.target, word)
             with contextlib.suppress(TimeoutError):
                 while word.encode() not in receiver.recv(2048):
                     pass
                 return
     raise UserError(
-        f"what the client sends out of {on.client.iface} does not arrive at {on.server.iface} of the server: "
+        f"what the client sends out of {link.client.iface} does not arrive at {link.server.iface} of the server: "
         "are these the two ends of one link, with no router between?"
     )
 
 
-def _notes(on: Link, over: TwoMachines) -> tuple[str, ...]:
-    """What does not stop a sweep but shows in its results."""
-    notes = [f"server: {on.held}; {on.about['server']['driver']}, {on.about['server']['speed'] or 'unknown speed'}"]
+def _notes(link: Link, over: TwoMachines) -> tuple[str, ...]:
+    """Return what does not stop a sweep but shows in its results."""
+    server = link.about["server"]
+    notes = [f"server: {link.held}; {server['driver']}, {server['speed'] or 'unknown speed'}"]
     if over.target is None:
-        notes.append(f"the server answers packets to {on.target}, its own address, with resets, as the paper's did")
-    if on.about["server"]["flow_control"] == "on":
+        notes.append(f"the server answers packets to {link.target}, its own address, with resets, as the paper's did")
+    if server["flow_control"] == "on":
         notes.append("flow control is on: a server that does not keep up slows its client instead of losing packets")
     if "irqbalance" in facts.processes().values():
         notes.append("irqbalance runs and may move the server's interrupts away from its CPU: stop it")
     try:
-        with Program(Variant()) as program, program.attached(on.server, "xdp_drv"):
-            on.hold_server()
+        with Program(Variant()) as program, program.attached(link.server, "xdp_drv"):
+            link.hold_server()
     except UserError as error:
-        notes.append(f"no native XDP, so that its trials will fail ({error})")
-    on.wait_until_up()
+        notes.append(f"no native XDP: its trials will fail ({error})")
+    link.wait_until_up()
     return tuple(notes)
