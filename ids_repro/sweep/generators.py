@@ -1,4 +1,7 @@
-"""Load: hping3 as the paper uses it (Sec. V-B1), and paced live frames for the rates that it does not reach."""
+"""The load generators: hping3 as the paper uses it (Sec. V-B1), and paced live frames for rates beyond hping3's.
+
+They run on the client, inside `load_agent`.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,16 @@ from .uplink import DPORT, FIRST_PORT, Wire
 
 GENERATORS = ("hping3", "live_frames")
 LIVE_FRAMES = 1 << 1  # BPF_F_TEST_XDP_LIVE_FRAMES
-FLUSH_S = 16e-6  # between two flushes of the interface's queue, each of which wakes the server if it sleeps
-MOST_FRAMES = 64  # but no more frames between them: a quarter of a veth's ring
-RUNS = (1 << 32) - 1  # the most that one call makes
-GAP_BITS = 8
-FOREVER = 1 << 62
+# The kernel collects frames and flushes them to the interface together. Each flush wakes the server if it sleeps.
+FLUSH_S = 16e-6  # time between two flushes
+MOST_FRAMES = 64  # the most frames between two flushes: a quarter of a veth's ring
+RUNS = (1 << 32) - 1  # the most program runs that one system call makes
+GAP_BITS = 8  # GEN_FRACTION of bpf/trafficgen.bpf.c: fractional bits of a nanosecond
+FOREVER = 1 << 62  # a number of packets that is never reached
 
 
 class State(ctypes.Structure):
-    """struct gen_state of bpf/trafficgen.bpf.c."""
+    """The generator's state in the kernel, struct gen_state of bpf/trafficgen.bpf.c."""
 
     _fields_ = [
         *((name, ctypes.c_uint64) for name in ("gap", "due", "left", "sent", "first_ns", "last_ns")),
@@ -36,29 +40,32 @@ class State(ctypes.Structure):
 
 @dataclass
 class Run:
-    """One stretch of traffic.
+    """One run of a generator, from its start until it is stopped.
 
     Parameters
     ----------
-    over : callable
-        Says why the generator is over before it was stopped; nothing as long as it is not.
+    ended : callable
+        Returns why the generator ended before it was stopped; an empty string while it sends.
     started : float
         When the first packet left, by time.monotonic [s].
     duration_s : float
-        From the first packet to the last, once it is stopped.
+        Time from the first packet to the last [s]; known once the generator is stopped.
     """
 
-    over: Callable[[], str] = str
+    ended: Callable[[], str] = str  # str() is ""
     started: float = 0.0
     duration_s: float = 0.0
 
 
 class LiveFrames:
-    """The generator that paces itself inside the kernel; its program is built once.
+    """The generator that sends frames from inside the kernel, at a rate that it keeps itself.
+
+    The BPF program is built once and used for every run.
 
     Parameters
     ----------
     wire : Wire
+        Where to send.
 
     Raises
     ------
@@ -73,16 +80,26 @@ class LiveFrames:
 
     @contextlib.contextmanager
     def running(self, rate_pps: int, flows: str, packets: int | None = None) -> Iterator[Run]:
-        """Send in a thread while the block runs.
+        """Send TCP SYNs from a thread while the block runs.
 
         Parameters
         ----------
         rate_pps : int
-            What the pacing aims at; what the link does not take is not made up for.
+            The rate to keep [packets/s]. Packets that the link does not take are not sent later.
         flows : {"new", "one"}
-            A new source port for every packet, or always the same.
+            "new": every packet has the next source port and so is a new flow. "one": all have the same port.
         packets : int, optional
-            Stop after so many.
+            Stop after so many packets.
+
+        Yields
+        ------
+        Run
+            The run.
+
+        Raises
+        ------
+        UserError
+            If the target does not answer; see `Wire.peer`.
         """
         index, frame, covered = self.wire.syn()
         gap = round((1 << GAP_BITS) * 1e9 / rate_pps)
@@ -113,21 +130,34 @@ class LiveFrames:
                 continue
             except OSError as error:
                 why = f"this kernel makes no live frames (Linux 5.18 and later do): {error}; use hping3"
-                run.over = lambda why=why: why
+                run.ended = lambda why=why: why
                 return
 
 
 @contextlib.contextmanager
 def hping3(wire: Wire, interval_us: int, flows: str) -> Iterator[Run]:
-    """Send TCP SYNs while the block runs.
+    """Send TCP SYNs with hping3 while the block runs.
 
     Parameters
     ----------
+    wire : Wire
+        Where to send.
     interval_us : int
-        I_s, the sending interval [us]; 0 sends as fast as it can (--flood). What arrives is slower than 1/I_s asks:
-        rates are always measured.
+        I_s, the sending interval [us]; 0 sends as fast as hping3 can (--flood). hping3 sends more slowly than 1/I_s,
+        so the rate is always measured.
     flows : {"new", "one"}
-        Every packet has the next source port and so is a new flow (hping3's default), or keeps it.
+        "new": every packet has the next source port and so is a new flow (hping3's default). "one": all have the same
+        port.
+
+    Yields
+    ------
+    Run
+        The run. Its caller sets `Run.started`, from which the duration is counted.
+
+    Raises
+    ------
+    UserError
+        If hping3 is not installed, or the target does not answer; see `Wire.peer`.
     """
     wire.peer()
     require_programs("hping3")
@@ -142,7 +172,7 @@ def hping3(wire: Wire, interval_us: int, flows: str) -> Iterator[Run]:
     try:
         yield run
     finally:
-        # Killed, not interrupted: at short intervals SIGALRM can starve hping3's handler of SIGINT, and it sends on.
+        # SIGKILL, not SIGINT: at short intervals SIGALRM can starve hping3's handler of SIGINT, and hping3 sends on.
         process.kill()
         process.wait()
         run.duration_s = time.monotonic() - run.started

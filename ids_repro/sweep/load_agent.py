@@ -1,12 +1,13 @@
-"""The process on the client that generates load: commands in, answers out.
+"""The process on the client that generates the load. It takes commands on stdin and answers on stdout.
 
-``python -m ids_repro.sweep.load_agent IFACE TARGET`` is a process on the client: it takes a command a line on stdin,
-each a JSON object, and answers with one. So it works through any pipe, ssh's too, and its load ends with the pipe.
+``python -m ids_repro.sweep.load_agent IFACE TARGET`` reads one JSON object a line and answers each with one line. It
+works through any pipe, an ssh connection included. When the pipe ends, the process ends, and the load with it.
 
     {"generator": "live_frames", "rate_pps": 800000, "flows": "new", "limit_s": 10}  ->  {"started": true}
     {}                                                                               ->  {"duration_s": 0.402}
 
-In place of an answer there may be {"error": "why, and what to do"}. After ``limit_s`` it ends by itself.
+The first command starts a generator, the next line stops it. If something is wrong, the answer is
+{"error": "why, and what to do"}. A generator that nobody stops ends after ``limit_s``.
 """
 
 from __future__ import annotations
@@ -24,11 +25,17 @@ from ..config import UserError
 from .generators import LiveFrames, Run, hping3
 from .uplink import Wire
 
-FIRST_S = 5.0  # within which the first packet must leave
+FIRST_S = 5.0  # how long the first packet may take to leave
 
 
 class Agent:
-    """The process on the client: commands in, answers out."""
+    """Starts and stops generators as it is told.
+
+    Parameters
+    ----------
+    wire : Wire
+        Where to send.
+    """
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
@@ -41,30 +48,44 @@ class Agent:
         return self._live.running(command["rate_pps"], command["flows"], command.get("packets"))
 
     def _wait_for_first(self, run: Run, before: int) -> None:
+        """Wait until the interface has sent more packets than `before`, and note the time in the run."""
         end = time.monotonic() + FIRST_S
         while True:
             run.started = time.monotonic()
             if self.wire.sent() > before:
                 return
-            if run.over():
-                raise UserError(run.over())
+            if run.ended():
+                raise UserError(run.ended())
             if run.started > end:
                 raise UserError(f"nothing was sent for {FIRST_S:.0f} s: is {self.wire.iface} up?")
             time.sleep(0.001)
 
     def obey(self, command: Mapping, stdin: IO[str]) -> None:
-        """Send until the next line on stdin, or for ``limit_s``."""
+        """Start a generator, and stop it when the next line arrives on stdin or ``limit_s`` is over.
+
+        Parameters
+        ----------
+        command : mapping
+            The parsed line that starts the generator.
+        stdin : text file
+            The pipe that brings the next line.
+
+        Raises
+        ------
+        UserError
+            If the generator does not start.
+        """
         before = self.wire.sent()
         with self._start(command) as run:
             self._wait_for_first(run, before)
             _answer(started=True)
             in_time = select.select([stdin], [], [], command["limit_s"])[0]
-            why = run.over() if in_time else f"nobody stopped the generator for {command['limit_s']} s"
+            why = run.ended() if in_time else f"nobody stopped the generator for {command['limit_s']} s"
         stdin.readline()
         _answer(error=why) if why else _answer(duration_s=run.duration_s)
 
     def serve(self, stdin: IO[str]) -> None:
-        """Obey until the pipe ends."""
+        """Obey every command until the pipe ends."""
         for line in iter(stdin.readline, ""):
             try:
                 self.obey(json.loads(line), stdin)
@@ -77,9 +98,17 @@ def _answer(**fields: object) -> None:
 
 
 def main(iface: str, target: str) -> int:
-    """Be the process on the client."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the sweep's Ctrl-C ends this without a word
-    signal.signal(signal.SIGUSR1, lambda *_: None)
+    """Serve stdin until it ends, and return the exit code.
+
+    Parameters
+    ----------
+    iface : str
+        Name of the client's interface.
+    target : str
+        The IPv4 address to send to.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C in the sweep's terminal ends this process without a traceback
+    signal.signal(signal.SIGUSR1, lambda *_: None)  # it only interrupts the system call of `LiveFrames`
     Agent(Wire(iface, target)).serve(sys.stdin)
     return 0
 

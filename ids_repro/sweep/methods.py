@@ -1,4 +1,8 @@
-"""The methods of Figs. 4 and 5, as a table."""
+"""The methods that the sweep compares, as a table: the lines of Fig. 4 and the panels of Fig. 5.
+
+A new method is a new line in `METHODS`, and a name and a look in `report.style`. A new place where packets are taken
+is a new mode here and, in `receivers`, what takes them there.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +16,22 @@ from ..records import current_name
 
 @dataclass(frozen=True)
 class Method:
-    """One line of Fig. 4.
+    """Where packets are taken, and what classifies them.
 
     Parameters
     ----------
     mode : {"none", "xdp_drv", "xdp_skb", "tc", "rawsock", "afxdp"}
-        Where packets are taken.
+        Where packets are taken: nowhere (the stack gets them all), by a kernel program at native XDP, generic XDP or
+        TC's ingress, or by a receiver in user space from an AF_PACKET or AF_XDP socket.
     classifier : {"none", "nn", "dt"}
-    arithmetic, layout : str
-        Of the net in a kernel program; see `variants.Variant`. User space runs arithmetic fused.
+        What classifies them. With "none" a kernel program only extracts flows.
+    arithmetic : {"fused", "q16"}
+        Of the net in a kernel program: nn_fused or nn_q16. The receivers in user space always run nn_fused.
+    layout : {"packed", "paper"}
+        Of the net in a kernel program; see `kernel.variants.Variant`.
     all_cpus : bool
-        Of a raw socket: one classifying thread for each CPU of the machine, instead of one CPU for everything.
+        Of a raw socket: one classifying thread for each CPU of the machine. Otherwise one thread receives and
+        classifies, on the server's CPU.
     """
 
     mode: str
@@ -32,7 +41,13 @@ class Method:
     all_cpus: bool = False
 
     def variant(self, n_classes: int) -> Variant:
-        """The kernel program, whose action is to count and then drop every packet."""
+        """Return the kernel program of a method. It counts every packet and then drops it.
+
+        Parameters
+        ----------
+        n_classes : int
+            2 or 7.
+        """
         hook = "tc" if self.mode == "tc" else "xdp"
         return Variant(hook, self.classifier, n_classes, action="sink", arithmetic=self.arithmetic, layout=self.layout)
 
@@ -52,9 +67,13 @@ METHODS = {
 
 
 def choose_methods(methods: str | Sequence[str]) -> list[str]:
-    """Return names in METHODS: those of a sequence, or of one string with commas between them; "all" for all.
+    """Return the names of the chosen methods, in the order given.
 
-    Names of earlier versions (`records.RENAMED`) are taken too.
+    Parameters
+    ----------
+    methods : str or sequence of str
+        Names in METHODS, as a sequence or as one string with commas between them; "all" for all. Names of earlier
+        versions (`records.RENAMED`) are accepted too.
 
     Raises
     ------

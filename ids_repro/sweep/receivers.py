@@ -1,4 +1,7 @@
-"""The methods of Fig. 4 and what receives for each: a kernel program, a process in user space, or nothing at all."""
+"""What takes and classifies the packets of each method: a kernel program, a process in user space, or nothing.
+
+A new place where packets are taken is a new method of `Receivers`, named in `Receivers.running`.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +27,15 @@ from .methods import Method
 
 @dataclass(frozen=True)
 class Receiver:
-    """A receiver at work.
+    """A receiver that runs.
 
     Parameters
     ----------
     counts : callable
-        Returns what it counted so far: "received", "verdicts" (of each class), "drops" (by place, its own).
+        Returns a dict of what the receiver counted so far. "received": classified packets. "verdicts": packets of each
+        class. "drops": packets that it lost itself, by place. Where nothing receives, there is only "drops".
     workers : int
-        Classifying threads.
+        Number of classifying threads.
     """
 
     counts: Callable[[], dict]
@@ -39,19 +43,20 @@ class Receiver:
 
 
 class Receivers:
-    """Starts each method's receiver on the server; kernel programs are built once and kept.
+    """Starts each method's receiver on the server. Kernel programs are built once and kept.
 
     Parameters
     ----------
     model : Model
-        Whose integer models classify.
-    on : Link
+        Its integer models classify.
+    link : Link
+        Its server receives.
     stack : ExitStack
-        Closes what is kept.
+        Closes the kernel programs at its end.
     """
 
-    def __init__(self, model: Model, on: Link, stack: contextlib.ExitStack) -> None:
-        self.model, self.on, self._stack = model, on, stack
+    def __init__(self, model: Model, link: Link, stack: contextlib.ExitStack) -> None:
+        self.model, self.link, self._stack = model, link, stack
         self._programs: dict[Variant, Program] = {}
         self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         self._redirect: SmallProgram | None = None
@@ -66,10 +71,20 @@ class Receivers:
     def running(self, method: Method) -> Iterator[Receiver]:
         """Run a method's receiver while the block runs.
 
+        Parameters
+        ----------
+        method : Method
+            Its mode says what receives: a mode that has no entry here is a hook of the kernel program.
+
+        Yields
+        ------
+        Receiver
+            The running receiver.
+
         Raises
         ------
         UserError
-            If it does not start, or ended when its counts are asked for.
+            If the receiver does not start, or if it has ended when its counts are asked for.
         """
         ways = {"none": self._nothing, "rawsock": self._rawsock, "afxdp": self._afxdp}
         with ways.get(method.mode, self._in_kernel)(method) as receiver:
@@ -83,8 +98,8 @@ class Receivers:
     def _in_kernel(self, method: Method) -> Iterator[Receiver]:
         program, n = self._program(method.variant(self.model.n_classes)), self.model.n_classes
         program.reset()
-        with program.attached(self.on.server, method.mode):
-            self.on.hold_server()
+        with program.attached(self.link.server, method.mode):
+            self.link.hold_server()
             yield Receiver(
                 lambda: {
                     "received": int(program.counts()["packets"]),
@@ -95,7 +110,7 @@ class Receivers:
 
     @contextlib.contextmanager
     def _rawsock(self, method: Method) -> Iterator[Receiver]:
-        cpus = sorted(os.sched_getaffinity(0)) if method.all_cpus else [self.on.server_cpu]
+        cpus = sorted(os.sched_getaffinity(0)) if method.all_cpus else [self.link.server_cpu]
         with self._process("rawsock", "socket", [len(cpus)], cpus) as counts:
             yield Receiver(counts, len(cpus))
 
@@ -104,12 +119,12 @@ class Receivers:
         if self._redirect is None:
             self._redirect = SmallProgram("afxdp")
             self._stack.callback(self._redirect.close)
-        server, program = self.on.server, self._redirect
+        server, program = self.link.server, self._redirect
         server.call(lambda: attach.attach(program.fd, server.iface, "xdp_drv"))
         try:
-            self.on.hold_server()
+            self.link.hold_server()
             sockets = program.map_fd("sockets")
-            with self._process("afxdp", "ring", [sockets], [self.on.server_cpu], pass_fds=(sockets,)) as counts:
+            with self._process("afxdp", "ring", [sockets], [self.link.server_cpu], pass_fds=(sockets,)) as counts:
                 yield Receiver(counts)
         finally:
             server.call(lambda: attach.detach(server.iface, "xdp_drv"))
@@ -118,11 +133,13 @@ class Receivers:
     def _process(
         self, name: str, place: str, own: Sequence[object], cpus: Sequence[int], **kwargs: object
     ) -> Iterator[Callable[[], dict]]:
-        """A receiver in C (bpf/user/receiver.h) with arguments of its own; yields the call that asks for its counts.
+        """Run a receiver in C, which classifies with nn_fused, and yield the function that asks for its counts.
 
-        ``place`` is what it calls the place of packets that it was too slow for.
+        The program is bpf/user/NAME.c; bpf/user/receiver.h says how it is asked. `own` are its own arguments, between
+        the interface and the number of classes. `place` names the place where packets wait for it: those that found it
+        full are counted there.
         """
-        server, program = self.on.server, build(f"user/{name}.c", name, ("-pthread",))
+        server, program = self.link.server, build(f"user/{name}.c", name, ("-pthread",))
         params = self._folder / "nn_fused"
         params.write_bytes(self.model.params("nn_fused"))
         argv = [program, server.iface, *own, self.model.n_classes, params]

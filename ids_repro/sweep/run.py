@@ -1,4 +1,4 @@
-"""Methods x sending rates x repeats -> records of R_TX, R_RX and the server's CPU (Sec. V-B, Figs. 4 and 5)."""
+"""The sweep: methods x sending rates x repeats -> records of R_TX, R_RX and the server's CPU (Sec. V-B, Figs. 4, 5)."""
 
 from __future__ import annotations
 
@@ -6,49 +6,54 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import zip_longest
+from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from .. import records
 from ..config import RESULTS, Profile, UserError
 from ..models.model import Model
+from .link import Link
 from .link_netns import two_namespaces
 from .link_ssh import TwoMachines, two_machines
 from .methods import choose_methods
 from .plan import asked_trial, duration_text, live_frames_flows, next_rate, plan_trials
 from .receivers import Receivers
-from .sender import Generator
+from .sender import Sender
 from .trial import lost_track, run_trial
 
 SWEEP = RESULTS / "sweep.jsonl"
-ATTEMPTS = 3  # of a trial whose packets do not add up
-EDGE_REPEATS = 2  # of a rate at the edge: the profile's are for its own rates, which draw the curves
+ATTEMPTS = 3  # how often a trial runs at most if its packets do not add up
+EDGE_REPEATS = 2  # repeats of a rate at the edge of loss; the profile's repeats are for its own rates
 
 
 class _Sweep:
-    """The trials of one call of `run`.
+    """The trials of one call of `run_sweep`, and which of them have a good record already.
 
     Parameters
     ----------
+    path : Path
+        The file of records.
     profile, flows
-        See `run`.
+        See `run_sweep`.
     identity : dict
-        What else must be equal for a record to count.
+        What else must be equal before a record counts as one of the same trial.
     """
 
-    def __init__(self, profile: Profile, flows: str, identity: dict) -> None:
-        self.profile, self.flows, self.identity = profile, flows, identity
+    def __init__(self, path: Path, profile: Profile, flows: str, identity: dict) -> None:
+        self.path, self.profile, self.flows, self.identity = path, profile, flows, identity
         self.made: list[dict] = []
-        ok = (r for r in records.read(SWEEP) if r["kind"] == "sweep" and r["status"] == "ok")
+        ok = (r for r in records.read(path) if r["kind"] == "sweep" and r["status"] == "ok")
         self._done = {records.key(r["asked"], r["provenance"].get("identity")): r for r in ok}
 
     def missing(self, trials: Iterable[dict]) -> list[dict]:
-        """The trials that have no good record yet."""
+        """Return the trials that have no good record yet."""
         return [asked for asked in trials if records.key(asked, self.identity) not in self._done]
 
     def run(self, asked: dict, measure: Callable[[dict], dict], **provenance: object) -> None:
-        """Run one trial until its packets add up, recording every attempt."""
+        """Run one trial until its packets add up, and record every attempt."""
         for _ in range(ATTEMPTS):
             started = time.time()
             try:
@@ -58,15 +63,24 @@ class _Sweep:
             except UserError as error:
                 raw, status, reason = {}, "failed", str(error)
             identity = {"started": started, "identity": self.identity}
-            record = records.append(SWEEP, "sweep", asked, raw, status, reason, **identity, **provenance)
+            record = records.append(self.path, "sweep", asked, raw, status, reason, **identity, **provenance)
             if status != "bad":
                 break
         if status == "ok":
             self._done[records.key(asked, self.identity)] = record
         self.made.append(record)
 
+    def trials(self, planned: Iterable[dict], methods: Iterable[str]) -> Iterator[dict]:
+        """Yield the planned trials, then those at the edges of loss. The methods take turns there too.
+
+        The caller runs each trial before it asks for the next one, because `refinements` depends on the records.
+        """
+        yield from planned
+        for step in zip_longest(*map(self.refinements, methods)):
+            yield from filter(None, step)
+
     def refinements(self, method: str) -> Iterator[dict]:
-        """The missing trials around a method's edge of loss, each decided by those before it."""
+        """Yield the missing trials around a method's edge of loss. Each is chosen by the records so far."""
         for _ in range(self.profile.refine * EDGE_REPEATS):
             mine = [r for r in self._done.values() if self._belongs(r, method)]
             own = {r["asked"]["rate_pps"] for r in mine} - set(self.profile.rates_pps)
@@ -91,57 +105,67 @@ def run_sweep(
     methods: str | Sequence[str] = "all",
     flows: str = "both",
     over: TwoMachines | None = None,
+    results: Path = RESULTS,
+    open_link: Callable[[], contextlib.AbstractContextManager[Link]] = two_namespaces,
+    wait: Callable[[float], None] = time.sleep,
 ) -> list[dict]:
-    """Run every trial that has no good record yet, one record each, with a progress bar.
+    """Run every trial that has no good record yet, and append a record of each; show a progress bar.
 
-    First those of the `plan`, then, for each method, a few that narrow down its highest rate without loss.
+    The trials of `plan_trials` come first, then for each method a few that narrow down its highest rate without loss.
 
     Parameters
     ----------
     model : Model
-        Whose integer models classify; the paper sweeps the binary one.
-    methods, flows
-        See `plan`.
+        Its integer models classify. The paper sweeps the binary model.
+    profile, methods, flows
+        See `plan_trials`.
     over : TwoMachines, optional
-        The link between two machines; without, two network namespaces on this one.
+        The two ends of a link between two machines. Without it, `open_link` makes the link.
+    results : Path
+        The folder of the file of records, sweep.jsonl.
+    open_link : callable
+        Returns a context manager of the link to measure.
+    wait : callable
+        See `run_trial`.
 
     Returns
     -------
     list of dict
-        The records of this call.
+        The records of this call, the last attempt at each trial.
 
     Raises
     ------
     UserError
-        If there is no link to measure. What is wrong in a trial is recorded with it, and the others go on.
+        If the link cannot be made. An error within a trial is recorded, and the other trials go on.
     """
-    identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256, "cpus": os.cpu_count()}
-    identity |= over.identity if over else {}
-    done = _Sweep(profile, flows, identity)
-    todo, chosen = done.missing(plan_trials(profile, methods, flows)), choose_methods(methods)
-    if not todo and not any(next(done.refinements(method), None) for method in chosen):
-        return []
-    most = len(todo) + profile.refine * EDGE_REPEATS * len(chosen)
-    with two_machines(over) if over else two_namespaces() as on, contextlib.ExitStack() as stack:
-        for note in on.notes:
+    sweep = _Sweep(results / SWEEP.name, profile, flows, _identity(model, over))
+    planned, chosen = sweep.missing(plan_trials(profile, methods, flows)), choose_methods(methods)
+    if planned or any(next(sweep.refinements(method), None) for method in chosen):
+        with two_machines(over) if over else open_link() as link:
+            _run_trials(sweep, model, link, planned, chosen, wait)
+    return sweep.made
+
+
+def _identity(model: Model, over: TwoMachines | None) -> dict:
+    made = {"model_sha256": model.sha256(), "data_hash": model.data_sha256, "cpus": os.cpu_count()}
+    return made | (over.identity if over else {})
+
+
+def _run_trials(
+    sweep: _Sweep, model: Model, link: Link, planned: list[dict], methods: list[str], wait: Callable[[float], None]
+) -> None:
+    most, trial_s = len(planned) + sweep.profile.refine * EDGE_REPEATS * len(methods), sweep.profile.trial_s
+    about = {"link": link.about} if link.about else {}
+    with contextlib.ExitStack() as stack:
+        for note in link.notes:
             print(note)
-        receivers, generator = Receivers(model, on, stack), Generator(on)
-        stack.callback(generator.close)
-        print(f"sweep: up to {most} trials of {profile.trial_s:g} s, about {duration_text(most, profile.trial_s)}")
+        receivers, sender = Receivers(model, link, stack), Sender(link)
+        stack.callback(sender.close)
+        print(f"sweep: up to {most} trials of {trial_s:g} s, about {duration_text(most, trial_s)}")
         bar = stack.enter_context(tqdm(total=most, desc="sweep", unit="trial"))
-
-        about = {"link": on.about} if on.about else {}
-
-        def one(asked: dict) -> None:
+        for asked in sweep.trials(planned, methods):
             bar.set_postfix_str(f"{asked['method']}, {asked['rate_pps'] or asked['generator']}")
-            done.run(asked, lambda asked: run_trial(on, receivers, generator, asked), mode=on.mode, **about)
+            measure = partial(run_trial, link, receivers, sender, wait=wait)
+            sweep.run(asked, measure, mode=link.mode, **about)
             bar.update()
-
-        for asked in todo:
-            one(asked)
-        edges = [done.refinements(method) for method in chosen]
-        for step in zip_longest(*edges):  # methods interleave here too
-            for asked in filter(None, step):
-                one(asked)
-        bar.total = bar.n  # an edge that was found early
-    return done.made
+        bar.total = bar.n  # an edge may be found with fewer trials

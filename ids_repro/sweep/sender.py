@@ -1,4 +1,4 @@
-"""The sweep's end of the pipe to `traffic`, the process on the client that makes the load."""
+"""The sweep's end of the pipe to `load_agent`, the process on the client that generates the load."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from ..config import ROOT, UserError
 from .link import Link
 
 
-class Generator:
-    """The sweep's end of the pipe to the client; the process starts when it is first needed, and again if it died.
+class Sender:
+    """Starts `load_agent` on the client when it is first needed, and again if it died.
 
     Parameters
     ----------
-    on : Link
+    link : Link
+        Its client sends to its target.
     """
 
-    def __init__(self, on: Link) -> None:
-        self.on = on
+    def __init__(self, link: Link) -> None:
+        self.link = link
         self._process: subprocess.Popen | None = None
-        self._errors: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 (lives as long as this)
+        self._errors: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 (lives as long as this object)
 
     def _ask(self, **command: object) -> dict:
         if self._process is None:
-            argv = [self.on.client.python, "-m", "ids_repro.sweep.load_agent", self.on.client.iface, self.on.target]
+            client = self.link.client
+            argv = [client.python, "-m", "ids_repro.sweep.load_agent", client.iface, self.link.target]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors}
-            self._process = self.on.client.popen(argv, cpu=self.on.client_cpu, cwd=ROOT, text=True, **pipes)
+            self._process = client.popen(argv, cpu=self.link.client_cpu, cwd=ROOT, text=True, **pipes)
         try:
             print(json.dumps(command), file=self._process.stdin, flush=True)
             line = self._process.stdout.readline()
@@ -48,14 +50,20 @@ class Generator:
 
     @contextlib.contextmanager
     def running(self, limit_s: float, **command: object) -> Iterator[dict]:
-        """Send while the block runs; afterwards the yielded dict holds duration_s.
+        """Send while the block runs.
 
         Parameters
         ----------
         limit_s : float
-            The traffic ends by itself after so long, whatever happens here.
+            The traffic ends by itself after this time [s], whatever happens to this process.
         **command
-            generator, flows and interval_us or rate_pps; packets, to stop live frames after so many.
+            "generator" and "flows"; "interval_us" for hping3, "rate_pps" for live frames. "packets" stops live frames
+            after so many.
+
+        Yields
+        ------
+        dict
+            Empty during the block. Afterwards it holds "duration_s", the time from the first packet to the last [s].
 
         Raises
         ------

@@ -1,9 +1,9 @@
-"""One trial of the sweep: traffic to one method for a while, and what became of every packet (Sec. V-B)."""
+"""One trial of the sweep: send to one method for a while, and say what became of every packet (Sec. V-B)."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import psutil
@@ -12,68 +12,87 @@ from ..config import UserError
 from .link import Link
 from .methods import METHODS
 from .receivers import Receiver, Receivers
-from .sender import Generator
+from .sender import Sender
 
-WARM_UP_S = 0.05  # of the same traffic before what is measured: flow table, caches, page pools
-MARGIN_S = 10.0  # after which a generator that nobody stopped stops by itself
+WARM_UP_S = 0.05  # the same traffic runs for this long before the measurement, to fill flow table, caches, page pools
+MARGIN_S = 10.0  # a generator that nobody stops ends this long after the trial's time
 TRAFFIC = ("generator", "interval_us", "rate_pps", "flows")
 
 
-def run_trial(on: Link, receivers: Receivers, generator: Generator, asked: Mapping) -> dict:
+def run_trial(
+    link: Link, receivers: Receivers, sender: Sender, asked: Mapping, wait: Callable[[float], None] = time.sleep
+) -> dict:
     """Send to one method for a while and count every packet.
 
-    Before and after what is measured nothing is under way, so that the counters are those of these packets exactly.
+    No packet is under way when the counters are read before and after, so they count exactly the packets in between.
+
+    Parameters
+    ----------
+    link : Link
+        The link to send over.
+    receivers, sender : Receivers, Sender
+        What starts the receiver on the server, and the generator on the client.
+    asked : mapping
+        What to do; see `plan.asked_trial`.
+    wait : callable
+        Called with `trial_s` while the measured traffic flows; returns when this time is over.
 
     Returns
     -------
     dict
-        duration_s, sent_packets, received_packets, dropped_packets by place, cpu_percent of the server's CPU,
-        server_cpu, how it was held, verdicts, workers. R_TX = sent/duration, R_RX = received/duration.
+        duration_s, sent_packets, received_packets, dropped_packets (by place), verdicts (packets of each class),
+        cpu_percent (see `CpuClock.percent`) of server_cpu, held (how), workers (threads). R_TX is sent_packets /
+        duration_s, R_RX is received_packets / duration_s.
 
     Raises
     ------
     UserError
         If a generator or a receiver does not run, or the link is down.
     """
-    on.wait_until_up()
-    command = {name: asked[name] for name in TRAFFIC} | {"limit_s": asked["trial_s"] + MARGIN_S}
+    link.wait_until_up()
     try:
         with receivers.running(METHODS[asked["method"]]) as receiver:
-            with generator.running(**command):
-                time.sleep(WARM_UP_S)
-            before = _counts(on, receiver)
-            with generator.running(**command) as sent:
-                clock = CpuClock(on.server_cpu)
-                time.sleep(asked["trial_s"])
-                cpu = clock.percent()
-            after = _counts(on, receiver)
+            raw = _measure(link, receiver, sender, asked, wait)
     except UserError:
-        on.check()  # if the link is down, then that is the reason
+        link.check()  # if the link is down, that is the reason, and it is raised instead
         raise
-    on.check()
+    link.check()
+    return raw
+
+
+def _measure(link: Link, receiver: Receiver, sender: Sender, asked: Mapping, wait: Callable[[float], None]) -> dict:
+    command = {name: asked[name] for name in TRAFFIC} | {"limit_s": asked["trial_s"] + MARGIN_S}
+    with sender.running(**command):
+        time.sleep(WARM_UP_S)
+    before = _counts(link, receiver)
+    with sender.running(**command) as sent:
+        clock = CpuClock(link.server_cpu)
+        wait(asked["trial_s"])
+        cpu = clock.percent()
+    after = _counts(link, receiver)
     return {
         "duration_s": sent["duration_s"],
         **_packets(before, after, asked["generator"]),
         "cpu_percent": cpu,
-        "server_cpu": on.server_cpu,
-        "held": on.held,
+        "server_cpu": link.server_cpu,
+        "held": link.held,
         "workers": receiver.workers,
     }
 
 
-def _counts(on: Link, receiver: Receiver) -> dict:
-    """Everything that counts, once what is in a ring has been taken."""
-    time.sleep(on.drain_s)
+def _counts(link: Link, receiver: Receiver) -> dict:
+    """Return all counters, once the rings are empty: those of the receiver, and the link's under "link"."""
+    time.sleep(link.drain_s)
     own = receiver.counts()
-    return own | {"link": on.counters()}
+    return own | {"link": link.counters()}
 
 
 def _packets(before: dict, after: dict, generator: str) -> dict:
-    """What became of the packets between two `_counts`: sent, received, dropped by place, verdicts."""
+    """Return the packets sent, received and dropped, and their verdicts, between two results of `_counts`."""
     n = {name: after["link"][name] - before["link"][name] for name in after["link"]}
     own = {place: after["drops"][place] - before["drops"][place] for place in after["drops"]}
-    # veth counts a frame from an XDP program that does not fit its ring at both ends, and one that a program redirects
-    # to a full AF_XDP socket at its own end too.
+    # If an XDP program sends a frame and the veth's ring is full, both ends count the frame as dropped. If a program
+    # redirects a frame to a full AF_XDP socket, both the veth and the socket do. Subtract one of the two counts.
     twice = (n["dropped_link"] if generator == "live_frames" else 0) + own.get("ring", 0)
     drops = {"link": n["dropped_link"], "interface": max(n["dropped_interface"] - twice, 0)} | own
     if "received" not in after:
@@ -87,17 +106,23 @@ def _packets(before: dict, after: dict, generator: str) -> dict:
 
 
 def lost_track(raw: dict) -> int:
-    """How many packets are unaccounted for: sent - received - dropped."""
+    """Return how many packets of a trial are unaccounted for: sent - received - dropped.
+
+    Parameters
+    ----------
+    raw : dict
+        What `run_trial` returns.
+    """
     return raw["sent_packets"] - raw["received_packets"] - sum(raw["dropped_packets"].values())
 
 
 class CpuClock:
-    """Split one CPU's time since this object was made.
+    """Says what one CPU did since this object was made. The kernel counts in ticks of 10 ms.
 
     Parameters
     ----------
     cpu : int
-        Number of the CPU. The kernel counts in ticks of 10 ms.
+        Number of the CPU.
     """
 
     def __init__(self, cpu: int) -> None:
@@ -105,10 +130,10 @@ class CpuClock:
         self._start = psutil.cpu_times(percpu=True)[cpu]
 
     def percent(self) -> dict[str, float]:
-        """Return the shares of usr, sys, soft, idle and steal [%].
+        """Return the shares of usr, sys, soft, idle and steal in the CPU's time [%], as in Fig. 5.
 
-        ``soft`` holds hard interrupts too, ``idle`` waiting for disks; threaded NAPI runs as a kernel thread and so
-        counts as ``sys``; ``steal`` is what the hypervisor took.
+        ``soft`` includes hard interrupts, ``idle`` includes waiting for disks, and ``steal`` is what the hypervisor
+        took. Threaded NAPI runs in a kernel thread, so it counts as ``sys``.
         """
         now, start = psutil.cpu_times(percpu=True)[self.cpu], self._start
         spent = {name: max(getattr(now, name) - getattr(start, name), 0.0) for name in now._fields}

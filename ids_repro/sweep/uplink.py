@@ -1,4 +1,4 @@
-"""The client's interface as the load generators see it: what it sent, who answers, what a frame to there is."""
+"""The client's interface as the load generators see it: what it has sent, who answers, and the frames to send."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pyroute2 import IPRoute
 
 from ..config import UserError
 
-FIRST_PORT, DPORT = 1024, 80
-ANSWER_S = 1.0  # within which the peer must answer
+FIRST_PORT, DPORT = 1024, 80  # of hping3's packets: the first source port, and the destination port
+ANSWER_S = 1.0  # how long the target may take to answer ARP
 
 
 class Wire:
@@ -21,9 +21,9 @@ class Wire:
     Parameters
     ----------
     iface : str
-        Interface of this network namespace.
+        Name of an interface in this network namespace.
     target : str
-        IPv4 address on the same link.
+        An IPv4 address on the same link.
     """
 
     def __init__(self, iface: str, target: str) -> None:
@@ -36,13 +36,25 @@ class Wire:
         return ip.link("get", index=found[0])[0]
 
     def sent(self) -> int:
-        """Packets that were given to the interface, dropped ones too."""
+        """Return how many packets the interface was given to send, dropped ones included.
+
+        Raises
+        ------
+        UserError
+            If there is no such interface.
+        """
         with IPRoute() as ip:
             stats = self._link(ip).get_attr("IFLA_STATS64")
         return stats["tx_packets"] + stats["tx_dropped"]
 
     def peer(self) -> str:
-        """MAC address of the target; UserError if nobody answers for it."""
+        """Return the MAC address of the target; ask for it by ARP if the kernel does not know it.
+
+        Raises
+        ------
+        UserError
+            If there is no such interface, or nobody answers within `ANSWER_S`.
+        """
         end, asked = time.monotonic() + ANSWER_S, False
         with IPRoute() as ip:
             index = self._link(ip)["index"]
@@ -59,7 +71,23 @@ class Wire:
                 time.sleep(0.05)
 
     def syn(self) -> tuple[int, bytes, int]:
-        """Interface index, hping3's first SYN, and the sum that the checksum begins from of one from another port."""
+        """Return what is needed to send the TCP SYNs that hping3 sends.
+
+        Returns
+        -------
+        index : int
+            The interface index.
+        frame : bytes
+            hping3's first SYN, from source port `FIRST_PORT`, with its Ethernet header.
+        covered : int
+            The unfolded sum of all that TCP's checksum covers except the source port. The checksum of a SYN from any
+            other port follows from it.
+
+        Raises
+        ------
+        UserError
+            See `peer`.
+        """
         peer = self.peer()
         with IPRoute() as ip:
             link = self._link(ip)
@@ -74,7 +102,7 @@ class Wire:
 
 
 def _checked(header: bytes, at: int, total: int) -> bytes:
-    """The header with its checksum, of words that sum up to the total, at its place."""
+    """Return the header with its checksum put in at byte `at`; `total` is the sum of the words that it covers."""
     return header[:at] + struct.pack("!H", ~_fold(total) & 0xFFFF) + header[at + 2 :]
 
 

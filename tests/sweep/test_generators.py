@@ -1,4 +1,7 @@
-"""Both generators put the same frames on the wire, at the rate asked for, and end when they should."""
+"""Both generators send the same frames, at the rate asked for, and end when they should.
+
+Covers also: ids_repro.sweep.load_agent and ids_repro.sweep.sender, through which every generator here is started.
+"""
 
 import contextlib
 import signal
@@ -15,10 +18,11 @@ from conftest import interfaces, load_processes, until
 from ids_repro.config import UserError
 from ids_repro.kernel.bcc import import_bcc
 from ids_repro.kernel.program import SmallProgram
-from ids_repro.sweep import generators, uplink
+from ids_repro.sweep import generators
 from ids_repro.sweep.link_netns import two_namespaces
-from ids_repro.sweep.sender import Generator
+from ids_repro.sweep.sender import Sender
 
+pytestmark = [pytest.mark.root, pytest.mark.bpf]
 SO_RCVBUFFORCE = 33
 LIVE = {"generator": "live_frames", "rate_pps": 20_000, "flows": "new"}
 HPING3 = {"generator": "hping3", "interval_us": 1000, "flows": "new"}
@@ -26,7 +30,7 @@ HPING3 = {"generator": "hping3", "interval_us": 1000, "flows": "new"}
 
 @pytest.fixture(scope="module")
 def on():
-    """The link, of which nothing is left at the end."""
+    """The link. At the end nothing of it is left."""
     before = interfaces()
     with two_namespaces() as made:
         yield made
@@ -36,20 +40,20 @@ def on():
 @pytest.fixture(scope="module")
 def sender(on):
     """The process on the client."""
-    with contextlib.closing(Generator(on)) as made:
+    with contextlib.closing(Sender(on)) as made:
         yield made
 
 
 @contextlib.contextmanager
 def tap(host):
-    """A socket that sees what arrives at a host."""
+    """Yield a socket that sees every frame that a host receives or sends."""
     with host.call(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))) as made:
         made.settimeout(5)
         yield made
 
 
 def ones_complement(data):
-    """Sum of 16-bit words, carries folded in; 0xffff over data with a right checksum."""
+    """Return the sum of 16-bit words with carries folded in: 0xffff over data with a right checksum."""
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
@@ -57,7 +61,7 @@ def ones_complement(data):
 
 
 def fields(frame):
-    """What of a SYN the two generators should agree in."""
+    """Return the fields of a SYN that both generators should set alike."""
     ip, tcp = frame[14:34], frame[34:54]
     assert ones_complement(ip) == 0xFFFF
     assert ones_complement(ip[12:] + struct.pack("!HH", 6, 20) + tcp) == 0xFFFF
@@ -66,13 +70,13 @@ def fields(frame):
 
 
 def seen(on, sender, command, n=8):
-    """The first n frames of a generator."""
+    """Return the first n frames of a generator."""
     with tap(on.server) as packets, sender.running(10, **command):
         return [packets.recv(200) for _ in range(n)]
 
 
 def received(packets):
-    """All frames until none comes for a while."""
+    """Return all frames until none comes for 0.5 s."""
     packets.settimeout(0.5)
     frames = []
     with contextlib.suppress(TimeoutError):
@@ -82,7 +86,7 @@ def received(packets):
 
 
 def ports(frames):
-    """Source ports."""
+    """Return the frames' source ports."""
     return [struct.unpack("!H", frame[34:36])[0] for frame in frames]
 
 
@@ -166,7 +170,7 @@ def test_a_generator_that_nobody_stops_ends_in_time_and_says_so(on, sender, comm
 def test_a_peer_that_does_not_answer_is_named(on, command):
     silent = replace(on, target="10.77.0.9")
     with (
-        contextlib.closing(Generator(silent)) as sender,
+        contextlib.closing(Sender(silent)) as sender,
         pytest.raises(UserError, match=r"10\.77\.0\.9 does not answer on eth0"),
         sender.running(10, **command),
     ):
@@ -176,7 +180,7 @@ def test_a_peer_that_does_not_answer_is_named(on, command):
 def test_an_interface_that_is_not_there_is_named(on):
     elsewhere = replace(on, client=replace(on.client, iface="eth7"))
     with (
-        contextlib.closing(Generator(elsewhere)) as sender,
+        contextlib.closing(Sender(elsewhere)) as sender,
         pytest.raises(UserError, match="the client has no interface 'eth7'"),
         sender.running(10, **LIVE),
     ):
@@ -187,7 +191,7 @@ def test_without_hping3_its_remedy_is_named_and_live_frames_go_on(on, tmp_path, 
     for program in ("nsenter", "setpriv", "setsid", "nice", "taskset", "sh"):
         (tmp_path / program).symlink_to(next(p for p in (f"/usr/bin/{program}", f"/bin/{program}") if Path(p).exists()))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with contextlib.closing(Generator(on)) as sender:
+    with contextlib.closing(Sender(on)) as sender:
         with (
             pytest.raises(UserError, match="'hping3' is not installed: run 'make system'"),
             sender.running(10, **HPING3),
@@ -202,7 +206,3 @@ def test_state_is_laid_out_as_in_c():
     library = import_bcc().lib
     assert library.bpf_table_leaf_size(program._bpf.module, b"state") == generators.ctypes.sizeof(generators.State)
     program.close()
-
-
-def test_checksums_fold_every_carry():
-    assert uplink._fold(uplink._sum(b"\xff\xff" * 40_000)) == 0xFFFF

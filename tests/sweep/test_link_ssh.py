@@ -1,6 +1,7 @@
-"""A link between two machines, which are network namespaces here: the client has an sshd, the server runs the sweep.
+"""A sweep runs over ssh between two machines, and puts all their settings back.
 
-Each has a second interface, mgmt, for the ssh connection, and the client's p0 leads to a bridge of the server.
+The machines are network namespaces here: the client runs an sshd, the server runs the sweep. Each has a second
+interface, mgmt, for the ssh connection. The client's interface p0 leads to a bridge on the server.
 """
 
 import json
@@ -20,6 +21,7 @@ from ids_repro import config, records
 from ids_repro.network import tuning
 from ids_repro.network.namespaces import network
 
+pytestmark = [pytest.mark.root, pytest.mark.bpf]
 MGMT = {"client": "10.78.0.1", "server": "10.78.0.2"}
 URL = "ssh://root@10.78.0.1"
 NETWORK = """
@@ -37,7 +39,7 @@ for name in mgmt p0; do ip -n ids-client link set $name up; done
 ip -n ids-client addr add 10.78.0.1/24 dev mgmt
 ip -n ids-client addr add 10.80.0.1/24 dev p0
 """
-# In a mount namespace of its own the sshd sees our user list, whose root has our key.
+# The sshd runs in a mount namespace of its own. There it sees a list of users whose root accepts the test's key.
 SSHD = """
 mount --bind "$0/passwd" /etc/passwd && mount -t tmpfs tmpfs /var/log &&
 exec dropbear -F -E -m -s -r "$0/host_key" -p 10.78.0.1:22
@@ -50,7 +52,7 @@ from ids_repro.kernel import program as kernel
 from ids_repro.kernel.variants import Variant
 from ids_repro.network import ssh as remote
 from ids_repro.sweep.link_ssh import TwoMachines, two_machines
-from ids_repro.sweep.sender import Generator
+from ids_repro.sweep.sender import Sender
 URL, CONFIG, FOLDER = sys.argv[1:4]
 ENDS = {"client": URL, "client_iface": "eth0", "server_iface": "eth0", "ssh_config": CONFIG, "client_dir": FOLDER}
 """
@@ -61,8 +63,7 @@ with (
     program.attached(on.server, "xdp_drv"),
 ):
     on.hold_server()
-    generator = Generator(on)
-    with generator.running(20, generator=GENERATOR, flows="one", interval_us=0, rate_pps=100_000):
+    with Sender(on).running(20, generator=GENERATOR, flows="one", interval_us=0, rate_pps=100_000):
         print("ready", flush=True)
         time.sleep(60)
 """
@@ -70,7 +71,7 @@ ONCE = """
 with two_machines(TwoMachines(**ENDS, target="10.77.0.3")) as on:
     print(on.held)
 """
-# What of a machine may be changed for a sweep.
+# Prints every setting of a machine that a sweep may change.
 SETTINGS = """
 for name in eth0 p0 br0; do
     [ -d /sys/class/net/$name ] || continue
@@ -82,20 +83,20 @@ ip neigh show nud permanent
 
 
 def inside(name: str, script: str) -> str:
-    """Run a shell script in a host's namespace, with the /sys that belongs to it; returns what it prints."""
+    """Run a shell script in a host's namespace, with the /sys that belongs to it, and return what it prints."""
     return subprocess.run(
         ["ip", "netns", "exec", f"ids-{name}", "sh", "-c", script], check=True, capture_output=True, text=True
     ).stdout
 
 
 class Machines:
-    """The two machines; the sweep runs from a copy of the project."""
+    """The two machines. The sweep runs from a copy of the project."""
 
     def __init__(self, project: Project, folder: Path) -> None:
         self.project, self.folder = project, folder
 
     def popen(self, *argv: str | Path, **kwargs) -> subprocess.Popen:
-        """Start the copy's Python on the server; its own TMPDIR is what makes it another machine than the tests'."""
+        """Start the copy's Python on the server. With its own TMPDIR it does not share the lock of the tests."""
         enter = ["ip", "netns", "exec", "ids-server", "env", f"TMPDIR={self.folder}"]
         return self.project.popen(*enter, sys.executable, *argv, **kwargs)
 
@@ -111,7 +112,7 @@ class Machines:
         return out
 
     def sweep(self, *argv: str) -> tuple[int, str, list[dict]]:
-        """Run the command over ssh: exit code, what it says, its records."""
+        """Run the sweep command over ssh and return its exit code, its output and its records."""
         before = len(records.read(self.project.root / "data/results/sweep.jsonl"))
         there = ("--client", URL, "--ssh-config", self.folder / "config")
         with self.popen("-m", "ids_repro", "sweep", *there, *argv) as process:
@@ -119,13 +120,13 @@ class Machines:
         return process.returncode, out + err, records.read(self.project.root / "data/results/sweep.jsonl")[before:]
 
     def settings(self) -> list[str]:
-        """What a sweep may change, of both machines, line by line."""
+        """Return all settings of both machines that a sweep may change, line by line."""
         return [f"{name}: {line}" for name in MGMT for line in inside(name, SETTINGS).splitlines()]
 
 
 @contextmanager
 def sshd(folder: Path) -> Iterator[None]:
-    """Run an sshd on the client that lets the key in `folder` in as root."""
+    """Run an sshd on the client that accepts the key in `folder` for root."""
     home = folder / "home"
     (home / ".ssh").mkdir(mode=0o700, parents=True)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
@@ -149,7 +150,7 @@ def sshd(folder: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def here(project, models) -> list[dict]:
-    """Records of the namespace way, made before there are two machines: only one network may exist at a time."""
+    """Records of a sweep between namespaces, made before the two machines: only one network may exist at a time."""
     project.add_profile("ssh", trial_s=0.3)
     with (project.root / "ids_repro/config.py").open("a") as file:
         file.write('PROFILES["slow"] = replace(PROFILES["ssh"], name="slow", intervals_us=(10,))\n')
@@ -173,7 +174,7 @@ def machines(here, project, tmp_path_factory) -> Iterator[Machines]:
 
 @pytest.fixture(autouse=True)
 def put_back(machines):
-    """After each test both machines are as they were."""
+    """Check that after each test both machines are as they were."""
     before = machines.settings()
     yield
     assert machines.settings() == before
@@ -182,7 +183,7 @@ def put_back(machines):
 
 
 def kinds(value: object) -> object:
-    """What a record is made of, without its numbers."""
+    """Return the names and types in a record, without its values."""
     if isinstance(value, dict):
         return {name: kinds(item) for name, item in value.items()}
     return [kinds(item) for item in value] if isinstance(value, list) else type(value)
@@ -229,7 +230,7 @@ REFUSED = {
     "server: there is no interface 'eth9'; there are": {"server_iface": "eth9"},
     "the ssh connection itself goes through mgmt of the server": {"client_iface": "mgmt", "server_iface": "mgmt"},
     "the ssh connection itself goes through mgmt of the client": {"client_iface": "mgmt"},
-    "nowhere of the server is set down: 'ip link set nowhere up'": {"server_iface": "nowhere", "down": "nowhere"},
+    "nowhere of the server is set down: run 'ip link set nowhere up'": {"server_iface": "nowhere", "down": "nowhere"},
     "the client does not send to 10.99.0.1 through eth0": {"target": "10.99.0.1"},
     "does not arrive at nowhere of the server": {"server_iface": "nowhere", "target": "10.77.0.9"},
     "needs two CPUs, one for what is measured and one for the sweep": {"cpus": [0]},
@@ -294,7 +295,7 @@ def test_pipes_exit_codes_and_signals_pass_through(machines):
 
 
 def started(machines, generator: str) -> subprocess.Popen:
-    """A process on the server that holds the link, with an XDP program attached and load from the client."""
+    """Start a process on the server that holds the link, with an XDP program attached and load from the client."""
     process = machines.script(f"GENERATOR = {generator!r}" + LOAD)
     assert process.stdout.readline() == "ready\n", process.communicate()
     assert ("hping3" in load_processes()) == (generator == "hping3")
@@ -316,7 +317,7 @@ def test_a_second_run_is_refused_and_ctrl_c_puts_everything_back_on_both_machine
     with machines.script(ONCE) as second:
         assert "another run uses the test network" in second.communicate()[1]
     assert "load_agent" in load_processes()
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the foreground job
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends Ctrl-C to every process of the foreground job
     process.communicate(timeout=10)
     assert machines.settings() == before
 
