@@ -24,7 +24,7 @@ class Method:
         Where packets are taken: nowhere (the stack gets them all), by a kernel program at native XDP, generic XDP or
         TC's ingress, or by a receiver in user space from an AF_PACKET or AF_XDP socket.
     classifier : {"none", "nn", "dt"}
-        What classifies them. With "none" a kernel program only extracts flows.
+        What classifies them; see `kernel.variants.Variant`. With "none" a kernel program only extracts flows.
     arithmetic : {"fused", "q16"}
         Of the net in a kernel program: nn_fused or nn_q16. The receivers in user space always run nn_fused.
     layout : {"packed", "paper"}

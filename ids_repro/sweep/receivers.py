@@ -32,8 +32,9 @@ class Receiver:
     Parameters
     ----------
     counts : callable
-        Returns a dict of what the receiver counted so far. "received": classified packets. "verdicts": packets of each
-        class. "drops": packets that it lost itself, by place. Where nothing receives, there is only "drops".
+        Returns a dict of what the receiver counted so far. "received": the packets it took. "verdicts": packets of each
+        class. "drops": packets that it lost itself, by place; those lost at "ring" the interface counts as dropped too.
+        Where nothing receives, there is only "drops".
     workers : int
         Number of classifying threads.
     """
