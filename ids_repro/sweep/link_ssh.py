@@ -51,7 +51,7 @@ class TwoMachines:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What distinguishes a trial over this link from the same trial over namespaces or over another link."""
+        """Return what distinguishes a trial over this link from one over namespaces or over another link."""
         return {"mode": "ssh", "client_iface": self.client_iface, "server_iface": self.server_iface}
 
 
