@@ -153,7 +153,7 @@ def _made(over: TwoMachines, client: Host, server: Host) -> SshLink:
     about = {host.name: ask(host, facts.describe, host.iface) for host in (client, server)}
     drivers = {end["driver"] for end in about.values()}
     client, server = replace(client, address=found["client"][0]), replace(server, address=target)
-    # Many drivers update some counters only every two seconds. A veth's counters are always up to date.
+    # Many drivers update some counters only every two seconds. A veth counts a packet when NAPI takes it off the ring.
     drain_s = Link.drain_s if drivers == {"veth"} else 2.5
     return SshLink(client, server, client_cpus[0], server_cpus[-1], target, about=about, drain_s=drain_s)
 
