@@ -27,7 +27,7 @@ SOURCES = (packet_table, packets)
 class PacketSource(Protocol):
     """What holds packets, to be read once: `packets.Packets`, `packet_table.PacketTable`, or a class like them.
 
-    Its module is in SOURCES and has a function ``open_source(path, dedup_ms, reorder_ms)``, which returns the source, or
+    Its module is in SOURCES and has a function ``open_source(path, dedup_ms, reorder_ms)``. This returns the source, or
     None if the path is of another kind.
 
     Attributes
@@ -105,7 +105,7 @@ def run(
     """
     begin = time.perf_counter()
     opened = open_source(Path(source), dedup_ms, reorder_ms)
-    meta = write(opened, Path(out), labels, sampling=sampling, name=name)
+    meta = write(opened, Path(out), labels, sampling, name)
     return _summary(meta, time.perf_counter() - begin)
 
 
@@ -132,9 +132,7 @@ def open_source(path: Path, dedup_ms: float = 0, reorder_ms: float = 0) -> Packe
     return next(source for source in found if source is not None)
 
 
-def write(
-    source: PacketSource, out: Path, labels: LabelSource | None = None, *, sampling: str = "last", name: str = ""
-) -> dict[str, Any]:
+def write(source: PacketSource, out: Path, labels: LabelSource | None, sampling: str, name: str) -> dict[str, Any]:
     """Write the feature vectors of an open source to a Parquet file.
 
     Parameters
@@ -156,8 +154,6 @@ def write(
     """
     if sampling not in SAMPLINGS:
         raise UserError(f"sampling is {sampling!r}: use 'last' or 'every'")
-    if labels and source.labels:
-        raise UserError(f"{source.path}: it has labels of its own; leave out --labels")
     every = sampling == "every"
     sampler, label = stream.Sampler(every), _labeller(source, labels, every)
     with (
@@ -217,6 +213,8 @@ def _summary(meta: dict, seconds: float) -> dict:
 
 def _labeller(source: PacketSource, labels: LabelSource | None, every: bool) -> Callable[[np.ndarray], np.ndarray]:
     """Return what labels vectors (dtype VECTOR): by their flows' first packets, by the source itself, or with -1."""
+    if labels and source.labels:
+        raise UserError(f"{source.path}: it has labels of its own; leave out --labels")
     if labels:
         return _ByFirstPacket(labels, every)
     if source.labels:

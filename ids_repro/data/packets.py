@@ -139,9 +139,9 @@ class Packets:
         at = f"{self._reader.counts()['at']:,}"
         inside = " of the decompressed file" if self.source.compressed else ""
         if self._reader.damaged:
-            self.damage = f"the record at byte {at}{inside} is damaged; everything before it was read"
+            self.damage = f"the record at byte {at}{inside} is damaged; what stands before it was read"
         elif held or self.source.cut:
-            self.damage = f"the file is cut off in the record at byte {at}{inside}; everything before it was read"
+            self.damage = f"the file is cut off in the record at byte {at}{inside}; what stands before it was read"
 
     def require_some(self) -> None:
         """Refuse a capture without a packet that can be used. Call it after the last packet.

@@ -1,7 +1,7 @@
 """Read the labels that CIC-IDS2017 comes with: the CSV files of GeneratedLabelledFlows, a row for each flow.
 
-Differs: the rows are CICFlowMeter's flows. CICFlowMeter ends a TCP flow at the first FIN, so one flow here may be several
-rows there. The first of these rows has the flow's start.
+Differs: the rows are CICFlowMeter's flows. CICFlowMeter ends a TCP flow at the first FIN, so one flow here may be
+several rows there. The first of these rows has the flow's start.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ class FlowIndex:
     ----------
     rows : ndarray of shape (n_rows,), dtype `flow_index.ROW`
         In the order of the files. ``low`` and ``high`` are the flow's two ends (address * 65536 + port), whichever
-        opened it. ``start_s`` is the time since 1970, UTC, at the beginning of the stamp's minute or second; ``window_s``
-        is 60 or 1. ``attack`` is an index into the reader's KINDS.
+        opened it. ``start_s`` is the time since 1970, UTC, at the beginning of the stamp's minute or second, and
+        ``window_s`` is 60 or 1. ``attack`` is an index into the reader's KINDS.
     sha256 : dict of str to str
         The hash of each file, by its path.
     notes : dict of str to int

@@ -1,4 +1,4 @@
-"""Label sources: the windows of the paper's dataset and the corrected ones, found by name; what the report counts."""
+"""Label sources: the windows behind the paper's dataset, the corrected windows, and what the report counts."""
 
 import datetime as dt
 import re
@@ -9,10 +9,12 @@ import pytest
 from label_files import ATTACKER, SERVER, SHARED, first, flows_of
 
 from ids_repro import config
-from ids_repro.config import ATTACKS, CLASSES, UserError
+from ids_repro.config import CLASSES, UserError
 from ids_repro.data import dataset
-from ids_repro.data.labels.source import NAMED, label_source
+from ids_repro.data.labels.cicids_csv import ATTACKS
+from ids_repro.data.labels.source import label_source
 
+NAMED = ("published", "corrected")  # the schedules of CIC-IDS2017
 BOT_MASTER = "205.174.165.73"
 CLASS_OF = {name.lower(): label for label, names in ATTACKS.items() for name in names}
 
