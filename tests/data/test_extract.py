@@ -127,7 +127,7 @@ def test_reference_equals_c_on_made_up_packets(drawn):
     "rows", [made.many_flows(200_000, 10**6), made.many_flows(200_000, 1, made.RST)], ids=["idle", "reset"]
 )
 def test_table_lets_go_of_flows_that_are_over(rows):
-    """And every vector stays as it was."""
+    """The vectors are those of a table that keeps every flow."""
     x, flow = library.extract(rows)
     check_vectors(rows, x, flow)
 
@@ -154,7 +154,7 @@ print(peaks[-1] - peaks[2])
 
 
 def test_flow_ends_exactly_as_go_flows_does(tmp_path):
-    """After 300 s idle, 1,800 s active, RST, or both FINs acknowledged."""
+    """A flow ends after 300 s idle, after 1,800 s active, at RST, or when both FINs are acknowledged."""
     second = 10**6
 
     def flows(*steps):
@@ -260,12 +260,12 @@ def test_labels_that_match_nothing_are_refused(tmp_path, capsys):
 
 
 def test_full_disk_leaves_no_half_file(tmp_path):
-    """A limit on the size of files stands for a full disk: both are an OSError of a write."""
+    """A limit on the size of files replaces a full disk: with both, a write raises OSError."""
     program = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
         "from ids_repro.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
-    library.library(), stream._library()  # compiled before the limit is there
+    library.library(), stream._library()  # compile both before the limit applies
     arguments = ["extract", str(config.SAMPLE), "--sampling", "every", "--out", str(tmp_path / "x.parquet")]
     run = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
     assert run.returncode == 2, run.stderr

@@ -20,7 +20,7 @@ from ids_repro.native.layouts import N_FEATURES, REASONS, ROW, Q
 
 HEADER = "".join((config.BPF / name).read_text() for name in ("parse.h", "flow.h"))
 SUBSET = config.ROOT.parent / "shared" / "cic-ids2017"
-# Packets and flows of each capture; the subset of CIC-IDS2017 stands beside some checkouts only.
+# Packets and flows of each capture. Only some checkouts have the subset of CIC-IDS2017 beside them.
 CAPTURES = {config.SAMPLE: None} | {
     SUBSET / name: counts
     for name, counts in {"thu_webattack_xss.pcap": (9374, 661), "thu_webattack_sqli.pcap": (94, 10)}.items()

@@ -6,6 +6,7 @@ Covers also: ids_repro.data.byte_stream and ids_repro.native.stream.
 import gzip
 import shutil
 import subprocess
+from pathlib import Path
 
 import made_captures as made
 import numpy as np
@@ -330,53 +331,15 @@ def test_order_equals_a_plain_heap(drawn, window_ms):
     assert order.late == late
 
 
-DRIVER = r"""
-#include <stdio.h>
-#include "user/capture.c"
-#include "user/sampler.c"
-int main(int argc, char **argv) {
-	static __u8 all[1 << 20];
-	static struct ids_row rows[64], sorted[1 << 16];
-	static struct ids_vector vectors[1 << 16];
-	for (int i = 1; i < argc; i++) {
-		FILE *file = fopen(argv[i], "rb");
-		__u64 size = fread(all, 1, sizeof(all), file), at = 0, piece = 1 + i % 97, n, counts[16];
-		void *capture = ids_capture_new(i % 2 ? 10000000 : 0, i % 5), *order = ids_order_new(1000000);
-		void *sampler = ids_sampler_new(i % 3 == 0);
-		int status = 0;
-		fclose(file);
-		while (at < size && !status) {
-			__u64 given = piece < size - at ? piece : size - at, used;
-			__u8 *exact = malloc(given);
-			memcpy(exact, all + at, given);
-			used = ids_capture_read(capture, exact, given, rows, 64, &n, &status);
-			free(exact);
-			if (!used && given == size - at) break;
-			piece = i % 4 ? (used ? 1 : piece + 1) : used ? 1 + (piece * 31 + i) % 499 : 2 * piece;
-			at += used;
-			__s64 m = ids_order_pass(order, rows, n, 0, sorted);
-			ids_sampler_push(sampler, sorted, NULL, m);
-		}
-		ids_sampler_push(sampler, sorted, NULL, ids_order_pass(order, rows, 0, 1, sorted));
-		ids_sampler_end(sampler, ~0ULL);
-		ids_sampler_counts(sampler, counts);
-		ids_sampler_take(sampler, vectors, counts[0]);
-		ids_capture_free(capture); ids_order_free(order); ids_sampler_free(sampler);
-	}
-	return 0;
-}
-"""
-
-
 EXTREMES = [0, 1, 2, 3, 4, 7, 8, 12, 16, 28, 32, 36, 64, 0xFF, 0xFFFF, 1 << 24, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
 
 
 def test_sanitizers_find_nothing_on_broken_files(tmp_path):
     """Read files changed at random, in pieces that end where a record ends, under ASan and UBSan."""
-    driver, program = tmp_path / "driver.c", tmp_path / "driver"
-    driver.write_text(DRIVER)
+    program = tmp_path / "read_captures"
     flags = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{config.BPF}"]
-    subprocess.run([shutil.which("gcc"), *flags, str(driver), "-o", str(program)], check=True)
+    source = Path(__file__).with_name("read_captures.c")
+    subprocess.run([shutil.which("gcc"), *flags, source, "-o", program], check=True)
     rng = np.random.default_rng(1)
     seeds = [made.pcap([(k, frame) for k in range(2)], link) for link, frame in LINKS.values()]
     seeds += [made.pcap([(1, made.ethernet(PACKET, *tags)[:size])]) for tags in ([], [0x8100]) for size in range(60)]

@@ -225,7 +225,7 @@ if SHARED.is_dir():  # rows, protocol 0, label, first and last start [UTC]
         assert {cicids_csv.KINDS[i][1] for i in table.rows["attack"]} == {attack}
         assert (table.rows["start_s"].min(), table.rows["start_s"].max()) == (utc_s(begin), utc_s(end))
 
-    # Of the XSS capture's flows 47 have no row in the file, 2 only one of their end, which CICFlowMeter cut off.
+    # 47 flows of the XSS capture have no row in the file. 2 have only one of their end, which CICFlowMeter split off.
     @pytest.mark.parametrize(("name", "flows", "matched"), [("sqli", 10, 10), ("xss", 661, 612)])
     def test_the_real_captures_get_labels_from_the_real_files(name, flows, matched):
         rows, packets = flows_of(SHARED / f"thu_webattack_{name}.pcap")
