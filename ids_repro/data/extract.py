@@ -25,7 +25,7 @@ SOURCES = (packet_table, packets)
 
 
 class PacketSource(Protocol):
-    """What holds packets, to be read once: `packets.Packets`, `packet_table.PacketTable`, or a class like them.
+    """A file or folder of packets, to be read once: `packets.Packets`, `packet_table.PacketTable`, or a class like them.
 
     Its module is in SOURCES and has a function ``open_source(path, dedup_ms, reorder_ms)``. This returns the source, or
     None if the path is of another kind.
@@ -110,7 +110,7 @@ def run(
 
 
 def open_source(path: Path, dedup_ms: float = 0, reorder_ms: float = 0) -> PacketSource:
-    """Open what holds packets, with the first module of SOURCES that knows it.
+    """Open a file or folder of packets with the first module of SOURCES that knows it.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def open_source(path: Path, dedup_ms: float = 0, reorder_ms: float = 0) -> Packe
     Raises
     ------
     UserError
-        If it cannot be read, or does not take these options.
+        If it cannot be read, or its kind does not take these options.
     """
     found = (module.open_source(path, dedup_ms, reorder_ms) for module in SOURCES)
     return next(source for source in found if source is not None)

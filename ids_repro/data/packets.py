@@ -1,4 +1,4 @@
-"""Read the packets of a capture file. C parses the bytes (bpf/user/capture.c); Python brings them, a piece at a time.
+"""Read the packets of a capture file. Python reads its bytes piece by piece, and C parses them (bpf/user/capture.c).
 
 The parser can read IPv6, here as in the kernel. Datasets have IPv4 packets only, as the paper's has, because labels,
 schedules and packet tables know only IPv4 addresses. So IPv6 packets are counted and left out unless the caller wants
@@ -21,13 +21,14 @@ from ..native.layouts import OUTCOMES, ROW
 from .byte_stream import PIECE_BYTES, ByteStream
 
 MAX_BYTES = 1 << 25  # no record and no block of a capture may be longer
-# The first bytes of pcap files: little-endian and big-endian with microseconds, then both with nanoseconds; of pcapng.
+# The first bytes of a pcap file: little-endian and big-endian, with stamps in microseconds and then in nanoseconds.
 _PCAP = (b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d")
-_MAGICS = (*_PCAP, b"\x0a\x0d\x0d\x0a")
+_PCAPNG = b"\x0a\x0d\x0d\x0a"
 # From the IP header on, the parser reads no more than this: IDS_REACH of bpf/parse.h, and a TCP header.
 HEADER_BYTES = 256 + 20
-_ETHERNET_BYTES = (14, 18, 22)  # with 0, 1 or 2 VLAN tags; no other link layer's header has one of these lengths
-# By IP version: an Ethernet header with addresses of zeros.
+# Lengths of an Ethernet header with 0, 1 and 2 VLAN tags. No other link layer's header has one of these lengths.
+_ETHERNET_BYTES = (14, 18, 22)
+# By IP version: an Ethernet header whose addresses are zeros.
 _BARE_ETHERNET = {4: bytes(12) + b"\x08\x00", 6: bytes(12) + b"\x86\xdd"}
 
 
@@ -85,7 +86,7 @@ class Packets:
 
     @property
     def position(self) -> int:
-        """How many bytes of the file were read so far."""
+        """Bytes of the file that were read so far."""
         return self.source.position
 
     def pieces(self) -> Iterator[tuple[np.ndarray, None]]:
@@ -129,7 +130,7 @@ class Packets:
         """Refuse a file whose first bytes are no header of a capture, or name a link layer that is not read."""
         if len(start) < 24:
             raise UserError(f"{self.path}: the file is empty or shorter than a pcap header (24 bytes)")
-        if start[:4] not in _MAGICS:
+        if start[:4] not in (*_PCAP, _PCAPNG):
             raise UserError(f"{self.path}: not a pcap or pcapng file (it begins with {start[:4].hex()})")
         link = int.from_bytes(start[20:24], "little" if start[:4] in _PCAP[::2] else "big") & 0x03FFFFFF
         if start[:4] in _PCAP and not stream.link_is_known(link):
