@@ -25,7 +25,7 @@ SOURCES = (packet_table, packets)
 
 
 class PacketSource(Protocol):
-    """A file or folder of packets, to be read once: `packets.Packets`, `packet_table.PacketTable`, or a class like them.
+    """A file or folder of packets, to be read once: `packets.Packets`, `packet_table.PacketTable`, or one like them.
 
     Its module is in SOURCES and has a function ``open_source(path, dedup_ms, reorder_ms)``. This returns the source, or
     None if the path is of another kind.
