@@ -25,28 +25,6 @@ NORMAL = CLASSES.index("Normal")
 # Sec. IV-C: m* = 0 is normal, m* = 1 is abnormal.
 BINARY = ("Normal", "Attack")
 TASKS = {"binary": BINARY, "multi": CLASSES}
-# Attack names in CIC-IDS2017's three labellings, mapped to classes as the paper's training script maps CN-TU's. The
-# three are the dataset's CSV files, the time windows behind the paper's data (CN-TU), and Liu et al. 2022.
-# Differs: Liu et al. keep "... - Attempted" (traffic of the attacker that carries no attack) apart; here it is Normal.
-ATTACKS = {
-    "Botnet": ("Bot", "Botnet:ARES", "Botnet"),
-    "Brute force": ("FTP-Patator", "SSH-Patator", "Brute Force:FTP-Patator", "Brute Force:SSH-Patator"),
-    "DoS": (
-        *("DoS Hulk", "DoS GoldenEye", "DoS slowloris", "DoS Slowhttptest", "Heartbleed", "DDoS", "DDoS:LOIT"),
-        *(f"DoS / DDoS:{name}" for name in ("DoS Hulk", "DoS GoldenEye", "DoS slowloris", "DoS Slowhttptest")),
-        "DoS / DDoS:Heartbleed",
-    ),
-    "Infiltration": (
-        *("Infiltration", "Infiltration - Portscan", "Infiltration:Dropbox download", "Infiltration:Cool disk"),
-        "Infiltration:Dropbox download - (Portscan + Nmap) from victim",
-    ),
-    "Normal": ("BENIGN", "Normal"),
-    "Portscan": ("PortScan", "PortScan:PortScan - Firewall on", "PortScan:PortScan - Firewall off"),
-    "Web attack": (
-        *("Web Attack - Brute Force", "Web Attack - XSS", "Web Attack - SQL Injection"),
-        *("Web Attack:Brute Force", "Web Attack:XSS", "Web Attack:Sql Injection"),
-    ),
-}
 
 
 class UserError(Exception):

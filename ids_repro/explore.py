@@ -1,4 +1,4 @@
-"""Pictures for notebooks 01 to 03: what is in the data, how training went, where the thresholds fell."""
+"""Draw what notebooks 01 to 03 show: what is in the data, how the training went, and the chosen thresholds."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from .models.calibration import CALIBRATION_METHODS, LEVELS, choose_threshold
 from .models.model import Model
 from .report.style import STYLE, Chart
 
-# One colour a class, everywhere.
+# Each class has the same colour in every picture.
 COLOURS = dict(zip(CLASSES, sns.color_palette("colorblind", len(CLASSES)).as_hex(), strict=True))
-# How the threshold of each calibration method is drawn: they may fall together, so the dashes differ too.
+# The line of each calibration method. Two thresholds may be equal, so the dashes differ as well as the colours.
 LINES = {
     "kl": {"color": "#cc3311", "linestyle": "-"},
     "mse": {"color": "#0173b2", "linestyle": "--"},
     "percentile": {"color": "#029e73", "linestyle": "-."},
     "max": {"color": "#de8f05", "linestyle": ":"},
 }
-WIDE = 1000  # a feature that spans more is drawn on a symmetric logarithmic axis
+WIDE = 1000  # a feature with a larger range gets a symmetric logarithmic axis
 
 
 def _frame(data: Dataset) -> pd.DataFrame:
+    """Return the features in their own units, and the name of each vector's class."""
     frame = pd.DataFrame(as_float(data.x), columns=FEATURES)
     return frame.assign(label=np.array(CLASSES)[data.label])
 
@@ -37,7 +38,13 @@ def _chart(width: float, height: float) -> Chart:
 
 
 def classes(data: Dataset) -> Figure:
-    """Draw how many vectors each class has, on a logarithmic axis."""
+    """Draw the number of flows of each class, on a logarithmic axis.
+
+    Parameters
+    ----------
+    data : Dataset
+        One vector per flow (`Dataset.sample`).
+    """
     counts = data.counts()
     with mpl.rc_context(STYLE):
         figure = _chart(5, 0.5 + 0.3 * len(counts))
@@ -51,7 +58,13 @@ def classes(data: Dataset) -> Figure:
 
 
 def outcomes(data: Dataset) -> Figure:
-    """Draw what became of every frame of the capture, and how many flows found no label, on a logarithmic axis."""
+    """Draw the numbers of frames by outcome and of flows without a label, on a logarithmic axis.
+
+    Parameters
+    ----------
+    data : Dataset
+        Only its metadata are read.
+    """
     counts = {f"frames: {name}": n for name, n in data.meta["frames"].items()}
     counts |= {"flows": data.meta["flows"], "flows without a label": data.meta["flows_without_label"]}
     with mpl.rc_context(STYLE):
@@ -66,7 +79,13 @@ def outcomes(data: Dataset) -> Figure:
 
 
 def timeline(data: Dataset) -> Figure:
-    """Draw each flow's first packet over time, one line a class."""
+    """Draw the first packet of each flow over time, each class in a row of its own.
+
+    Parameters
+    ----------
+    data : Dataset
+        Every packet's vector, or at least those of the first packets.
+    """
     first = data.take(data.index == 0)
     seconds = (first.time_us - first.time_us.min()) / 1e6
     present = list(first.counts())
@@ -83,7 +102,13 @@ def timeline(data: Dataset) -> Figure:
 
 
 def features(data: Dataset) -> Figure:
-    """Draw the distribution of x1..x12 for each class."""
+    """Draw the distribution of x1..x12 in each class, as box plots.
+
+    Parameters
+    ----------
+    data : Dataset
+        The vectors to draw.
+    """
     frame, present = _frame(data), list(data.counts())
     with mpl.rc_context(STYLE):
         figure = _chart(9, 6)
@@ -109,7 +134,13 @@ def features(data: Dataset) -> Figure:
 
 
 def learning_curves(trained: list[Model]) -> Figure:
-    """Draw loss and validation accuracy over the epochs, one line a seed, one column a task."""
+    """Draw the training loss and the validation accuracy over the epochs: a line for each seed, a column for each task.
+
+    Parameters
+    ----------
+    trained : list of Model
+        Float models, from `pipeline.train_all`.
+    """
     tasks = list(dict.fromkeys(model.task for model in trained))
     with mpl.rc_context(STYLE):
         figure = _chart(7, 4)
@@ -129,7 +160,16 @@ def learning_curves(trained: list[Model]) -> Figure:
 
 
 def calibration(model: Model) -> Figure:
-    """Draw each layer's input: its histogram, what KL and MSE minimise, every method's threshold and the one used."""
+    """Draw how the thresholds of one net's layer inputs were chosen (Sec. III-D).
+
+    A column is the input of one layer. Its rows show the histogram, the KL divergence, and the squared error, which
+    the methods "kl" and "mse" minimise. Vertical lines show every method's threshold and the one in use.
+
+    Parameters
+    ----------
+    model : Model
+        A quantized model.
+    """
     curves = {"kl": "KL divergence [nat]", "mse": "squared error / mean square"}
     with mpl.rc_context(STYLE):
         figure = _chart(9, 6)

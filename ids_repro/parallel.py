@@ -15,7 +15,13 @@ from .config import UserError
 PATIENCE_S = 10  # how long a scheduler may take to answer
 
 
-def run(function: Callable[[Any], Any], items: Sequence, scheduler: str | None = None, title: str = "tasks") -> list:
+def run(
+    function: Callable[[Any], Any],
+    items: Sequence,
+    scheduler: str | None = None,
+    title: str = "tasks",
+    patience_s: float = PATIENCE_S,
+) -> list:
     """Call a function on each item, in as many processes as there are cores, and show a progress bar.
 
     Parameters
@@ -29,6 +35,8 @@ def run(function: Callable[[Any], Any], items: Sequence, scheduler: str | None =
         workers must see the same files under the same paths.
     title : str
         Title of the progress bar.
+    patience_s : float
+        How long the scheduler may take to answer [s].
 
     Returns
     -------
@@ -43,7 +51,7 @@ def run(function: Callable[[Any], Any], items: Sequence, scheduler: str | None =
         Whatever a call raises.
     """
     if scheduler:
-        return _on_cluster(function, items, scheduler, title)
+        return _on_cluster(function, items, scheduler, title, patience_s)
     context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
     with ProcessPoolExecutor(min(len(items), os.cpu_count() or 1), mp_context=context) as pool:
         futures = [pool.submit(function, item) for item in items]
@@ -52,12 +60,12 @@ def run(function: Callable[[Any], Any], items: Sequence, scheduler: str | None =
         return [future.result() for future in futures]
 
 
-def _on_cluster(function: Callable[[Any], Any], items: Sequence, scheduler: str, title: str) -> list:
+def _on_cluster(function: Callable[[Any], Any], items: Sequence, scheduler: str, title: str, patience_s: float) -> list:
     from distributed import Client
     from distributed import as_completed as as_completed_there
 
     try:
-        client = Client(scheduler, timeout=PATIENCE_S)
+        client = Client(scheduler, timeout=patience_s)
     except (OSError, ValueError) as error:
         start = "dask scheduler --port 8786, then on each machine: dask worker tcp://HOST:8786"
         raise UserError(f"no Dask scheduler answers at {scheduler} ({error}); start one: {start}") from None

@@ -57,7 +57,7 @@ def add_extract(add: Add) -> None:
     command = add("extract", _extract, "a capture or packet table -> the paper's twelve features, as Parquet")
     text = "captures (pcap or pcapng, plain or .gz) in the order of time, or a folder with a packet table"
     command.add_argument("source", type=Path, nargs="+", help=text)
-    text = "published, corrected or csv for CIC-IDS2017; else a schedule (CSV: label, activity, start_us, end_us, ...)"
+    text = "a name in data/README.md (published, corrected, csv: CIC-IDS2017's); else a schedule (CSV: label, ...)"
     command.add_argument("--labels", help=f"{text}, or GeneratedLabelledFlows CSV file or folder")
     command.add_argument("--out", type=Path, default=INTERIM / "dataset.parquet")
     command.add_argument("--name", default="own capture", help="what the data is called in tables and figures")

@@ -1,4 +1,4 @@
-"""A file's bytes, once from front to end: plain or gzip, hashed and counted on the way."""
+"""Read a file's bytes once from front to end, plain or gzip, and hash and count them on the way."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-PIECE_BYTES = 1 << 20  # small enough for the processor's cache
-_GZIP, _GZIP_BITS = b"\x1f\x8b", 31  # the latter: zlib's way to say gzip
+PIECE_BYTES = 1 << 20  # a piece fits into the processor's cache
+_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_BITS = 31  # zlib's `wbits` for the gzip format
 
 
 class ByteStream:
-    """The bytes of a file, plain or gzip, read once from front to end.
+    """The bytes of a file, plain or gzip, to be read once from front to end.
 
     Parameters
     ----------
@@ -23,19 +24,19 @@ class ByteStream:
     Attributes
     ----------
     position : int
-        Bytes of the file read so far, compressed if it is.
-    sha256
-        Their hash object.
+        Bytes of the file that were read so far. They count as they are on disk, so compressed in a gzip file.
+    sha256 : hashlib hash object
+        The SHA-256 of these bytes.
     compressed : bool
-        A gzip file, known by its first bytes.
+        Whether the first two bytes are those of a gzip file.
     cut : bool
-        A gzip file that ended, or was damaged, before its end mark.
+        Whether a gzip file ended, or turned out to be damaged, before its end mark.
     """
 
     def __init__(self, path: Path):
         self._file = path.open("rb", buffering=0)
         self.position, self.sha256, self.cut = 0, hashlib.sha256(), False
-        self.compressed = self._file.read(2) == _GZIP
+        self.compressed = self._file.read(2) == _GZIP_MAGIC
         self._unzip = zlib.decompressobj(_GZIP_BITS)
         self._file.seek(0)
         self._tail = b""
@@ -47,7 +48,18 @@ class ByteStream:
         self._file.close()
 
     def readinto(self, view: memoryview) -> int:
-        """Fill some of a writable view of bytes; 0 at the end."""
+        """Read the next bytes, decompressed, into a buffer.
+
+        Parameters
+        ----------
+        view : memoryview
+            A writable view of bytes. It need not become full.
+
+        Returns
+        -------
+        int
+            How many bytes were written to the view; 0 at the end of the file.
+        """
         if not self.compressed:
             n = self._file.readinto(view)
             self._count(view[:n])
@@ -60,12 +72,12 @@ class ByteStream:
         return len(out)
 
     def _unzipped(self, most: int) -> bytes | None:
-        """Some decompressed bytes, perhaps none yet; None at the end."""
-        if self._unzip.eof:  # gzip files may be joined, or padded
+        """Return the next decompressed bytes: empty if zlib needs more input, None at the end of the file."""
+        if self._unzip.eof:  # another gzip file or padding may follow
             self._tail, self._unzip = self._unzip.unused_data, zlib.decompressobj(_GZIP_BITS)
             if not self._more() or not self._tail.strip(b"\0"):
                 return None
-        more = self._more()  # nothing more: what zlib still holds may come yet
+        more = self._more()  # even without more input, zlib may still hold decompressed bytes
         try:
             out = self._unzip.decompress(self._tail, most)
         except zlib.error:
@@ -76,14 +88,14 @@ class ByteStream:
         return out
 
     def _more(self) -> bool:
-        """Have compressed bytes at hand, if there are any left."""
+        """Read compressed bytes into `_tail` if it is empty; return whether it now holds any."""
         if not self._tail:
             self._tail = self._file.read(1 << 16)
             self._count(self._tail)
         return bool(self._tail)
 
     def all_bytes(self) -> np.ndarray:
-        """Map the whole file, or decompress it into memory; shape (n,), uint8."""
+        """Return the whole file as an array of shape (n,), uint8: mapped, or decompressed into memory."""
         if not self.compressed:
             return np.memmap(self._file, np.uint8, mode="r")
         pieces, view = [], memoryview(bytearray(PIECE_BYTES))
@@ -92,7 +104,7 @@ class ByteStream:
         return np.frombuffer(b"".join(pieces), np.uint8)
 
     def drain(self) -> None:
-        """Read the rest of the file for its hash alone."""
+        """Read the rest of the file, so that `sha256` covers all of it."""
         while data := self._file.read(PIECE_BYTES):
             self._count(data)
 

@@ -1,4 +1,4 @@
-"""A labelled capture -> a table of feature vectors -> train, validation and test parts -> scaling."""
+"""Make and load a table of labelled feature vectors, choose vectors from it, and split them into three parts."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ from sklearn.model_selection import train_test_split
 from ..config import CLASSES, NORMAL, TASKS, UserError
 from ..native.layouts import FIRST_PACKETS
 from . import extract
-from .extract import COLUMNS, SAMPLINGS
+from .extract import SAMPLINGS
+from .feature_file import COLUMNS
 from .features import FEATURES
 from .labels.source import label_source
 
-TEST_SHARE, VALIDATION_SHARE = 0.33, 0.20  # Sec. V-A1: 33 % test, the rest 80/20
+TEST_SHARE, VALIDATION_SHARE = 0.33, 0.20  # Sec. V-A1: 33 % test; 80 % of the rest train, 20 % validate
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Feature vectors with labels, one a packet, in the order of arrival.
+    """Labelled feature vectors, each of one packet, in the order of arrival.
 
     Parameters
     ----------
     x : ndarray of shape (n, 12), int64
         x1..x12 after the packet, Q16.
     flow : ndarray of shape (n,), int64
-        Flow number.
+        The number of the packet's flow.
     index : ndarray of shape (n,), int64
         The packet's index within its flow, from 0.
     packet : ndarray of shape (n,), int64
-        The packet's index within the capture's IPv4 packets.
+        The packet's number among the packets that were kept, from 0.
     time_us : ndarray of shape (n,), int64
-        Its time stamp, since 1970.
+        The packet's time stamp, since 1970 [us].
     label : ndarray of shape (n,), int8
-        Index into config.CLASSES.
+        Index into `config.CLASSES`.
     meta : dict
-        Where it came from: name, source, sha256, counts.
+        The metadata of the file: name, source, sha256, counts and so on.
     """
 
     x: np.ndarray
@@ -59,13 +60,18 @@ class Dataset:
         Parameters
         ----------
         sampling : {"last", "every"}
-            "last": the state at the last of a flow's first 100 packets, one vector a flow (Tables II and III).
-            "every": each of a flow's first 100 packets (what the kernel sees).
+            "last": one vector per flow, after the last of its first 100 packets (Tables II and III).
+            "every": one for each of a flow's first 100 packets, as the kernel sees them.
+
+        Returns
+        -------
+        Dataset
+            The chosen vectors: "last" sorted by flow, "every" in the order of arrival.
 
         Raises
         ------
         UserError
-            If it is neither.
+            If `sampling` has another value.
         """
         if sampling not in SAMPLINGS:
             raise UserError(f"sampling is {sampling!r}: use 'last' or 'every'")
@@ -76,40 +82,62 @@ class Dataset:
         return self.take(at)
 
     def take(self, at: np.ndarray) -> Dataset:
-        """Return the vectors at these places (indices or a mask)."""
+        """Return some of the vectors.
+
+        Parameters
+        ----------
+        at : ndarray of shape (m,), int, or of shape (n,), bool
+            Their indices, or a mask.
+        """
         return Dataset(self.x[at], *(getattr(self, name)[at] for name in COLUMNS), self.meta)
 
     def target(self, task: str) -> np.ndarray:
-        """Return the class of each vector: 0 normal, 1 attack in "binary", index into CLASSES in "multi"."""
+        """Return the class of each vector in a task.
+
+        Parameters
+        ----------
+        task : {"binary", "multi"}
+            The task.
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+            "binary": 0 normal, 1 attack. "multi": index into `config.CLASSES`.
+
+        Raises
+        ------
+        UserError
+            If there is no such task.
+        """
         if task not in TASKS:
             raise UserError(f"there is no task {task!r}: use {' or '.join(TASKS)}")
         return (self.label != NORMAL).astype(np.int64) if task == "binary" else self.label.astype(np.int64)
 
     def counts(self) -> dict[str, int]:
-        """Vectors per class, the classes that have any."""
+        """Return the number of vectors of each class that has any."""
         return {name: int(n) for i, name in enumerate(CLASSES) if (n := np.sum(self.label == i))}
 
 
 def prepare(
     pcap: Path | str, schedule: Path | str | Sequence[Path | str], out: Path | str, name: str = "lab capture"
 ) -> Dataset:
-    """Turn a capture and its labels into a table of features of every packet, written to a Parquet file.
+    """Write the features of every packet of a capture to a Parquet file, with labels, and load it.
 
     Parameters
     ----------
     pcap : Path or str
         See `packets.Packets`.
     schedule : Path, str, or sequence of them
-        What the labels come from: "published", "corrected", "csv" or files, see `labels.source`.
+        What the labels come from; see `label_source`.
     out : Path or str
-        The Parquet file, see `extract.run`.
+        The Parquet file; see `feature_file`.
     name : str
-        What the data is called in tables and figures.
+        What tables and figures call the data.
 
     Returns
     -------
     Dataset
-        The packets of the flows that have a label. If the capture breaks off, a warning says where.
+        The packets of the flows that have a label. If the capture broke off, a warning says where.
 
     Raises
     ------
@@ -123,12 +151,17 @@ def prepare(
 
 
 def load(path: Path | str) -> Dataset:
-    """Read what `prepare` or `extract.run` wrote: the vectors that have a label, in the order of arrival.
+    """Load a file that `prepare` or `extract.run` wrote: the vectors that have a label, in the order of arrival.
+
+    Parameters
+    ----------
+    path : Path or str
+        The Parquet file.
 
     Raises
     ------
     UserError
-        If the file is missing, is no dataset, lacks a value, or has no label in it.
+        If the file is missing, is no dataset, lacks a value, or holds no label.
     """
     path = Path(path)
     if not path.is_file():
@@ -145,8 +178,13 @@ def load(path: Path | str) -> Dataset:
         column = table[name] if name in table.column_names else None
         if column is None or column.null_count or not pa.types.is_integer(column.type):
             raise UserError(f"{path}: the column {name!r} is missing or not all integers; extract the file again")
+    return _labelled(table, json.loads(meta), path)
+
+
+def _labelled(table: pa.Table, meta: dict, path: Path) -> Dataset:
+    """Return the vectors of a table that have a label; refuse a label that is no class, and a table without labels."""
     x = np.stack([table[name].to_numpy() for name in FEATURES], axis=1)
-    dataset = Dataset(x, *(table[name].to_numpy() for name in COLUMNS), json.loads(meta))
+    dataset = Dataset(x, *(table[name].to_numpy() for name in COLUMNS), meta)
     if (dataset.label >= len(CLASSES)).any():
         raise UserError(f"{path}: label {dataset.label.max()} is no class, 0 to {len(CLASSES) - 1}; extract it again")
     if not (dataset.label >= 0).any():
@@ -156,7 +194,16 @@ def load(path: Path | str) -> Dataset:
 
 
 def split(dataset: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Divide the vectors into train, validation and test parts (Sec. V-A1), whole flows, stratified by class.
+    """Split the vectors into a training, a validation and a test part (Sec. V-A1), stratified by class.
+
+    All vectors of a flow are in the same part.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The vectors to learn from.
+    seed : int
+        The seed of the draw.
 
     Returns
     -------
@@ -166,7 +213,7 @@ def split(dataset: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     Raises
     ------
     UserError
-        If a class has too few flows to be in each part.
+        If a class has too few flows for each part to get one.
     """
     flows, first = np.unique(dataset.flow, return_index=True)
     label = dataset.label[first]

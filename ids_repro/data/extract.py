@@ -1,41 +1,69 @@
-"""A capture or a packet table -> a Parquet file of feature vectors, a piece at a time."""
+"""Turn a capture or a packet table into a Parquet file of feature vectors (`feature_file`), a piece at a time."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from ..config import UserError
 from ..native import stream
-from ..native.layouts import FIRST_PACKETS, OUTCOMES, ROW, VECTOR
-from .features import FEATURES
+from ..native.layouts import FIRST_PACKETS, ROW
+from . import packet_table, packets
+from .feature_file import ROW_GROUP, FeatureWriter
 from .flow import ACTIVE_US, IDLE_US
 from .labels.source import LabelSource, Report
-from .packet_table import PacketTable
-from .packets import Packets
 
-COLUMNS = ("flow", "index", "packet", "time_us", "label")
-SCHEMA = pa.schema(
-    [(name, pa.int64()) for name in FEATURES]
-    + [(name, pa.int8() if name == "label" else pa.int64()) for name in COLUMNS]
-)
-# The fastest and the smallest of those tried: each byte of the integers by itself, then LZ4.
-ENCODING = {
-    "use_dictionary": False,
-    "compression": "lz4",
-    "column_encoding": {name: "BYTE_STREAM_SPLIT" for name in SCHEMA.names if name != "label"},
-}
-ROW_GROUP = 1 << 17  # vectors; what is held in memory before it is written
 SAMPLINGS = ("last", "every")
+# The modules that read packets, each with an `open_source`. The first that knows a path reads it.
+SOURCES = (packet_table, packets)
+
+
+class PacketSource(Protocol):
+    """A file or folder of packets, to be read once: `packets.Packets`, `packet_table.PacketTable`, or one like them.
+
+    Its module is in SOURCES and has a function ``open_source(path, dedup_ms, reorder_ms)``. This returns the source, or
+    None if the path is of another kind.
+
+    Attributes
+    ----------
+    path : Path
+        The file or the folder.
+    size, position : int
+        How much there is to read, and how much has been read, both in `unit`.
+    unit : {"B", "packet"}
+        Bytes or packets.
+    labels : callable or None
+        Takes flow numbers of shape (n,), uint64, and returns their labels, shape (n,), int8. None if the source has no
+        labels of its own.
+    """
+
+    path: Path
+    size: int
+    position: int
+    unit: str
+    labels: Callable[[np.ndarray], np.ndarray] | None
+
+    def pieces(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Yield packets (dtype ROW) in the order of arrival, with their flow numbers (uint64) if these are given."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return, after the last piece, what the metadata say of the source.
+
+        Returns
+        -------
+        dict
+            "parameters" it was read with, "sources" (file name to SHA-256), "frames" (outcome to number), packets
+            "out_of_order" and "late", and "damage": None, or where and how the file broke off.
+        """
+
+    def sha256(self) -> Any:
+        """Return, after the last piece, a hash object that has taken in everything that was read."""
 
 
 def run(
@@ -47,119 +75,126 @@ def run(
     dedup_ms: float = 0,
     reorder_ms: float = 0,
     name: str = "own capture",
-) -> dict:
+) -> dict[str, Any]:
     """Extract the feature vectors of a capture or a packet table.
 
     Parameters
     ----------
     source : Path or str
-        A pcap or pcapng file, plain or gzip; or a folder with a packet table (or its
-        packets.parquet), which brings its own labels.
+        A capture (`packets.Packets`), or a packet table: its folder or the packets.parquet in it.
     out : Path or str
-        The Parquet file; it appears under this name when it is whole. The same inputs give the same bytes.
-        Columns: FEATURES (int64, Q16), then "flow" (number of the flow), "index" (of the packet in the flow, from 0),
-        "packet" (among the packets kept), "time_us" (since 1970), all int64, and "label" (int8, index into
-        config.CLASSES, -1: none). Order: with "every" that of arrival; with "last" that in which the vectors were
-        final, sorted by flow in each row group. Metadata: JSON under "ids_repro" with the sources' SHA-256,
-        parameters and counts.
+        The Parquet file (`feature_file`). It appears under this name when it is complete.
     labels : LabelSource, optional
-        Of a capture's flows.
+        Labels for the flows of a capture. A packet table has its own.
     sampling : {"last", "every"}
-        "last": one vector a flow, at the last of its first 100 packets (Tables II and III). "every": one a packet.
+        "last": one vector per flow, at the last of its first 100 packets (Tables II and III). "every": one per packet.
     dedup_ms, reorder_ms : float
-        See `stream.Reader` and `stream.Order` [ms]; captures only.
+        See `stream.Reader` and `stream.Order` [ms]. Only captures take them.
     name : str
-        What the data is called in tables and figures.
+        What tables and figures call the data.
 
     Returns
     -------
     dict
-        frames, packets, duplicates, flows, seconds, packets_per_s, dropped (reason to frames), vectors,
-        flows_without_label, out_of_order, late, and damage: None, or where and how the file broke off.
+        The counts that `ids_repro extract --json` prints; "damage" says where the file broke off, or is None.
 
     Raises
     ------
     UserError
         If the input cannot be read, holds no IPv4 packet, no label fits, or the output cannot be written.
     """
+    begin = time.perf_counter()
+    opened = open_source(Path(source), dedup_ms, reorder_ms)
+    meta = write(opened, Path(out), labels, sampling, name)
+    return _summary(meta, time.perf_counter() - begin)
+
+
+def open_source(path: Path, dedup_ms: float = 0, reorder_ms: float = 0) -> PacketSource:
+    """Open a file or folder of packets with the first module of SOURCES that knows it.
+
+    Parameters
+    ----------
+    path : Path
+        A capture, or a packet table.
+    dedup_ms, reorder_ms : float
+        See `run`.
+
+    Returns
+    -------
+    PacketSource
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, or its kind does not take these options.
+    """
+    found = (module.open_source(path, dedup_ms, reorder_ms) for module in SOURCES)
+    return next(source for source in found if source is not None)
+
+
+def write(source: PacketSource, out: Path, labels: LabelSource | None, sampling: str, name: str) -> dict[str, Any]:
+    """Write the feature vectors of an open source to a Parquet file.
+
+    Parameters
+    ----------
+    source : PacketSource
+        It is read to its end.
+    out, labels, sampling, name
+        See `run`.
+
+    Returns
+    -------
+    dict
+        The metadata of the file.
+
+    Raises
+    ------
+    UserError
+        See `run`.
+    """
     if sampling not in SAMPLINGS:
         raise UserError(f"sampling is {sampling!r}: use 'last' or 'every'")
-    begin = time.perf_counter()
+    every = sampling == "every"
+    sampler, label = stream.Sampler(every), _labeller(source, labels, every)
+    with (
+        FeatureWriter(out, every, label) as writer,
+        tqdm(total=source.size, desc=source.path.name, unit=source.unit, unit_scale=True, delay=1) as bar,
+    ):
+        for rows, flow in source.pieces():
+            sampler.push(rows, flow)
+            writer.drain(sampler, ROW_GROUP)
+            bar.update(source.position - bar.n)
+        meta = source.facts()
+        writer.drain_all(sampler)
+        if labels:
+            labels.require_some(label.report)
+            meta["labels"] = {"source": labels.name, "notes": labels.notes} | label.report.as_dict()
+        counts = {key: n for key, n in sampler.counts().items() if key != "waiting"}
+        return writer.finish(meta | counts | _circumstances(source, meta, labels, sampling, name))
+
+
+def _circumstances(
+    source: PacketSource, facts: dict, labels: LabelSource | None, sampling: str, name: str
+) -> dict[str, Any]:
+    """Return the metadata that say what was asked for, and the hashes of what was read."""
     parameters = {
         "sampling": sampling,
         "first_packets": FIRST_PACKETS,
         "idle_s": IDLE_US / 1e6,
         "active_s": ACTIVE_US / 1e6,
-        "dedup_ms": float(dedup_ms),
-        "reorder_ms": float(reorder_ms),
         "labels": labels.name if labels else None,
     }
-    every = sampling == "every"
-    source = Path(source)
-    if source.is_dir() or source.suffix == ".parquet":
-        if labels or dedup_ms or reorder_ms:
-            raise UserError(f"{source}: a packet table brings its own labels and order; leave out what is for captures")
-        meta = _from_table(
-            PacketTable(source if source.is_dir() else source.parent),
-            Path(out),
-            every,
-            {"name": name, "parameters": parameters},
-        )
-    else:
-        packets = Packets(source, dedup_ms, reorder_ms)
-        meta = _from_capture(packets, Path(out), every, labels, {"name": name, "parameters": parameters})
-    return _summary(meta, time.perf_counter() - begin)
-
-
-def _from_capture(packets: Packets, out: Path, every: bool, labels: LabelSource | None, meta: dict) -> dict:
-    sampler = stream.Sampler(every)
-    label = _ByFirstPacket(labels, every) if labels else _no_labels
-    with (
-        _Writer(out, every, label) as writer,
-        tqdm(total=packets.path.stat().st_size, desc=packets.path.name, unit="B", unit_scale=True, delay=1) as bar,
-    ):
-        for rows in packets:
-            sampler.push(rows)
-            writer.drain(sampler, ROW_GROUP)
-            bar.update(packets.source.position - bar.n)
-        packets.require_some()
-        writer.drain_all(sampler)
-        digest = packets.source.sha256
-        sources = {packets.path.name: digest.hexdigest()}
-        if labels:
-            sources[labels.name] = hashlib.sha256(labels.content).hexdigest()
-            digest.update(labels.content)
-        counts = packets.counts()
-        meta |= {
-            "source": packets.path.name,
-            "sources": sources,
-            "sha256": digest.hexdigest(),
-            "damage": packets.damage,
-        }
-        meta["frames"] = {name: counts[name] for name in OUTCOMES}
-        meta |= {"out_of_order": counts["out_of_order"], "late": counts.get("late", 0), "damage": packets.damage}
-        if labels:
-            labels.require_some(label.report)
-            meta["labels"] = {"source": labels.name, "notes": labels.notes} | label.report.as_dict()
-        return writer.finish(meta | sampler.counts())
-
-
-def _from_table(table: PacketTable, out: Path, every: bool, meta: dict) -> dict:
-    sampler = stream.Sampler(every)
-    with (
-        _Writer(out, every, lambda samples: table.labels(samples["flow"])) as writer,
-        tqdm(total=table.total, desc=table.path.name, unit="packet", unit_scale=True, delay=1) as bar,
-    ):
-        for rows, flow in table:
-            sampler.push(rows, flow)
-            writer.drain(sampler, ROW_GROUP)
-            bar.update(table.position - bar.n)
-        writer.drain_all(sampler)
-        sources = table.sha256()
-        digest = hashlib.sha256("".join(sources.values()).encode()).hexdigest()
-        meta |= {"source": table.path.name, "sources": sources, "sha256": digest, "damage": None}
-        meta |= {"frames": {"ok": sampler.counts()["packets"]}, "out_of_order": 0, "late": 0}
-        return writer.finish(meta | sampler.counts())
+    digest, sources = source.sha256(), facts["sources"]
+    if labels:
+        digest.update(labels.content)
+        sources = sources | {labels.name: hashlib.sha256(labels.content).hexdigest()}
+    return {
+        "name": name,
+        "source": source.path.name,
+        "parameters": facts["parameters"] | parameters,
+        "sources": sources,
+        "sha256": digest.hexdigest(),
+    }
 
 
 def _summary(meta: dict, seconds: float) -> dict:
@@ -176,87 +211,39 @@ def _summary(meta: dict, seconds: float) -> dict:
     } | {key: meta[key] for key in ("vectors", "flows_without_label", "out_of_order", "late", "damage")}
 
 
+def _labeller(source: PacketSource, labels: LabelSource | None, every: bool) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what labels vectors (dtype VECTOR): by their flows' first packets, by the source itself, or with -1."""
+    if labels and source.labels:
+        raise UserError(f"{source.path}: it has labels of its own; leave out --labels")
+    if labels:
+        return _ByFirstPacket(labels, every)
+    if source.labels:
+        return lambda vectors: source.labels(vectors["flow"])
+    return lambda vectors: np.full(len(vectors), -1, np.int8)
+
+
 class _ByFirstPacket:
-    """Labels of vectors (dtype stream.VECTOR) by the first packet of each vector's flow, and a report of all flows."""
+    """Label vectors by the first packet of each vector's flow, and report the labels of all flows.
+
+    Attributes
+    ----------
+    report : Report
+        Of the vectors labelled so far.
+    """
 
     def __init__(self, labels: LabelSource, every: bool) -> None:
         self._labels, self._every, self.report = labels, every, Report()
 
-    def __call__(self, samples: np.ndarray) -> np.ndarray:
-        """Label vectors, shape (n,); int8, index into CLASSES or -1."""
-        _, first, flow = np.unique(samples["flow"], return_index=True, return_inverse=True)
+    def __call__(self, vectors: np.ndarray) -> np.ndarray:
+        """Label vectors of shape (n,), dtype VECTOR; the labels are int8, index into CLASSES or -1."""
+        _, first, flow = np.unique(vectors["flow"], return_index=True, return_inverse=True)
         rows = np.zeros(len(first), ROW)
-        rows["ts_ns"] = samples["first_us"][first] * np.uint64(1000)
+        rows["ts_ns"] = vectors["first_us"][first] * np.uint64(1000)
         for name in ("saddr", "daddr", "sport", "dport", "proto"):
-            rows[name] = samples[name][first]
+            rows[name] = vectors[name][first]
         found, report = self._labels.label(rows, np.bincount(flow) if self._every else None)
-        if self._every:  # a flow has vectors in several pieces, and counts where it begins
-            _, begun = self._labels.label(rows[samples["index"][first] == 0])
+        if self._every:  # a flow may have vectors in several pieces: count it only where its first vector is
+            _, begun = self._labels.label(rows[vectors["index"][first] == 0])
             report = Report(begun.flows, report.packets)
         self.report += report
         return found[flow]
-
-
-def _no_labels(samples: np.ndarray) -> np.ndarray:
-    return np.full(len(samples), -1, np.int8)
-
-
-class _Writer:
-    """Vectors -> row groups of one size -> a file that gets its name when it is whole."""
-
-    def __init__(self, out: Path, every: bool, label: Callable[[np.ndarray], np.ndarray]):
-        self.out, self._every, self._label = out, every, label
-        self._part = out.with_name(out.name + ".part")
-        self._vectors = self._without_label = 0
-        with self._said():
-            out.parent.mkdir(parents=True, exist_ok=True)
-            self._file = pq.ParquetWriter(self._part, SCHEMA, **ENCODING)
-
-    def __enter__(self) -> _Writer:
-        return self
-
-    def __exit__(self, *_) -> None:
-        """Remove what is not whole."""
-        with contextlib.suppress(OSError):
-            self._file.close()
-        self._part.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _said(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise UserError(f"{self.out}: cannot be written, and no part of it was left ({error})") from None
-
-    def drain(self, sampler: stream.Sampler, least: int) -> None:
-        """Write row groups as long as at least so many vectors wait."""
-        while sampler.counts()["waiting"] >= least:
-            self._write(sampler.take(ROW_GROUP))
-
-    def drain_all(self, sampler: stream.Sampler) -> None:
-        """End the sampler and write what is left, without holding all of it at once."""
-        while sampler.end(ROW_GROUP):
-            self.drain(sampler, ROW_GROUP)
-        self.drain(sampler, 1)
-
-    def _write(self, samples: np.ndarray) -> None:
-        if not self._every:
-            words = samples.view(np.int64).reshape(len(samples), -1)  # NumPy moves rows of words faster than structs
-            samples = words.take(np.argsort(samples["flow"]), axis=0).view(VECTOR).ravel()
-        label = self._label(samples)
-        self._vectors += len(samples)
-        self._without_label += int(np.sum(label[samples["index"] == 0] < 0 if self._every else label < 0))
-        columns = [np.ascontiguousarray(samples["x"][:, i]) for i in range(len(FEATURES))]
-        columns += [label if name == "label" else samples[name].astype(np.int64) for name in COLUMNS]
-        with self._said():
-            self._file.write_table(pa.table(columns, schema=SCHEMA))
-
-    def finish(self, meta: dict) -> dict:
-        """Write the metadata and give the file its name; returns the metadata, counts included."""
-        del meta["waiting"]
-        meta |= {"vectors": self._vectors, "flows_without_label": self._without_label}
-        with self._said():
-            self._file.add_key_value_metadata({"ids_repro": json.dumps(meta, sort_keys=True)})
-            self._file.close()
-            self._part.replace(self.out)
-        return meta

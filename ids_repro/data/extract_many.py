@@ -1,4 +1,4 @@
-"""Several captures -> one dataset: each is a task of its own, and their vectors are joined in the order given."""
+"""Extract several captures into one dataset: each is a task of its own; their vectors are joined in the order given."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from .. import parallel
 from ..config import UserError
-from . import extract
+from . import extract, feature_file
 from .labels.source import label_source
 
 
@@ -30,34 +30,35 @@ def run(
     out: Path | str,
     label_spec: str | None = None,
     scheduler: str | None = None,
+    patience_s: float = parallel.PATIENCE_S,
     **options: Any,
-) -> dict:
+) -> dict[str, Any]:
     """Extract several captures, each on a core or on a worker, into one file.
 
-    Flows end with their capture, as the paper's five do: each holds a day.
+    A flow ends where its capture ends. The paper's five captures hold a day each.
 
     Parameters
     ----------
     sources : sequence of Path or str
         The captures, in the order of time.
     out : Path or str
-        The Parquet file; `extract.run` describes it. Parts stand beside it while the work goes on.
+        The Parquet file (`feature_file`). Until it is complete, a folder beside it holds a file for each capture.
     label_spec : str, optional
-        See `labels.source`.
-    scheduler : str, optional
-        See `tasks.run`. Without it and with one capture everything happens in this process.
+        What `label_source` takes.
+    scheduler, patience_s
+        See `parallel.run`. One capture without a scheduler is extracted in this process.
     **options
         See `extract.run`.
 
     Returns
     -------
     dict
-        The counts of `extract.run`, added up; seconds and packets_per_s of the whole.
+        The sums of the counts of `extract.run`; "seconds" and "packets_per_s" are those of the whole.
 
     Raises
     ------
     UserError
-        As `extract.run` and `tasks.run` do, or if two captures have one name.
+        As `extract.run` and `parallel.run` do, or if two captures have the same name.
     """
     out, sources = Path(out), [Path(source) for source in sources]
     if len(sources) == 1 and not scheduler:
@@ -65,19 +66,22 @@ def run(
     if len({source.name for source in sources}) < len(sources):
         raise UserError("two of the captures have the same name; each needs its own")
     begin = time.perf_counter()
-    try:
+    counts = _extract_and_join(sources, out, {"labels": label_spec, "options": options}, scheduler, patience_s)
+    return _added(counts, sources, time.perf_counter() - begin)
+
+
+def _extract_and_join(
+    sources: list[Path], out: Path, job: dict, scheduler: str | None, patience_s: float
+) -> list[dict]:
+    """Write each capture's vectors to a file in a folder beside `out`, then join these; return each one's counts."""
+    with feature_file.write_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f"{out.name}.", dir=out.parent) as folder:
             parts = [Path(folder) / f"{number}.parquet" for number in range(len(sources))]
-            jobs = [
-                {"source": source.resolve(), "out": part, "labels": label_spec, "options": options}
-                for source, part in zip(sources, parts, strict=True)
-            ]
-            counts = parallel.run(_one, jobs, scheduler, "captures")
+            jobs = [job | {"source": s.resolve(), "out": part} for s, part in zip(sources, parts, strict=True)]
+            counts = parallel.run(_one, jobs, scheduler, "captures", patience_s)
             _join(parts, out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written, and no part of it was left ({error})") from None
-    return _added(counts, sources, time.perf_counter() - begin)
+    return counts
 
 
 def _added(counts: list[dict], sources: list[Path], seconds: float) -> dict:
@@ -88,16 +92,16 @@ def _added(counts: list[dict], sources: list[Path], seconds: float) -> dict:
 
 
 def _sum(parts: list[dict]) -> dict[str, int]:
-    """Add up what is a count in each part; zeros stay, as in a part alone."""
+    """Add up the values that are counts; a count that is 0 in every part stays."""
     return {key: sum(part[key] for part in parts) for key, value in parts[0].items() if isinstance(value, int)}
 
 
 def _join(parts: Sequence[Path], out: Path) -> None:
-    """Put files after each other, a row group at a time, with flow and packet numbers that go on counting."""
+    """Append the parts to each other, one row group at a time. Flow and packet numbers go on from part to part."""
     half = out.with_name(out.name + ".part")
     metas, flows, packets = [], 0, 0
     try:
-        with pq.ParquetWriter(half, extract.SCHEMA, **extract.ENCODING) as writer:
+        with pq.ParquetWriter(half, feature_file.SCHEMA, **feature_file.ENCODING) as writer:
             for part in parts:
                 file = pq.ParquetFile(part)
                 metas.append(json.loads(file.metadata.metadata[b"ids_repro"]))
@@ -118,7 +122,7 @@ def _shifted(table: pa.Table, **by: int) -> pa.Table:
 
 
 def _meta(metas: list[dict]) -> dict:
-    """Metadata of the whole: common parameters, the captures' own metadata, and what can be added up."""
+    """Return the metadata of the whole: the common parameters, the sums, and under "captures" each one's metadata."""
     sources = {name: digest for meta in metas for name, digest in meta["sources"].items()}
     frames = _sum([meta["frames"] for meta in metas])
     digest = hashlib.sha256("".join(meta["sha256"] for meta in metas).encode()).hexdigest()

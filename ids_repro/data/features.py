@@ -1,4 +1,4 @@
-"""The paper's twelve features by name (Sec. IV-C) and their unit."""
+"""The names of the paper's twelve features (Sec. IV-C), and their unit."""
 
 from __future__ import annotations
 
@@ -6,23 +6,34 @@ import numpy as np
 
 from ..native.layouts import Q
 
-# x1..x12 in the paper's order (Sec. IV-B, IV-C), as enum ids_feature of bpf/flow.h has them.
+# x1..x12 in the paper's order (Sec. IV-B, IV-C), which is that of enum ids_feature in bpf/flow.h.
 FEATURES = (
     "sport",
     "dport",
     "proto",
     "len",  # IP total length [byte]
-    "dir",  # 1: the same way as the flow's first packet
-    "iat",  # time since the flow's last packet [us]
-    "len_mean",
+    "dir",  # 1: the packet goes the same way as the flow's first packet; 0: the other way
+    "iat",  # time since the flow's previous packet [us]
+    "len_mean",  # mean of `len` over the flow's packets so far
     "dir_mean",
     "iat_mean",
-    "len_dev",  # |x4 - x7|, and so on
-    "dir_dev",
-    "iat_dev",
+    "len_dev",  # |x4 - x7|
+    "dir_dev",  # |x5 - x8|
+    "iat_dev",  # |x6 - x9|
 )
 
 
 def as_float(x: np.ndarray) -> np.ndarray:
-    """Q16 features as float64 in their own units."""
+    """Convert features from Q16 to float64 in their own units.
+
+    Parameters
+    ----------
+    x : ndarray of int64, any shape
+        Q16: the value times 65536.
+
+    Returns
+    -------
+    ndarray of float64, same shape
+        Bytes for lengths, microseconds for times.
+    """
     return x / (1 << Q)

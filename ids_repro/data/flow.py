@@ -7,12 +7,13 @@ import numpy as np
 from ..native.layouts import Q
 from .features import FEATURES
 
+# A flow ends after so long without a packet, or so long after its first packet. bpf/flow.h has the same numbers.
 IDLE_US, ACTIVE_US = 300 * 10**6, 1800 * 10**6
 FIN, RST, ACK, TCP = 0x01, 0x04, 0x10, 6
 
 
 def _flows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number each packet's flow and tell whether it goes the flow's way, one packet after the other."""
+    """Return each packet's flow number, and whether it goes the way of its flow's first packet."""
     flow, forward = np.zeros(len(rows), np.uint64), np.zeros(len(rows), bool)
     live: dict[tuple, dict] = {}
     n_flows = 0
@@ -36,19 +37,19 @@ def _flows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def reference(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute flows and features as Sec. IV-C writes them; slow and plain.
+    """Compute flows and features as Sec. IV-C defines them, without any attempt to be fast.
 
     Parameters
     ----------
-    rows : ndarray of shape (n_packets,), dtype native.ROW
+    rows : ndarray of shape (n_packets,), dtype ROW
         Packets in the order of arrival.
 
     Returns
     -------
     x : ndarray of shape (n_packets, 12), int64
-        x1..x12 after each packet, Q16: sums are exact, means are len/num and so on, rounded down.
+        x1..x12 after each packet, Q16. Sums are exact; means (len / num and so on) are rounded down.
     flow : ndarray of shape (n_packets,), uint64
-        Number of the packet's flow.
+        The number of the packet's flow. Flows are numbered from 0 in the order of their first packets.
     """
     flow, forward = _flows(rows)
     x = np.zeros((len(rows), len(FEATURES)), np.int64)

@@ -1,4 +1,4 @@
-"""A packet table, the second way in: flows that someone else has found, and the length, time and way of each packet."""
+"""Read a packet table: flows that somebody else found, and the length, time and direction of each of their packets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import hashlib
 import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,10 +21,10 @@ from ..native.layouts import ROW
 FLOWS, PACKETS = "flows.parquet", "packets.parquet"
 FLOW_COLUMNS = ("flow_id", "start_epoch_s", "src_ip", "dst_ip", "sport", "dport", "proto")
 PACKET_COLUMNS = ("flow_id", "idx", "ip_len", "iat_ms", "dir_fwd")
-LABEL = "class7"  # may be absent
-_PIECE = 1 << 16
-_CLIENTS, _SERVER = 0x0A000000, 0xF0000000  # addresses of a `Trace`
-# The headers of a packet, in network byte order: Ethernet, IPv4 without options, TCP (of UDP, the ports).
+LABEL = "class7"  # the column with a flow's class; a table may lack it
+PIECE_PACKETS = 1 << 16
+_CLIENTS, _SERVER = 0x0A000000, 0xF0000000  # in a `Trace`: the first flow's client address, and every flow's server
+# A packet's headers in network byte order: Ethernet, IPv4 without options, TCP. UDP shares the ports with TCP.
 _FRAME = np.dtype(
     [
         ("macs", "V12"),
@@ -46,19 +48,40 @@ _FRAME = np.dtype(
 )
 
 
+def open_source(path: Path, dedup_ms: float = 0, reorder_ms: float = 0) -> PacketTable | None:
+    """Open a packet table by its folder or its packets.parquet; see `extract.PacketSource`.
+
+    Returns
+    -------
+    PacketTable or None
+        None if the path is neither a folder nor a Parquet file.
+
+    Raises
+    ------
+    UserError
+        If `dedup_ms` or `reorder_ms` is not 0, or as `PacketTable` does.
+    """
+    if not (path.is_dir() or path.suffix == ".parquet"):
+        return None
+    if dedup_ms or reorder_ms:
+        raise UserError(f"{path}: a packet table has its packets in order; leave out --dedup-ms and --reorder-ms")
+    return PacketTable(path if path.is_dir() else path.parent)
+
+
 @dataclass(frozen=True)
 class Trace:
-    """Packets of a table as a kernel program is given them: what `packets.Capture` is of a file.
+    """Packets of a table as a kernel program receives them; `packets.Capture` is the same for a capture file.
 
     Parameters
     ----------
-    rows : ndarray of shape (n_packets,), dtype native.ROW
+    rows : ndarray of shape (n_packets,), dtype ROW
+        The packets.
     """
 
     rows: np.ndarray
 
     def headers(self) -> list[bytes]:
-        """Return each packet as an Ethernet frame made of what the table says of it, without payload."""
+        """Return each packet as an Ethernet frame without payload, made from the table's values."""
         frames = np.zeros(len(self.rows), _FRAME)
         frames["ethertype"], frames["version"], frames["ttl"], frames["offset"] = 0x0800, 0x45, 64, 5 << 4
         for name in ("saddr", "daddr", "sport", "dport", "len", "proto", "tcp_flags"):
@@ -68,36 +91,40 @@ class Trace:
 
 
 class PacketTable:
-    """Two Parquet files in one folder; data/README.md has their schema.
+    """Two Parquet files in one folder, to be read once; data/README.md has their columns.
 
-    Differs from a capture: the flows are given, so neither a timeout nor a TCP flag ends one, and where a flow's
-    start is not known its times count from 0. Times are whole microseconds, rounded, as a capture's stamps are.
+    Differs from a capture: the flows are given, so no timeout and no TCP flag ends one. If a flow's start is not known,
+    its times count from 0. Times are rounded to whole microseconds, like the stamps of a capture.
 
     Parameters
     ----------
     folder : Path or str
         Holds ``flows.parquet`` and ``packets.parquet``.
+    piece_packets : int
+        How many packets to read at once.
 
     Attributes
     ----------
     flow_id : ndarray of shape (n_flows,), int64
-        Sorted.
+        The flows' numbers, sorted.
     label : ndarray of shape (n_flows,), int8
-        Of these flows: index into config.CLASSES, -1 without one.
-    position : int
-        Packets read so far, of `total`.
+        Their labels: index into `config.CLASSES`, -1 without one.
+    size, position : int
+        Packets of the table, and how many of them were read.
 
     Raises
     ------
     UserError
-        If a file or a column is missing, or a value cannot be.
+        If a file or a column is missing, or a value is not possible. `pieces` raises it too.
     """
 
-    def __init__(self, folder: Path | str):
-        self.path, self.position = Path(folder), 0
+    unit = "packet"
+
+    def __init__(self, folder: Path | str, piece_packets: int = PIECE_PACKETS):
+        self.path, self.position, self._piece_packets = Path(folder), 0, piece_packets
         flows = _open(self.path / FLOWS, FLOW_COLUMNS)
         self._packets = _open(self.path / PACKETS, PACKET_COLUMNS)
-        self.total = self._packets.metadata.num_rows
+        self.size = self._packets.metadata.num_rows
         columns = [*FLOW_COLUMNS, *([LABEL] if LABEL in flows.schema_arrow.names else [])]
         self._flows = flows.read(columns).to_pandas().sort_values("flow_id")
         self._check_flows()
@@ -105,24 +132,63 @@ class PacketTable:
         self.label = _labels(self._flows, self.path / FLOWS)
         self._first = _first_packets(self._flows, self.path / FLOWS)
 
-    def sha256(self) -> dict[str, str]:
-        """Hash of each file."""
+    def sha256(self) -> Any:
+        """Return a hash object that has taken in the SHA-256 of each file."""
+        return hashlib.sha256("".join(self._digests.values()).encode())
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
         return {name: hashlib.sha256((self.path / name).read_bytes()).hexdigest() for name in (FLOWS, PACKETS)}
 
+    def facts(self) -> dict[str, Any]:
+        """Return what `extract.PacketSource.facts` describes. Every packet of a table is used."""
+        return {
+            "parameters": {"dedup_ms": 0.0, "reorder_ms": 0.0},
+            "sources": self._digests,
+            "frames": {"ok": self.position},
+            "out_of_order": 0,
+            "late": 0,
+            "damage": None,
+        }
+
     def labels(self, flow: np.ndarray) -> np.ndarray:
-        """Label of each flow number, int8."""
+        """Return the label of each flow number.
+
+        Parameters
+        ----------
+        flow : ndarray of shape (n,), uint64
+            Numbers that are in `flow_id`.
+
+        Returns
+        -------
+        ndarray of shape (n,), int8
+            Index into `config.CLASSES`, -1 without a label.
+        """
         return self.label[np.searchsorted(self.flow_id, flow.astype(np.int64))]
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield the packets (dtype native.ROW) and their flows (uint64) in pieces, each flow's packets together."""
+    def pieces(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the packets, the packets of a flow together.
+
+        Yields
+        ------
+        rows : ndarray of shape (n,), dtype ROW
+            The packets.
+        flow : ndarray of shape (n,), uint64
+            Their flow numbers.
+
+        Raises
+        ------
+        UserError
+            If a value is missing or not possible, or the table is not sorted.
+        """
         last, last_ns = (-1, -1), 0
-        for batch in self._packets.iter_batches(_PIECE, columns=list(PACKET_COLUMNS)):
+        for batch in self._packets.iter_batches(self._piece_packets, columns=list(PACKET_COLUMNS)):
             if not batch.num_rows:
                 continue
             columns = {name: self._column(batch, name) for name in PACKET_COLUMNS}
             flow, idx = columns["flow_id"].astype(np.int64), columns["idx"].astype(np.int64)
             self._check_order(flow, idx, last)
-            # Time since the flow's first packet: the running sum, less what it was where the flow began.
+            # Time since the flow's first packet: the running sum, minus the sum up to the flow's beginning.
             since_ns = np.cumsum(np.rint(columns["iat_ms"] * 1e6).astype(np.int64))
             begin = np.maximum.accumulate(np.where(idx == 0, np.arange(1, len(idx) + 1), 0))
             since_ns -= np.concatenate([[-last_ns], since_ns])[begin]
@@ -131,13 +197,13 @@ class PacketTable:
             last, last_ns = (flow[-1], idx[-1]), int(since_ns[-1])
 
     def trace(self) -> Trace:
-        """Return all packets, to be replayed through a kernel program (`parity.replay`).
+        """Return all packets for `evaluate.replay.replay`, which sends them through a kernel program.
 
-        Differs from the table: each flow has addresses of its own. The table says where a flow begins, while the kernel
-        would join two of one 5-tuple; no feature depends on an address. A flow that the table holds together for longer
-        than the timeouts of bpf/flow.h is more than one in the kernel.
+        Differs from the table: each flow has addresses of its own. The table says where a flow begins, but the kernel
+        would join two flows with one 5-tuple. No feature depends on an address. If a flow of the table is longer than
+        the timeouts of bpf/flow.h allow, the kernel makes several flows of it.
         """
-        pieces = [(rows, flow.astype(np.int64)) for rows, flow in self]
+        pieces = [(rows, flow.astype(np.int64)) for rows, flow in self.pieces()]
         rows, flow = (np.concatenate(part) for part in zip(*pieces, strict=True))
         at = np.searchsorted(self.flow_id, flow)
         first = self._first[at]
@@ -147,6 +213,7 @@ class PacketTable:
         return Trace(rows)
 
     def _rows(self, flow: np.ndarray, columns: dict[str, np.ndarray], since_ns: np.ndarray) -> np.ndarray:
+        """Return packets (dtype ROW) from their flows, their columns and their times since the flow's start."""
         at = np.searchsorted(self.flow_id, flow).clip(max=len(self.flow_id) - 1)
         if (strange := flow[self.flow_id[at] != flow]).size:
             raise UserError(f"{self.path / PACKETS}: flow_id {strange[0]} is not in {FLOWS}")
@@ -171,7 +238,7 @@ class PacketTable:
         for name in wanted.columns[wanted.isna().any()]:
             raise UserError(f"{self.path / FLOWS}: the column {name!r} has empty values")
         if self._flows["flow_id"].duplicated().any() or not len(self._flows):
-            raise UserError(f"{self.path / FLOWS}: each flow_id must stand in one row, and there must be one")
+            raise UserError(f"{self.path / FLOWS}: needs at least one flow, and each flow_id in one row only")
 
     def _check_order(self, flow: np.ndarray, idx: np.ndarray, last: tuple[int, int]) -> None:
         follows = (np.diff(flow, prepend=last[0]) == 0) & (np.diff(idx, prepend=last[1]) == 1)
@@ -204,7 +271,7 @@ def _labels(flows: pd.DataFrame, path: Path) -> np.ndarray:
 
 
 def _first_packets(flows: pd.DataFrame, path: Path) -> np.ndarray:
-    """What all packets of a flow share, as the first one has it; shape (n_flows,), dtype native.ROW."""
+    """Return the fields that the flow's packets share, as in its first packet; shape (n_flows,), dtype ROW."""
     rows = np.zeros(len(flows), ROW)
     rows["ts_ns"] = np.rint(flows["start_epoch_s"].fillna(0).to_numpy(float) * 1e6).astype(np.uint64) * 1000
     for field, column in (("saddr", "src_ip"), ("daddr", "dst_ip")):

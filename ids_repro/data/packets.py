@@ -1,7 +1,8 @@
-"""A capture file -> its packets. The bytes are parsed in C (bpf/user/capture.c); Python only brings them, in pieces.
+"""Read the packets of a capture file. Python reads its bytes piece by piece, and C parses them (bpf/user/capture.c).
 
-The parser takes IPv6 too, in the kernel as here. Datasets are of IPv4, as the paper's is: labels, schedules and packet
-tables know IPv4 addresses only. So IPv6 packets are left out here, and counted, unless they are asked for.
+The parser can read IPv6, here as in the kernel. Datasets have IPv4 packets only, as the paper's has, because labels,
+schedules and packet tables know only IPv4 addresses. So IPv6 packets are counted and left out unless the caller wants
+them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,43 +20,59 @@ from ..native import stream
 from ..native.layouts import OUTCOMES, ROW
 from .byte_stream import PIECE_BYTES, ByteStream
 
-MAX_BYTES = 1 << 25  # more than any record or block may have
+MAX_BYTES = 1 << 25  # no record and no block of a capture may be longer
+# The first bytes of a pcap file: little-endian and big-endian, with stamps in microseconds and then in nanoseconds.
 _PCAP = (b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d")
-_MAGICS = (*_PCAP, b"\x0a\x0d\x0d\x0a")
-HEADER_BYTES = 256 + 20  # from the IP header on, all that is ever parsed: IDS_REACH of bpf/parse.h, and TCP
-_ETHERNET_BYTES = (14, 18, 22)  # with VLAN tags; the headers of no other link layer are as long
+_PCAPNG = b"\x0a\x0d\x0d\x0a"
+# From the IP header on, the parser reads no more than this: IDS_REACH of bpf/parse.h, and a TCP header.
+HEADER_BYTES = 256 + 20
+# Lengths of an Ethernet header with 0, 1 and 2 VLAN tags. No other link layer's header has one of these lengths.
+_ETHERNET_BYTES = (14, 18, 22)
+# By IP version: an Ethernet header whose addresses are zeros.
 _BARE_ETHERNET = {4: bytes(12) + b"\x08\x00", 6: bytes(12) + b"\x86\xdd"}
 
 
+def open_source(path: Path, dedup_ms: float = 0, reorder_ms: float = 0) -> Packets:
+    """Open any path as a capture file; see `Packets` and `extract.PacketSource`."""
+    return Packets(path, dedup_ms, reorder_ms)
+
+
 class Packets:
-    """The packets of a capture file, pcap or pcapng, plain or gzip, to be gone through once.
+    """The packets of a capture file, pcap or pcapng, plain or gzip, to be read once.
 
     Parameters
     ----------
     path : Path or str
         The file.
     dedup_ms, reorder_ms : float
-        See `stream.Reader` and `stream.Order`; 0 leaves the file as it is.
+        See `stream.Reader` and `stream.Order` [ms]; 0 keeps every frame, and the order of the file.
     ipv6 : bool
-        With its IPv6 packets.
+        Whether to read IPv6 packets too.
 
     Attributes
     ----------
-    source : Source
-        While the packets are gone through and after.
+    source : ByteStream
+        The file's bytes.
+    size, position : int
+        Bytes of the file, and how many of them were read.
     damage : str or None
-        After the last packet: where and how the file broke off.
+        Known after the last packet: where and how the file broke off.
 
     Raises
     ------
     UserError
-        If the file is missing, too short, no capture, or of a link layer that is not read.
+        If the file is missing or cannot be read, or an option is out of range. While the packets are read: if the file
+        is too short, is no capture, or has a link layer that is not read.
     """
+
+    unit = "B"
+    labels = None  # a capture has no labels of its own
 
     def __init__(self, path: Path | str, dedup_ms: float = 0, reorder_ms: float = 0, ipv6: bool = False):
         self.path, self.damage = Path(path), None
+        self._parameters = {"dedup_ms": float(dedup_ms), "reorder_ms": float(reorder_ms)}
         for name, value in (("--dedup-ms", dedup_ms), ("--reorder-ms", reorder_ms)):
-            if not 0 <= value <= 60_000:  # also refuses what is not a number
+            if not 0 <= value <= 60_000:  # NaN is refused too
                 raise UserError(f"{name} is {value}: use 0 to 60000 ms")
         if not self.path.is_file():
             raise UserError(f"{self.path}: there is no such file")
@@ -62,11 +80,22 @@ class Packets:
             self.source = ByteStream(self.path)
         except OSError as error:
             raise UserError(f"{self.path}: cannot be read ({error.strerror})") from None
+        self.size = self.path.stat().st_size
         self._reader = stream.Reader(dedup_ms, ipv6)
         self._order = stream.Order(reorder_ms) if reorder_ms else None
 
+    @property
+    def position(self) -> int:
+        """Bytes of the file that were read so far."""
+        return self.source.position
+
+    def pieces(self) -> Iterator[tuple[np.ndarray, None]]:
+        """Yield what iteration yields, and None: a capture does not say to which flow a packet belongs."""
+        for rows in self:
+            yield rows, None
+
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yield the packets in pieces of dtype native.ROW, each valid until the next."""
+        """Yield the packets in pieces of shape (n,), dtype ROW. A piece is valid until the next one is asked for."""
         with self.source:
             for rows in self._rows():
                 yield rows if self._order is None else self._order.push(rows)
@@ -74,6 +103,7 @@ class Packets:
             yield self._order.push(np.zeros(0, ROW), last=True)
 
     def _rows(self) -> Iterator[np.ndarray]:
+        """Yield the packets in the order of the file; `held` bytes at the beginning of the buffer are not used yet."""
         buffer, held, at_end = np.empty(PIECE_BYTES, np.uint8), 0, False
         checked = False
         while not at_end and not self._reader.damaged:
@@ -94,18 +124,19 @@ class Packets:
             buffer[: held - done] = buffer[done:held]
             held -= done
         self.source.drain()
-        self._say_damage(held)
+        self._note_damage(held)
 
     def _check(self, start: bytes) -> None:
+        """Refuse a file whose first bytes are no header of a capture, or name a link layer that is not read."""
         if len(start) < 24:
             raise UserError(f"{self.path}: the file is empty or shorter than a pcap header (24 bytes)")
-        if start[:4] not in _MAGICS:
+        if start[:4] not in (*_PCAP, _PCAPNG):
             raise UserError(f"{self.path}: not a pcap or pcapng file (it begins with {start[:4].hex()})")
         link = int.from_bytes(start[20:24], "little" if start[:4] in _PCAP[::2] else "big") & 0x03FFFFFF
         if start[:4] in _PCAP and not stream.link_is_known(link):
             raise UserError(f"{self.path}: link type {link} is not read, only {stream.LINKS}")
 
-    def _say_damage(self, held: int) -> None:
+    def _note_damage(self, held: int) -> None:
         at = f"{self._reader.counts()['at']:,}"
         inside = " of the decompressed file" if self.source.compressed else ""
         if self._reader.damaged:
@@ -114,12 +145,12 @@ class Packets:
             self.damage = f"the file is cut off in the record at byte {at}{inside}; what stands before it was read"
 
     def require_some(self) -> None:
-        """Refuse a capture that held no IPv4 packet.
+        """Refuse a capture without a packet that can be used. Call it after the last packet.
 
         Raises
         ------
         UserError
-            If it held none.
+            If no frame held one. The message counts the frames by what they held.
         """
         counts = self.counts()
         if not counts["ok"]:
@@ -130,8 +161,31 @@ class Packets:
             )
 
     def counts(self) -> dict[str, int]:
-        """Frames by outcome, see `stream.Reader.counts`; with re-ordering, "late" as `stream.Order` counts it."""
+        """Return the counts of `stream.Reader.counts`; with re-ordering also "late", the count of `stream.Order`."""
         return self._reader.counts() | ({} if self._order is None else {"late": self._order.late})
+
+    def facts(self) -> dict[str, Any]:
+        """Return what `extract.PacketSource.facts` describes.
+
+        Raises
+        ------
+        UserError
+            See `require_some`.
+        """
+        self.require_some()
+        counts = self.counts()
+        return {
+            "parameters": self._parameters,
+            "sources": {self.path.name: self.source.sha256.hexdigest()},
+            "frames": {name: counts[name] for name in OUTCOMES},
+            "out_of_order": counts["out_of_order"],
+            "late": counts.get("late", 0),
+            "damage": self.damage,
+        }
+
+    def sha256(self) -> Any:
+        """Return a hash object that has taken in the file's bytes."""
+        return self.source.sha256.copy()
 
 
 @dataclass(frozen=True)
@@ -142,10 +196,10 @@ class Capture:
     ----------
     path : Path
         The file.
-    rows : ndarray of shape (n_packets,), dtype native.ROW
-        Time stamps [ns], header fields, and where each frame lies in the file.
+    rows : ndarray of shape (n_packets,), dtype ROW
+        Time stamps [ns], header fields, and where each frame is in the file.
     frames : dict of str to int
-        Frames by what became of them, keys from stream.OUTCOMES.
+        How many frames had each outcome; the keys are `layouts.OUTCOMES`.
     """
 
     path: Path
@@ -153,10 +207,10 @@ class Capture:
     frames: dict[str, int]
 
     def headers(self) -> list[bytes]:
-        """Return the beginning of each packet as an Ethernet frame, in the order of `rows`: what the kernel is given.
+        """Return the beginning of each packet as an Ethernet frame, in the order of `rows`, for the kernel program.
 
-        HEADER_BYTES of each packet are kept. Where the capture has another link layer, a bare Ethernet header stands in
-        for it.
+        A frame keeps HEADER_BYTES from its IP header on. If the capture has another link layer, a bare Ethernet header
+        takes its place.
         """
         with ByteStream(self.path) as source:
             data = source.all_bytes()
@@ -169,12 +223,19 @@ class Capture:
 
 
 def read(path: Path | str, ipv6: bool = False) -> Capture:
-    """Read the packets of a capture file, as they stand in it, into memory; a file that broke off is warned about.
+    """Read all packets of a capture file into memory, in the order of the file. Warn if the file broke off.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file.
+    ipv6 : bool
+        Whether to read IPv6 packets too.
 
     Raises
     ------
     UserError
-        As `Packets` does, and if it holds no packet.
+        As `Packets` does, and if the file holds no packet.
     """
     packets = Packets(path, ipv6=ipv6)
     rows = np.concatenate([np.zeros(0, ROW), *(piece.copy() for piece in packets)])

@@ -88,13 +88,17 @@ def _train_one(job: tuple[dataset.Dataset, str, int, Profile]) -> Model:
     return train_model(*job)
 
 
-def train_all(data: dataset.Dataset, profile: Profile, scheduler: str | None = None) -> list[Model]:
+def train_all(
+    data: dataset.Dataset, profile: Profile, scheduler: str | None = None, folder: Path = MODELS
+) -> list[Model]:
     """Train and save every pair of the profile, with a progress bar.
 
     Parameters
     ----------
     scheduler : str, optional
-        Address of a Dask scheduler (`tasks.run`); one pair after the other in this process by default.
+        Address of a Dask scheduler (`parallel.run`); one pair after the other in this process by default.
+    folder : Path
+        Where the models are saved.
     """
     pairs = tasks_and_seeds(profile)
     if scheduler:
@@ -104,7 +108,7 @@ def train_all(data: dataset.Dataset, profile: Profile, scheduler: str | None = N
         with tqdm(total=len(pairs), desc="training", unit="model", bar_format=shape) as bar:
             trained = [train_model(data, task, seed, profile, bar) for task, seed in pairs]
     for model in trained:
-        save_model(model)
+        save_model(model, folder)
     return trained
 
 

@@ -1,9 +1,9 @@
-"""Benchmark, not a test: packets a second and memory of `ids_repro extract`, on captures made out of the sample.
+"""Measure packets per second and memory of `ids_repro extract`. This is a benchmark, not a test.
 
     make bench-extract
 
-The sample is repeated with shifted time stamps and addresses until it has 5 and 20 million packets. Each run is a new
-process on one processor, with the capture in the page cache; the files are removed afterwards.
+The captures are made from the sample, which is repeated with shifted time stamps and addresses, up to 5 and 20 million
+packets. Each run is a new process on one CPU, with the capture in the page cache. The files are removed at the end.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from ids_repro.__main__ import main
 main(sys.argv[1:])
 print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 """
-SPACE_LEFT = 5 << 30
+SPACE_LEFT = 5 << 30  # bytes that must stay free beside the capture
 
 
 def make(sample: Path, target: Path, n_packets: int) -> None:
-    """Write a pcap file of n_packets: the sample again and again, each time later and between other addresses."""
+    """Write a pcap file of `n_packets`: the sample again and again, each time later and with other addresses."""
     capture = packets.read(sample)
     frames, ts_us = capture.headers(), capture.rows["ts_ns"] // 1000
     starts, block = [], bytearray()
@@ -43,7 +43,7 @@ def make(sample: Path, target: Path, n_packets: int) -> None:
         block += struct.pack("<IIII", 0, 0, len(frame), row["caplen"]) + frame
     block, starts = np.frombuffer(bytes(block), np.uint8).copy(), np.array(starts)
     span_us = int(ts_us.max() - ts_us.min()) + 1
-    address = starts[:, None] + [27, 28, 31, 32]  # second and third octet of source and destination
+    address = starts[:, None] + [27, 28, 31, 32]  # second and third byte of the source and destination addresses
     original = block[address].astype(np.int64)
     with target.open("wb") as file:
         file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 1 << 18, 1))
@@ -58,7 +58,7 @@ def make(sample: Path, target: Path, n_packets: int) -> None:
 
 
 def measure(path: Path, options: list[str]) -> dict:
-    """One run in a process of its own."""
+    """Run the command once in a new process; return its counts, its peak memory [MiB] and its file's size [MB]."""
     out = path.with_suffix(".parquet")
     command = [sys.executable, "-c", RUN, "extract", str(path), "--out", str(out), "--json", *options]
     found = subprocess.run(command, capture_output=True, text=True, check=True)

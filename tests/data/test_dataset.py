@@ -1,4 +1,4 @@
-"""From a capture and its schedule to scaled parts: nothing lost, nothing leaked, the same bytes each time."""
+"""From a capture to scaled parts: no packet is lost, no part knows another, and the bytes are always the same."""
 
 import json
 import resource
@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ids_repro import config
-from ids_repro.data import dataset, extract
+from ids_repro.data import dataset
 from ids_repro.data.dataset import Dataset
+from ids_repro.data.feature_file import COLUMNS
 from ids_repro.data.features import FEATURES
 from ids_repro.models import pipeline
 from ids_repro.models.scaling import MinMax
@@ -44,7 +45,7 @@ def labelled(labels):
 def test_a_dataset_reads_back_as_it_was_made(data, path):
     loaded = dataset.load(path)
     assert loaded.meta == data.meta
-    for name in ("x", *extract.COLUMNS):
+    for name in ("x", *COLUMNS):
         left, right = getattr(loaded, name), getattr(data, name)
         np.testing.assert_array_equal(left, right, err_msg=name)
         assert left.dtype == right.dtype

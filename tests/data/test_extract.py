@@ -1,7 +1,10 @@
-"""From captures and packet tables to Parquet: known facts of real files, the reference, order, damage, full disks."""
+"""From captures to Parquet: known facts of real files, the reference, order, damage, full disks.
+
+Covers also: ids_repro.data.feature_file. Packet tables are in test_packet_table.py.
+"""
 
 import gzip
-import ipaddress
+import hashlib
 import json
 import os
 import subprocess
@@ -9,28 +12,22 @@ import sys
 
 import made_captures as made
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packet_tables import CAPTURES, rows_of
 
 from ids_repro import __main__, config
 from ids_repro.config import UserError
-from ids_repro.data import dataset, extract, packet_table, packets
+from ids_repro.data import dataset, extract, packets
+from ids_repro.data.feature_file import COLUMNS
 from ids_repro.data.features import FEATURES
 from ids_repro.data.flow import reference
 from ids_repro.data.labels.source import label_source
 from ids_repro.native import library, stream
-from ids_repro.native.layouts import FIRST_PACKETS, ROW, VECTOR
+from ids_repro.native.layouts import FIRST_PACKETS, ROW
 
-# Where the published subset is not there, the sample alone is looked at.
-SHARED = config.ROOT.parent / "shared" / "cic-ids2017"
-CAPTURES = {
-    name: (SHARED / f"{name}.pcap", 10 if name == "thu_normal_slice" else 0)
-    for name in ("thu_webattack_xss", "thu_webattack_sqli", "thu_normal_slice")
-    if (SHARED / f"{name}.pcap").is_file()
-} | {"sample": (config.SAMPLE, 0)}
 PACKETS_AND_FLOWS = {
     "thu_webattack_xss": (9374, 661),
     "thu_webattack_sqli": (94, 10),
@@ -38,13 +35,8 @@ PACKETS_AND_FLOWS = {
 }
 
 
-def rows_of(name):
-    path, dedup_ms = CAPTURES[name]
-    return np.concatenate([rows.copy() for rows in packets.Packets(path, dedup_ms)])
-
-
 def run(capsys, *arguments):
-    """Exit code, JSON object and what was said on stderr."""
+    """Run the command; return its exit code, its JSON object and what it wrote to stderr."""
     code = __main__.main(["extract", *map(str, arguments), "--json"])
     out, err = capsys.readouterr()
     return code, json.loads(out) if out else None, err
@@ -52,11 +44,6 @@ def run(capsys, *arguments):
 
 def meta_of(path):
     return json.loads(pq.ParquetFile(path).metadata.metadata[b"ids_repro"])
-
-
-def test_layouts_equal_the_c_structs():
-    assert stream._library().ids_sizeof_vector() == VECTOR.itemsize
-    assert library.library().ids_sizeof_row() == ROW.itemsize
 
 
 @pytest.mark.parametrize("name", CAPTURES)
@@ -79,11 +66,11 @@ def test_reference_equals_c_on_captures(name):
     x, flow = library.extract(rows)
     x_reference, flow_reference = reference(rows)
     assert np.array_equal(x, x_reference) and np.array_equal(flow, flow_reference)
-    check_samples(rows, x, flow)
+    check_vectors(rows, x, flow)
 
 
-def check_samples(rows, x, flow):
-    """Both samplings against the features of every packet."""
+def check_vectors(rows, x, flow):
+    """Compare the vectors of both samplings with the features of every packet."""
     for every in (True, False):
         sampler = stream.Sampler(every)
         for piece in np.array_split(rows, 3):
@@ -133,24 +120,16 @@ def test_reference_equals_c_on_made_up_packets(drawn):
     x, flow = library.extract(rows)
     x_reference, flow_reference = reference(rows)
     assert np.array_equal(x, x_reference) and np.array_equal(flow, flow_reference)
-    check_samples(rows, x, flow)
+    check_vectors(rows, x, flow)
 
 
-def many_flows(n, step_ns, flags=made.ACK, per_flow=3):
-    """Rows of n flows, packets of a flow side by side."""
-    rows = np.zeros(n * per_flow, ROW)
-    number = np.repeat(np.arange(n), per_flow)
-    rows["ts_ns"], rows["len"], rows["proto"] = 10**18 + np.arange(len(rows)) * step_ns, 40, 6
-    rows["saddr"], rows["daddr"], rows["sport"], rows["dport"] = number, 1 << 30, number & 0xFFFF, 80
-    rows["tcp_flags"] = np.where(np.arange(len(rows)) % per_flow == per_flow - 1, flags, made.ACK)
-    return rows
-
-
-@pytest.mark.parametrize("rows", [many_flows(200_000, 10**6), many_flows(200_000, 1, made.RST)], ids=["idle", "reset"])
+@pytest.mark.parametrize(
+    "rows", [made.many_flows(200_000, 10**6), made.many_flows(200_000, 1, made.RST)], ids=["idle", "reset"]
+)
 def test_table_lets_go_of_flows_that_are_over(rows):
-    """Without a change to any vector."""
+    """The vectors are those of a table that keeps every flow."""
     x, flow = library.extract(rows)
-    check_samples(rows, x, flow)
+    check_vectors(rows, x, flow)
 
 
 def test_memory_does_not_grow_with_the_capture():
@@ -158,24 +137,24 @@ def test_memory_does_not_grow_with_the_capture():
 import re, sys
 import numpy as np
 from ids_repro.native import stream
-from test_extract import many_flows
+from made_captures import many_flows
 rows, sampler, peaks = many_flows(200_000, 10**6), stream.Sampler(False), []
 for _ in range(8):
     sampler.push(rows)
-    while sampler.counts()["waiting"] >= 1000:  # as the writer does: some are always left
+    while sampler.counts()["waiting"] >= 1000:  # like the writer, which always leaves some
         sampler.take(1000)
     rows["ts_ns"] += np.uint64(600 * 10**9)
     rows["saddr"] += 200_000
     peaks.append(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]))
 print(peaks[-1] - peaks[2])
 """
-    paths = {"PYTHONPATH": f"{config.ROOT}:{config.ROOT / 'tests'}:{config.ROOT / 'tests/data'}"}
+    paths = {"PYTHONPATH": f"{config.ROOT}:{config.ROOT / 'tests'}"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | paths)
     assert int(done.stdout) < 8 << 10, done.stderr  # KB
 
 
 def test_flow_ends_exactly_as_go_flows_does(tmp_path):
-    """Idle 300 s, active 1,800 s, RST, both FINs acknowledged: how many flows these make."""
+    """A flow ends after 300 s idle, after 1,800 s active, at RST, or when both FINs are acknowledged."""
     second = 10**6
 
     def flows(*steps):
@@ -202,7 +181,7 @@ def test_last_is_a_choice_from_every(tmp_path):
     every = dataset.prepare(config.SAMPLE, schedule, tmp_path / "every.parquet").sample("last")
     extract.run(config.SAMPLE, tmp_path / "last.parquet", label_source(schedule), name="lab capture")
     last = dataset.load(tmp_path / "last.parquet").sample("last")
-    for name in ("x", *extract.COLUMNS):
+    for name in ("x", *COLUMNS):
         assert np.array_equal(getattr(every, name), getattr(last, name)), name
         assert getattr(every, name).dtype == getattr(last, name).dtype
 
@@ -228,7 +207,7 @@ def test_same_inputs_same_bytes(tmp_path, sampling):
     assert out[0].read_bytes() == out[1].read_bytes()
     meta = meta_of(out[0])
     assert meta["parameters"]["dedup_ms"] == dedup_ms and meta["parameters"]["sampling"] == sampling
-    assert meta["sources"] == {path.name: extract.hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert meta["sources"] == {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def test_gzip_gives_the_same_vectors(tmp_path):
@@ -281,12 +260,12 @@ def test_labels_that_match_nothing_are_refused(tmp_path, capsys):
 
 
 def test_full_disk_leaves_no_half_file(tmp_path):
-    """A limit on the size of files stands for a full disk: both are an OSError of a write."""
+    """A limit on the size of files replaces a full disk: with both, a write raises OSError."""
     program = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
         "from ids_repro.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
-    library.library(), stream._library()  # compiled before the limit is there
+    library.library(), stream._library()  # compile both before the limit applies
     arguments = ["extract", str(config.SAMPLE), "--sampling", "every", "--out", str(tmp_path / "x.parquet")]
     run = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
     assert run.returncode == 2, run.stderr
@@ -294,135 +273,30 @@ def test_full_disk_leaves_no_half_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# --- the packet table -------------------------------------------------------------------------------------------------
+class InMemory:
+    """Packets in memory: a source of another kind, with no more than `extract.PacketSource` asks for."""
+
+    path, unit, labels = config.SAMPLE, "packet", None
+
+    def __init__(self, rows):
+        self.rows, self.size, self.position = rows, len(rows), 0
+
+    def pieces(self):
+        for rows in np.array_split(self.rows, 7):
+            self.position += len(rows)
+            yield rows, None
+
+    def facts(self):
+        frames = {"ok": len(self.rows)}
+        return {"parameters": {}, "sources": {}, "frames": frames, "out_of_order": 0, "late": 0, "damage": None}
+
+    def sha256(self):
+        return hashlib.sha256(self.rows.tobytes())
 
 
-def write_table(folder, flows=None, rows=None):
-    """A small packet table: three flows, the last one seen for hours."""
-    flows = {
-        "flow_id": [3, 7, 9],
-        "start_epoch_s": [1.5e9, None, 1.5e9 + 0.25],
-        "src_ip": ["10.0.0.1", "10.0.0.9", "10.0.0.1"],
-        "dst_ip": ["10.0.0.2", "10.0.0.2", "10.0.0.3"],
-        "sport": [1000, 1001, 0],
-        "dport": [80, 53, 0],
-        "proto": [6, 17, 1],
-        "class7": ["DoS", "Normal", None],
-    } | (flows or {})
-    rows = {
-        "flow_id": [3, 3, 3, 7, 9, 9],
-        "idx": [0, 1, 2, 0, 0, 1],
-        "ip_len": [40, 1500, 40, 60, 84, 84],
-        "iat_ms": [0.0, 0.5, 2.0, 0.0, 0.0, 7.2e6],
-        "dir_fwd": [1, 0, 1, 1, 1, 0],
-    } | (rows or {})
-    for name, columns in ((packet_table.FLOWS, flows), (packet_table.PACKETS, rows)):
-        pq.write_table(pa.table({k: v for k, v in columns.items() if v is not ...}), folder / name)
-    return folder
-
-
-def test_packet_table_by_hand(tmp_path, capsys):
-    out = tmp_path / "x.parquet"
-    code, found, _ = run(capsys, write_table(tmp_path) / "packets.parquet", "--sampling", "every", "--out", out)
-    table = pq.read_table(out)
-    column = {name: table[name].to_numpy() for name in table.column_names}
-    assert code == 0 and (found["packets"], found["flows"], found["flows_without_label"]) == (6, 3, 1)
-    assert column["flow"].tolist() == [3, 3, 3, 7, 9, 9] and column["label"].tolist() == [2, 2, 2, 4, -1, -1]
-    assert (column["sport"] >> 16).tolist() == [1000, 80, 1000, 1001, 0, 0]
-    assert (column["dir"] >> 16).tolist() == [1, 0, 1, 1, 1, 0]
-    assert (column["iat"] >> 16).tolist() == [0, 500, 2000, 0, 0, 7_200_000_000]  # two hours do not end a given flow
-    assert (column["len_mean"] / 65536).tolist()[1] == 770
-    start = 15 * 10**14
-    assert column["time_us"].tolist() == [start, start + 500, start + 2500, 0, start + 250_000, start + 7_200_250_000]
-
-
-@pytest.mark.parametrize(
-    ("flows", "rows", "words"),
-    [
-        ({"sport": ...}, {}, "'sport' is missing"),
-        ({}, {"iat_ms": ...}, "'iat_ms' is missing"),
-        ({"flow_id": [3, 7, 7]}, {}, "one row"),
-        ({"flow_id": [3, 7, 8]}, {}, "flow_id 9"),
-        ({"src_ip": ["10.0.0.1", "::1", "10.0.0.1"]}, {}, "IPv4"),
-        ({"sport": [70_000, 1, 1]}, {}, "sport"),
-        ({"proto": [6, None, 6]}, {}, "'proto' has empty"),
-        ({"class7": ["DoS", "Odd", None]}, {}, "'Odd' is no class"),
-        ({}, {"idx": [0, 2, 1, 0, 0, 1]}, "row 1 is out of order"),
-        ({}, {"flow_id": [9, 3, 3, 7, 9, 9]}, "out of order"),
-        ({}, {"ip_len": [40, 70_000, 40, 60, 84, 84]}, "ip_len"),
-        ({}, {"iat_ms": [0.0, float("nan"), 2.0, 0.0, 0.0, 0.0]}, "'iat_ms' has empty"),
-    ],
-)
-def test_packet_tables_that_are_refused(tmp_path, flows, rows, words):
-    with pytest.raises(UserError, match=words):
-        extract.run(write_table(tmp_path, flows, rows), tmp_path / "x.parquet")
-    assert not list(tmp_path.glob("x.parquet*"))
-
-
-def test_packet_table_pieces_and_options(tmp_path, monkeypatch):
-    """Times and features do not depend on where a piece of the table ends."""
-    rng = np.random.default_rng(0)
-    length = rng.integers(1, 150, 60)
-    flow, idx = np.repeat(np.arange(60), length), np.concatenate([np.arange(n) for n in length])
-    columns = {"flow_id": flow, "idx": idx, "ip_len": rng.integers(20, 1500, len(idx))}
-    columns |= {"iat_ms": np.where(idx == 0, 0, rng.exponential(50, len(idx))), "dir_fwd": rng.integers(0, 2, len(idx))}
-    flows = {name: np.arange(60) for name in ("flow_id", "start_epoch_s", "sport", "dport")}
-    flows |= {"src_ip": ["1.1.1.1"] * 60, "dst_ip": ["1.1.1.2"] * 60, "proto": [6] * 60, "class7": ["DoS"] * 60}
-    folder, found = write_table(tmp_path, flows, columns), []
-    for piece in (1 << 16, 97, 1):
-        monkeypatch.setattr(packet_table, "_PIECE", piece)
-        for sampling in extract.SAMPLINGS:
-            extract.run(folder, tmp_path / "x.parquet", sampling=sampling)
-            found.append((tmp_path / "x.parquet").read_bytes())
-    assert found[:2] == found[2:4] == found[4:]
-    with pytest.raises(UserError, match="packet table"):
-        extract.run(folder, tmp_path / "x.parquet", dedup_ms=10)
-
-
-def table_of(name, folder):
-    """The packet table that holds a capture's flows, and those flows' numbers; one made here for the sample."""
-    if name != "sample":
-        flows = pq.read_table(SHARED / packet_table.FLOWS, columns=["flow_id", "source"]).to_pandas()
-        return SHARED, flows["flow_id"][flows["source"] == name].to_numpy()
-    rows = rows_of(name)
-    _, flow = library.extract(rows)
-    order = np.argsort(flow, kind="stable")
-    rows, flow = rows[order], flow[order].astype(np.int64)
-    number, first, count = np.unique(flow, return_index=True, return_counts=True)
-    opened = rows[first]
-    flows = {"flow_id": number, "start_epoch_s": opened["ts_ns"] / 1e9, "class7": ["Normal"] * len(first)}
-    flows |= {name: opened[name] for name in ("sport", "dport", "proto")}
-    for name, field in (("src_ip", "saddr"), ("dst_ip", "daddr")):
-        flows[name] = [str(ipaddress.IPv4Address(int(address))) for address in opened[field]]
-    idx = np.arange(len(rows)) - np.repeat(first, count)
-    ends = rows[["saddr", "sport"]] == np.repeat(opened, count)[["saddr", "sport"]]
-    gap_ns = np.diff(rows["ts_ns"].astype(np.int64), prepend=0)
-    columns = {"flow_id": flow, "idx": idx, "ip_len": rows["len"], "dir_fwd": ends.astype(np.int8)}
-    return write_table(folder, flows, columns | {"iat_ms": np.where(idx == 0, 0, gap_ns / 1e6)}), number
-
-
-@pytest.mark.parametrize("name", CAPTURES)
-def test_packet_table_has_the_features_of_its_captures(name, tmp_path):
-    """The same flows, found in a capture and given in a table: no bit apart."""
-    (path, dedup_ms), (table, numbers) = CAPTURES[name], table_of(name, tmp_path)
-    vectors = []
-    for source, options in ((path, {"dedup_ms": dedup_ms, "reorder_ms": 10 * (dedup_ms > 0)}), (table, {})):
-        extract.run(source, tmp_path / "x.parquet", **options)
-        found = pq.read_table(tmp_path / "x.parquet")
-        vectors.append(np.stack([found[c].to_numpy() for c in (*FEATURES, "time_us", "flow")], axis=1))
-    mine = vectors[1][np.isin(vectors[1][:, -1], numbers)]
-    assert len(mine) == len(numbers)
-    assert sorted(map(tuple, vectors[0][:, :-1])) == sorted(map(tuple, mine[:, :-1]))
-
-
-PUBLISHED = {"DoS": 13_485, "Normal": 17_842, "Portscan": 755, "Web attack": 671}
-
-
-def test_packet_table_keeps_its_flows_and_labels(tmp_path):
-    """The published subset, 32,753 flows in four classes; where it is not there, the sample as a table."""
-    is_there = (SHARED / packet_table.PACKETS).is_file()
-    folder, numbers = (SHARED, range(32_753)) if is_there else table_of("sample", tmp_path)
-    found = extract.run(folder, tmp_path / "x.parquet")
-    assert (found["flows"], found["vectors"], found["flows_without_label"]) == (len(numbers), len(numbers), 0)
-    counts = dataset.load(tmp_path / "x.parquet").counts()
-    assert counts == (PUBLISHED if is_there else {"Normal": len(numbers)})
+@pytest.mark.parametrize("sampling", extract.SAMPLINGS)
+def test_a_source_of_another_kind_needs_no_more_than_the_protocol_asks_for(tmp_path, sample, sampling):
+    labels = label_source(config.SAMPLE.with_suffix(".csv"))
+    extract.run(config.SAMPLE, tmp_path / "file.parquet", labels, sampling=sampling)
+    extract.write(InMemory(sample.rows), tmp_path / "memory.parquet", labels, sampling, "in memory")
+    assert pq.read_table(tmp_path / "file.parquet").equals(pq.read_table(tmp_path / "memory.parquet"))

@@ -1,4 +1,4 @@
-"""Several captures, on this machine's cores and on a Dask cluster of two worker processes: the same bytes."""
+"""Several captures give the same bytes on this machine's cores and on a Dask cluster of two worker processes."""
 
 import json
 import socket
@@ -8,26 +8,26 @@ import pyarrow.parquet as pq
 import pytest
 from distributed import LocalCluster
 
-from ids_repro import config, parallel
+from ids_repro import config
 from ids_repro.__main__ import main
-from ids_repro.data import dataset, extract, extract_many
+from ids_repro.config import UserError
+from ids_repro.data import dataset, extract, extract_many, feature_file
 from ids_repro.data.labels.source import label_source
 from ids_repro.models import pipeline
-from ids_repro.models.model import save_model
 
 SCHEDULE = str(config.SAMPLE.with_suffix(".csv"))
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two real worker processes on loopback."""
+    """Start a cluster of two worker processes on loopback."""
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1") as c:
         yield c.scheduler_address
 
 
 @pytest.fixture(scope="module")
 def halves(tmp_path_factory):
-    """The sample cut in two between packets."""
+    """Cut the sample in two between packets."""
     folder, data = tmp_path_factory.mktemp("captures"), config.SAMPLE.read_bytes()
     at, ends = 24, []
     while at < len(data):
@@ -63,13 +63,12 @@ def test_the_parts_follow_each_other(halves, tmp_path):
     np.testing.assert_array_equal(both.flow, shifted)
     assert len(np.unique(both.packet)) == len(both.packet)
     assert set(both.meta["sources"]) == {"monday.pcap", "tuesday.pcap", "lab.csv"}
-    assert pq.ParquetFile(tmp_path / "both.parquet").schema_arrow == extract.SCHEMA
+    assert pq.ParquetFile(tmp_path / "both.parquet").schema_arrow == feature_file.SCHEMA
 
 
-def test_trainings_on_the_cluster_are_the_same(cluster, flows, tmp_path, monkeypatch):
-    monkeypatch.setattr(save_model, "__defaults__", (tmp_path,))
+def test_trainings_on_the_cluster_are_the_same(cluster, flows, tmp_path):
     short = config.profile("smoke", seeds=(0,), epochs=1, min_steps=50)
-    here, there = pipeline.train_all(flows, short), pipeline.train_all(flows, short, cluster)
+    here, there = (pipeline.train_all(flows, short, scheduler, folder=tmp_path) for scheduler in (None, cluster))
     for one, other in zip(here, there, strict=True):
         assert (one.task, one.seed, one.history) == (other.task, other.seed, other.history)
         for mine, theirs in zip(one.mlp.weights(), other.mlp.weights(), strict=True):
@@ -83,13 +82,16 @@ def test_the_command_takes_several_captures(halves, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["packets"] == pq.ParquetFile(out).metadata.num_rows
 
 
-def test_what_cannot_be_done_is_said(halves, tmp_path, capsys, monkeypatch):
+def test_a_scheduler_that_does_not_answer_is_named(halves, tmp_path):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{closed.getsockname()[1]}"
-        monkeypatch.setattr(parallel, "PATIENCE_S", 1)
-        assert main(["extract", str(halves[0]), "--scheduler", address, "--out", str(tmp_path / "x.parquet")]) == 2
-    assert "no Dask scheduler answers" in capsys.readouterr().err
+        with pytest.raises(UserError, match=f"no Dask scheduler answers at {address}"):
+            extract_many.run(halves[:1], tmp_path / "x.parquet", scheduler=address, patience_s=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_done_is_said(halves, tmp_path, capsys):
     assert main(["extract", str(halves[0]), str(halves[0]), "--out", str(tmp_path / "x.parquet")]) == 2
     assert main(["extract", str(halves[0]), str(tmp_path / "none"), "--out", str(tmp_path / "x.parquet")]) == 2
     assert "there is no such file" in capsys.readouterr().err

@@ -1,4 +1,7 @@
-"""bpf/flow.h against the NumPy reference, and both against Sec. IV-C worked out by hand."""
+"""bpf/flow.h against the NumPy reference, and both against Sec. IV-C worked out by hand.
+
+Covers also: ids_repro.data.flow.
+"""
 
 import re
 
@@ -17,7 +20,7 @@ from ids_repro.native.layouts import N_FEATURES, REASONS, ROW, Q
 
 HEADER = "".join((config.BPF / name).read_text() for name in ("parse.h", "flow.h"))
 SUBSET = config.ROOT.parent / "shared" / "cic-ids2017"
-# Packets and flows of each capture; the subset of CIC-IDS2017 stands beside some checkouts only.
+# Packets and flows of each capture. Only some checkouts have the subset of CIC-IDS2017 beside them.
 CAPTURES = {config.SAMPLE: None} | {
     SUBSET / name: counts
     for name, counts in {"thu_webattack_xss.pcap": (9374, 661), "thu_webattack_sqli.pcap": (94, 10)}.items()
@@ -38,7 +41,7 @@ def rows(*sent):
 
 
 def both(given_rows):
-    """Features and flows by the reference, after C has agreed in every bit."""
+    """Return features and flows of the reference, after checking that C gives the same bits."""
     expected, found = reference(given_rows), library.extract(given_rows)
     for name, left, right in zip(("x", "flow"), expected, found, strict=True):
         np.testing.assert_array_equal(right, left, err_msg=name)
@@ -171,7 +174,7 @@ def test_c_equals_the_reference_on_one_long_connection(made):
 
 
 def test_many_flows_outgrow_the_first_table():
-    """bpf/user/library.c begins with 65,536 places; 50,000 flows make it grow, and each comes back once."""
+    """bpf/user/library.c begins with 65,536 places; 50,000 flows make it grow, and each has a second packet."""
     out = np.zeros(100_000, ROW)
     out["ts_ns"] = np.arange(len(out)) * 1000
     out["saddr"], out["daddr"], out["proto"] = np.arange(len(out)) % 50_000, 7, 17

@@ -1,8 +1,12 @@
-"""The capture reader: formats, link layers, repairs, and files that are not whole."""
+"""Reading captures: file formats, link layers, duplicates, order, and files that are cut off or damaged.
+
+Covers also: ids_repro.data.byte_stream and ids_repro.native.stream.
+"""
 
 import gzip
 import shutil
 import subprocess
+from pathlib import Path
 
 import made_captures as made
 import numpy as np
@@ -21,7 +25,7 @@ NS = 1_500_000_000_123_456_789
 
 
 def read(tmp_path, data, **options):
-    """Packets, counts and damage of a file with these bytes."""
+    """Write a file with these bytes; return its packets, counts and damage."""
     path = tmp_path / "made.pcap"
     path.write_bytes(data)
     found = packets.Packets(path, **options)
@@ -264,7 +268,7 @@ def test_duplicates_within_the_window(tmp_path):
     one, other = made.ethernet(PACKET), made.ethernet(made.ipv4(7))
     times_us = [(0, one), (0, other), (10_000, one), (10_001, one), (10_500, one), (9_000, one), (30_000, other)]
     rows, counts, _ = read(tmp_path, made.pcap(times_us), dedup_ms=10)
-    # 10.001 ms after the copy that was kept: kept again; 9.000 is then 1.001 ms before a kept one.
+    # The frame at 10.001 ms is kept: the copy that was kept is 10.001 ms older. That of 9.000 ms is 1.001 ms before it.
     assert (rows["ts_ns"] // 1000).tolist() == [0, 0, 10_001, 30_000]
     assert (counts["duplicate"], counts["frames"]) == (3, 7)
 
@@ -289,7 +293,7 @@ def test_duplicates_equal_a_plain_search(tmp_path_factory, drawn, window_ms):
 
 
 def test_window_of_duplicates_forgets(tmp_path):
-    """More frames than the window's table has room for at first, all different, and copies of the latest."""
+    """There are more different frames than the window's first table has room for, and copies of the newest."""
     frames = [(k * 10, made.ethernet(made.ipv4(k & 0xFFFF, k >> 16))) for k in range(70_000)]
     rows, counts, _ = read(tmp_path, made.pcap(frames + frames[-900:]), dedup_ms=10)
     assert (len(rows), counts["duplicate"]) == (70_000, 900)
@@ -299,7 +303,7 @@ def test_order_is_repaired_within_the_window(tmp_path):
     times_ms = [5, 1, 9, 3, 3, 60, 20, 200, 100, 300]
     data = made.pcap([(1000 * time, made.ethernet(made.ipv4(k))) for k, time in enumerate(times_ms)])
     rows, counts, _ = read(tmp_path, data, reorder_ms=50)
-    # 60 sends 1 to 9 on their way, 200 all before it; 100 is too late for nothing, as 200 still waits.
+    # The packet of 60 ms releases those up to 9; 200 releases all before it. 100 is not late, because 200 still waits.
     assert (rows["ts_ns"] // 10**6).tolist() == sorted(times_ms)
     assert rows["sport"].tolist()[:3] == [1, 3, 4]  # of the same time: as in the file
     assert (counts["out_of_order"], counts["late"]) == (5, 0)
@@ -327,53 +331,15 @@ def test_order_equals_a_plain_heap(drawn, window_ms):
     assert order.late == late
 
 
-DRIVER = r"""
-#include <stdio.h>
-#include "user/capture.c"
-#include "user/sampler.c"
-int main(int argc, char **argv) {
-	static __u8 all[1 << 20];
-	static struct ids_row rows[64], sorted[1 << 16];
-	static struct ids_vector vectors[1 << 16];
-	for (int i = 1; i < argc; i++) {
-		FILE *file = fopen(argv[i], "rb");
-		__u64 size = fread(all, 1, sizeof(all), file), at = 0, piece = 1 + i % 97, n, counts[16];
-		void *capture = ids_capture_new(i % 2 ? 10000000 : 0, i % 5), *order = ids_order_new(1000000);
-		void *sampler = ids_sampler_new(i % 3 == 0);
-		int status = 0;
-		fclose(file);
-		while (at < size && !status) {
-			__u64 given = piece < size - at ? piece : size - at, used;
-			__u8 *exact = malloc(given);
-			memcpy(exact, all + at, given);
-			used = ids_capture_read(capture, exact, given, rows, 64, &n, &status);
-			free(exact);
-			if (!used && given == size - at) break;
-			piece = i % 4 ? (used ? 1 : piece + 1) : used ? 1 + (piece * 31 + i) % 499 : 2 * piece;
-			at += used;
-			__s64 m = ids_order_pass(order, rows, n, 0, sorted);
-			ids_sampler_push(sampler, sorted, NULL, m);
-		}
-		ids_sampler_push(sampler, sorted, NULL, ids_order_pass(order, rows, 0, 1, sorted));
-		ids_sampler_end(sampler, ~0ULL);
-		ids_sampler_counts(sampler, counts);
-		ids_sampler_take(sampler, vectors, counts[0]);
-		ids_capture_free(capture); ids_order_free(order); ids_sampler_free(sampler);
-	}
-	return 0;
-}
-"""
-
-
 EXTREMES = [0, 1, 2, 3, 4, 7, 8, 12, 16, 28, 32, 36, 64, 0xFF, 0xFFFF, 1 << 24, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
 
 
 def test_sanitizers_find_nothing_on_broken_files(tmp_path):
-    """Files changed at random, in pieces that end where a record does, under ASan and UBSan."""
-    driver, program = tmp_path / "driver.c", tmp_path / "driver"
-    driver.write_text(DRIVER)
+    """Read files changed at random, in pieces that end where a record ends, under ASan and UBSan."""
+    program = tmp_path / "read_captures"
     flags = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{config.BPF}"]
-    subprocess.run([shutil.which("gcc"), *flags, str(driver), "-o", str(program)], check=True)
+    source = Path(__file__).with_name("read_captures.c")
+    subprocess.run([shutil.which("gcc"), *flags, source, "-o", program], check=True)
     rng = np.random.default_rng(1)
     seeds = [made.pcap([(k, frame) for k in range(2)], link) for link, frame in LINKS.values()]
     seeds += [made.pcap([(1, made.ethernet(PACKET, *tags)[:size])]) for tags in ([], [0x8100]) for size in range(60)]

@@ -44,7 +44,7 @@ def test_confusion_is_scikit_learns(n_classes):
 
 
 def test_models_become_records_and_records_tables(data, results):
-    pipeline.train_all(data, PROFILE)
+    pipeline.train_all(data, PROFILE, folder=results.parent / "models")
     quantized = pipeline.quantize_all(data, PROFILE)
     replayed = {
         (m.task, m.seed): {"nn_q16_kernel": m.twins["nn_q16"].predict(data.x).astype(np.uint8)} for m in quantized

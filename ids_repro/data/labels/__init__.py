@@ -1,0 +1,6 @@
+"""Find the label of a flow: in a schedule of what was run when, or in files that have a row for each flow.
+
+This package may import what `ids_repro.data` may, and nothing else of `ids_repro.data`.
+"""
+
+__all__ = ["cicids_csv", "flow_index", "schedule", "source"]

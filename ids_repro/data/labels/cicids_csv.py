@@ -1,7 +1,7 @@
-"""The labels that CIC-IDS2017 came with: the CSV files of GeneratedLabelledFlows, one row a flow of CICFlowMeter's.
+"""Read the labels that CIC-IDS2017 comes with: the CSV files of GeneratedLabelledFlows, a row for each flow.
 
-Differs: CICFlowMeter ends a TCP flow at the first FIN, so one flow of ours may be several rows; the first one has its
-start.
+Differs: the rows are CICFlowMeter's flows. CICFlowMeter ends a TCP flow at the first FIN, so one flow here may be
+several rows there. The first of these rows has the flow's start.
 """
 
 from __future__ import annotations
@@ -18,12 +18,36 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ...config import ATTACKS, UserError
+from ...config import CIC_IDS2017, UserError
 from .flow_index import ROW, FlowIndex
 
+# Attack names in CIC-IDS2017's three labellings, mapped to classes as the paper's training script maps CN-TU's. The
+# three are the dataset's CSV files, the time windows behind the paper's data (CN-TU), and Liu et al. 2022.
+# Differs: Liu et al. keep "... - Attempted" (traffic of the attacker that carries no attack) apart; here it is Normal.
+ATTACKS = {
+    "Botnet": ("Bot", "Botnet:ARES", "Botnet"),
+    "Brute force": ("FTP-Patator", "SSH-Patator", "Brute Force:FTP-Patator", "Brute Force:SSH-Patator"),
+    "DoS": (
+        *("DoS Hulk", "DoS GoldenEye", "DoS slowloris", "DoS Slowhttptest", "Heartbleed", "DDoS", "DDoS:LOIT"),
+        *(f"DoS / DDoS:{name}" for name in ("DoS Hulk", "DoS GoldenEye", "DoS slowloris", "DoS Slowhttptest")),
+        "DoS / DDoS:Heartbleed",
+    ),
+    "Infiltration": (
+        *("Infiltration", "Infiltration - Portscan", "Infiltration:Dropbox download", "Infiltration:Cool disk"),
+        "Infiltration:Dropbox download - (Portscan + Nmap) from victim",
+    ),
+    "Normal": ("BENIGN", "Normal"),
+    "Portscan": ("PortScan", "PortScan:PortScan - Firewall on", "PortScan:PortScan - Firewall off"),
+    "Web attack": (
+        *("Web Attack - Brute Force", "Web Attack - XSS", "Web Attack - SQL Injection"),
+        *("Web Attack:Brute Force", "Web Attack:XSS", "Web Attack:Sql Injection"),
+    ),
+}
+
+FOLDER = CIC_IDS2017  # where the files are if `--labels` has only this source's name
 COLUMNS = ("Source IP", "Source Port", "Destination IP", "Destination Port", "Protocol", "Timestamp", "Label")
 ENCODING = "cp1252"
-LOCAL = timedelta(hours=3)  # the files' clock is ADT, UTC - 3 h
+UTC_MINUS_LOCAL = timedelta(hours=3)  # the files' clock is ADT
 KINDS = [(label, name) for label, names in ATTACKS.items() for name in names]  # (class, attack)
 _KIND = {name.lower(): i for i, (_, name) in enumerate(KINDS)}
 _WEB = ("brute force", "xss", "sql injection")
@@ -31,7 +55,17 @@ _TIME = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}) (\d{1,2}):(\d{2})(?::(\d{2}))?"
 
 
 def files(folder: Path) -> list[Path]:
-    """List the CSV files in a folder and below it, but those of MachineLearningCSV, which name no hosts.
+    """List the CSV files in a folder and below it, except those of MachineLearningCSV, which name no hosts.
+
+    Parameters
+    ----------
+    folder : Path
+        For example where GeneratedLabelledFlows.zip was unpacked.
+
+    Returns
+    -------
+    list of Path
+        Sorted.
 
     Raises
     ------
@@ -49,7 +83,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def is_one(path: Path) -> bool:
-    """Tell whether a file's first line is one of GeneratedLabelledFlows rather than a schedule's."""
+    """Return whether a file is one of GeneratedLabelledFlows: its first line has at least two of COLUMNS."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -70,17 +104,20 @@ def read(paths: Sequence[Path]) -> FlowIndex:
     Parameters
     ----------
     paths : sequence of Path
+        The files. Their order decides which of two contradicting rows counts.
 
     Returns
     -------
-    FlowTable
-        Its `notes` count rows kept ("rows") and left out ("empty", "protocol_0": CICFlowMeter's artefacts), and those
-        that contradict the row before them of the same flow and time ("contradictory").
+    FlowIndex
+        Its `notes` count the rows that are kept ("rows"), the rows that are left out ("empty"; "protocol_0", which
+        CICFlowMeter makes by mistake), and those that contradict the row before them of the same flow and time
+        ("contradictory").
 
     Raises
     ------
     UserError
-        If a file is missing, is not cp1252, lacks a column, or a field cannot be read; it names file, line and column.
+        If a file is missing, is not cp1252, lacks a column, or a field cannot be read. The message names file, line and
+        column.
     """
     notes, digests, parts = Counter(rows=0, empty=0, protocol_0=0), {}, []
     for path in paths:
@@ -104,6 +141,7 @@ def _sha256(path: Path) -> str:
 
 
 def _frame(path: Path) -> pd.DataFrame:
+    """Read the columns of COLUMNS as text, one category for each different text; an empty field is NaN."""
     with path.open("rb") as file:
         start = file.read(1 << 16)
     if b"\0" in start:
@@ -131,6 +169,7 @@ def _frame(path: Path) -> pd.DataFrame:
 
 
 def _undecodable(path: Path) -> str:
+    """Return a message that names the first byte that is not cp1252, with its line and column."""
     with path.open("rb") as file:
         names = _header(file.readline())
         file.seek(0)
@@ -147,6 +186,7 @@ def _undecodable(path: Path) -> str:
 
 
 def _rows(path: Path, notes: Counter) -> np.ndarray:
+    """Read a file into rows of dtype `flow_index.ROW`, and count in `notes` what is left out."""
     frame = _frame(path)
     empty = frame.isna().all(axis=1).to_numpy()
     proto = _parse(path, frame, ~empty, "Protocol", _number(255))
@@ -175,10 +215,10 @@ def _rows(path: Path, notes: Counter) -> np.ndarray:
 
 
 def _parse(path: Path, frame: pd.DataFrame, wanted: np.ndarray, name: str, parse: Callable[[str], int]) -> np.ndarray:
-    """Parse each different text of a column once; fields not wanted may be anything."""
+    """Parse each different text of a column once, and return the values; only `wanted` rows must be readable."""
     codes = frame[name].cat.codes.to_numpy().astype(np.int64)
     texts = frame[name].cat.categories
-    values = np.zeros(len(texts) + 1, np.int64)  # the last is for -1, an empty field
+    values = np.zeros(len(texts) + 1, np.int64)  # an empty field has code -1, and so the last value
     bad = np.zeros(len(values), bool)
     bad[-1] = True
     for i, text in enumerate(texts):
@@ -205,8 +245,10 @@ _EXPECTED = {
 
 
 def _number(most: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers from 0 to `most`."""
+
     def parse(text: str) -> int:
-        value = float(text)  # some files have 80.0
+        value = float(text)  # some files write a port as 80.0
         if not (value.is_integer() and 0 <= value <= most):
             raise ValueError
         return int(value)
@@ -215,20 +257,25 @@ def _number(most: int) -> Callable[[str], int]:
 
 
 def _time(text: str) -> int:
-    """Seconds since 1970 in UTC, times 100, plus the stamp's resolution [s]: 60, or 1 where there are seconds.
+    """Return the time since 1970 in UTC [s], times 100, plus the stamp's resolution [s]: 60, or 1 if it has seconds.
 
-    The clock has twelve hours and no AM or PM; nothing was captured between 7 in the evening and 7 in the morning.
+    The stamps have twelve hours without AM or PM. Nothing was captured between 7 p.m. and 7 a.m., so an hour before 7
+    is in the afternoon.
     """
     match = _TIME.fullmatch(text)
     if match is None:
         raise ValueError
     day, month, year, hour, minute, second = (int(part or 0) for part in match.groups())
-    moment = datetime(year, month, day, hour + 12 if hour < 7 else hour, minute, second) + LOCAL
+    moment = datetime(year, month, day, hour + 12 if hour < 7 else hour, minute, second) + UTC_MINUS_LOCAL
     return calendar.timegm(moment.timetuple()) * 100 + (60 if match[6] is None else 1)
 
 
 def _attack(text: str) -> int:
-    """Index into KINDS. The web attacks' dash is byte 0x96, which re-saving makes many things of: only words count."""
+    """Return the index into KINDS.
+
+    The names of web attacks contain a dash, byte 0x96. Programs that re-save the file turn it into various characters,
+    so only the words are compared.
+    """
     text = text.lower()
     if text.startswith("web attack"):
         text = "web attack - " + next((words for words in _WEB if text.endswith(words)), "?")

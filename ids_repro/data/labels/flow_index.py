@@ -1,4 +1,4 @@
-"""Rows that say what a flow was, found again by the flow's two-way 5-tuple and its start."""
+"""Find the row that describes a flow, by the flow's two-way 5-tuple and its start."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 REASONS = ("no row has these addresses and ports", "rows have these addresses and ports, at other times")
-NO_FLOW, OTHER_TIME = -1, -2
+NO_FLOW, OTHER_TIME = -1, -2  # REASONS[0], REASONS[1]
 ROW = np.dtype(
     [("low", "u8"), ("high", "u8"), ("start_s", "i8"), ("window_s", "i8"), ("proto", "u1"), ("attack", "u1")]
 )
@@ -15,17 +15,19 @@ ROW = np.dtype(
 
 @dataclass
 class FlowIndex:
-    """Rows, each about one flow, and the search among them.
+    """Rows that describe one flow each, and a search among them.
 
     Parameters
     ----------
-    rows : ndarray of shape (n_rows,), dtype ROW
-        In the order of the files. ``low``, ``high``: the two ends (address * 65536 + port), whoever began. ``start_s``:
-        since 1970, UTC, at the beginning of the minute or second, ``window_s``, that was written.
+    rows : ndarray of shape (n_rows,), dtype `flow_index.ROW`
+        In the order of the files. ``low`` and ``high`` are the flow's two ends (address * 65536 + port), whichever
+        opened it. ``start_s`` is the time since 1970, UTC, at the beginning of the stamp's minute or second, and
+        ``window_s`` is 60 or 1. ``attack`` is an index into the reader's KINDS.
     sha256 : dict of str to str
-        Of each file.
+        The hash of each file, by its path.
     notes : dict of str to int
-        See `read`.
+        What the reader counted. This class adds "contradictory": rows with another ``attack`` than the row before them
+        of the same flow and start.
     """
 
     rows: np.ndarray
@@ -51,19 +53,19 @@ class FlowIndex:
         return (low * len(self._ends) + high) * 256 + proto
 
     def find(self, first: np.ndarray) -> np.ndarray:
-        """Find the row of each flow: same two-way 5-tuple, and the flow starts in the minute (or second) of the row.
+        """Find the row of each flow: it has the same two-way 5-tuple, and the flow starts in its minute (or second).
 
-        Of several rows the nearest start counts, and of those of one minute the first in the files.
+        If several rows fit, the nearest start counts; among rows with one start, the first in the files.
 
         Parameters
         ----------
-        first : ndarray of shape (n_flows,), dtype native.ROW
+        first : ndarray of shape (n_flows,), dtype ROW
             The first packet of each flow.
 
         Returns
         -------
         ndarray of shape (n_flows,), int64
-            Number of the row; NO_FLOW or OTHER_TIME where none fits.
+            The number of the row; NO_FLOW or OTHER_TIME if none fits.
         """
         source = first["saddr"].astype(np.uint64) << np.uint64(16) | first["sport"]
         sink = first["daddr"].astype(np.uint64) << np.uint64(16) | first["dport"]
@@ -82,10 +84,11 @@ class FlowIndex:
 
 
 def _lookup(among: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return each value's place in a sorted array, and whether it is there."""
     at = np.minimum(np.searchsorted(among, values), max(len(among) - 1, 0))
     return at, (among[at] == values if len(among) else np.zeros(len(values), bool))
 
 
 def _moment(pair: np.ndarray, time_s: np.ndarray) -> np.ndarray:
-    """One number that sorts by flow, then by time [s]."""
+    """Return one number for each row that sorts by flow, then by time [s]."""
     return pair.astype(np.int64) << 32 | time_s

@@ -1,4 +1,4 @@
-"""A schedule of what was run when and between which hosts, and the row of it that a flow belongs to."""
+"""Read a schedule of what was run when and between which hosts, and find the row that a flow belongs to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 from ...config import CLASSES, UserError
 
 COLUMNS = ("label", "activity", "start_us", "end_us", "src", "dst", "dport", "proto")
-EXTRA_COLUMNS = ("sport", "both")  # a schedule may do without
+EXTRA_COLUMNS = ("sport", "both")  # a schedule may lack these
 _FIELDS = {
     "start_us": int,
     "end_us": int,
@@ -24,6 +24,7 @@ _FIELDS = {
     "both": lambda value: (0, 1).index(float(value)),
 }
 _OPTIONAL = ("src", "dst", "dport", "proto", *EXTRA_COLUMNS)
+# Field of a packet -> column of the schedule, for flows that `src` opens and for flows that `dst` opens.
 _FORTH = {"saddr": "src", "daddr": "dst", "sport": "sport", "dport": "dport", "proto": "proto"}
 _BACK = {"saddr": "dst", "daddr": "src", "sport": "dport", "dport": "sport", "proto": "proto"}
 
@@ -34,14 +35,14 @@ def read_schedule(path: Path | str) -> pd.DataFrame:
     Parameters
     ----------
     path : Path or str
-        CSV with the columns of COLUMNS and, if need be, of EXTRA_COLUMNS. ``src`` opens the flow; an empty ``src``,
-        ``sport``, ``dst``, ``dport`` or ``proto`` means any. Where ``both`` is 1, flows that ``dst`` opens match too,
-        ports exchanged like the addresses. Other columns are for the reader.
+        CSV with COLUMNS, and EXTRA_COLUMNS if needed. ``src`` opens the flow; an empty ``src``, ``sport``, ``dst``,
+        ``dport`` or ``proto`` means any. Where ``both`` is 1, flows that ``dst`` opens match too; then the ports are
+        exchanged like the addresses. Other columns are not read.
 
     Returns
     -------
     DataFrame
-        One row an activity, with all columns.
+        One row for each activity, with all columns.
 
     Raises
     ------
@@ -58,10 +59,16 @@ def read_schedule(path: Path | str) -> pd.DataFrame:
     missing = [name for name in COLUMNS if name not in schedule]
     if missing:
         raise UserError(f"{path}: the column {missing[0]!r} is missing; a schedule has {', '.join(COLUMNS)}")
+    schedule = schedule.assign(**{name: np.nan for name in EXTRA_COLUMNS if name not in schedule})
+    _check_fields(schedule, path)
+    return schedule
+
+
+def _check_fields(schedule: pd.DataFrame, path: Path) -> None:
+    """Refuse a label that is no class, and a field that cannot be read."""
     unknown = sorted(set(schedule["label"].fillna("")) - set(CLASSES))
     if unknown:
         raise UserError(f"{path}: {unknown[0]!r} is no class; use {', '.join(CLASSES)}")
-    schedule = schedule.assign(**{name: np.nan for name in EXTRA_COLUMNS if name not in schedule})
     for name, check in _FIELDS.items():
         for line, value in schedule[name].items():
             try:
@@ -69,15 +76,14 @@ def read_schedule(path: Path | str) -> pd.DataFrame:
                     check(value)
             except ValueError:
                 raise UserError(f"{path}: line {line + 2}: {value!r} is no {name}") from None
-    return schedule
 
 
 def find_rows(first: np.ndarray, schedule: pd.DataFrame) -> np.ndarray:
-    """Find the schedule's row of each flow, by its first packet: the first row that matches.
+    """Find for each flow the first row of the schedule that matches the flow's first packet.
 
     Parameters
     ----------
-    first : ndarray of shape (n_flows,), dtype native.ROW
+    first : ndarray of shape (n_flows,), dtype ROW
         The first packet of each flow.
     schedule : DataFrame
         From `read_schedule`.
@@ -85,7 +91,7 @@ def find_rows(first: np.ndarray, schedule: pd.DataFrame) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n_flows,), int64
-        Number of the row, -1 where none matches.
+        The number of the row, -1 if none matches.
     """
     time_us = (first["ts_ns"] // 1000).astype(np.int64)
     order = np.argsort(time_us, kind="stable")
@@ -105,6 +111,7 @@ def find_rows(first: np.ndarray, schedule: pd.DataFrame) -> np.ndarray:
 
 
 def _match(packets: dict[str, np.ndarray], at: slice, row: Any, way: dict[str, str]) -> np.ndarray:
+    """Return which packets of the slice a row matches; `way` is _FORTH or _BACK."""
     match = np.ones(at.stop - at.start, bool)
     for name, column in way.items():
         value = getattr(row, column)

@@ -1,4 +1,4 @@
-"""Where a flow's label comes from: a schedule of what was run when, or the CSV files that CIC-IDS2017 came with."""
+"""Label flows from a schedule of what was run when, or from files that have a row for each flow."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ...config import CIC_IDS2017, CLASSES, LABELS, ROOT, UserError
+from ...config import CLASSES, LABELS, ROOT, UserError
 from . import cicids_csv
 from .flow_index import REASONS
 from .schedule import find_rows, read_schedule
 
-NAMED = ("published", "corrected")  # the schedules in config.LABELS
+# The sources that have a name, for `--labels`. A schedule is the file data/labels/NAME.csv. A reader is a module that
+# has FOLDER, KINDS, `files`, `is_one` and `read`, as `cicids_csv` has.
+SCHEDULES = ("published", "corrected")
+READERS = {"csv": cicids_csv}
 _NO_MATCH = (
     "the label source matches none of the {n:,} flows: do its times (UTC; in a schedule start_us and end_us, "
     "microseconds since 1970) and addresses belong to this capture?"
@@ -27,12 +30,12 @@ def _class_ids(names: Sequence[str]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Report:
-    """Flows and packets per label and activity, and those that nothing matched; reports of parts add up.
+    """How many flows and packets have each label and activity, and how many have none. Reports of parts can be added.
 
     Parameters
     ----------
     flows, packets : Counter
-        Counts by (label, activity); of what has no label, by (None, reason).
+        The key is (label, activity), or (None, reason) for what has no label.
     """
 
     flows: Counter = field(default_factory=Counter)
@@ -57,24 +60,25 @@ class Report:
 
 @dataclass(frozen=True)
 class LabelSource:
-    """Labels for flows, whatever they come from: rows that each carry a label, and a way to find a flow's row.
+    """Labels for flows, from any source: rows that have a label each, and a function that finds a flow's row.
 
     Parameters
     ----------
     name : str
-        "published", "corrected", "csv" or the schedule's file name.
+        A name in SCHEDULES or READERS, or the schedule's file name.
     content : bytes
-        What decides the labels (the schedule, or the CSV files' hashes); its hash belongs into the data's metadata.
+        What decides the labels: the schedule, or the hashes of the files. The data's metadata get its hash.
     rows_of : callable
-        First packets, dtype native.ROW -> the number of each flow's row, or negative: -1 is the first of `reasons`.
-    row_kind : ndarray of int
+        Takes first packets, shape (n_flows,), dtype ROW, and returns the number of each flow's row. A negative number
+        means that there is none: -1 stands for the first of `reasons`, -2 for the second.
+    row_kind : ndarray of shape (n_rows,), int
         Each row's index into `kinds`.
     kinds : sequence of (label, activity)
-        The classes by name, with what was run.
+        The names of the classes, and what was run.
     reasons : tuple of str
         Why a flow has no row.
     notes : dict of str to int
-        What reading the files found and left out.
+        What the reader of the files counted.
     """
 
     name: str
@@ -90,19 +94,20 @@ class LabelSource:
 
         Parameters
         ----------
-        first : ndarray of shape (n_flows,), dtype native.ROW
-            The first packet of each flow; only time, addresses, ports and protocol count.
-        packets : ndarray of shape (n_flows,), optional
-            Packets of each flow, for the report.
+        first : ndarray of shape (n_flows,), dtype ROW
+            The first packet of each flow. Only time, addresses, ports and protocol are read.
+        packets : ndarray of shape (n_flows,), int, optional
+            How many packets each flow has, for the report.
 
         Returns
         -------
         labels : ndarray of shape (n_flows,), int8
-            Index into CLASSES, -1 where no row matches.
+            Index into `config.CLASSES`, -1 if no row matches.
         report : Report
+            Counts of these flows, and of their packets if they are given.
         """
         rows = self.rows_of(first)
-        of_row = np.append(self.row_kind, 0)[np.maximum(rows, 0)]  # a schedule may have no row
+        of_row = np.append(self.row_kind, 0)[np.maximum(rows, 0)]  # the 0 is for a schedule without rows
         kind = np.where(rows >= 0, of_row, len(self.kinds) - 1 - rows)
         names = [*self.kinds, *((None, reason) for reason in self.reasons)]
         report = Report(_counts(names, kind), Counter() if packets is None else _counts(names, kind, packets))
@@ -110,7 +115,12 @@ class LabelSource:
         return np.append(_class_ids([label for label, _ in self.kinds]), unmatched)[kind], report
 
     def require_some(self, report: Report) -> None:
-        """Refuse labels that fit no flow at all.
+        """Refuse a source that labels no flow at all.
+
+        Parameters
+        ----------
+        report : Report
+            Of all flows.
 
         Raises
         ------
@@ -126,32 +136,42 @@ def _counts(names: list[tuple], kind: np.ndarray, weights: np.ndarray | None = N
     return Counter({name: int(n) for name, n in zip(names, counts, strict=True) if n})
 
 
-def label_source(spec: Path | str | Sequence[Path | str]) -> LabelSource:
+def label_source(spec: Path | str | Sequence[Path | str], folder: Path | None = None) -> LabelSource:
     """Open a source of labels.
 
     Parameters
     ----------
     spec : Path, str, or sequence of them
-        "published": the windows that made the paper's dataset (data/labels/published.csv).
+        "published": the windows behind the paper's dataset (data/labels/published.csv).
         "corrected": the windows of Liu et al. 2022 (data/labels/corrected.csv).
-        "csv": CIC-IDS2017's GeneratedLabelledFlows below data/raw/cic-ids2017.
+        "csv": the GeneratedLabelledFlows of CIC-IDS2017, in `folder`.
         Else the path of a schedule, of a GeneratedLabelledFlows file or of a folder of them, or a list of such files.
+    folder : Path, optional
+        Where the files of a named reader ("csv") are; by default its own FOLDER (data/raw/cic-ids2017).
+
+    Returns
+    -------
+    LabelSource
 
     Raises
     ------
     UserError
-        As `read_schedule` and `labels_csv.read` do, or if a folder holds no CSV file.
+        As `read_schedule` and `cicids_csv.read` do, or if a folder holds no CSV file.
     """
     if not isinstance(spec, str | Path):
-        return _from_csv([Path(path) for path in spec])
-    if str(spec) in NAMED:
-        return _from_schedule(LABELS / f"{spec}.csv", str(spec))
-    path = CIC_IDS2017 if str(spec) == "csv" else Path(spec)
+        return _from_rows("csv", [Path(path) for path in spec])
+    name = str(spec)
+    if name in SCHEDULES:
+        return _from_schedule(LABELS / f"{name}.csv", name)
+    if name in READERS:
+        return _from_rows(name, READERS[name].files(folder or READERS[name].FOLDER))
+    path = Path(spec)
     if not path.exists():
-        path = ROOT / path  # the notebooks name files from the project's root
-    if path.is_dir() or str(spec) == "csv":
-        return _from_csv(cicids_csv.files(path))
-    return _from_csv([path]) if cicids_csv.is_one(path) else _from_schedule(path, path.name)
+        path = ROOT / path  # the notebooks name files relative to the project's root
+    if path.is_dir():
+        return _from_rows("csv", cicids_csv.files(path))
+    reader = next((name for name, module in READERS.items() if module.is_one(path)), None)
+    return _from_rows(reader, [path]) if reader else _from_schedule(path, path.name)
 
 
 def _from_schedule(path: Path, name: str) -> LabelSource:
@@ -162,8 +182,9 @@ def _from_schedule(path: Path, name: str) -> LabelSource:
     return LabelSource(name, path.read_bytes(), lambda first: find_rows(first, schedule), kind, kinds)
 
 
-def _from_csv(paths: Sequence[Path]) -> LabelSource:
-    table = cicids_csv.read(paths)
-    content = "".join(sorted(table.sha256.values())).encode()
-    attack = table.rows["attack"].astype(np.int64)
-    return LabelSource("csv", content, table.find, attack, cicids_csv.KINDS, REASONS, table.notes)
+def _from_rows(name: str, paths: Sequence[Path]) -> LabelSource:
+    reader = READERS[name]
+    index = reader.read(paths)
+    content = "".join(sorted(index.sha256.values())).encode()
+    kind = index.rows["attack"].astype(np.int64)
+    return LabelSource(name, content, index.find, kind, reader.KINDS, REASONS, index.notes)

@@ -1,4 +1,7 @@
-"""GeneratedLabelledFlows: what a line means in spite of its traps, which flow it labels, and what cannot be read."""
+"""GeneratedLabelledFlows: how its odd lines are read, which flow a line labels, and what cannot be read.
+
+Covers also: ids_repro.data.labels.flow_index.
+"""
 
 import datetime as dt
 
@@ -7,9 +10,9 @@ import pytest
 from label_files import ATTACKER, HEADER, SERVER, SHARED, csv_line, first, flows_of
 
 from ids_repro import config
-from ids_repro.config import ATTACKS, CLASSES, UserError
+from ids_repro.config import CLASSES, UserError
 from ids_repro.data.labels import cicids_csv
-from ids_repro.data.labels import source as labels
+from ids_repro.data.labels.cicids_csv import ATTACKS
 from ids_repro.data.labels.source import label_source
 
 HOST = "192.168.10.5"
@@ -122,18 +125,16 @@ def test_empty_rows_and_protocol_0_are_left_out_and_counted(write):
     assert (table.rows[0] == table.rows[1]).all()
 
 
-def test_a_folder_a_list_and_the_name_csv_are_sources(write, tmp_path, monkeypatch):
+def test_a_folder_a_list_and_the_name_csv_are_sources(write, tmp_path):
     one = write(line(), name="TrafficLabelling /Monday.csv")
     two = write(line(sport=5001), name="TrafficLabelling /Tuesday.csv")
     write("1", header=" Label", name="MachineLearningCVE/Monday.csv")
-    monkeypatch.setattr(labels, "CIC_IDS2017", tmp_path)
     for spec in ([one, two], tmp_path, "csv"):
-        source = label_source(spec)
+        source = label_source(spec, folder=tmp_path)
         assert source.notes["rows"] == 2
         assert source.content == label_source([str(two), str(one)]).content
-    monkeypatch.setattr(labels, "CIC_IDS2017", tmp_path / "none")
     with pytest.raises(UserError, match="none: no CSV file in it; unpack .*GeneratedLabelledFlows.zip"):
-        label_source("csv")
+        label_source("csv", folder=tmp_path / "none")
 
 
 BAD_FIELDS = {
@@ -224,7 +225,7 @@ if SHARED.is_dir():  # rows, protocol 0, label, first and last start [UTC]
         assert {cicids_csv.KINDS[i][1] for i in table.rows["attack"]} == {attack}
         assert (table.rows["start_s"].min(), table.rows["start_s"].max()) == (utc_s(begin), utc_s(end))
 
-    # Of the XSS capture's flows 47 have no row in the file, 2 only one of their end, which CICFlowMeter cut off.
+    # 47 flows of the XSS capture have no row in the file. 2 have only one of their end, which CICFlowMeter split off.
     @pytest.mark.parametrize(("name", "flows", "matched"), [("sqli", 10, 10), ("xss", 661, 612)])
     def test_the_real_captures_get_labels_from_the_real_files(name, flows, matched):
         rows, packets = flows_of(SHARED / f"thu_webattack_{name}.pcap")
@@ -239,4 +240,4 @@ if SHARED.is_dir():  # rows, protocol 0, label, first and last start [UTC]
 
 
 def test_the_default_folder_is_the_one_the_readme_names():
-    assert config.CIC_IDS2017 == config.ROOT / "data" / "raw" / "cic-ids2017"
+    assert cicids_csv.FOLDER == config.ROOT / "data" / "raw" / "cic-ids2017"

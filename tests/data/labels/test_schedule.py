@@ -1,4 +1,4 @@
-"""Schedules of labels: what matches, and what the user is told when a file is of no use."""
+"""Schedules of labels: which row matches a flow, and the messages for files that cannot be used."""
 
 import ipaddress
 
@@ -62,7 +62,7 @@ def test_the_way_of_the_first_packet_matters(schedule):
 
 @pytest.mark.parametrize("lines", [["DoS,,0,9,10.0.0.1,10.0.0.2,80,"], []])
 def test_a_schedule_of_another_capture_labels_nothing(schedule, lines):
-    """What that means to the user, tests/test_cli.py shows."""
+    """tests/cli/test_cli.py has the message that the user gets."""
     assert names([(50, "10.0.0.1", "10.0.0.2", 80, 6)], schedule(*lines)) == [None]
 
 

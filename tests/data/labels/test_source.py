@@ -1,4 +1,4 @@
-"""Label sources: the windows of the paper's dataset and the corrected ones, found by name; what the report counts."""
+"""Label sources: the windows behind the paper's dataset, the corrected windows, and what the report counts."""
 
 import datetime as dt
 import re
@@ -9,16 +9,18 @@ import pytest
 from label_files import ATTACKER, SERVER, SHARED, first, flows_of
 
 from ids_repro import config
-from ids_repro.config import ATTACKS, CLASSES, UserError
+from ids_repro.config import CLASSES, UserError
 from ids_repro.data import dataset
-from ids_repro.data.labels.source import NAMED, label_source
+from ids_repro.data.labels.cicids_csv import ATTACKS
+from ids_repro.data.labels.source import label_source
 
+NAMED = ("published", "corrected")  # the schedules of CIC-IDS2017
 BOT_MASTER = "205.174.165.73"
 CLASS_OF = {name.lower(): label for label, names in ATTACKS.items() for name in names}
 
 
 def local_us(day, clock, add_us=0):
-    """Time of July 2017 in Halifax (ADT, UTC - 3 h) as microseconds since 1970."""
+    """Return a time of July 2017 in Halifax (ADT, UTC - 3 h) as microseconds since 1970."""
     moment = dt.datetime.fromisoformat(f"2017-07-{day:02}T{clock}-03:00")
     return round(moment.timestamp() * 10**6) + add_us
 
@@ -30,7 +32,7 @@ def names(source, flows):
     return [CLASSES[i] if i >= 0 else None for i in found]
 
 
-# Day, local time, end, class, ends: loader-facts.md, 4.2, and CN-TU/Datasets-preprocessing, labeling.py of 852ba7f.
+# Day, local time of begin and end, class, source, sink: from labeling.py of CN-TU/Datasets-preprocessing, 852ba7f.
 PUBLISHED = [
     (4, "09:18", "09:22", "Brute force", ATTACKER, SERVER),
     (4, "13:58", "15:02", "Brute force", ATTACKER, SERVER),
@@ -148,7 +150,7 @@ if SHARED.is_dir():
     CAPTURES |= {
         "XSS": (lambda: flows_of(SHARED / "thu_webattack_xss.pcap"), "Web attack", 661, 9374),
         "SQL injection": (lambda: flows_of(SHARED / "thu_webattack_sqli.pcap"), "Web attack", 10, 94),
-        # 325 flows without the copies; here a copy may come after its flow's end and begin another.
+        # It has 325 flows without duplicates. Here a duplicate may come after its flow's end and begin another flow.
         "Thursday": (lambda: flows_of(SHARED / "thu_normal_slice.pcap"), "Normal", None, None),
     }
 
@@ -167,7 +169,7 @@ def test_every_flow_of_these_captures_has_its_label(capture, source):
 
 
 if SHARED.is_dir():
-    # Its DoS labels are Liu et al.'s: 5 flows differ, most of them attempts to them.
+    # The table's DoS labels are Liu et al.'s: 5 flows differ from "corrected", most of which Liu et al. call attempts.
     @pytest.mark.parametrize(("source", "differ"), [("published", 115), ("corrected", 5)])
     def test_the_windows_agree_with_the_labels_of_the_packet_table(source, differ):
         table = pd.read_parquet(SHARED / "flows.parquet").dropna(subset="start_epoch_s")
