@@ -1,4 +1,4 @@
-"""Quantization thresholds alpha: what range of a tensor the int8 values are spread over (Sec. III-D)."""
+"""Choose the quantization thresholds alpha: the range of a tensor that its int8 values cover (Sec. III-D)."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ import numpy as np
 
 from ..config import UserError
 
-BINS = 2048
-# Levels that |x| is cut into, and so the smallest candidate: with 128 bins the search would have one candidate.
-LEVELS = 128
-PERCENTILE = 99.99  # of |x|
+BINS = 2048  # of the histogram of |x|
+LEVELS = 128  # int8 values that |x| can have; a candidate threshold has at least one bin for each
+PERCENTILE = 99.99  # per cent of the values |x| that the method "percentile" keeps
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold and what it was chosen from.
+    """A threshold and the histogram from which it was chosen.
 
     Parameters
     ----------
     alpha : float
-        The threshold: Eq. (1) maps [-alpha, alpha] to int8.
+        The threshold. Eq. (1) maps [-alpha, alpha] to int8.
     counts : ndarray of shape (2048,), int64
         Histogram of |x|.
-    edges : ndarray of shape (2049,)
-        Its bin edges, from 0 to max |x|.
-    criterion : ndarray of shape (1921,), or empty
-        What was minimised, for each candidate edges[128] to edges[2048]: "kl" the divergence [nat], "mse" the mean
-        squared error relative to the mean square. "percentile" and "max" minimise nothing.
+    edges : ndarray of shape (2049,), float64
+        Bin edges of the histogram, from 0 to max |x|.
+    criterion : ndarray of shape (1921,), float64, or empty
+        What the method minimises, at each candidate edges[128] to edges[2048]. It is the divergence [nat] for "kl" and
+        the mean squared error relative to the mean square for "mse". "percentile" and "max" minimise nothing.
     """
 
     alpha: float
@@ -39,24 +38,26 @@ class Threshold:
 
 
 def kl_divergence(counts: np.ndarray) -> np.ndarray:
-    """KL divergence between a distribution and its quantization, for every threshold at once.
+    """Compute the KL divergence between a distribution and its quantization, for every threshold at once.
 
-    For a threshold at bin i, the reference P is the first i bins with everything beyond added to the last of them;
-    Q is the first i bins cut into 128 levels, each level's count spread evenly over its bins that are not empty. With
-    S_g the count of level g, q_g = S_g / (bins not empty in g) and N the total,
+    For a threshold after the first i bins, the reference P consists of these bins, and the counts beyond them are added
+    to the last one. Q consists of the same bins without that addition, divided into 128 levels. The count of a level is
+    spread evenly over its bins that are not empty. If S_g is the count of level g and q_g = S_g / (number of bins in g
+    that are not empty), then
 
-        KL(P || Q) = sum_j p_j log p_j - sum_g S_g log q_g + ...   (p, q normalised),
+        KL(P || Q) = sum_j p_j log p_j - sum_g S_g log q_g + ...   (p, q normalised).
 
-    so that only sums over levels are needed and all candidates come out of three cumulative sums.
+    So only sums over levels are needed, and three cumulative sums give them for all thresholds.
 
     Parameters
     ----------
     counts : ndarray of shape (n_bins,), n_bins >= 128
+        Histogram of |x|.
 
     Returns
     -------
-    ndarray of shape (n_bins - 127,)
-        Divergence [nat] for thresholds at bins 128, 129, ..., n_bins; infinite where Q is zero and P is not.
+    ndarray of shape (n_bins - 127,), float64
+        Divergence [nat] of thresholds after 128, 129, ..., n_bins bins; infinite where Q is zero and P is not.
     """
     counts = counts.astype(np.float64)
     total = counts.sum()
@@ -82,18 +83,20 @@ def kl_divergence(counts: np.ndarray) -> np.ndarray:
 
 
 def squared_error(counts: np.ndarray) -> np.ndarray:
-    """Mean squared error of Eq. (1) and back by Eq. (2), for every threshold at once.
+    """Compute the mean squared error of quantizing by Eq. (1) and back by Eq. (2), for every threshold at once.
 
-    A value counts as the middle of its bin. Zeros do not move the least: the first bin becomes 0 with any threshold.
+    Each value is taken as the middle of its bin. The number of zeros does not change which threshold is best, because
+    every threshold maps the first bin to 0.
 
     Parameters
     ----------
     counts : ndarray of shape (n_bins,), n_bins >= 128
+        Histogram of |x|.
 
     Returns
     -------
-    ndarray of shape (n_bins - 127,)
-        Error of thresholds at bins 128, 129, ..., n_bins relative to the mean square of the values.
+    ndarray of shape (n_bins - 127,), float64
+        Error of thresholds after 128, 129, ..., n_bins bins, relative to the mean square of the values.
     """
     top = LEVELS - 1  # 127 of Eq. (1)
     step = np.arange(LEVELS, len(counts) + 1)[:, None] / top  # [bins]
@@ -104,14 +107,14 @@ def squared_error(counts: np.ndarray) -> np.ndarray:
 
 
 def _last_least(criterion: np.ndarray) -> int:
-    """Bin of the least value, the largest of equals."""
+    """Return the number of bins below the threshold with the least criterion; of equal ones, the largest."""
     return LEVELS + len(criterion) - 1 - int(np.argmin(criterion[::-1]))
 
 
 def _kl(counts: np.ndarray) -> tuple[int, np.ndarray]:
-    """Least KL divergence (Sec. III-D)."""
+    """Minimise the KL divergence (Sec. III-D)."""
     shape = counts.copy()
-    shape[0] = shape[1]  # zeros are exact at any scale (ReLU makes many) and would drown the rest
+    shape[0] = shape[1]  # ReLU makes many zeros; they are exact at any scale and would outweigh all other values
     if shape.sum() == 0:
         shape[-1] = 1
     divergence = kl_divergence(shape)
@@ -119,24 +122,25 @@ def _kl(counts: np.ndarray) -> tuple[int, np.ndarray]:
 
 
 def _mse(counts: np.ndarray) -> tuple[int, np.ndarray]:
-    """Least mean squared error."""
+    """Minimise the mean squared error."""
     error = squared_error(counts)
     return _last_least(error), error
 
 
 def _percentile(counts: np.ndarray, percentile: float = PERCENTILE) -> tuple[int, np.ndarray]:
-    """First bin edge with so many per cent of all values, zeros too, below it."""
+    """Cut at the first bin edge that has this many per cent of all values below it. Zeros count too."""
     if not 0 < percentile <= 100:
         raise UserError(f"percentile is {percentile:g}: it must be above 0 and at most 100")
     return int(np.searchsorted(np.cumsum(counts), counts.sum() * percentile / 100)) + 1, np.empty(0)
 
 
 def _max(counts: np.ndarray) -> tuple[int, np.ndarray]:
-    """Nothing is clipped."""
+    """Keep the whole range, so that nothing is clipped."""
     return len(counts), np.empty(0)
 
 
-# Each takes the histogram's counts and returns the edge to cut at, and the criterion of every candidate.
+# Each method takes the counts of the histogram. It returns the index of the edge that becomes the threshold, and the
+# criterion of every candidate.
 CALIBRATION_METHODS: dict[str, Callable[..., tuple[int, np.ndarray]]] = {
     "kl": _kl,
     "mse": _mse,
@@ -151,32 +155,51 @@ def choose_threshold(counts: np.ndarray, edges: np.ndarray, method: str = "kl", 
     Parameters
     ----------
     counts, edges : ndarray of shape (2048,) and (2049,)
-        Also those of a `Threshold` that another method chose.
+        The histogram, which may come from a `Threshold` that another method chose.
     method : str
-        A name in `METHODS`.
-    **options
-        ``percentile=99.99`` of that method.
+        A key of `CALIBRATION_METHODS`.
+    **options : float
+        Options of the method. Only "percentile" has one: ``percentile``, 99.99 by default.
+
+    Returns
+    -------
+    Threshold
+        With this histogram and the criterion of the method.
 
     Raises
     ------
     UserError
-        If there is no such method.
+        If there is no such method, or the percentile is out of range.
     """
     if method not in CALIBRATION_METHODS:
         raise UserError(f"there is no calibration method {method!r}: use one of {', '.join(CALIBRATION_METHODS)}")
     cut, criterion = CALIBRATION_METHODS[method](counts, **options)
-    if counts[-1] == 0:  # a dead column: any threshold will do
+    if counts[-1] == 0:  # only zeros, as in a column of zero weights: any threshold represents them
         cut = len(counts)
     return Threshold(float(edges[cut]), counts, edges, criterion)
 
 
 def threshold(values: np.ndarray, method: str = "kl", **options: float) -> Threshold:
-    """Choose alpha for a tensor's values over the calibration data, or for one column of weights; see `choose`.
+    """Choose alpha for one tensor.
+
+    Parameters
+    ----------
+    values : ndarray of any shape
+        A layer's input over the calibration data, or one column of weights.
+    method : str
+        A key of `CALIBRATION_METHODS`.
+    **options : float
+        Options of the method; see `choose_threshold`.
+
+    Returns
+    -------
+    Threshold
+        With the histogram of the values.
 
     Raises
     ------
     UserError
-        If a value is not finite, or there is no such method.
+        If a value is not finite, there is no such method, or the percentile is out of range.
     """
     magnitude = np.abs(np.asarray(values, np.float64)).ravel()
     if not np.isfinite(magnitude).all():
@@ -193,16 +216,23 @@ def thresholds(
     Parameters
     ----------
     inputs : list of ndarray of shape (n, M_{l-1})
-        X^(l) over the calibration data, one a layer; one threshold each, the coarsest granularity.
+        X^(l) of each layer over the calibration data. Each gets one threshold, the coarsest granularity.
     weights : list of ndarray of shape (M_{l-1}, M_l)
-        W^(l); one threshold a column, the moderate granularity.
+        W^(l) of each layer. Each column gets one threshold, the moderate granularity.
     method : str
-        A name in `METHODS`; "kl" is the paper's.
+        A key of `CALIBRATION_METHODS`. The paper's is "kl".
 
     Returns
     -------
     activations : list of Threshold
+        One for each layer.
     columns : list of list of Threshold
+        One for each column of each layer.
+
+    Raises
+    ------
+    UserError
+        If an input or a weight is not finite, or there is no such method.
     """
     columns = [[threshold(column, method) for column in w.T] for w in weights]
     return [threshold(x, method) for x in inputs], columns

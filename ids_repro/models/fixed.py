@@ -1,4 +1,4 @@
-"""Fixed-point arithmetic: the NumPy twin of bpf/fixed.h."""
+"""Fixed-point arithmetic: the NumPy twin of bpf/fixed.h, and what both integer nets need."""
 
 from __future__ import annotations
 
@@ -10,39 +10,67 @@ INT8_MAX = 127  # 2^(b-1) - 1 of Eq. (1)
 
 
 def to_fixed(value: np.ndarray | float, bits: int) -> np.ndarray:
-    """Eq. (3): round(value * 2^bits), as int64."""
+    """Convert to fixed point by Eq. (3): round(value * 2^bits), int64 of the same shape."""
     return np.round(np.asarray(value, np.float64) * 2.0**bits).astype(np.int64)
 
 
 def round_shift(value: np.ndarray, bits: int) -> np.ndarray:
-    """Value / 2^bits rounded to nearest, halves upwards; the twin of ids_round_shift in bpf/fixed.h."""
+    """Return value / 2^bits rounded to the nearest integer, halves upwards, as ids_round_shift of bpf/fixed.h does.
+
+    Parameters
+    ----------
+    value : ndarray of any shape, int64
+        What is divided.
+    bits : int
+        At least 1.
+    """
     return (value + (1 << (bits - 1))) >> bits
 
 
 def clip(value: np.ndarray, limit: np.ndarray | int) -> np.ndarray:
-    """Hold values to [-limit, limit]; the twin of ids_clip in bpf/fixed.h, wrapping where that wraps."""
+    """Clip values to [-limit, limit], as ids_clip of bpf/fixed.h does. Differences and sums wrap on overflow as there.
+
+    Parameters
+    ----------
+    value : ndarray of any shape, int64
+        What is clipped.
+    limit : ndarray or int
+        Not negative; it is broadcast to the shape of the values.
+    """
     value = np.where(limit - value < 0, limit, value)
     return np.where(value + limit < 0, -limit, value)
 
 
 def require_finite(parameters: list[np.ndarray]) -> None:
-    """Refuse a net with NaN or infinite parameters.
+    """Refuse a net with a parameter that is NaN or infinite.
+
+    Parameters
+    ----------
+    parameters : list of ndarray
+        Weights and thresholds of any shape.
 
     Raises
     ------
     UserError
-        If it has any.
+        If one of them is not finite.
     """
     if not all(np.isfinite(p).all() for p in parameters):
         raise UserError("a weight of the net is not finite: train it again")
 
 
 def tie_pairs(layers: list[np.ndarray]) -> list[np.ndarray]:
-    """Return a net's layers with each even column of the last one copied to its right, so that pairs of logits tie.
+    """Copy each even column of the last layer over the odd column that follows it, so that pairs of logits are equal.
+
+    With seven classes the last column has no partner and stays as it is.
 
     Parameters
     ----------
     layers : list of ndarray of shape (..., M_l)
-        Something that each column has, such as its weights. Of seven classes the last stays alone.
+        What each column of each layer has, such as its weights.
+
+    Returns
+    -------
+    list of ndarray
+        The layers, with a copy in place of the last one.
     """
     return [*layers[:-1], layers[-1][..., np.arange(layers[-1].shape[-1]) // 2 * 2]]

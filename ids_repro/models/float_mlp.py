@@ -1,4 +1,4 @@
-"""The paper's MLP in float: PyTorch, and the bytes of the struct that bpf/user/float_mlp.h reads."""
+"""The paper's MLP in float: in PyTorch, and as the struct that bpf/user/float_mlp.h reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from .scaling import MinMax
 
 
 def float_bytes(weights: list[np.ndarray], scaler: MinMax) -> bytes:
-    """Return a struct ids_nn_float of W^(l), each of shape (M_{l-1}, M_l), and the normaliser."""
+    """Return the net as the struct ids_nn_float that C reads; entries that the net does not use are zero.
+
+    Parameters
+    ----------
+    weights : list of ndarray of shape (M_{l-1}, M_l)
+        W^(l) of each layer.
+    scaler : MinMax
+        The normalisation of its inputs.
+    """
     out = np.zeros((), MLP_FLOAT)
     out["min"][: len(scaler.min_)] = scaler.min_
     out["scale"][: len(scaler.min_)] = 1.0 / scaler.range_
@@ -21,12 +29,19 @@ def float_bytes(weights: list[np.ndarray], scaler: MinMax) -> bytes:
 
 
 class MLP(nn.Module):
-    """The paper's net: M_0 = 12, M_1 = M_2 = 16, M_L = n_classes, ReLU between, Y = XW without biases (Sec. IV-B).
+    """The paper's net: three layers Y = XW without biases, with ReLU between them (Sec. IV-B).
 
     Parameters
     ----------
     n_classes : int
-        2 or 7.
+        M_L, 2 or 7. The hidden layers have M_1 = M_2 = 16 columns.
+    n_features : int
+        M_0.
+
+    Attributes
+    ----------
+    layers : ModuleList of Linear
+        The three layers.
     """
 
     def __init__(self, n_classes: int, n_features: int = 12) -> None:
@@ -41,12 +56,23 @@ class MLP(nn.Module):
         return self.layers[-1](x)
 
     def weights(self) -> list[np.ndarray]:
-        """W^(l) of each layer, shape (M_{l-1}, M_l), float64."""
+        """Return W^(l) of each layer, shape (M_{l-1}, M_l), float64."""
         return [layer.weight.detach().numpy().T.astype(np.float64) for layer in self.layers]
 
     @torch.no_grad()
     def inputs(self, x: np.ndarray) -> list[np.ndarray]:
-        """X^(l), what each layer multiplies, for inputs of shape (n, 12): what calibration looks at."""
+        """Return the input X^(l) of each layer; calibration chooses a threshold for each.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n, 12)
+            Normalised features.
+
+        Returns
+        -------
+        list of ndarray of shape (n, M_{l-1}), float32
+            The first is `x` itself.
+        """
         out = [torch.as_tensor(x, dtype=torch.float32)]
         for layer in self.layers[:-1]:
             out.append(torch.relu(layer(out[-1])))
@@ -54,5 +80,5 @@ class MLP(nn.Module):
 
     @torch.no_grad()
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Classes of normalised inputs of shape (n, 12); int64 of shape (n,)."""
+        """Classify normalised features of shape (n, 12); int64 of shape (n,)."""
         return self(torch.as_tensor(x, dtype=torch.float32)).argmax(dim=1).numpy()

@@ -1,4 +1,4 @@
-"""The MLP in arithmetic q16, the paper's: quantization, and the NumPy twin of bpf/int_mlp.h."""
+"""The MLP in arithmetic q16, which is the paper's: its quantization, and the NumPy twin of bpf/int_mlp.h."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from ..native.layouts import MLP_Q16, Q
 from .fixed import INT8_MAX, clip, require_finite, round_shift, tie_pairs, to_fixed
 from .scaling import MinMax
 
-S_BITS, DEQUANT_BITS = 46, 32  # fractional bits of s and of 1/(sigma sigma_weight), as in bpf/int_mlp.h
+S_BITS, DEQUANT_BITS = 46, 32  # bpf/int_mlp.h: fractional bits of s and of 1/(sigma sigma_weight)
 
 
 @dataclass(frozen=True)
 class IntMlp:
-    """The net in arithmetic q16: int64, 16 fractional bits, int8 products (Sec. IV-C, steps k4 to k6).
+    """The net in arithmetic q16: int64 with 16 fractional bits, and products of int8 (Sec. IV-C, steps k4 to k6).
 
-    Error bound: where Eq. (1) clips nothing, inputs x_k of a layer that are off by e_k are off by f_k = e_k + alpha/254
-    once they are int8 (half a level), and column j by at most
+    Error bound: let the input x_k of a layer be off by at most e_k. Conversion to int8 adds half a level, so if Eq. (1)
+    does not clip it, it is then off by at most f_k = e_k + alpha/254. Column j of the layer's output is off by at most
 
-        sum_k (f_k |w_kj| + (|x_k| + f_k) alpha_w,j / 254) + 2^-12,
+        sum_k (f_k |w_kj| + (|x_k| + f_k) alpha_w,j / 254) + 2^-12.
 
-    half a level of each weight and the roundings of the fixed-point steps; ReLU adds nothing. From e_k = 2^-16 of the
-    normalised features it follows layer by layer to each logit. A value that is clipped adds |x_k| - alpha to its f_k.
+    Here alpha_w,j / 254 is half a level of a weight, and 2^-12 covers the roundings of the fixed-point steps. ReLU adds
+    nothing. Normalised features have e_k = 2^-16, and the bound of each logit follows layer by layer. If Eq. (1) clips
+    x_k, its f_k grows by |x_k| - alpha.
 
     Parameters
     ----------
     min_, range_, s : ndarray of shape (12,), int64
-        Normalisation: smallest value and width (Q16), and 1/width with 46 fractional bits.
+        Normalisation of each feature: smallest value and width, both Q16, and 1/width with 46 fractional bits.
     sigma : ndarray of shape (3,), int64
         Scale factor of each layer's input, Eq. (1), Q16.
     dequant : list of ndarray of shape (M_l,), int64
@@ -47,11 +48,22 @@ class IntMlp:
 
     @property
     def n_classes(self) -> int:
-        """2 or 7."""
+        """Number of classes, 2 or 7."""
         return self.weights[-1].shape[1]
 
     def logits(self, x: np.ndarray) -> np.ndarray:
-        """Y^(L) of features of shape (n, 12), int64, Q16; int64 of shape (n, n_classes), Q16."""
+        """Compute the logits Y^(L).
+
+        Parameters
+        ----------
+        x : ndarray of shape (n, 12), int64
+            Features, Q16.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), int64
+            Logits, Q16.
+        """
         a = round_shift(clip(x - self.min_, self.range_) * self.s, S_BITS)  # k4
         for layer, w in enumerate(self.weights):
             q = clip(round_shift(a * self.sigma[layer], 2 * Q), INT8_MAX)  # k5-1, Eq. (1)
@@ -62,11 +74,17 @@ class IntMlp:
         return a
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Step k6: the first class of the largest logit; int64 of shape (n,)."""
+        """Classify features of shape (n, 12), int64, Q16: step k6.
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+            Class with the largest logit; of equal ones, the first.
+        """
         return self.logits(x).argmax(axis=1)
 
     def to_bytes(self) -> bytes:
-        """Return the struct ids_nn_q16 that C reads; what the net does not use is zero."""
+        """Return the net as the struct ids_nn_q16 that C reads; entries that the net does not use are zero."""
         out = np.zeros((), MLP_Q16)
         for name, value in (("min", self.min_), ("range", self.range_), ("s", self.s), ("sigma", self.sigma)):
             out[name][: len(value)] = value
@@ -76,12 +94,12 @@ class IntMlp:
         return out.tobytes()
 
     def tied(self) -> IntMlp:
-        """Return a net whose classes have equal logits in pairs, for tests of argmax; see `tie_pairs`."""
+        """Return a net in which pairs of classes have equal logits, to test argmax; see `fixed.tie_pairs`."""
         return replace(self, weights=tie_pairs(self.weights), dequant=tie_pairs(self.dequant))
 
 
 def quantize_mlp(weights: list[np.ndarray], scaler: MinMax, alpha: list[float], alpha_w: list[np.ndarray]) -> IntMlp:
-    """Quantize a trained net (Sec. IV-B, step u2).
+    """Quantize a trained net in arithmetic q16 (Sec. IV-B, step u2).
 
     Parameters
     ----------
@@ -92,12 +110,12 @@ def quantize_mlp(weights: list[np.ndarray], scaler: MinMax, alpha: list[float], 
     alpha : list of float
         Threshold of each layer's input.
     alpha_w : list of ndarray of shape (M_l,)
-        Threshold of each column of weights.
+        Threshold of each column of weights, for each layer.
 
     Raises
     ------
     UserError
-        If a weight or threshold is not finite, or a value would not fit into int64 on the way.
+        If a weight or a threshold is not finite, or if a value on the way from features to logits could overflow int64.
     """
     require_finite([*weights, np.asarray(alpha), *alpha_w])
     sigma = to_fixed(INT8_MAX / np.asarray(alpha), Q)
@@ -117,7 +135,7 @@ def quantize_mlp(weights: list[np.ndarray], scaler: MinMax, alpha: list[float], 
 
 
 def _check_range(net: IntMlp) -> None:
-    """Bound every product by the weights themselves: none may reach 2^62."""
+    """Refuse a net if a product could reach 2^62. The int8 weights bound every product."""
     for layer, (w, d) in enumerate(zip(net.weights, net.dequant, strict=True)):
         y = INT8_MAX * np.abs(w.astype(np.int64)).sum(axis=0).astype(float) * d
         following = net.sigma[layer + 1] if layer + 1 < len(net.weights) else 1

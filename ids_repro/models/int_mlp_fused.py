@@ -1,10 +1,13 @@
-"""Arithmetic "fused": our integer net, which decides as the float net does with a third of the paper's arithmetic.
+"""The MLP in arithmetic fused, which is ours: its quantization, and the NumPy twin of bpf/int_mlp_fused.h.
 
-Three things keep what the paper's arithmetic loses. A feature has a multiplier and a shift of its own, so that an
-interval of hours and a flag keep the same relative precision. A column's unit is free, since ReLU(c y) = c ReLU(y):
-each is scaled until the largest sum that it can make fills its lane of 32 bits, and the rows of the next layer's
-weights take that unit back (cross-layer equalisation: Nagel et al., ICCV 2019). And with every column in such a unit,
-one rounding shift requantises all of them, without a multiplier, a threshold or a clip.
+It needs a third of the operations of the paper's arithmetic, and it decides as the float net does. It keeps precision
+in three ways.
+
+1. Each feature has its own multiplier and shift. So an interval of hours and a flag have the same relative precision.
+2. Each column has its own unit. Since ReLU(c y) = c ReLU(y), the column can be scaled until the largest sum that it can
+   produce fills its lane of 32 bits. The rows of the next layer's weights take the unit back (cross-layer equalisation:
+   Nagel et al., ICCV 2019).
+3. The units are such that one rounding shift requantises every column. No multiplier, threshold or clip is needed.
 """
 
 from __future__ import annotations
@@ -18,30 +21,32 @@ from ..native.layouts import LANE_BITS, LANES, MLP_FUSED, WORDS
 from .fixed import require_finite, tie_pairs
 from .scaling import MinMax
 
-INPUT_MAX = 16383  # largest activation of layer 1
-SHIFT = 16
+# As in bpf/int_mlp_fused.h.
+INPUT_MAX = 16383  # largest activation of the first layer
+SHIFT = 16  # requantisation divides a column's sum by 2^16 and rounds
 HALF = 1 << (SHIFT - 1)
-LANE_MAX = (1 << (LANE_BITS - 1)) - 1 - HALF  # of a column's sum, before it is rounded
-MUL_BITS = 15  # a feature's multiplier is below 2^15, so that its product with a range below 2^47 stays below 2^62
+LANE_MAX = (1 << (LANE_BITS - 1)) - 1 - HALF  # largest sum of a column before it is rounded
+
+MUL_BITS = 15  # a feature's multiplier is below 2^15: times a range below 2^47, it stays below 2^62
 
 
 @dataclass(frozen=True)
 class FusedMlp:
     """The net in arithmetic fused.
 
-    The error of an input is below 1/16383 + 2^-15 of its feature's range: one level, and the multiplier's rounding.
-    A hidden activation adds half a level of at most 2^15, and K inputs of at most P levels add K P / 2 to a sum that
-    may reach 2^31 by rounding the weights: below 2^-14 of the largest sum the column can make. Nothing is clipped but
-    what lies outside a feature's range in training.
+    Errors: an input is off by less than 1/16383 + 2^-15 of its feature's range, which is one level and the rounding of
+    the multiplier. A hidden activation has at most 2^15 levels and is off by half a level. Rounding the weights changes
+    a column's sum by at most K P / 2 for K inputs of at most P levels. That is below 2^-13 of the largest sum that the
+    column can produce, which may reach 2^31. Only a feature outside its range in the training part is clipped.
 
     Parameters
     ----------
     min_, range_ : ndarray of shape (12,), int64
         Smallest value and width of each feature, Q16.
     mul, shift : ndarray of shape (12,), int64
-        16383/range as mul / 2^shift.
+        16383/range of each feature as mul / 2^shift.
     weights : list of ndarray of shape (M_{l-1}, M_l), int64
-        In units of their rows and columns; 14 to 18 bits.
+        Weights in the units of their rows and columns, 14 to 18 bits.
     """
 
     min_: np.ndarray
@@ -52,26 +57,43 @@ class FusedMlp:
 
     @property
     def n_classes(self) -> int:
-        """2 or 7."""
+        """Number of classes, 2 or 7."""
         return self.weights[-1].shape[1]
 
     def inputs(self, x: np.ndarray) -> np.ndarray:
-        """Layer 1's activations of features of shape (n, 12), int64, Q16."""
+        """Quantise features of shape (n, 12), int64, Q16, to the first layer's activations in [0, INPUT_MAX], int64."""
         return (np.minimum(np.maximum(x - self.min_, 0), self.range_) * self.mul) >> self.shift
 
     def logits(self, x: np.ndarray) -> np.ndarray:
-        """Logits of features of shape (n, 12), int64, Q16; int64 of shape (n, n_classes), one unit for all."""
+        """Compute the logits Y^(L).
+
+        Parameters
+        ----------
+        x : ndarray of shape (n, 12), int64
+            Features, Q16.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), int64
+            Logits. All have the same unit, which depends on the net.
+        """
         a = self.inputs(x)
         for w in self.weights[:-1]:
             a = requantise(a @ w)
         return a @ self.weights[-1]
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """The first class of the largest logit; int64 of shape (n,)."""
+        """Classify features of shape (n, 12), int64, Q16.
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+            Class with the largest logit; of equal ones, the first.
+        """
         return self.logits(x).argmax(axis=1)
 
     def bounds(self) -> list[np.ndarray]:
-        """Largest |sum| that each column can make, whatever the features are; one array of shape (M_l,) a layer."""
+        """Return the largest |sum| that any features can produce in each column; an array of shape (M_l,) per layer."""
         out, high = [], np.full(len(self.mul), INPUT_MAX)
         for w in self.weights:
             out.append(largest_sum(w, high))
@@ -79,12 +101,12 @@ class FusedMlp:
         return out
 
     def to_bytes(self) -> bytes:
-        """Return the struct ids_nn_fused that C reads; what the net does not use is zero.
+        """Return the net as the struct ids_nn_fused that C reads; entries that the net does not use are zero.
 
         Raises
         ------
         UserError
-            If a column's sum could leave its lane: the two columns of a word would mix.
+            If a column's sum could leave its lane, since it would then change the other column of its word.
         """
         if max(bound.max() for bound in self.bounds()) > LANE_MAX:
             raise UserError("a column of the net leaves its 32-bit lane: quantize the model again (notebook 03)")
@@ -96,22 +118,42 @@ class FusedMlp:
         return out.tobytes()
 
     def tied(self) -> FusedMlp:
-        """Return a net whose classes have equal logits in pairs, for tests of argmax; see `tie_pairs`."""
+        """Return a net in which pairs of classes have equal logits, to test argmax; see `fixed.tie_pairs`."""
         return replace(self, weights=tie_pairs(self.weights))
 
 
 def largest_sum(w: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Largest |sum of a_k w_kj| over activations a_k in [0, high_k]; shape (M,)."""
+    """Return the largest |sum_k a_k w_kj| of each column j over all activations a_k in [0, high_k].
+
+    Parameters
+    ----------
+    w : ndarray of shape (K, M)
+        Weights of a layer.
+    high : ndarray of shape (K,)
+        Largest value of each activation.
+
+    Returns
+    -------
+    ndarray of shape (M,)
+    """
     return np.maximum(high @ np.maximum(w, 0), high @ np.maximum(-w, 0))
 
 
 def requantise(total: np.ndarray) -> np.ndarray:
-    """ReLU of round(total / 2^16), halves upwards: dequantise, ReLU and quantise in one."""
+    """Turn the sums of a layer's columns into the next layer's activations: ReLU of total / 2^16, rounded.
+
+    Halves are rounded upwards. This is dequantisation, ReLU and quantisation in one step.
+
+    Parameters
+    ----------
+    total : ndarray of any shape, int64
+        Sums of columns.
+    """
     return np.maximum((total + HALF) >> SHIFT, 0)
 
 
 def quantize_fused(weights: list[np.ndarray], scaler: MinMax) -> FusedMlp:
-    """Quantize a trained net into arithmetic fused. It needs no calibration data: every bound is known.
+    """Quantize a trained net in arithmetic fused. No calibration data is needed, because every bound is known.
 
     Parameters
     ----------
@@ -134,11 +176,11 @@ def quantize_fused(weights: list[np.ndarray], scaler: MinMax) -> FusedMlp:
     unit, high = np.full(len(mul), 1.0 / INPUT_MAX), np.full(len(mul), INPUT_MAX)
     for layer, w in enumerate(weights):
         real = w * unit[:, None]
-        room = LANE_MAX - high.sum() / 2  # what rounding the weights can add
+        room = LANE_MAX - high.sum() / 2  # rounding the weights can add the rest
         largest = largest_sum(real, high)
         if layer == len(weights) - 1:
-            largest[:] = largest.max()  # logits are compared: one unit for all
-        scale = room / np.where(largest > 0, largest, room)  # a dead column stays dead
+            largest[:] = largest.max()  # logits are compared with each other, so all columns get the same unit
+        scale = room / np.where(largest > 0, largest, room)  # a column of zeros stays as it is
         net.weights.append(np.round(real * scale).astype(np.int64))
         high = requantise(high @ np.maximum(net.weights[-1], 0))
         unit = 2.0**SHIFT / scale
@@ -146,7 +188,18 @@ def quantize_fused(weights: list[np.ndarray], scaler: MinMax) -> FusedMlp:
 
 
 def pack_lanes(weights: np.ndarray) -> np.ndarray:
-    """Put two columns of weights, shape (K, M), into each 64-bit word, lanes of 32 bits; shape (K, 8), int64."""
+    """Put two columns of weights into each 64-bit word, each in a lane of 32 bits.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (K, M), int64
+        Weights of a layer, M at most 16.
+
+    Returns
+    -------
+    ndarray of shape (K, 8), int64
+        Word g holds column 2g in its lower lane and column 2g + 1 in its upper lane.
+    """
     columns = np.zeros((len(weights), WORDS, LANES), np.int64)
     columns.reshape(len(weights), -1)[:, : weights.shape[1]] = weights
     return (columns << (LANE_BITS * np.arange(LANES))).sum(axis=2)

@@ -1,4 +1,4 @@
-"""The decision tree with integer thresholds: the NumPy twin of bpf/int_tree.h."""
+"""The decision tree with integer thresholds: its conversion, and the NumPy twin of bpf/int_tree.h."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from ..config import UserError
 from ..data.features import as_float
 from ..native.layouts import TREE, TREE_DEPTH
 
-ALWAYS_LEFT = np.iinfo(np.int64).max
+ALWAYS_LEFT = np.iinfo(np.int64).max  # a threshold that sends every feature left
 
 
 @dataclass(frozen=True)
 class IntTree:
     """The tree as a complete binary tree of depth 5 on Q16 features.
 
+    Node 1 is the root. From node i the walk goes left to node 2i if x <= threshold, otherwise right to node 2i + 1. A
+    leaf above the last level is continued down to it by nodes that send every feature left.
+
     Parameters
     ----------
     threshold : ndarray of shape (32,), int64
-        Of node i = 1..31, Q16: x <= threshold goes to node 2i, otherwise to 2i + 1. Entry 0 is unused.
+        Threshold of node i = 1..31, Q16. Entry 0 is unused.
     feature : ndarray of shape (32,), uint8
+        Index of the feature that node i compares.
     leaf : ndarray of shape (32,), uint8
         Class of node 32 + i.
     """
@@ -32,28 +36,38 @@ class IntTree:
     leaf: np.ndarray
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Classes of features of shape (n, 12), int64, Q16; int64 of shape (n,)."""
+        """Classify features of shape (n, 12), int64, Q16; int64 of shape (n,)."""
         node = np.ones(len(x), np.int64)
         for _ in range(TREE_DEPTH):
             node = 2 * node + (x[np.arange(len(x)), self.feature[node]] > self.threshold[node])
         return self.leaf[node - len(self.leaf)].astype(np.int64)
 
     def logits(self, x: np.ndarray) -> np.ndarray:
-        """Return an array of shape (n, 0): a tree has no logits."""
+        """Return an array of shape (n, 0), because a tree has no logits."""
         return np.zeros((len(x), 0), np.int64)
 
     def to_bytes(self) -> bytes:
-        """Return the struct ids_dt that C reads."""
+        """Return the tree as the struct ids_dt that C reads."""
         out = np.zeros((), TREE)
         out["threshold"], out["feature"], out["leaf"] = self.threshold, self.feature, self.leaf
         return out.tobytes()
 
 
 def integer_threshold(threshold: np.ndarray) -> np.ndarray:
-    """Largest Q16 value that scikit-learn sends left at a float threshold.
+    """Find the largest Q16 value that scikit-learn sends left at a float threshold.
 
-    scikit-learn rounds the feature to float32 and asks ``float32(x) <= threshold``. Both steps are monotone, so one
-    integer divides left from right; it is found by bisection over what scikit-learn itself would do.
+    scikit-learn rounds the feature to float32 and tests ``float32(x) <= threshold``. Both steps are monotone, so one
+    integer separates left from right. Bisection finds it with the test that scikit-learn makes.
+
+    Parameters
+    ----------
+    threshold : ndarray of shape (n,), float64
+        Thresholds of a fitted tree's nodes, in the features' own units.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        Q16; -1 if even 0 goes right.
     """
     low = np.full(len(threshold), -1, np.int64)  # goes left: no feature is negative
     high = np.full(len(threshold), 1 << 62, np.int64)  # goes right
@@ -65,7 +79,12 @@ def integer_threshold(threshold: np.ndarray) -> np.ndarray:
 
 
 def quantize_tree(tree: DecisionTreeClassifier) -> IntTree:
-    """Turn a fitted scikit-learn tree into integers; it decides exactly as the tree does.
+    """Convert a tree of scikit-learn to integers. The result gives every vector the class that the tree gives it.
+
+    Parameters
+    ----------
+    tree : DecisionTreeClassifier
+        Fitted on features in their own units.
 
     Raises
     ------

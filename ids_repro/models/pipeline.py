@@ -1,4 +1,4 @@
-"""The stages that make models: train and quantize, for every task and seed of a profile, saved between the two."""
+"""Make the models of a profile: train one for each task and seed, save them, quantize them, and save them again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _q16(model: Model) -> IntMlp:
     return quantize_mlp(model.mlp.weights(), model.scaler, list(model.alpha), alpha_w)
 
 
-# How each integer model is made from a calibrated model, by the name of its C struct.
+# How each integer model is made from a calibrated model, by the name of its C struct (`layouts.STRUCTS`).
 TWINS = {
     "nn_q16": _q16,
     "nn_fused": lambda model: quantize_fused(model.mlp.weights(), model.scaler),
@@ -36,25 +36,36 @@ TWINS = {
 
 
 def tasks_and_seeds(profile: Profile) -> list[tuple[str, int]]:
-    """Every pair that the profile trains."""
+    """Return every pair of task and seed that a profile trains."""
     return [(task, seed) for task in TASKS for seed in profile.seeds]
 
 
 def train_model(data: dataset.Dataset, task: str, seed: int, profile: Profile, bar: tqdm | None = None) -> Model:
-    """Train the float pair on one task with one seed.
+    """Train the float net and the float tree on one task with one seed.
 
     Parameters
     ----------
     data : Dataset
-        The vectors to learn from (`Dataset.sample`).
+        One vector per flow, from `Dataset.sample`.
+    task : {"binary", "multi"}
+        A key of `config.TASKS`.
+    seed : int
+        Seed of the split, the weights and the shuffling.
+    profile : Profile
+        How long to train.
     bar : tqdm, optional
-        Advances from 0 to 1 over the epochs; shows loss and validation accuracy.
+        A progress bar. It advances by 1 over the epochs and shows loss and validation accuracy.
+
+    Returns
+    -------
+    Model
+        Not quantized yet.
 
     Raises
     ------
     UserError
-        If the task has one class only, a class is missing from the training part, a feature is constant in it, or the
-        loss leaves the numbers.
+        If the task has only one class, the training part lacks a class, a feature is constant in it, or the loss is not
+        finite.
     """
     train, validation, _ = dataset.split(data, seed)
     epochs = max(profile.epochs, -(-profile.min_steps // -(-len(train) // profile.batch_size)))
@@ -91,14 +102,23 @@ def _train_one(job: tuple[dataset.Dataset, str, int, Profile]) -> Model:
 def train_all(
     data: dataset.Dataset, profile: Profile, scheduler: str | None = None, folder: Path = MODELS
 ) -> list[Model]:
-    """Train and save every pair of the profile, with a progress bar.
+    """Train and save a model for each task and seed of a profile, and show a progress bar.
 
     Parameters
     ----------
+    data : Dataset
+        One vector per flow.
+    profile : Profile
+        Its seeds, and how long to train.
     scheduler : str, optional
-        Address of a Dask scheduler (`parallel.run`); one pair after the other in this process by default.
+        Address of a Dask scheduler; see `parallel.run`. By default this process trains one model after the other.
     folder : Path
         Where the models are saved.
+
+    Raises
+    ------
+    UserError
+        As `train_model` does.
     """
     pairs = tasks_and_seeds(profile)
     if scheduler:
@@ -113,21 +133,33 @@ def train_all(
 
 
 def quantize_model(model: Model, data: dataset.Dataset, input_alpha: float | None = 1.0, method: str = "kl") -> Model:
-    """Calibrate on the training part and make the integer pair (Sec. IV-B, step u2).
+    """Calibrate a model on its training part and make the integer models (Sec. IV-B, step u2).
 
-    Differs: X^(1) is min-max normalised, so its range is known, and alpha = 1 loses nothing. The KL divergence of its
-    histogram says nothing about outliers: it is least at a spike that one frequent value makes, such as a packet's
-    length or TCP's protocol number, and there it clips most ports away. All other thresholds are the method's, in the
-    paper KL's.
+    Differs: the threshold of X^(1) is alpha = 1, not the method's. X^(1) is min-max normalised, so its range is known
+    and alpha = 1 loses nothing. The KL divergence of its histogram says nothing about outliers. It is least at a spike
+    that one frequent value makes, such as a packet's length or TCP's protocol number, and a threshold there would clip
+    most ports. The method chooses all other thresholds; the paper's method is KL.
 
     Parameters
     ----------
+    model : Model
+        A trained model.
     data : Dataset
-        What the model was trained on.
+        The vectors that it was trained on.
     input_alpha : float, optional
-        Threshold of X^(1); None takes the method's there too.
+        Threshold of X^(1). If it is None, the method chooses this one too.
     method : str
-        A name in `calibrate.METHODS`.
+        A key of `calibration.CALIBRATION_METHODS`.
+
+    Returns
+    -------
+    Model
+        The same model with `thresholds`, `alpha` and `twins`.
+
+    Raises
+    ------
+    UserError
+        If a weight is not finite, there is no such method, or the integer arithmetic could overflow.
     """
     train, _, _ = dataset.split(data, model.seed)
     weights = model.mlp.weights()
@@ -140,30 +172,70 @@ def quantize_model(model: Model, data: dataset.Dataset, input_alpha: float | Non
 
 
 def quantize_all(
-    data: dataset.Dataset, profile: Profile, input_alpha: float | None = 1.0, method: str = "kl"
+    data: dataset.Dataset,
+    profile: Profile,
+    input_alpha: float | None = 1.0,
+    method: str = "kl",
+    folder: Path = MODELS,
 ) -> list[Model]:
-    """Quantize and save every trained pair of the profile, with a progress bar; see `quantize_model`."""
+    """Quantize every trained model of a profile and save it again, and show a progress bar.
+
+    Parameters
+    ----------
+    data : Dataset
+        The vectors that the models were trained on.
+    profile : Profile
+        Its seeds say which models.
+    input_alpha, method
+        See `quantize_model`.
+    folder : Path
+        Where the models are read and saved.
+
+    Raises
+    ------
+    UserError
+        As `quantize_model` and `model.load_model` do.
+    """
     pairs = tqdm(tasks_and_seeds(profile), desc="calibrating", unit="model")
-    done = [quantize_model(load_model(task, seed), data, input_alpha, method) for task, seed in pairs]
+    done = [quantize_model(load_model(task, seed, folder), data, input_alpha, method) for task, seed in pairs]
     for model in done:
-        save_model(model)
+        save_model(model, folder)
     return done
 
 
-def load_all(profile: Profile) -> list[Model]:
-    """Read every quantized pair of the profile."""
-    return [load_model(task, seed) for task, seed in tasks_and_seeds(profile)]
+def load_all(profile: Profile, folder: Path = MODELS) -> list[Model]:
+    """Read the saved model of each task and seed of a profile.
 
-
-def any_model(task: str) -> Model:
-    """Return a quantized model of a task: the first that was saved, or one trained now on the lab capture.
-
-    Nothing is saved: this is for checks that need some real model, whichever.
+    Raises
+    ------
+    UserError
+        As `model.load_model` does.
     """
-    saved = sorted(MODELS.glob(f"{task}-*.joblib"))
+    return [load_model(task, seed, folder) for task, seed in tasks_and_seeds(profile)]
+
+
+def any_model(task: str, folder: Path = MODELS) -> Model:
+    """Return some quantized model of a task, for checks to which it does not matter which one.
+
+    It is the first saved model. If that is not quantized or none is saved, a model is trained on the lab capture now.
+    Nothing is saved.
+
+    Parameters
+    ----------
+    task : {"binary", "multi"}
+        A key of `config.TASKS`.
+    folder : Path
+        Where models are looked for.
+
+    Raises
+    ------
+    UserError
+        If the file of the first saved model cannot be read.
+    """
+    saved = sorted(folder.glob(f"{task}-*.joblib"))
     model = read_model(saved[0]) if saved else None
     if model is not None and model.twins is not None:
         return model
-    with tempfile.TemporaryDirectory() as folder:
-        data = dataset.prepare(SAMPLE, SAMPLE.with_suffix(".csv"), Path(folder) / "lab.parquet").sample()
+    with tempfile.TemporaryDirectory() as temporary:
+        data = dataset.prepare(SAMPLE, SAMPLE.with_suffix(".csv"), Path(temporary) / "lab.parquet").sample()
     return quantize_model(train_model(data, task, 0, PROFILES["smoke"]), data)

@@ -12,7 +12,7 @@ from ..data.features import FEATURES
 
 @dataclass(frozen=True)
 class MinMax:
-    """Min-max normalisation fitted on the training part (Sec. IV-B).
+    """Normalisation of each feature by its smallest and largest value in the training part (Sec. IV-B).
 
     Parameters
     ----------
@@ -25,7 +25,12 @@ class MinMax:
 
     @classmethod
     def fit(cls, x: np.ndarray) -> MinMax:
-        """Fit on features of shape (n, 12), int64, Q16.
+        """Find each feature's smallest value and width.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n, 12), int64
+            Features of the training part, Q16.
 
         Raises
         ------
@@ -39,5 +44,16 @@ class MinMax:
         return cls(low, high - low)
 
     def transform(self, x: np.ndarray) -> np.ndarray:
-        """Normalise features of shape (n, 12), int64, Q16, to float64; the training part falls into [0, 1]."""
+        """Normalise features.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n, 12), int64
+            Features, Q16.
+
+        Returns
+        -------
+        ndarray of shape (n, 12), float64
+            (x - min) / range. Values of the training part lie in [0, 1].
+        """
         return (x - self.min_) / self.range_

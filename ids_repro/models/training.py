@@ -1,8 +1,8 @@
-"""The float models of the paper: the MLP in PyTorch, the decision tree in scikit-learn."""
+"""Train the paper's float models: the MLP with PyTorch, the decision tree with scikit-learn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ from ..config import UserError
 from ..native.layouts import TREE_DEPTH
 from .float_mlp import MLP
 
+Progress = Callable[[float, float, float], None]
 LEARNING_RATE = 1e-3  # Sec. V-A1
-LOOK = 1000  # steps between two looks at the loss in a long epoch
+LOOK = 1000  # in a longer epoch, progress is reported after so many steps
 
 
 def train_mlp(
@@ -25,64 +26,96 @@ def train_mlp(
     seed: int,
     epochs: int,
     batch_size: int,
-    progress: Callable[[float, float, float], None] = lambda *_: None,
+    progress: Progress = lambda *_: None,
+    learning_rate: float = LEARNING_RATE,
 ) -> tuple[MLP, list[dict]]:
     """Train the MLP with Adam and keep the epoch with the best validation accuracy.
 
     Parameters
     ----------
-    x : ndarray of shape (n, 12)
-        Normalised features.
-    y : ndarray of shape (n,), int
-        Classes.
+    x, y : ndarray of shape (n, 12), and of shape (n,), int
+        Normalised features and classes of the training part.
     validation : tuple of ndarray
-        The same two for the validation part.
+        The same two of the validation part.
     n_classes, seed, epochs, batch_size : int
-        2 or 7 classes; the seed of weights and shuffling.
+        2 or 7 classes; the seed is that of the weights and the shuffling.
     progress : callable, optional
-        Called after each epoch, and in a long one every LOOK steps, with (epochs done, mean loss so far in this epoch,
-        validation accuracy of the last epoch or NaN).
+        It is called after each epoch, and every LOOK steps in a longer one. It gets the epochs done, the mean loss in
+        this epoch so far, and the validation accuracy of the last complete epoch (NaN in the first).
+    learning_rate : float
+        Adam's step size.
 
     Returns
     -------
     model : MLP
     history : list of dict
-        "epoch", "loss" (cross-entropy on the training part) and "accuracy" (on the validation part) of each epoch.
+        "epoch", "loss" (mean cross-entropy of the training part) and "accuracy" (of the validation part) of each epoch.
 
     Raises
     ------
     UserError
-        If a feature is not finite, or the loss is not after an epoch.
+        If a feature is not finite, or if the loss is not finite after an epoch.
     """
     if not np.isfinite(x).all():
         raise UserError("a feature in the training part is not a finite number: extract the data again")
     torch.manual_seed(seed)
-    torch.set_num_threads(1)  # a net this small only waits for its threads; and one thread makes the same sums anywhere
+    torch.set_num_threads(1)  # threads do not speed up so small a net, and one thread adds in the same order everywhere
     model = MLP(n_classes, x.shape[1])
-    data, target = torch.as_tensor(x, dtype=torch.float32), torch.as_tensor(y)
-    optimiser = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+    training = torch.as_tensor(x, dtype=torch.float32), torch.as_tensor(y)
+    return model, _fit(model, training, validation, epochs, batch_size, progress, learning_rate)
+
+
+def _fit(
+    model: MLP,
+    training: tuple[torch.Tensor, torch.Tensor],
+    validation: tuple[np.ndarray, np.ndarray],
+    epochs: int,
+    batch_size: int,
+    progress: Progress,
+    learning_rate: float,
+) -> list[dict]:
+    """Train for all epochs, give the net the weights of the best one, and return the history."""
+    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
     history, best, accuracy, kept = [], -1.0, float("nan"), None
     for epoch in range(epochs):
-        total, done = 0.0, 0
-        # one permutation an epoch over tensors in memory: a DataLoader would spend its time on single samples
-        order = torch.randperm(len(data))
-        for step, batch in enumerate(zip(data[order].split(batch_size), target[order].split(batch_size), strict=True)):
-            optimiser.zero_grad()
-            loss = nn.functional.cross_entropy(model(batch[0]), batch[1])
-            loss.backward()
-            optimiser.step()
-            total, done = total + loss.item() * len(batch[1]), done + len(batch[1])
-            if step % LOOK == LOOK - 1 and done < len(data):
-                progress(epoch + done / len(data), total / done, accuracy)
-        if not np.isfinite(total):
-            raise UserError(f"the loss is {total} after epoch {epoch + 1}: look for extreme values in the data")
+        for share, loss in _train_epoch(model, optimiser, training, batch_size):
+            if share < 1:
+                progress(epoch + share, loss, accuracy)
+        if not np.isfinite(loss):
+            raise UserError(f"the loss is {loss} after epoch {epoch + 1}: look for extreme values in the data")
         accuracy = float(np.mean(model.predict(validation[0]) == validation[1]))
-        history.append({"epoch": epoch, "loss": total / len(data), "accuracy": accuracy})
+        history.append({"epoch": epoch, "loss": loss, "accuracy": accuracy})
         if accuracy > best:
             best, kept = accuracy, {k: v.clone() for k, v in model.state_dict().items()}
-        progress(epoch + 1, total / len(data), accuracy)
+        progress(epoch + 1, loss, accuracy)
     model.load_state_dict(kept)
-    return model, history
+    return history
+
+
+def _train_epoch(
+    model: MLP, optimiser: torch.optim.Optimizer, training: tuple[torch.Tensor, torch.Tensor], batch_size: int
+) -> Iterator[tuple[float, float]]:
+    """Train on every vector once, in random order.
+
+    Yields
+    ------
+    share : float
+        Share of the vectors done: after every LOOK steps, and 1 at the end.
+    loss : float
+        Mean cross-entropy of these vectors.
+    """
+    x, y = training
+    total, done = 0.0, 0
+    # One permutation per epoch of tensors in memory: a DataLoader would spend its time on single vectors.
+    order = torch.randperm(len(y))
+    for step, batch in enumerate(zip(x[order].split(batch_size), y[order].split(batch_size), strict=True), start=1):
+        optimiser.zero_grad()
+        loss = nn.functional.cross_entropy(model(batch[0]), batch[1])
+        loss.backward()
+        optimiser.step()
+        total, done = total + loss.item() * len(batch[1]), done + len(batch[1])
+        if step % LOOK == 0 or done == len(y):
+            yield done / len(y), total / done
 
 
 def train_tree(x: np.ndarray, y: np.ndarray, seed: int) -> DecisionTreeClassifier:
@@ -91,8 +124,10 @@ def train_tree(x: np.ndarray, y: np.ndarray, seed: int) -> DecisionTreeClassifie
     Parameters
     ----------
     x : ndarray of shape (n, 12)
-        Features in their own units: a tree needs no normalisation.
+        Features in their own units, because a tree needs no normalisation.
     y : ndarray of shape (n,), int
         Classes.
+    seed : int
+        Seed of the choice among splits that are equally good.
     """
     return DecisionTreeClassifier(max_depth=TREE_DEPTH, random_state=seed).fit(x, y)

@@ -1,4 +1,4 @@
-"""Compile a C file of bpf/ for user space; the result is kept in build/ under a hash of its sources."""
+"""Compile a C file of bpf/ for user space and keep the result in build/ under a hash of its sources."""
 
 from __future__ import annotations
 
@@ -11,39 +11,44 @@ from pathlib import Path
 
 from ..config import BPF, BUILD, UserError
 
-# -fwrapv: int64 wraps as NumPy's does.
+# -fwrapv: an int64 wraps on overflow, as NumPy's does.
 CFLAGS = ("-O2", "-fwrapv", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
 
 
-def build(source: str, output: str, flags: Sequence[str] = ()) -> Path:
-    """Compile one C file of bpf/ into build/ and return the result's path; nothing is compiled twice.
+def build(source: str, output: str, flags: Sequence[str] = (), sources: Path = BPF, folder: Path = BUILD) -> Path:
+    """Compile one C file, unless the same sources were compiled before, and return the path of the result.
 
     Parameters
     ----------
     source : str
-        Path of the C file below bpf/.
+        Path of the C file below `sources`.
     output : str
-        Stem of the result; a hash of the sources and flags is added to it.
+        Stem of the result's name. A hash of the compiler, the flags, the file and every header is added to it.
     flags : sequence of str
-        Compiler flags after the common ones.
+        Compiler flags that follow CFLAGS. The environment variable CC names the compiler; the default is cc.
+    sources : Path
+        The folder that holds the C file and all headers.
+    folder : Path
+        Where the result is written.
 
     Raises
     ------
     UserError
-        Without a C compiler, or if it fails.
+        If there is no C compiler, or if it fails.
     """
     compiler = os.environ.get("CC", "cc")
     if shutil.which(compiler) is None:
         raise UserError(f"no C compiler ({compiler}): run 'make system'")
     flags = [*CFLAGS, *flags]
     digest = hashlib.sha256(" ".join([compiler, *flags]).encode())
-    for path in (BPF / source, *sorted(BPF.rglob("*.h"))):
+    for path in (sources / source, *sorted(sources.rglob("*.h"))):
         digest.update(path.read_bytes())
-    target = BUILD / f"{output}-{digest.hexdigest()[:16]}"
+    target = folder / f"{output}-{digest.hexdigest()[:16]}"
     if not target.exists():
-        BUILD.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         part = target.with_suffix(f".{os.getpid()}")
-        run = subprocess.run([compiler, *flags, str(BPF / source), "-o", str(part)], capture_output=True, text=True)
+        command = [compiler, *flags, str(sources / source), "-o", str(part)]
+        run = subprocess.run(command, capture_output=True, text=True)
         if run.returncode:
             raise UserError(f"{compiler} could not compile bpf/{source}: {run.stderr.strip()}")
         part.rename(target)

@@ -1,27 +1,30 @@
-"""Every byte layout and constant that Python shares with the C in bpf/, each beside the name it has there.
+"""The byte layouts and constants that Python shares with the C in bpf/. The comment on each says where C defines it.
 
-The C headers define them; this module repeats them for NumPy. Tests compare the sizes with the compiler's.
+The C headers define them and this module repeats them for NumPy. tests/native/test_layouts.py asks the C compiler
+whether the two are equal.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 # bpf/fixed.h: fractional bits of a Q16 number (Sec. IV-C).
 Q = 16
 
-# bpf/flow.h: the number of features, and the width of an array of them in a struct, a power of two.
+# bpf/flow.h: the number of features, and the length of an array of features in a struct, which is a power of two.
 N_FEATURES, X_SIZE = 12, 16
 
-# enum ids_reason of bpf/parse.h: what becomes of a frame in the parser. The kernel adds "busy": another CPU held the
-# flow for too long (bpf/ids.h).
+# enum ids_reason of bpf/parse.h: what the parser makes of a frame. The kernel program adds "busy": another CPU held the
+# flow's lock for too long (bpf/ids.h).
 REASONS = ("ok", "truncated", "not_ip", "malformed", "too_deep")
 KERNEL_REASONS = (*REASONS, "busy")
 # enum ids_outcome of bpf/user/link_layer.h: the same for a frame of a capture file.
 OUTCOMES = (*REASONS, "ipv6", "link_type", "no_timestamp", "duplicate")
 
 # struct ids_packet of bpf/parse.h. An address is an IPv4 address, or an IPv6 address folded into 64 bits, of which the
-# highest is set.
+# highest bit is set.
 PACKET = [
     ("saddr", "u8"),
     ("daddr", "u8"),
@@ -31,15 +34,15 @@ PACKET = [
     ("proto", "u4"),
     ("tcp_flags", "u4"),
 ]
-# struct ids_row of bpf/user/link_layer.h: a packet, its time stamp, and where its frame lies in the capture file.
+# struct ids_row of bpf/user/link_layer.h: a packet, its time stamp, and the place of its frame in the capture file.
 ROW = np.dtype([("ts_ns", "u8"), ("offset", "u8"), ("caplen", "u4"), ("ip_at", "u4"), *PACKET])
 
-# bpf/user/capture.h: a capture file's record is damaged.
+# bpf/user/capture.h: the status of the reader after a damaged record.
 DAMAGED = -1
 
-# bpf/user/sampler.h: a flow's vector is taken within so many packets of it, as the paper's dataset does.
+# bpf/user/sampler.h: a flow's vector is that of the last of so many first packets, as in the paper's dataset.
 FIRST_PACKETS = 100
-# struct ids_vector of bpf/user/sampler.h: the feature vector of a packet.
+# struct ids_vector of bpf/user/sampler.h: the feature vector of a packet, with the packet and its flow.
 VECTOR = np.dtype(
     [
         ("flow", "u8"),
@@ -56,12 +59,12 @@ VECTOR = np.dtype(
     ]
 )
 
-# bpf/int_mlp.h: the net's layers, the width of a hidden layer (M_1 = M_2, Sec. IV-B), and room for the classes.
+# bpf/int_mlp.h: the number of layers, the width of a hidden layer (M_1 = M_2, Sec. IV-B), and room for the classes.
 LAYERS, HIDDEN, MAX_CLASSES = 3, 16, 8
-# bpf/int_mlp_fused.h: the bits of a column, the columns that share a 64-bit word, and the words of a hidden layer.
+# bpf/int_mlp_fused.h: bits of a column's lane, lanes in a 64-bit word, and words that hold a hidden layer's columns.
 LANE_BITS, LANES = 32, 2
 WORDS = HIDDEN // LANES
-# bpf/int_tree.h (Sec. V-A1)
+# bpf/int_tree.h: the depth of the tree (Sec. V-A1).
 TREE_DEPTH = 5
 
 # struct ids_nn_q16 of bpf/int_mlp.h
@@ -92,16 +95,38 @@ TREE = np.dtype(
     [("threshold", "i8", 1 << TREE_DEPTH), ("feature", "u1", 1 << TREE_DEPTH), ("leaf", "u1", 1 << TREE_DEPTH)]
 )
 
-# What a classifier reads, by the name that C gives it: struct ids_NAME of the headers that bpf/classifiers.h lists, and
-# the float net's of user space.
-STRUCTS = {"nn_q16": MLP_Q16, "nn_fused": MLP_FUSED, "nn_float": MLP_FLOAT, "dt": TREE}
 
-# bpf/ids.h: room for reasons, generations of verdicts that are kept apart, and slots for parameters.
+@dataclass(frozen=True)
+class Struct:
+    """The struct that holds a classifier's parameters in C.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Its layout.
+    logits : bool
+        Whether the classifier's C writes integer logits, one for each class.
+    """
+
+    dtype: np.dtype
+    logits: bool = False
+
+
+# Every classifier by its name NAME in C: struct ids_NAME. bpf/classifiers.h lists those whose header the kernel program
+# and user space share; the float net exists in user space only.
+STRUCTS = {
+    "nn_q16": Struct(MLP_Q16, logits=True),
+    "nn_fused": Struct(MLP_FUSED, logits=True),
+    "nn_float": Struct(MLP_FLOAT),
+    "dt": Struct(TREE),
+}
+
+# bpf/ids.h: room for counters of reasons, generations whose verdicts are counted separately, and slots for parameters.
 REASONS_SIZE, GENERATIONS, SLOTS = 8, 16, 2
 # struct ids_counts and ids_verdicts of bpf/ids.h: what the kernel program counts on each CPU.
 COUNTS = np.dtype([("packets", "u8"), ("reason", "u8", REASONS_SIZE), ("lost", "u8")])
 VERDICTS = np.dtype([("n", "u8", MAX_CLASSES)])
-# struct ids_probe of bpf/ids.h: what stands before the frame in a test run, and what the program leaves in it.
+# struct ids_probe of bpf/ids.h: it comes before the frame in a test run, and the program writes its results into it.
 PROBE = np.dtype(
     [
         ("eth", "u1", 16),

@@ -1,4 +1,7 @@
-"""The shared C headers compiled for user space: bpf/user/library.c behind ctypes, NumPy arrays in and out."""
+"""Call the parser, the flow table and the classifiers of bpf/ in user space, with NumPy arrays in and out.
+
+bpf/user/library.c wraps the headers that the kernel program uses too. This module loads it through ctypes.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,20 @@ import numpy as np
 from .build import build
 from .layouts import N_FEATURES, ROW, STRUCTS
 
-WITH_LOGITS = ("nn_q16", "nn_fused")  # classifiers whose logits are integers
-
 
 @lru_cache
 def library(optimise: str = "-O2") -> ctypes.CDLL:
-    """Return bpf/user/library.c as a loaded library.
+    """Compile and load bpf/user/library.c, once for each optimisation flag.
 
     Parameters
     ----------
     optimise : str
-        The optimisation flag; the released code was built with -O0.
+        Compiler's optimisation flag. The authors' released code was built with -O0.
+
+    Returns
+    -------
+    CDLL
+        The library with its functions ``ids_...``.
     """
     lib = ctypes.CDLL(str(build("user/library.c", "library", ("-shared", "-fPIC", optimise))), use_errno=True)
     for name in ("row", *STRUCTS):
@@ -37,21 +43,21 @@ def _pointer(array: np.ndarray | bytes) -> ctypes.c_void_p:
 
 
 def parse(frames: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Run bpf/parse.h over Ethernet frames.
+    """Parse Ethernet frames with bpf/parse.h.
 
     Parameters
     ----------
     frames : ndarray of shape (n, stride), uint8
-        One frame a row, padded.
+        One frame per row, padded to the same length.
     sizes : ndarray of shape (n,), uint32
-        Length of each [byte].
+        Length of each frame without the padding [byte].
 
     Returns
     -------
     rows : ndarray of shape (n,), dtype ROW
-        The fields of the packet, where there is one.
+        The header fields of each packet whose reason is "ok".
     reasons : ndarray of shape (n,), int8
-        Indices into REASONS.
+        What the parser made of each frame, as an index into `layouts.REASONS`.
     """
     frames, sizes = np.ascontiguousarray(frames, np.uint8), np.ascontiguousarray(sizes, np.uint32)
     n, stride = frames.shape
@@ -68,18 +74,24 @@ def parse(frames: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def extract(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Run bpf/flow.h over packets in the order of arrival.
+    """Compute the features of packets with bpf/flow.h.
 
     Parameters
     ----------
     rows : ndarray of shape (n_packets,), dtype ROW
+        Packets in order of arrival.
 
     Returns
     -------
     x : ndarray of shape (n_packets, 12), int64
-        x1..x12 after each packet, Q16 (Sec. IV-C).
+        Features x1..x12 after each packet, Q16 (Sec. IV-C).
     flow : ndarray of shape (n_packets,), uint64
-        Number of the packet's flow, counted from 0 in the order of first packets.
+        Number of the packet's flow. Flows are numbered from 0 in the order of their first packets.
+
+    Raises
+    ------
+    MemoryError
+        If the flow table does not fit into memory.
     """
     rows = np.ascontiguousarray(rows, ROW)
     x = np.zeros((len(rows), N_FEATURES), np.int64)
@@ -92,29 +104,31 @@ def extract(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def predict(
     struct: str, params: bytes, n_classes: int, x: np.ndarray, optimise: str = "-O2"
 ) -> tuple[np.ndarray | None, np.ndarray]:
-    """Classify feature vectors by the C of a classifier.
+    """Classify feature vectors with the C of a classifier.
 
     Parameters
     ----------
     struct : str
-        Name of the C struct, of `layouts.STRUCTS`.
+        Name of the classifier, a key of `layouts.STRUCTS`.
     params : bytes
-        The struct (`models.model.Model.params`).
+        Its parameters as the C struct, from `models.model.Model.params`.
     n_classes : int
         2 or 7.
     x : ndarray of shape (n, 12), int64
         Features, Q16.
     optimise : str
-        The compiler's optimisation flag.
+        Compiler's optimisation flag; see `library`.
 
     Returns
     -------
     logits : ndarray of shape (n, n_classes), int64, or None
-        Y^(L): Q16 of "nn_q16", 32 fractional bits of "nn_fused"; None of the others, which have no integer logits.
+        Y^(L). Those of "nn_q16" are Q16. Those of "nn_fused" share one unit, which depends on the model. The other
+        classifiers have no integer logits, so this is None.
     classes : ndarray of shape (n,), uint8
+        Class of each vector.
     """
     x = np.ascontiguousarray(x, np.int64)
-    logits = np.zeros((len(x), n_classes), np.int64) if struct in WITH_LOGITS else None
+    logits = np.zeros((len(x), n_classes), np.int64) if STRUCTS[struct].logits else None
     classes, n = np.zeros(len(x), np.uint8), ctypes.c_uint64(len(x))
     function = getattr(library(optimise), f"ids_predict_{struct}")
     function(
@@ -125,21 +139,21 @@ def predict(
 
 
 def test_runs(program: int, packets: np.ndarray, sizes: np.ndarray) -> None:
-    """Run a loaded BPF program once on each packet, inside the kernel and in place.
+    """Run a loaded BPF program once on each packet by BPF_PROG_TEST_RUN.
 
     Parameters
     ----------
     program : int
         File descriptor of the program.
     packets : ndarray of shape (n, stride), uint8
-        One packet a row; the program's changes stay in it.
+        One packet per row. The program's changes to a packet are written back into its row.
     sizes : ndarray of shape (n,), uint32
-        Length of each [byte].
+        Length of each packet [byte].
 
     Raises
     ------
     OSError
-        If the kernel refuses a run.
+        If the kernel refuses a run. The packets before that one have been run.
     """
     n, stride = packets.shape
     done = library().ids_test_runs(

@@ -1,6 +1,7 @@
-"""The stages between a capture's bytes and its feature vectors, a piece at a time: bpf/user/capture.c and sampler.c.
+"""Turn the bytes of a capture file into packets, and packets into feature vectors, one piece at a time.
 
-Each holds what it must remember between two pieces, in C, and as little as that: memory does not grow with the file.
+bpf/user/capture.c and bpf/user/sampler.c do the work. Between two pieces they keep only what the next piece needs, so
+memory does not grow with the file.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from .build import build
 from .layouts import DAMAGED, OUTCOMES, ROW, VECTOR
 
 LINKS = "Ethernet (1), Linux cooked (113, 276), raw IP (12, 14, 101, 228, 229) and loopback (0, 108)"
-MAX_ROWS = 1 << 14  # packets in one piece: their rows stay in the processor's cache
+MAX_ROWS = 1 << 14  # most packets in one piece, few enough that their rows stay in the CPU's cache
 
 
 @lru_cache
 def _library() -> ctypes.CDLL:
-    """Both C files, loaded, as one namespace of typed functions."""
+    """Load both C files and return one namespace with the functions of both."""
     capture = ctypes.CDLL(str(build("user/capture.c", "capture", ("-shared", "-fPIC"))))
     sampler = ctypes.CDLL(str(build("user/sampler.c", "sampler", ("-shared", "-fPIC"))))
     p, u64 = c_void_p, c_uint64
@@ -50,12 +51,25 @@ def _library() -> ctypes.CDLL:
 
 
 def link_is_known(link: int) -> bool:
-    """Can frames of this link type (https://www.tcpdump.org/linktypes.html) be read?"""
+    """Return whether frames of this link type (https://www.tcpdump.org/linktypes.html) can be read."""
     return bool(_library().ids_link_is_known(link))
 
 
 class _Stage:
-    """A C object that is freed with its Python one."""
+    """An object in C that is freed when its Python object is.
+
+    Parameters
+    ----------
+    kind : str
+        C makes the object with ids_KIND_new and frees it with ids_KIND_free.
+    *arguments : int
+        Arguments of ids_KIND_new.
+
+    Raises
+    ------
+    MemoryError
+        If the object does not fit into memory.
+    """
 
     def __init__(self, kind: str, *arguments: int):
         self._lib, self._kind = _library(), kind
@@ -70,15 +84,20 @@ class _Stage:
 
 
 class Reader(_Stage):
-    """Bytes of a pcap or pcapng file -> its packets.
+    """Find the packets in the bytes of a pcap or pcapng file.
 
     Parameters
     ----------
     dedup_ms : float
-        Leave out a frame if the same bytes, of the same captured length and link layer included, were kept at most
-        this long before or after it [ms]; 0 keeps all.
+        Leave out a frame if an equal one was kept at most this long before or after it [ms]. Frames are equal if their
+        bytes, captured lengths and link layers are. 0 keeps every frame.
     ipv6 : bool
-        Take IPv6 packets too; without, each is counted as "ipv6" and left out.
+        Whether to return IPv6 packets. If not, they are left out and counted as "ipv6".
+
+    Attributes
+    ----------
+    damaged : bool
+        Whether the last call of `read` came to a damaged record. Nothing after it can be read.
     """
 
     def __init__(self, dedup_ms: float = 0, ipv6: bool = False):
@@ -87,24 +106,25 @@ class Reader(_Stage):
         self.damaged = False
 
     def read(self, data: np.ndarray) -> tuple[np.ndarray, int]:
-        """Read on.
+        """Find the packets in the next bytes of the file.
 
         Parameters
         ----------
         data : ndarray of shape (n,), uint8
-            Bytes of the file that follow those used so far.
+            Bytes of the file that follow the bytes used so far.
 
         Returns
         -------
-        rows : ndarray of shape (m,), dtype native.ROW
-            The packets found, at most MAX_ROWS; valid until the next call.
+        rows : ndarray of shape (m,), dtype ROW
+            The packets found, at most MAX_ROWS. The array is overwritten by the next call.
         used : int
-            How many bytes are done with; the rest has to be given again, with more. After damage: those before it.
+            How many of the bytes were used. Pass the others again, followed by more. At a damaged record, the bytes
+            before it are used.
 
         Raises
         ------
         MemoryError
-            If the window of duplicates does not fit.
+            If the frames that duplicates are looked for in do not fit into memory.
         """
         n, status = c_uint64(), c_int()
         used = self._lib.ids_capture_read(
@@ -122,26 +142,51 @@ class Reader(_Stage):
         return self._rows[: n.value], used
 
     def counts(self) -> dict[str, int]:
-        """Bytes done with ("at"), "frames", packets "out_of_order" (an earlier one was younger), and OUTCOMES."""
+        """Return what was counted so far.
+
+        Returns
+        -------
+        dict of str to int
+            "at": bytes used. "frames": all frames. "out_of_order": packets older than one before them in the file. And
+            for each name in OUTCOMES, the frames with this outcome.
+        """
         out = np.zeros(3 + len(OUTCOMES), np.uint64)
         self._lib.ids_capture_counts(self._c, out.ctypes.data)
         return dict(zip(("at", "frames", "out_of_order", *OUTCOMES), map(int, out), strict=True))
 
 
 class Order(_Stage):
-    """Packets in the order of a file -> in the order of time, as far as a window of time reaches.
+    """Sort packets by time. Each packet waits a short time for older ones.
 
     Parameters
     ----------
     window_ms : float
-        How long a packet waits for older ones [ms].
+        A packet is returned when a packet that is this much younger has come [ms].
     """
 
     def __init__(self, window_ms: float):
         super().__init__("order", round(window_ms * 1e6))
 
     def push(self, rows: np.ndarray, last: bool = False) -> np.ndarray:
-        """Take packets (dtype native.ROW), return those that waited long enough; with `last`, all."""
+        """Take more packets and return those that have waited long enough.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), dtype ROW
+            The next packets in the order of the file.
+        last : bool
+            No packet follows, so return all that wait.
+
+        Returns
+        -------
+        ndarray of shape (m,), dtype ROW
+            Packets in the order of time.
+
+        Raises
+        ------
+        MemoryError
+            If the packets that wait do not fit into memory.
+        """
         out = np.zeros(self._lib.ids_order_waiting(self._c) + len(rows), ROW)
         n = self._lib.ids_order_pass(self._c, rows.ctypes.data, len(rows), last, out.ctypes.data)
         if n < 0:
@@ -150,36 +195,38 @@ class Order(_Stage):
 
     @property
     def late(self) -> int:
-        """Packets that came after a younger one had left: the window is too short for them."""
+        """Number of packets that came after a younger one was returned: the window was too short for them."""
         return self._lib.ids_order_late(self._c)
 
 
 class Sampler(_Stage):
-    """Packets in the order of arrival -> feature vectors.
+    """Make feature vectors of packets in order of arrival.
 
     Parameters
     ----------
     every : bool
-        A vector of each packet, as it comes; else one a flow, at the last of its first FIRST_PACKETS packets, when
-        that is known.
+        If true, make one vector per packet. If false, make one per flow: that of the last of the flow's first
+        FIRST_PACKETS packets. It can be taken as soon as this packet is known to be the last.
     """
 
     def __init__(self, every: bool):
         super().__init__("sampler", every)
 
     def push(self, rows: np.ndarray, flow: np.ndarray | None = None) -> None:
-        """Take packets.
+        """Process the next packets.
 
         Parameters
         ----------
-        rows : ndarray of shape (n,), dtype native.ROW
+        rows : ndarray of shape (n,), dtype ROW
+            The packets.
         flow : ndarray of shape (n,), uint64, optional
-            Their flows if they are known: then nothing else begins or ends a flow. Without it, bpf/flow.h tells.
+            The number of each packet's flow, if the caller knows it. A flow's packets come one after another. By
+            default the rules of bpf/flow.h decide where a flow begins and ends.
 
         Raises
         ------
         MemoryError
-            If the live flows do not fit.
+            If the flows that are not over do not fit into memory.
         """
         rows = np.ascontiguousarray(rows, ROW)
         flow = None if flow is None else np.ascontiguousarray(flow, np.uint64)
@@ -187,20 +234,42 @@ class Sampler(_Stage):
             raise MemoryError("no memory for the flow table")
 
     def end(self, most: int | None = None) -> bool:
-        """Nothing comes after: every flow is over. True if `most` vectors wait: take them and call again for more."""
+        """End every flow, because no packet follows.
+
+        Parameters
+        ----------
+        most : int, optional
+            Stop when this many vectors wait to be taken, so that memory stays bounded.
+
+        Returns
+        -------
+        bool
+            True if it stopped before the end: take the vectors and call again.
+
+        Raises
+        ------
+        MemoryError
+            If the vectors do not fit into memory.
+        """
         more = self._lib.ids_sampler_end(self._c, 2**64 - 1 if most is None else most)
         if more < 0:
             raise MemoryError("no memory for the last vectors")
         return bool(more)
 
     def counts(self) -> dict[str, int]:
-        """Vectors that wait to be taken ("waiting"), "packets" and "flows" so far."""
+        """Return the number of vectors that wait to be taken ("waiting"), and of "packets" and "flows" so far."""
         out = np.zeros(3, np.uint64)
         self._lib.ids_sampler_counts(self._c, out.ctypes.data)
         return dict(zip(("waiting", "packets", "flows"), map(int, out), strict=True))
 
     def take(self, most: int | None = None) -> np.ndarray:
-        """Return the next vectors that wait, all or at most so many; dtype VECTOR."""
+        """Remove and return the next vectors that wait: all of them, or at most `most`.
+
+        Returns
+        -------
+        ndarray of shape (m,), dtype VECTOR
+            The vectors in the order in which they were made.
+        """
         waiting = self.counts()["waiting"]
         out = np.empty(waiting if most is None else min(most, waiting), VECTOR)
         self._lib.ids_sampler_take(self._c, out.ctypes.data, len(out))

@@ -1,162 +1,22 @@
-"""Integer models: the tree decides as scikit-learn does; the net equals C in every bit, its float original nearly."""
+"""The net in arithmetic q16: every bit is that of the C, and the logits are near those of the float net."""
 
 import copy
-import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.tree import DecisionTreeClassifier
 
 from ids_repro import config
-from ids_repro.data import dataset
-from ids_repro.data.features import as_float
 from ids_repro.evaluate import parity_vectors
-from ids_repro.models import int_mlp, pipeline
-from ids_repro.models.fixed import INT8_MAX, clip, round_shift, to_fixed
-from ids_repro.models.int_mlp import quantize_mlp
-from ids_repro.models.int_tree import ALWAYS_LEFT, integer_threshold, quantize_tree
+from ids_repro.models import pipeline
+from ids_repro.models.int_mlp import IntMlp, quantize_mlp
 from ids_repro.models.scaling import MinMax
 from ids_repro.native import library
-from ids_repro.native.layouts import TREE_DEPTH, Q
+from ids_repro.native.layouts import MLP_Q16, Q
 
 ONE = 1 << Q
 SHAPES = {n: ((12, 16), (16, 16), (16, n)) for n in (2, 7)}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    out = tmp_path_factory.mktemp("interim") / "lab.parquet"
-    return dataset.prepare(config.SAMPLE, config.SAMPLE.with_suffix(".csv"), out).sample()
-
-
-def test_constants_are_those_of_the_c_headers():
-    text = "".join((config.BPF / name).read_text() for name in ("int_mlp.h", "int_tree.h"))
-    defined = {name: int(value) for name, value in re.findall(r"#define IDS_(\w+) (\d+)\b", text)}
-    assert (defined["S_BITS"], defined["DEQUANT_BITS"]) == (int_mlp.S_BITS, int_mlp.DEQUANT_BITS)
-    assert (defined["INT8_MAX"], defined["TREE_DEPTH"]) == (INT8_MAX, TREE_DEPTH)
-
-
-# ---- helpers of the arithmetic
-
-
-@settings(deadline=None, derandomize=True)
-@given(st.integers(-(2**61), 2**61), st.integers(1, 48))
-def test_round_shift_is_the_nearest_halves_upwards(value, bits):
-    assert round_shift(np.int64(value), bits) == (2 * value + 2**bits) // 2 ** (bits + 1)
-
-
-@settings(deadline=None, derandomize=True)
-@given(st.integers(-(2**62), 2**62), st.integers(1, 2**47))
-def test_clip_holds_to_both_limits(value, limit):
-    assert clip(np.int64(value), np.int64(limit)) == max(-limit, min(limit, value))
-
-
-@pytest.mark.parametrize(("value", "bits", "fixed"), [(1.5, 16, 98304), (-0.25, 2, -1), (0.1, 4, 2), (0.0, 46, 0)])
-def test_to_fixed_is_eq_3(value, bits, fixed):
-    assert to_fixed(value, bits) == fixed
-
-
-# ---- tree
-
-
-def around_thresholds(tree, x, seed=0):
-    """Rows of x with one feature set to a threshold of the tree, its neighbours, and farther off."""
-    rng, out = np.random.default_rng(seed), []
-    for threshold, feature in zip(tree.threshold, tree.feature, strict=True):
-        if threshold == ALWAYS_LEFT:
-            continue
-        for step in (0, *(sign << k for k in range(0, 34, 3) for sign in (1, -1))):
-            rows = x[rng.integers(0, len(x), 5)]
-            rows[:, feature] = np.clip(threshold + step, 0, parity_vectors.MAX_FEATURE)
-            out.append(rows)
-    return np.concatenate(out) if out else x[:0]
-
-
-def test_tree_helpers_reach_both_sides(models):
-    tree = models["multi"].twins["dt"]
-    assert len(around_thresholds(tree, np.zeros((1, 12), np.int64))) > 100
-
-
-@pytest.mark.parametrize("task", config.TASKS)
-@pytest.mark.parametrize("depth", [1, 2, 5])
-def test_the_integer_tree_is_scikit_learns(data, task, depth):
-    y = data.target(task)
-    fitted = DecisionTreeClassifier(max_depth=depth, random_state=0).fit(as_float(data.x), y)
-    tree = quantize_tree(fitted)
-    assert np.sum(tree.threshold < ALWAYS_LEFT) >= fitted.get_n_leaves() - 1
-    for x in (data.x, around_thresholds(tree, data.x), parity_vectors.random_vectors(5_000, seed=depth)):
-        expected = fitted.predict(as_float(x))
-        np.testing.assert_array_equal(tree.predict(x), expected)
-        np.testing.assert_array_equal(library.predict("dt", tree.to_bytes(), 2, x)[1], expected)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_the_integer_tree_is_scikit_learns_on_any_data(seed):
-    """Features over 47 binary orders, where float32 has gaps of up to 128 units, and values one step apart."""
-    rng = np.random.default_rng(seed)
-    x = parity_vectors.random_vectors(300, seed)
-    x[150:] = x[:150] + rng.integers(0, 2, (150, 12))
-    y = rng.choice([1, 2, 5], len(x))
-    fitted = DecisionTreeClassifier(max_depth=5, random_state=seed).fit(as_float(x), y)
-    tree = quantize_tree(fitted)
-    for inputs in (x, around_thresholds(tree, x, seed)):
-        np.testing.assert_array_equal(tree.predict(inputs), fitted.predict(as_float(inputs)))
-
-
-VALUES = st.lists(st.integers(0, parity_vectors.MAX_FEATURE - 1), min_size=12, max_size=12)
-NEAR = st.lists(st.tuples(st.integers(1, 31), st.integers(-200, 200)), max_size=12)
-
-
-@pytest.mark.parametrize("task", config.TASKS)
-@settings(deadline=None, derandomize=True, max_examples=300)
-@given(values=VALUES, near=NEAR)
-def test_the_integer_tree_is_scikit_learns_for_every_value_a_feature_can_take(models, task, values, near):
-    """Any values, and some features at a threshold of theirs or up to 200 steps of 2^-16 from it."""
-    fitted, tree = models[task].tree, models[task].twins["dt"]
-    x = np.array([values])
-    for node, step in near:
-        if tree.threshold[node] != ALWAYS_LEFT:
-            x[0, tree.feature[node]] = max(tree.threshold[node] + step, 0)
-    expected = fitted.predict(as_float(x))
-    assert tree.predict(x) == library.predict("dt", tree.to_bytes(), 2, x)[1] == expected
-
-
-def test_a_tree_of_one_leaf_says_one_class(data):
-    fitted = DecisionTreeClassifier(max_depth=5).fit(as_float(data.x[:50]), np.full(50, 6))
-    tree = quantize_tree(fitted)
-    assert (tree.threshold == ALWAYS_LEFT).all()
-    x = np.concatenate([data.x, np.full((1, 12), np.iinfo(np.int64).max)])
-    assert set(tree.predict(x)) == set(library.predict("dt", tree.to_bytes(), 2, x)[1]) == {6}
-
-
-def test_a_tree_that_is_too_deep_is_refused(data):
-    y = np.random.default_rng(0).integers(0, 2, len(data.x))
-    fitted = DecisionTreeClassifier(max_depth=6, random_state=0).fit(as_float(data.x), y)
-    with pytest.raises(config.UserError, match="depth 6; the kernel's has 5"):
-        quantize_tree(fitted)
-
-
-HALVES = st.integers(0, 2**46 - 2).map(lambda n: (n + 0.5) / ONE)
-FLOAT32 = st.floats(0, 2.0**30, width=32)
-MIDPOINTS = st.tuples(FLOAT32, FLOAT32).map(lambda pair: pair[0] / 2 + pair[1] / 2)
-
-
-@settings(deadline=None, derandomize=True, max_examples=500)
-@given(st.one_of(st.floats(0, 2.0**45), HALVES, FLOAT32, MIDPOINTS))
-def test_an_integer_threshold_divides_as_the_float_one(threshold):
-    found = int(integer_threshold(np.array([threshold]))[0])
-
-    def goes_left(x):
-        return float(np.float32(x / ONE)) <= threshold
-
-    assert goes_left(found) and not goes_left(found + 1)
-
-
-# ---- net
 
 
 def random_net(n_classes, seed, alpha=(1.0, 1.0, 1.0)):
@@ -176,8 +36,8 @@ def same_as_c(net, x):
 
 
 @pytest.mark.parametrize("task", config.TASKS)
-def test_c_has_the_same_logits_for_trained_nets(data, models, task):
-    x = np.concatenate([data.x, parity_vectors.boundary_vectors(models[task]), parity_vectors.random_vectors(5_000)])
+def test_c_has_the_same_logits_for_trained_nets(flows, models, task):
+    x = np.concatenate([flows.x, parity_vectors.boundary_vectors(models[task]), parity_vectors.random_vectors(5_000)])
     logits = same_as_c(models[task].twins["nn_q16"], x)
     assert logits.shape == (len(x), models[task].n_classes)
     assert len(np.unique(logits[:, 0])) > 100
@@ -232,9 +92,9 @@ def error_bound(weights, inputs, alpha, alpha_w):
 
 
 @pytest.mark.parametrize("task", config.TASKS)
-def test_logits_are_as_near_to_the_float_nets_as_8_bits_allow(data, models, task):
+def test_logits_are_as_near_to_the_float_nets_as_8_bits_allow(flows, models, task):
     model = models[task]
-    weights, scaled = model.mlp.weights(), model.scaler.transform(data.x)
+    weights, scaled = model.mlp.weights(), model.scaler.transform(flows.x)
     at = np.all((scaled >= 0) & (scaled <= 1), axis=1)
     assert at.mean() > 0.9
     inputs = [scaled[at]]
@@ -244,11 +104,11 @@ def test_logits_are_as_near_to_the_float_nets_as_8_bits_allow(data, models, task
     alpha = [x.max() for x in inputs[:-1]]
     alpha_w = [np.abs(w).max(axis=0) for w in weights]
     net = quantize_mlp(weights, model.scaler, alpha, alpha_w)
-    error = np.abs(net.logits(data.x[at]) / ONE - exact)
+    error = np.abs(net.logits(flows.x[at]) / ONE - exact)
     assert (error <= error_bound(weights, inputs[:-1], alpha, alpha_w)).all()
     # what random signs leave of that bound
     assert error.max() < 0.05 * np.ptp(exact)
-    assert np.mean(net.predict(data.x[at]) == exact.argmax(axis=1)) > 0.98
+    assert np.mean(net.predict(flows.x[at]) == exact.argmax(axis=1)) > 0.98
 
 
 def test_a_feature_too_wide_for_q16_is_refused():
@@ -297,3 +157,27 @@ def test_thresholds_that_would_overflow_are_refused(alpha, layer):
 def test_thresholds_beyond_fixed_point_are_refused(alpha):
     with pytest.raises(config.UserError):
         quantize_with(alpha)
+
+
+def distinct_net(n_classes):
+    """Make a net without zeros in which neighbouring values of a table differ."""
+    shapes = ((12, 16), (16, 16), (16, n_classes))
+    weights = [(np.arange(1, i * j + 1).reshape(i, j) % 127 + 1).astype(np.int8) for i, j in shapes]
+    dequant = [np.arange(1, j + 1) * 1000 + layer for layer, (_, j) in enumerate(shapes)]
+    return IntMlp(*(np.arange(1, 13) * k for k in (10, 100, 1000)), np.array([7, 8, 9]), dequant, weights)
+
+
+@pytest.mark.parametrize("n_classes", [2, 7])
+def test_a_net_fills_its_places_and_leaves_zeros(n_classes):
+    made = distinct_net(n_classes)
+    data = made.to_bytes()
+    out = np.frombuffer(data, MLP_Q16)[0]
+    for name, values in (("min", made.min_), ("range", made.range_), ("s", made.s), ("sigma", made.sigma)):
+        assert out[name].tolist() == [*values, *[0] * (len(out[name]) - len(values))]
+    for layer, (w, d) in enumerate(zip(made.weights, made.dequant, strict=True)):
+        n_in, n_out = w.shape
+        # w[l][column j][row k] of int_mlp.h
+        assert all(out["w"][layer, j, k] == w[k, j] for j in range(n_out) for k in range(n_in))
+        assert not out["w"][layer, n_out:].any() and not out["w"][layer, :, n_in:].any()
+        assert out["dequant"][layer].tolist() == [*d, *[0] * (16 - n_out)]
+    assert data == distinct_net(n_classes).to_bytes()

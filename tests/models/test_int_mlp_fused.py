@@ -1,4 +1,4 @@
-"""Arithmetic fused: NumPy, C and the float net."""
+"""The net in arithmetic fused: every bit is that of the C, no lane overflows, and it decides as the float net does."""
 
 import numpy as np
 import pytest
@@ -6,16 +6,10 @@ import pytest
 from ids_repro.config import UserError
 from ids_repro.data import dataset
 from ids_repro.evaluate import parity_vectors
-from ids_repro.models.int_mlp_fused import (
-    INPUT_MAX,
-    LANE_MAX,
-    FusedMlp,
-    pack_lanes,
-    quantize_fused,
-    requantise,
-)
+from ids_repro.models.int_mlp_fused import INPUT_MAX, LANE_MAX, FusedMlp, pack_lanes, quantize_fused, requantise
 from ids_repro.models.scaling import MinMax
 from ids_repro.native import library
+from ids_repro.native.layouts import MLP_FUSED
 
 
 def extreme_net(n_classes: int, signs: tuple[int, int, int]) -> FusedMlp:
@@ -44,6 +38,18 @@ def test_lanes_hold_two_signed_columns():
     weights = np.array([[70000, -70000, -1, 0, 1]])
     words = pack_lanes(weights)
     assert words.tolist() == [[70000 - (70000 << 32), -1, 1, 0, 0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("n_classes", [2, 7])
+def test_a_net_fills_its_places_and_leaves_zeros(n_classes):
+    weights = [np.arange(k * n).reshape(k, n) + 1 for k, n in ((12, 16), (16, 16), (16, n_classes))]
+    net = FusedMlp(*(np.arange(1, 13) * k for k in (10, 100, 1000, 1)), weights)
+    out = np.frombuffer(net.to_bytes(), MLP_FUSED)[0]
+    for name, values in {"min": net.min_, "range": net.range_, "mul": net.mul, "shift": net.shift}.items():
+        assert out[name].tolist() == [*values, *[0] * 4]
+    for layer, w in enumerate(weights):
+        np.testing.assert_array_equal(out["w"][layer, : len(w)], pack_lanes(w))
+        assert not out["w"][layer, len(w) :].any()
 
 
 def test_weights_that_could_leave_their_lane_are_refused():
