@@ -1,9 +1,11 @@
-"""Small capture files and frames, byte by byte, for tests of the reader."""
+"""Small capture files, frames and packets, made byte by byte."""
 
 import itertools
 import struct
 
 import numpy as np
+
+from ids_repro.native.layouts import ROW
 
 TCP, UDP, ICMP = 6, 17, 1
 HOP_BY_HOP, ROUTING, FRAGMENT, AH, DESTINATION = 0, 43, 44, 51, 60
@@ -113,3 +115,13 @@ def old_packet(ticks, frame, endian="<"):
 def simple(frame, endian="<"):
     """A simple packet block: no time stamp."""
     return block(3, struct.pack(endian + "I", len(frame)) + frame, endian)
+
+
+def many_flows(n, step_ns, flags=ACK, per_flow=3):
+    """Return the packets of n flows, dtype ROW, one flow after the other; the last packet of each carries `flags`."""
+    rows = np.zeros(n * per_flow, ROW)
+    number = np.repeat(np.arange(n), per_flow)
+    rows["ts_ns"], rows["len"], rows["proto"] = 10**18 + np.arange(len(rows)) * step_ns, 40, 6
+    rows["saddr"], rows["daddr"], rows["sport"], rows["dport"] = number, 1 << 30, number & 0xFFFF, 80
+    rows["tcp_flags"] = np.where(np.arange(len(rows)) % per_flow == per_flow - 1, flags, ACK)
+    return rows

@@ -1,7 +1,6 @@
 """From captures and packet tables to Parquet: known facts of real files, the reference, order, damage, full disks."""
 
 import gzip
-import ipaddress
 import json
 import os
 import subprocess
@@ -9,11 +8,11 @@ import sys
 
 import made_captures as made
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packet_tables import CAPTURES, SHARED, rows_of, table_of, write_table
 
 from ids_repro import __main__, config
 from ids_repro.config import UserError
@@ -22,25 +21,13 @@ from ids_repro.data.features import FEATURES
 from ids_repro.data.flow import reference
 from ids_repro.data.labels.source import label_source
 from ids_repro.native import library, stream
-from ids_repro.native.layouts import FIRST_PACKETS, ROW, VECTOR
+from ids_repro.native.layouts import FIRST_PACKETS, ROW
 
-# Where the published subset is not there, the sample alone is looked at.
-SHARED = config.ROOT.parent / "shared" / "cic-ids2017"
-CAPTURES = {
-    name: (SHARED / f"{name}.pcap", 10 if name == "thu_normal_slice" else 0)
-    for name in ("thu_webattack_xss", "thu_webattack_sqli", "thu_normal_slice")
-    if (SHARED / f"{name}.pcap").is_file()
-} | {"sample": (config.SAMPLE, 0)}
 PACKETS_AND_FLOWS = {
     "thu_webattack_xss": (9374, 661),
     "thu_webattack_sqli": (94, 10),
     "thu_normal_slice": (1499, 325),
 }
-
-
-def rows_of(name):
-    path, dedup_ms = CAPTURES[name]
-    return np.concatenate([rows.copy() for rows in packets.Packets(path, dedup_ms)])
 
 
 def run(capsys, *arguments):
@@ -52,11 +39,6 @@ def run(capsys, *arguments):
 
 def meta_of(path):
     return json.loads(pq.ParquetFile(path).metadata.metadata[b"ids_repro"])
-
-
-def test_layouts_equal_the_c_structs():
-    assert stream._library().ids_sizeof_vector() == VECTOR.itemsize
-    assert library.library().ids_sizeof_row() == ROW.itemsize
 
 
 @pytest.mark.parametrize("name", CAPTURES)
@@ -136,17 +118,9 @@ def test_reference_equals_c_on_made_up_packets(drawn):
     check_samples(rows, x, flow)
 
 
-def many_flows(n, step_ns, flags=made.ACK, per_flow=3):
-    """Rows of n flows, packets of a flow side by side."""
-    rows = np.zeros(n * per_flow, ROW)
-    number = np.repeat(np.arange(n), per_flow)
-    rows["ts_ns"], rows["len"], rows["proto"] = 10**18 + np.arange(len(rows)) * step_ns, 40, 6
-    rows["saddr"], rows["daddr"], rows["sport"], rows["dport"] = number, 1 << 30, number & 0xFFFF, 80
-    rows["tcp_flags"] = np.where(np.arange(len(rows)) % per_flow == per_flow - 1, flags, made.ACK)
-    return rows
-
-
-@pytest.mark.parametrize("rows", [many_flows(200_000, 10**6), many_flows(200_000, 1, made.RST)], ids=["idle", "reset"])
+@pytest.mark.parametrize(
+    "rows", [made.many_flows(200_000, 10**6), made.many_flows(200_000, 1, made.RST)], ids=["idle", "reset"]
+)
 def test_table_lets_go_of_flows_that_are_over(rows):
     """Without a change to any vector."""
     x, flow = library.extract(rows)
@@ -158,7 +132,7 @@ def test_memory_does_not_grow_with_the_capture():
 import re, sys
 import numpy as np
 from ids_repro.native import stream
-from test_extract import many_flows
+from made_captures import many_flows
 rows, sampler, peaks = many_flows(200_000, 10**6), stream.Sampler(False), []
 for _ in range(8):
     sampler.push(rows)
@@ -169,7 +143,7 @@ for _ in range(8):
     peaks.append(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]))
 print(peaks[-1] - peaks[2])
 """
-    paths = {"PYTHONPATH": f"{config.ROOT}:{config.ROOT / 'tests'}:{config.ROOT / 'tests/data'}"}
+    paths = {"PYTHONPATH": f"{config.ROOT}:{config.ROOT / 'tests'}"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | paths)
     assert int(done.stdout) < 8 << 10, done.stderr  # KB
 
@@ -297,30 +271,6 @@ def test_full_disk_leaves_no_half_file(tmp_path):
 # --- the packet table -------------------------------------------------------------------------------------------------
 
 
-def write_table(folder, flows=None, rows=None):
-    """A small packet table: three flows, the last one seen for hours."""
-    flows = {
-        "flow_id": [3, 7, 9],
-        "start_epoch_s": [1.5e9, None, 1.5e9 + 0.25],
-        "src_ip": ["10.0.0.1", "10.0.0.9", "10.0.0.1"],
-        "dst_ip": ["10.0.0.2", "10.0.0.2", "10.0.0.3"],
-        "sport": [1000, 1001, 0],
-        "dport": [80, 53, 0],
-        "proto": [6, 17, 1],
-        "class7": ["DoS", "Normal", None],
-    } | (flows or {})
-    rows = {
-        "flow_id": [3, 3, 3, 7, 9, 9],
-        "idx": [0, 1, 2, 0, 0, 1],
-        "ip_len": [40, 1500, 40, 60, 84, 84],
-        "iat_ms": [0.0, 0.5, 2.0, 0.0, 0.0, 7.2e6],
-        "dir_fwd": [1, 0, 1, 1, 1, 0],
-    } | (rows or {})
-    for name, columns in ((packet_table.FLOWS, flows), (packet_table.PACKETS, rows)):
-        pq.write_table(pa.table({k: v for k, v in columns.items() if v is not ...}), folder / name)
-    return folder
-
-
 def test_packet_table_by_hand(tmp_path, capsys):
     out = tmp_path / "x.parquet"
     code, found, _ = run(capsys, write_table(tmp_path) / "packets.parquet", "--sampling", "every", "--out", out)
@@ -377,28 +327,6 @@ def test_packet_table_pieces_and_options(tmp_path, monkeypatch):
     assert found[:2] == found[2:4] == found[4:]
     with pytest.raises(UserError, match="packet table"):
         extract.run(folder, tmp_path / "x.parquet", dedup_ms=10)
-
-
-def table_of(name, folder):
-    """The packet table that holds a capture's flows, and those flows' numbers; one made here for the sample."""
-    if name != "sample":
-        flows = pq.read_table(SHARED / packet_table.FLOWS, columns=["flow_id", "source"]).to_pandas()
-        return SHARED, flows["flow_id"][flows["source"] == name].to_numpy()
-    rows = rows_of(name)
-    _, flow = library.extract(rows)
-    order = np.argsort(flow, kind="stable")
-    rows, flow = rows[order], flow[order].astype(np.int64)
-    number, first, count = np.unique(flow, return_index=True, return_counts=True)
-    opened = rows[first]
-    flows = {"flow_id": number, "start_epoch_s": opened["ts_ns"] / 1e9, "class7": ["Normal"] * len(first)}
-    flows |= {name: opened[name] for name in ("sport", "dport", "proto")}
-    for name, field in (("src_ip", "saddr"), ("dst_ip", "daddr")):
-        flows[name] = [str(ipaddress.IPv4Address(int(address))) for address in opened[field]]
-    idx = np.arange(len(rows)) - np.repeat(first, count)
-    ends = rows[["saddr", "sport"]] == np.repeat(opened, count)[["saddr", "sport"]]
-    gap_ns = np.diff(rows["ts_ns"].astype(np.int64), prepend=0)
-    columns = {"flow_id": flow, "idx": idx, "ip_len": rows["len"], "dir_fwd": ends.astype(np.int8)}
-    return write_table(folder, flows, columns | {"iat_ms": np.where(idx == 0, 0, gap_ns / 1e6)}), number
 
 
 @pytest.mark.parametrize("name", CAPTURES)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from test_extract import table_of
+from packet_tables import table_of
 
 from ids_repro import config
 from ids_repro.__main__ import main

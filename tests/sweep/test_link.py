@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from conftest import until
+from machine_state import until
 
 from ids_repro import config
 from ids_repro.config import UserError

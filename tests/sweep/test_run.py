@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
-from conftest import alive, load_processes, until
+from machine_state import alive, load_processes, until
 
 from ids_repro import config, records
 from ids_repro.config import UserError
