@@ -33,13 +33,6 @@ def data(tmp_path_factory):
     return dataset.prepare(config.SAMPLE, config.SAMPLE.with_suffix(".csv"), out).sample()
 
 
-def test_constants_are_those_of_the_c_headers():
-    text = "".join((config.BPF / name).read_text() for name in ("int_mlp.h", "int_tree.h"))
-    defined = {name: int(value) for name, value in re.findall(r"#define IDS_(\w+) (\d+)\b", text)}
-    assert (defined["S_BITS"], defined["DEQUANT_BITS"]) == (int_mlp.S_BITS, int_mlp.DEQUANT_BITS)
-    assert (defined["INT8_MAX"], defined["TREE_DEPTH"]) == (INT8_MAX, TREE_DEPTH)
-
-
 # ---- helpers of the arithmetic
 
 
