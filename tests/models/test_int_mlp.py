@@ -1,7 +1,6 @@
 """Integer models: the tree decides as scikit-learn does; the net equals C in every bit, its float original nearly."""
 
 import copy
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -15,13 +14,13 @@ from ids_repro import config
 from ids_repro.data import dataset
 from ids_repro.data.features import as_float
 from ids_repro.evaluate import parity_vectors
-from ids_repro.models import int_mlp, pipeline
-from ids_repro.models.fixed import INT8_MAX, clip, round_shift, to_fixed
+from ids_repro.models import pipeline
+from ids_repro.models.fixed import clip, round_shift, to_fixed
 from ids_repro.models.int_mlp import quantize_mlp
 from ids_repro.models.int_tree import ALWAYS_LEFT, integer_threshold, quantize_tree
 from ids_repro.models.scaling import MinMax
 from ids_repro.native import library
-from ids_repro.native.layouts import TREE_DEPTH, Q
+from ids_repro.native.layouts import Q
 
 ONE = 1 << Q
 SHAPES = {n: ((12, 16), (16, 16), (16, n)) for n in (2, 7)}
