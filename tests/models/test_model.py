@@ -81,6 +81,7 @@ def test_a_file_under_another_name_is_refused(path, tmp_path):
         load_model("multi", 3, tmp_path)
 
 
+@pytest.mark.root
 def test_parity_ends_with_a_sentence_before_it_loads_anything(path, tmp_path, monkeypatch, capsys):
     path.write_bytes(path.read_bytes()[:1000])
     monkeypatch.setattr(pipeline, "MODELS", tmp_path)
