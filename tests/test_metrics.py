@@ -1,17 +1,14 @@
 """The metrics against scikit-learn, and where the two differ on purpose."""
 
 import numpy as np
-import pandas as pd
 import pytest
-import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
-from ids_repro import metrics, records
-from ids_repro.report.sweep_points import CPU, LINE, at_rate, medians, trial_points
+from ids_repro import metrics
 
 MATRICES = st.integers(2, 7).flatmap(lambda n: hnp.arrays(int, (n, n), elements=st.integers(0, 4)))
 
@@ -122,51 +119,3 @@ def test_no_other_cut_has_fewer_trials_on_the_wrong_side(trials):
     best = int(np.argmin(wrong))
     assert ours.middle == (r_tx[order][best - 1] if best else 0)
     assert ours.low <= ours.middle <= ours.high
-
-
-def test_between_two_measured_rates_is_a_straight_line_and_outside_nothing():
-    part = pd.DataFrame({"r_tx_pps": [900e3, 700e3], "r_rx_pps": [500e3, 600e3], "usr": [40.0, 20.0]})
-    part = part.assign(r_rx_min_pps=400e3, r_rx_max_pps=700e3, sys=0.0, soft=0.0, idle=60.0, steal=0.0)
-    found = at_rate(part, 800e3)
-    assert (found["r_rx_pps"], found["usr"], found["below_pps"], found["above_pps"]) == (550e3, 30, 700e3, 900e3)
-    assert at_rate(part, 700e3)["r_rx_pps"] == 600e3
-    assert at_rate(part, 699e3).isna().all() and at_rate(part, 901e3).isna().all()
-    assert at_rate(part[:0], 800e3).isna().all()
-
-
-@pytest.fixture
-def sweep(tmp_path):
-    synthetic.sweep(tmp_path / "sweep.jsonl")
-    return records.read(tmp_path)
-
-
-def test_points_are_rates_of_each_trial(sweep):
-    trials = trial_points(sweep)
-    assert len(trials) == len(sweep)
-    first = trials.iloc[0]
-    assert (first.r_tx_pps, first.r_rx_pps) == (90e3, 90e3)
-    np.testing.assert_allclose(trials[list(CPU)].sum(axis=1), 100)
-    assert set(trials["flows"]) == {"new"}, "hping3's own way, of records that do not say"
-
-
-def test_medians_are_over_repeats_and_rise_with_the_rate(sweep):
-    middle = medians(trial_points(sweep))
-    assert len(middle) == len(sweep) / 2
-    part = middle[middle["method"] == "no_filter"]
-    assert part["r_tx_pps"].is_monotonic_increasing
-    assert part["r_rx_pps"].iloc[0] == 90_450 and part["r_rx_max_pps"].iloc[0] == 90_900
-
-
-def test_a_line_is_a_method_a_generator_and_a_kind_of_flows(tmp_path):
-    synthetic.sweep(tmp_path / "a.jsonl")
-    for flows in ("new", "one"):
-        synthetic.frames(tmp_path / "a.jsonl", flows=flows)
-    middle = medians(trial_points(records.read(tmp_path)))
-    sizes = middle.groupby(list(LINE)).size()
-    assert len(sizes) == 3 * len(synthetic.CAPACITIES_PPS)
-    assert set(sizes["no_filter"]) == {len(synthetic.RATES_PPS)} == {len(synthetic.FRAMES_PPS)}
-    line = middle[(middle["method"] == "xdp_drv_nn_fused") & (middle["rate_pps"] == 700e3)].iloc[0]
-    capacity = synthetic.CAPACITIES_PPS["xdp_drv_nn_fused"]
-    assert (line.r_rx_min_pps, line.r_rx_pps, line.r_rx_max_pps) == pytest.approx(
-        (0.98 * capacity, 0.99 * capacity, capacity)
-    )

@@ -1,0 +1,58 @@
+"""Points of a sweep against made-up trials: one a trial, medians over repeats, values between measured rates."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+
+from ids_repro import records
+from ids_repro.report.exhibit import Results
+from ids_repro.report.sweep_points import CPU, LINE, at_rate, medians, trial_points
+
+
+def test_between_two_measured_rates_is_a_straight_line_and_outside_nothing():
+    part = pd.DataFrame({"r_tx_pps": [900e3, 700e3], "r_rx_pps": [500e3, 600e3], "usr": [40.0, 20.0]})
+    part = part.assign(r_rx_min_pps=400e3, r_rx_max_pps=700e3, sys=0.0, soft=0.0, idle=60.0, steal=0.0)
+    found = at_rate(part, 800e3)
+    assert (found["r_rx_pps"], found["usr"], found["below_pps"], found["above_pps"]) == (550e3, 30, 700e3, 900e3)
+    assert at_rate(part, 700e3)["r_rx_pps"] == 600e3
+    assert at_rate(part, 699e3).isna().all() and at_rate(part, 901e3).isna().all()
+    assert at_rate(part[:0], 800e3).isna().all()
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    synthetic.sweep(tmp_path / "sweep.jsonl")
+    return Results(records.read(tmp_path))
+
+
+def test_points_are_rates_of_each_trial(sweep):
+    trials = trial_points(sweep)
+    assert len(trials) == len(sweep.rows)
+    first = trials.iloc[0]
+    assert (first.r_tx_pps, first.r_rx_pps) == (90e3, 90e3)
+    np.testing.assert_allclose(trials[list(CPU)].sum(axis=1), 100)
+    assert set(trials["flows"]) == {"new"}, "hping3's own way, of records that do not say"
+
+
+def test_medians_are_over_repeats_and_rise_with_the_rate(sweep):
+    middle = medians(sweep)
+    assert len(middle) == len(sweep.rows) / 2
+    part = middle[middle["method"] == "no_filter"]
+    assert part["r_tx_pps"].is_monotonic_increasing
+    assert part["r_rx_pps"].iloc[0] == 90_450 and part["r_rx_max_pps"].iloc[0] == 90_900
+
+
+def test_a_line_is_a_method_a_generator_and_a_kind_of_flows(tmp_path):
+    synthetic.sweep(tmp_path / "a.jsonl")
+    for flows in ("new", "one"):
+        synthetic.frames(tmp_path / "a.jsonl", flows=flows)
+    middle = medians(Results(records.read(tmp_path)))
+    sizes = middle.groupby(list(LINE)).size()
+    assert len(sizes) == 3 * len(synthetic.CAPACITIES_PPS)
+    assert set(sizes["no_filter"]) == {len(synthetic.RATES_PPS)} == {len(synthetic.FRAMES_PPS)}
+    line = middle[(middle["method"] == "xdp_drv_nn_fused") & (middle["rate_pps"] == 700e3)].iloc[0]
+    capacity = synthetic.CAPACITIES_PPS["xdp_drv_nn_fused"]
+    assert (line.r_rx_min_pps, line.r_rx_pps, line.r_rx_max_pps) == pytest.approx(
+        (0.98 * capacity, 0.99 * capacity, capacity)
+    )
