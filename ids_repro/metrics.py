@@ -81,7 +81,8 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     if values.size < 2:
         return Interval(mean, float("nan"), float("nan"), values.size)
     # The quantile is that of scipy.stats.t.ppf; importing scipy.stats takes half a second.
-    half = float(stdtrit(values.size - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(values.size))
+    error = values.std(ddof=1) / np.sqrt(values.size)
+    half = float(stdtrit(values.size - 1, (1 + level) / 2) * error)
     return Interval(mean, mean - half, mean + half, values.size)
 
 

@@ -7,12 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import papermill
-from papermill.exceptions import PapermillExecutionError
 from tqdm.auto import tqdm
 
 from .config import NOTEBOOKS, UserError
-from .network.namespaces import clean_up
 
 EXECUTED = NOTEBOOKS / "executed"
 _INJECTED = "# Parameters\n"  # how papermill begins the cell that it puts in
@@ -25,6 +22,9 @@ def names() -> list[str]:
 
 def parameters(name: str) -> set[str]:
     """Names in the ``parameters`` cell of a notebook."""
+    # Imported here and in `run` only: every notebook imports this module, and papermill takes a second.
+    import papermill
+
     return set(papermill.inspect_notebook(str(NOTEBOOKS / f"{name}.ipynb")))
 
 
@@ -74,6 +74,11 @@ def run(name: str, values: Mapping[str, Any], out: Path | None = None) -> Path:
     UserError
         For an unknown parameter, or if a cell fails: with the cell's own sentence if it was a UserError.
     """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    from .network.namespaces import clean_up
+
     _refuse(values, parameters(name), f"notebook {name}")
     out = out or EXECUTED / f"{name}.ipynb"
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ NOTES = (
 def exhibit(results: Results) -> Exhibit:
     """Return the table of the paper's claims with ours and a verdict."""
     frame = table(results)
-    caption = f"Claims of {published()['paper']}, against ours."
+    caption = f"What {published()['paper']}, claims, and what these records say."
     return Exhibit("claims", caption, frame, [Block("", _text(frame))], NOTES, badges=GRADES)
 
 

@@ -168,6 +168,9 @@ class Exhibit:
         text = self.chart.file("svg").decode()
         return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{self.name}-", text[text.index("<svg") :])
 
+    def __repr__(self) -> str:
+        return f"<Exhibit {self.name}: {self.caption}>"
+
     def _repr_html_(self) -> str | None:
         """Return what a notebook shows of a table."""
         return TEMPLATES.get_template("exhibit.html.j2").render(exhibit=self, notes=self.notes) if self.blocks else None

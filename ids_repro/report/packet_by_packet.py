@@ -28,9 +28,10 @@ PACKETS = 100  # of each flow, from the first one on, are judged
 POOLS = np.array([*range(11), 12, 15, 19, 24, 30, 38, 48, 61, 78, PACKETS])
 TITLES, PALE = {"binary": "Binary", "multi": "Multi-class"}, 0.4
 CAPTION = (
-    "Each of the first 100 packets of the test flows, which is what the kernel judges. Above: accuracy on that packet, "
-    "over the share of flows that are so long. Below: flows of which a packet so far was judged not normal; attack "
-    "flows in full colour, normal flows (false alarms) pale. Means over seeds, shaded from the least to the most."
+    "Each of the first 100 packets of the test flows is judged, as in the kernel. Above: accuracy on that packet; the "
+    "grey area is the share of flows with so many packets. Below: the share of flows of which a packet was judged not "
+    "normal by then; attack flows in full colour, normal flows (false alarms) pale. Lines are means over seeds; shades "
+    "reach from the least to the most."
 )
 
 

@@ -62,6 +62,7 @@ STYLE = {
     "xtick.minor.size": 1.5,
     "ytick.minor.size": 1.5,
     "axes.titlepad": 3,
+    "axes.titley": 1.0,  # where Matplotlib would put it anyway; it searches for the place in every pass otherwise
     "axes.labelpad": 2,
     "xtick.major.pad": 2,
     "ytick.major.pad": 2,

@@ -131,11 +131,7 @@ def fig5(results: Results, shown: Sequence[str], width_in: float = COLUMN_IN, me
         for axis, method in zip(axes, shown, strict=False):
             _cpu(axis, middle[middle["method"] == method])
             axis.set_title(style.method_name(method, middle), fontsize=6.5)
-        for axis in axes[max(len(shown) - 2, 0) : len(shown)]:
-            axis.tick_params(labelbottom=True)
-            axis.set_xlabel("$R_{\\mathrm{TX}}$ [pps]")
-        for axis in axes[len(shown) :]:
-            axis.set_axis_off()
+        _label_columns(axes, len(shown))
         figure.legend(
             handles=_cpu_handles(middle), loc="outside upper center", ncols=3, columnspacing=1, handlelength=1.2
         )
@@ -211,9 +207,23 @@ def _cpu(axis: Axes, part: pd.DataFrame) -> None:
     area = part[(part[["generator", "flows"]] == fastest).all(axis=1)]
     axis.stackplot(area["r_tx_pps"], area[list(CPU)].to_numpy().T, colors=CPU_COLOURS.values(), linewidth=0)
     for (generator, flows), line in part.groupby(["generator", "flows"]):
-        face = "black" if flows == "new" else "white"
-        look = {"color": "black", "markersize": 2.2, "markeredgewidth": 0.5, "markerfacecolor": face, "linestyle": ""}
-        axis.plot(line["r_tx_pps"], line["usr"] + line["sys"] + line["soft"], marker=GENERATORS[generator][0], **look)
+        look = {"color": "black", "markersize": 2.2, "markeredgewidth": 0.5, "linestyle": "", "clip_on": False}
+        look |= {"marker": GENERATORS[generator][0], "markerfacecolor": "black" if flows == "new" else "white"}
+        axis.plot(line["r_tx_pps"], line["usr"] + line["sys"] + line["soft"], **look)
+
+
+def _label_columns(axes: np.ndarray, n: int) -> None:
+    """Label the x axis below the last panel of each of the two columns; n places of `axes` hold a panel."""
+    text = "$R_{\\mathrm{TX}}$ [pps]"
+    for axis in axes[max(n - 1 - (n % 2 == 0), 0) : n]:
+        axis.tick_params(labelbottom=True)
+        axis.set_xlabel(text)
+    for axis in axes[n:]:
+        axis.yaxis.set_visible(False)
+        axis.spines[:].set_visible(False)
+        # An empty place bears the labels of the panel above it: below that panel they would push the rows apart.
+        axis.tick_params(which="both", length=0, labelbottom=False, labeltop=n > 2)
+        axis.text(0.5, 1, text * (n > 2), transform=axis.transAxes, ha="center", va="top")
 
 
 def _cpu_handles(middle: pd.DataFrame) -> list[Artist]:
