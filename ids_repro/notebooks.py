@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from .config import NOTEBOOKS, UserError
 
 EXECUTED = NOTEBOOKS / "executed"
@@ -22,7 +20,7 @@ def names() -> list[str]:
 
 def parameters(name: str) -> set[str]:
     """Names in the ``parameters`` cell of a notebook."""
-    # Imported here and in `run` only: every notebook imports this module, and papermill takes a second.
+    # Imported where they are used: every notebook imports this module, and papermill takes a second.
     import papermill
 
     return set(papermill.inspect_notebook(str(NOTEBOOKS / f"{name}.ipynb")))
@@ -112,6 +110,8 @@ def run_all(profile: str, only: Iterable[str] = ()) -> list[Path]:
     only : iterable of str
         Beginnings of names, such as "05"; all by default.
     """
+    from tqdm.auto import tqdm
+
     chosen = [name for name in names() if not only or any(name.startswith(o) for o in only)]
     if not chosen:
         raise UserError(f"no notebook begins with {', '.join(only)}; there are {', '.join(names())}")

@@ -18,9 +18,9 @@ from .style import COLUMN_IN, STYLE, Chart
 TRAFFIC = ("one_flow", "new_flows")
 SIZES = ("verified_insns", "xlated_bytes", "jited_bytes", "stack_bytes")
 NOTES = (
-    "Time a packet by BPF_PROG_TEST_RUN in interleaved rounds: median and, in brackets, the quartiles. Beyond flow: the "
-    "median less that of the variant flow (on TC: flow_tc), which only extracts features. Verified instructions: how "
-    "many the verifier walked. A row without sizes runs in user space."
+    "Time a packet by BPF_PROG_TEST_RUN in interleaved rounds: median and, in brackets, the quartiles. Beyond flow: "
+    "the median less that of the variant flow (on TC: flow_tc), which only extracts features. Verified instructions: "
+    "how many the verifier walked. A row without sizes runs in user space."
 )
 # How the figure draws each kind of traffic and each classifier.
 DASHES = {
