@@ -39,7 +39,17 @@ def exhibit(results: Results) -> Exhibit:
 
 
 class Answer(NamedTuple):
-    """Our value in the claim's unit (NaN: none), the verdict, and what is behind it."""
+    """What the records say of a claim.
+
+    Attributes
+    ----------
+    ours : float
+        In the claim's unit; NaN: none.
+    verdict : str
+        A key of GRADES.
+    detail : str
+        The reason.
+    """
 
     ours: float
     verdict: str

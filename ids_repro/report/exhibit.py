@@ -46,7 +46,7 @@ class Results:
         self._made: dict[tuple, Any] = {}
 
     def once(self, make: Callable[..., Made], *args: Any) -> Made:
-        """Return ``make(self, *args)``, which is computed at the first call and must not be changed afterwards."""
+        """Return ``make(self, *args)``, computed at the first call only; who gets it must not change it."""
         key = (make, *args)
         if key not in self._made:
             self._made[key] = make(self, *args)
@@ -108,11 +108,11 @@ class Exhibit:
     Parameters
     ----------
     name : str
-        Of its files, without the suffix, and of its place on the page.
+        Of its files, without the suffix, and of its anchor on the page.
     caption : str
         What it shows, and from which records.
     frame : DataFrame, optional
-        The numbers of a table, one a line or one trial's a line: the .csv file.
+        The numbers of a table: the .csv file.
     blocks : sequence of Block
         The table as a person reads it: the .md file, the page and notebooks.
     notes : str
@@ -164,7 +164,7 @@ class Exhibit:
         return "\n\n".join([*text, self.notes]) + "\n"
 
     def svg(self) -> str:
-        """Return the figure as an <svg> element whose ids, and what points to them, begin with the exhibit's name."""
+        """Return the figure as an <svg> element; its ids begin with the exhibit's name, so the page has each once."""
         text = self.chart.file("svg").decode()
         return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{self.name}-", text[text.index("<svg") :])
 
@@ -172,7 +172,7 @@ class Exhibit:
         return f"<Exhibit {self.name}: {self.caption}>"
 
     def _repr_html_(self) -> str | None:
-        """Return what a notebook shows of a table."""
+        """Return what a notebook shows of a table; None lets it take the PNG."""
         return TEMPLATES.get_template("exhibit.html.j2").render(exhibit=self, notes=self.notes) if self.blocks else None
 
     def _repr_png_(self) -> bytes | None:

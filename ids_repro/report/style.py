@@ -93,7 +93,7 @@ CANVASES = {
 
 
 class Chart(Figure):
-    """A figure that draws each of its files once; without pyplot, which would keep the figure open.
+    """A figure with a layout engine that draws each of its files once; without pyplot, which would keep it open.
 
     Attributes
     ----------
