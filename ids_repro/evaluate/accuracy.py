@@ -143,7 +143,7 @@ def confusion(truth: np.ndarray, found: np.ndarray, n_classes: int) -> np.ndarra
     return np.bincount(truth * n_classes + found.astype(np.int64), minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
-def evaluate_all(data: dataset.Dataset, profile: Profile, kernel: dict | None = None) -> pd.DataFrame:
+def evaluate_all(data: dataset.Dataset, profile: Profile, kernel: dict | None = None) -> list[dict]:
     """Classify the test part by every row of Tables II and III, and record the confusion matrices.
 
     Parameters
@@ -155,10 +155,10 @@ def evaluate_all(data: dataset.Dataset, profile: Profile, kernel: dict | None = 
 
     Returns
     -------
-    DataFrame
-        task, seed, row, accuracy, and agreement with the float row of the same family.
+    list of dict
+        The records, of kind "accuracy".
     """
-    out = []
+    made = []
     for model in load_all(profile):
         started = time.time()
         _, _, test = dataset.split(data, model.seed)
@@ -172,9 +172,8 @@ def evaluate_all(data: dataset.Dataset, profile: Profile, kernel: dict | None = 
             raw = {"confusion": confusion(truth, found, model.n_classes).tolist(), "unit": "flows"}
             raw |= {"agreement_with_float": float(np.mean(found == floats))}
             identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
-            records.append(ACCURACY, "accuracy", asked, raw, started=started, identity=identity)
-            out.append(asked | {"accuracy": np.mean(found == truth), "agreement": raw["agreement_with_float"]})
-    return pd.DataFrame(out)
+            made.append(records.append(ACCURACY, "accuracy", asked, raw, started=started, identity=identity))
+    return made
 
 
 def validation_scores(trained: list[Model], data: dataset.Dataset) -> pd.DataFrame:

@@ -10,7 +10,6 @@ from functools import partial
 from typing import TypeVar
 
 import numpy as np
-import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
@@ -131,7 +130,7 @@ def _rounds(cases: list[Case], rounds: int, title: str) -> dict[tuple[str, str],
     return ns
 
 
-def time_all(data: dataset.Dataset, profile: Profile, capture: Capture | None = None) -> pd.DataFrame:
+def time_all(data: dataset.Dataset, profile: Profile, capture: Capture | None = None) -> list[dict]:
     """Measure the inference time of the first seed's models in interleaved rounds and record every round.
 
     Parameters
@@ -143,10 +142,10 @@ def time_all(data: dataset.Dataset, profile: Profile, capture: Capture | None = 
 
     Returns
     -------
-    DataFrame
-        task, row, how, median and quartiles [ns] over the rounds.
+    list of dict
+        The records, of kind "inference".
     """
-    out = []
+    made = []
     torch.set_num_threads(1)
     for model in (load_model(task, profile.seeds[0]) for task in TASKS):
         started, cases = time.time(), user_space_cases(model, data.x[:LOOP])
@@ -158,8 +157,5 @@ def time_all(data: dataset.Dataset, profile: Profile, capture: Capture | None = 
             asked = {"task": model.task, "row": row, "how": how, "dataset": data.meta["name"], "profile": profile.name}
             identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
             raw = {"ns_per_inference": values}
-            records.append(INFERENCE, "inference", asked, raw, started=started, identity=identity)
-            low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-            line = {"task": model.task, "row": row, "how": how}
-            out.append(line | {"median_ns": middle, "q1_ns": low, "q3_ns": high})
-    return pd.DataFrame(out)
+            made.append(records.append(INFERENCE, "inference", asked, raw, started=started, identity=identity))
+    return made

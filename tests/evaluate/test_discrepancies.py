@@ -15,6 +15,9 @@ from ids_repro.models.model import load_model, model_path, save_model
 from ids_repro.models.scaling import MinMax
 from ids_repro.native import library
 from ids_repro.native.layouts import Q
+from ids_repro.published import NONE
+from ids_repro.report.discrepancies import table
+from ids_repro.report.exhibit import Results
 
 PROFILE = config.profile("smoke", seeds=(0,), epochs=1, min_steps=500)
 # What each switch may change: the two datasets, the float net's normaliser, parts of the integer net, the arithmetic.
@@ -159,8 +162,11 @@ def made_with(everything, model, on):
 
 
 def test_every_switch_is_tested_and_has_a_row():
-    assert set(CHANGES) == {"none", *discrepancies.SWITCHES} < set(discrepancies.ROWS)
-    assert set(discrepancies.TEXTS) == set(discrepancies.ROWS)
+    assert set(CHANGES) == {NONE, *discrepancies.SWITCHES} < set(discrepancies.ROWS)
+    assert discrepancies.ROWS[NONE] == ()
+    for row, on in discrepancies.ROWS.items():
+        assert list(on) == [name for name in discrepancies.SWITCHES if name in on], "in the order in which they act"
+        assert row not in discrepancies.SWITCHES or on == (row,)
 
 
 @pytest.mark.parametrize("switch", CHANGES)
@@ -216,12 +222,13 @@ def results(tmp_path, monkeypatch):
     return tmp_path / "results"
 
 
-def test_departures_become_records_and_records_a_table(everything, models, results, tmp_path):
+def test_departures_become_records_and_records_a_table(everything, models, results):
     for model in models.values():
         save_model(model)
-    frame = discrepancies.evaluate_all(everything, PROFILE)
-    rows = records.read(results)
+    rows = discrepancies.evaluate_all(everything, PROFILE)
+    assert rows == records.read(results)
     assert len(rows) == len(records.current(rows, "discrepancy")) == len(discrepancies.ROWS) * len(config.TASKS)
+    frame = table(Results(rows))
     raws = {(r["asked"]["task"], r["asked"]["switch"]): r["raw"] for r in rows}
     data = everything.sample()
     for task, model in models.items():
@@ -240,36 +247,8 @@ def test_departures_become_records_and_records_a_table(everything, models, resul
             assert cells.loc["accuracy", "unit"] == ("points" if change else "%")
             assert set(cells["n"]) == {1}
     assert raws["binary", "time"]["agreement_with_float"] < 0.9
-    discrepancies.write(rows, tmp_path)
-    text = (tmp_path / "discrepancies.md").read_text()
-    for row in discrepancies.ROWS:
-        assert f"\n| {discrepancies.TEXTS[row]} |" in text
-    assert "dataset lab capture; profile smoke; seed 0; commit" in text
-    assert len((tmp_path / "discrepancies.csv").read_text().splitlines()) == 1 + 3 * len(rows)
 
 
-def test_only_rows_of_the_same_model_are_compared(tmp_path):
-    def add(switch, seed, accuracy, model):
-        asked = {"task": "binary", "switch": switch, "seed": seed}
-        raw = {"accuracy": accuracy, "accuracy_float": 1.0, "agreement_with_float": accuracy}
-        records.append(tmp_path / "a.jsonl", "discrepancy", asked, raw, identity={"model_sha256": model})
-
-    for seed, accuracy in enumerate((0.9, 0.8, 0.7)):
-        add("none", seed, accuracy, "new")
-        add("clip", seed, accuracy - 0.1 * seed, "new" if seed < 2 else "old")
-    frame = discrepancies.table(records.read(tmp_path)).set_index(["switch", "task", "metric"])
-    cell = frame.loc[("clip", "binary", "accuracy")]
-    assert cell["n"] == 2
-    assert cell["ours"] == pytest.approx(-5)  # 0 and -10 points
-    assert cell["high"] - cell["ours"] == pytest.approx(12.706 * 5, rel=1e-4)  # t(0.975, 1) s / sqrt(2)
-    assert frame.loc[("none", "binary", "accuracy"), "ours"] == pytest.approx(80)
-    assert frame.loc[("shift", "binary", "accuracy"), "n"] == 0
-    line = discrepancies.blocks(records.read(tmp_path))[0][1].set_index("As released").loc[discrepancies.TEXTS["clip"]]
-    assert line["NN (C), binary"] == "-5.00 ± 63.53"
-
-
-def test_without_records_or_packets_it_says_so(everything, tmp_path):
-    discrepancies.write([], tmp_path)
-    assert "no records yet: run notebook 04" in (tmp_path / "discrepancies.md").read_text()
+def test_a_dataset_without_every_packet_is_refused(everything):
     with pytest.raises(UserError, match="does not hold every packet"):
         discrepancies.evaluate_all(everything.sample("last"), PROFILE)

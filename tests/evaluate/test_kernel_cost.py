@@ -9,7 +9,8 @@ from ids_repro.evaluate import kernel_cost
 from ids_repro.kernel.info import prog_info, stack_bytes
 from ids_repro.kernel.program import Program
 from ids_repro.kernel.variants import VARIANTS, Variant, every_variant
-from ids_repro.report import classification
+from ids_repro.report.exhibit import Results
+from ids_repro.report.kernel_cost import table as cost_table
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_a_variant_is_a_record_with_its_size_and_a_line_of_the_table(by_classes,
     assert set(found["variant"]) == rows | {kernel_cost.FLOAT}
     made = records.current(records.read(log), "kernel_cost")
     assert len(made) == 2 * len(rows) + 1 and all(len(r["raw"]["ns_per_packet"]) == 3 for r in made)
-    table = classification.kernel_cost(made).set_index("variant")
+    table = cost_table(Results(made)).set_index("variant")
     assert (table.loc[list(rows), "verified_insns"] < 20_000).all()
     assert (table.loc[list(rows), "stack_bytes"] <= 512).all()
     beyond = table["one_flow_ns"] - table.loc["flow_tc", "one_flow_ns"]

@@ -13,6 +13,7 @@ from ids_repro.models import pipeline
 from ids_repro.models.model import load_model, model_path, save_model
 from ids_repro.native import library
 from ids_repro.report import classification
+from ids_repro.report.exhibit import Results
 
 PROFILE = config.profile("smoke", seeds=(0, 1), epochs=1, min_steps=0, timing_rounds=2)
 USER_SPACE = ["dt_sklearn", "nn_pytorch", "dt_c", "nn_q16_c", "nn_fused_c", "nn_float_c"]
@@ -51,8 +52,8 @@ def test_models_become_records_and_records_tables(data, results):
     replayed = {
         (m.task, m.seed): {"nn_q16_kernel": m.twins["nn_q16"].predict(data.x).astype(np.uint8)} for m in quantized
     }
-    frame = accuracy.evaluate_all(data, PROFILE, replayed)
-    times = timing.time_all(data, PROFILE, packets.read(config.SAMPLE))
+    frame = classification.accuracies(accuracy.evaluate_all(data, PROFILE, replayed))
+    times = classification.timings(timing.time_all(data, PROFILE, packets.read(config.SAMPLE)))
     rows = records.read(results)
 
     assert len(frame) == len(records.current(rows, "accuracy")) == 2 * 2 * 7
@@ -82,7 +83,7 @@ def test_models_become_records_and_records_tables(data, results):
         assert record["provenance"]["identity"] == identity
 
     for task in config.TASKS:
-        table = classification.table(task, rows).set_index(["row", "metric"]).sort_index()
+        table = classification.table(Results(rows), task).set_index(["row", "metric"]).sort_index()
         for row in USER_SPACE:
             ours = frame[(frame["task"] == task) & (frame["row"] == row)]["accuracy"].mean()
             assert np.unique(table.loc[(row, "accuracy"), "ours"]) == pytest.approx([ours])
