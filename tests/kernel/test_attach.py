@@ -4,7 +4,7 @@ import socket
 
 import pytest
 from conftest import BLOCKED, attachments, interfaces
-from loaded import program
+from loaded_programs import program
 
 from ids_repro.config import UserError
 from ids_repro.sweep.link_netns import two_namespaces

@@ -8,7 +8,7 @@ import platform
 
 import numpy as np
 import pytest
-from loaded import ipv4, program
+from loaded_programs import ipv4, program
 
 from ids_repro.config import UserError
 from ids_repro.kernel import bpf_syscall

@@ -13,7 +13,7 @@ import made_captures as made
 import numpy as np
 import pytest
 from label_files import SHARED
-from loaded import program
+from loaded_programs import program
 from test_library import KINDS, ROWS
 from tqdm.auto import tqdm
 

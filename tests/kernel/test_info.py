@@ -1,7 +1,7 @@
 """Sizes and run times are those that the kernel and the compiler report."""
 
 import pytest
-from loaded import UDP
+from loaded_programs import UDP
 
 from ids_repro.kernel.info import map_info, prog_info, stack_bytes, timed_runs
 from ids_repro.kernel.program import Program

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from conftest import BLOCKED
-from loaded import FRAMES, RETURNS, UDP, ipv4, probed, program
+from loaded_programs import FRAMES, RETURNS, UDP, ipv4, probed, program
 
 from ids_repro import config
 from ids_repro.config import UserError
