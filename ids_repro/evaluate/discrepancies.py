@@ -1,4 +1,4 @@
-"""As released: each departure of the public code from the paper's text, a switch, and what it does to accuracy."""
+"""Measure what each discrepancy of the released code, switched on by itself or with others, does to accuracy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
+from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -19,8 +20,6 @@ from ..models.scaling import MinMax
 from . import accuracy, packet_by_packet, released_code
 from .released_code import Setup
 
-DISCREPANCY = config.RESULTS / "discrepancy.jsonl"
-
 
 @dataclass(frozen=True)
 class Switch:
@@ -29,16 +28,18 @@ class Switch:
     Parameters
     ----------
     data : callable, optional
-        Turns (learn, seen), every packet, into what they are with the departure; see `departures.Setup`.
+        Takes the datasets `learn` and `seen` of `released_code.Setup`, with every packet, and returns them with the
+        discrepancy.
     setup : callable, optional
-        Turns a `departures.Setup` into one with the departure.
+        Takes a `released_code.Setup` and returns it with the discrepancy.
     """
 
     data: Callable[[Dataset, Dataset], tuple[Dataset, Dataset]] | None = None
     setup: Callable[[Setup], Setup] | None = None
 
 
-# By the names in published.json, in the order in which they act: on data, on net and normaliser, on the arithmetic.
+# The names are those of data/published.json. The order is that in which the switches act: on the data, on the net and
+# its normaliser, on the arithmetic.
 SWITCHES = {
     "direction": Switch(data=lambda learn, seen: (learn, released_code.one_way(seen))),
     "time": Switch(data=released_code.in_ms_and_ns),
@@ -53,25 +54,40 @@ SWITCHES = {
     "shift": Switch(setup=lambda setup: replace(setup, shift=False)),
     "argmax": Switch(setup=lambda setup: replace(setup, from_zero=True)),
 }
-# The rows of the table: which switches are on. Each alone, then some together.
+# The rows of the table, and the switches that are on in each: first one alone, then some together.
 ROWS = {row: tuple(one["switches"]) for row, one in published.discrepancies().items()}
 
 
 def datasets(every: Dataset, on: Iterable[str]) -> tuple[Dataset, Dataset]:
-    """Return every packet as the nets learn from it and as the integer net sees it, with these departures on."""
+    """Return the packets with some switches on, as the nets learn from them and as the integer net sees them.
+
+    Parameters
+    ----------
+    every : Dataset
+        The first packets of each flow.
+    on : iterable of str
+        Names in SWITCHES.
+
+    Returns
+    -------
+    learn, seen : Dataset
+        See `released_code.Setup`.
+    """
     changes = [SWITCHES[name].data for name in SWITCHES if name in on and SWITCHES[name].data]
     return reduce(lambda both, change: change(*both), changes, (every, every))
 
 
 def setup(model: Model, learn: Dataset, seen: Dataset, on: Iterable[str]) -> Setup:
-    """Return what classifies the test part with these departures on.
+    """Return what classifies the test part with some switches on.
 
     Parameters
     ----------
     model : Model
-        Trained on `learn`, in whatever unit of time: the normaliser is fitted here.
+        Trained on `learn`. Its unit of time may be another one, because the normaliser is fitted here again.
     learn, seen : Dataset
-        As `datasets` returns them, the sampled vectors only.
+        The sampled vectors of what `datasets` returns.
+    on : iterable of str
+        Names in SWITCHES.
     """
     train, _, test = dataset.split(learn, model.seed)
     start = Setup(learn, seen, train, test, model.mlp, model.scaler, model.twins["nn_q16"])
@@ -80,39 +96,51 @@ def setup(model: Model, learn: Dataset, seen: Dataset, on: Iterable[str]) -> Set
     return reduce(lambda so_far, change: change(so_far), changes, start)
 
 
-def evaluate_all(everything: Dataset, profile: config.Profile, sampling: str = "last") -> list[dict]:
-    """Classify the test part with each departure alone and some together, and record it.
+def evaluate_all(
+    everything: Dataset,
+    profile: config.Profile,
+    sampling: str = "last",
+    results: Path = config.RESULTS,
+    folder: Path = config.MODELS,
+) -> list[dict]:
+    """Classify the test part with the switches of each row on, and record the accuracies.
 
     Parameters
     ----------
     everything : Dataset
-        All packets: the departures change how a flow's packets become a vector.
+        A vector for every packet, because some switches change how the packets of a flow become a vector.
+    profile : Profile
+        Its seeds name the models; also how long to train those nets that a switch requires to be trained again.
     sampling : {"last", "every"}
-        What the models were trained on.
+        The vectors that the models were trained on (`data.dataset.Dataset.sample`).
+    results : Path
+        Folder of the records, which are appended to discrepancy.jsonl.
+    folder : Path
+        Folder of the models.
 
     Returns
     -------
     list of dict
-        The new records, of kind "discrepancy".
+        The records, of kind "discrepancy".
     """
     every = packet_by_packet.first_packets(everything)
     by_packet = np.argsort(every.packet)
     at = by_packet[np.searchsorted(every.packet, every.sample(sampling).packet, sorter=by_packet)]
-    models, anew, made = pipeline.load_all(profile), [], []
+    models, again, made = pipeline.load_all(profile, folder=folder), [], []
     with tqdm(total=len(ROWS) * len(models), desc="as released", unit="net") as bar:
         for row, on in ROWS.items():
             learn, seen = (data.take(at) for data in datasets(every, on))
-            if "features" in on and not anew:
-                pairs = tqdm(pipeline.tasks_and_seeds(profile), desc="training anew", unit="model", leave=False)
-                anew = [pipeline.quantize_model(pipeline.train_model(learn, *pair, profile), learn) for pair in pairs]
-            for base, model in zip(models, anew if "features" in on else models, strict=True):
-                made.append(_record(row, base, setup(model, learn, seen, on), profile))
+            if "features" in on and not again:
+                pairs = tqdm(pipeline.tasks_and_seeds(profile), desc="training again", unit="model", leave=False)
+                again = [pipeline.quantize_model(pipeline.train_model(learn, *pair, profile), learn) for pair in pairs]
+            for base, model in zip(models, again if "features" in on else models, strict=True):
+                made.append(_record(row, base, setup(model, learn, seen, on), profile, results))
                 bar.update()
     return made
 
 
-def _record(row: str, model: Model, made: Setup, profile: config.Profile) -> dict:
-    """Record one row under the model of the row "none" that it will be compared with."""
+def _record(row: str, model: Model, made: Setup, profile: config.Profile, results: Path) -> dict:
+    """Record one row under the model of the row "none", with which the row is compared."""
     started = time.time()
     truth = made.learn.target(model.task)[made.test]
     floats, ints = made.verdicts()
@@ -127,4 +155,5 @@ def _record(row: str, model: Model, made: Setup, profile: config.Profile) -> dic
     }
     asked |= {"profile": profile.name}
     identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
-    return records.append(DISCREPANCY, "discrepancy", asked, raw, started=started, identity=identity)
+    path = results / "discrepancy.jsonl"
+    return records.append(path, "discrepancy", asked, raw, started=started, identity=identity)

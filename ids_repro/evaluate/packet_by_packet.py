@@ -1,8 +1,9 @@
-"""Per packet, not per flow: accuracy by packet index, and how many packets until an attack is first flagged."""
+"""Measure per packet, not per flow: accuracy by packet index, and how many packets pass until a flow is flagged."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,18 +15,26 @@ from ..models import pipeline
 from ..native.layouts import FIRST_PACKETS
 from .rows import predictions
 
-PER_PACKET = config.RESULTS / "per_packet.jsonl"
 # The kernel's verdicts equal those of user-space C bit for bit (`parity.compare`), so these rows stand for both.
 ROWS = ("nn_pytorch", "nn_q16_c", "nn_fused_c", "dt_c")
 
 
 def first_packets(everything: dataset.Dataset) -> dataset.Dataset:
-    """Return each flow's first 100 packets.
+    """Return the first 100 packets of each flow.
+
+    Parameters
+    ----------
+    everything : Dataset
+        A vector for every packet.
+
+    Returns
+    -------
+    Dataset
 
     Raises
     ------
     UserError
-        If packets are missing: the dataset was made with one vector a flow.
+        If packets are missing because the dataset was made with one vector for each flow.
     """
     every = everything.sample("every")
     _, counts = np.unique(every.flow, return_counts=True)
@@ -36,22 +45,23 @@ def first_packets(everything: dataset.Dataset) -> dataset.Dataset:
 
 
 def tally(every: dataset.Dataset, truth: np.ndarray, found: np.ndarray, normal: int) -> dict[str, Any]:
-    """Count right verdicts by packet index, and flows by the packet that first made an alarm.
+    """Count correct verdicts by packet index, and flows by the packet that raised the first alarm.
 
     Parameters
     ----------
     every : Dataset
-        First packets of flows (`first_packets`).
+        The first packets of flows (`first_packets`), n in all.
     truth, found : ndarray of shape (n,), int
-        Their classes.
+        Their true classes and the verdicts.
     normal : int
         The class that is no alarm.
 
     Returns
     -------
     dict
-        "packets", "right": lists of 100 counts. For "attack" and "normal" flows: "..._flows", and "..._first_alarm",
-        100 counts of flows whose first packet judged not normal has that index.
+        "packets" and "right": the number of packets with each index, and of those with the right verdict; 100 counts.
+        "attack_flows" and "normal_flows": numbers of flows. "attack_first_alarm" and "normal_first_alarm": the number
+        of such flows of which the packet with each index is the first with a verdict that is not normal; 100 counts.
     """
     out = {"packets": every.index, "right": every.index[found == truth]}
     out = {name: np.bincount(values, minlength=FIRST_PACKETS).tolist() for name, values in out.items()}
@@ -65,13 +75,39 @@ def tally(every: dataset.Dataset, truth: np.ndarray, found: np.ndarray, normal: 
     return out
 
 
-def evaluate_all(everything: dataset.Dataset, profile: config.Profile) -> list[dict]:
-    """Classify each of the first 100 packets of the test flows, record the counts and return the records.
+def evaluate_all(
+    everything: dataset.Dataset,
+    profile: config.Profile,
+    results: Path = config.RESULTS,
+    folder: Path = config.MODELS,
+) -> list[dict]:
+    """Classify each of the first 100 packets of the test flows, and record the counts.
 
-    No flow here was trained on: the split by whole flows is that of the training.
+    No model was trained on these flows: the training split whole flows in the same way.
+
+    Parameters
+    ----------
+    everything : Dataset
+        A vector for every packet.
+    profile : Profile
+        Its seeds name the models.
+    results : Path
+        Folder of the records, which are appended to per_packet.jsonl.
+    folder : Path
+        Folder of the models.
+
+    Returns
+    -------
+    list of dict
+        The records, of kind "per_packet".
+
+    Raises
+    ------
+    UserError
+        If packets or a model are missing.
     """
     every, made = first_packets(everything), []
-    for model in tqdm(pipeline.load_all(profile), desc="packet by packet", unit="model"):
+    for model in tqdm(pipeline.load_all(profile, folder=folder), desc="packet by packet", unit="model"):
         started = time.time()
         some = every.take(dataset.split(every, model.seed)[2])
         truth, found = some.target(model.task), predictions(model, some.x)
@@ -80,5 +116,6 @@ def evaluate_all(everything: dataset.Dataset, profile: config.Profile) -> list[d
             asked = {"task": model.task, "row": row, "seed": model.seed, "dataset": every.meta["name"]}
             asked |= {"profile": profile.name}
             identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
-            made.append(records.append(PER_PACKET, "per_packet", asked, raw, started=started, identity=identity))
+            path = results / "per_packet.jsonl"
+            made.append(records.append(path, "per_packet", asked, raw, started=started, identity=identity))
     return made

@@ -146,9 +146,9 @@ def quantize_all(
     return done
 
 
-def load_all(profile: Profile) -> list[Model]:
+def load_all(profile: Profile, folder: Path = MODELS) -> list[Model]:
     """Read every quantized pair of the profile."""
-    return [load_model(task, seed) for task, seed in tasks_and_seeds(profile)]
+    return [load_model(task, seed, folder) for task, seed in tasks_and_seeds(profile)]
 
 
 def any_model(task: str) -> Model:
