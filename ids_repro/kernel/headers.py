@@ -16,14 +16,15 @@ from pathlib import Path
 
 from ..config import BUILD, UserError
 
-# The machine's name of its architecture (``uname -m``) -> the kernel source's name of it.
+# What ``uname -m`` calls an architecture, and what the kernel's source calls it.
 ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
 
 
 def _release(tree: Path) -> str:
-    """Return the part of a tree's name after ``headers-``. Two halves of one release begin alike.
+    """Return the part of a tree's name after ``headers-``, without ``-common``.
 
-    Debian: ``6.1.0-56-amd64`` and ``6.1.0-56`` (of ``-common``). Ubuntu: ``6.8.0-40-generic`` and ``6.8.0-40``.
+    The shared half's is the beginning of the generated half's: on Debian ``6.1.0-56`` of ``6.1.0-56-amd64``, on Ubuntu
+    ``6.8.0-40`` of ``6.8.0-40-generic``.
     """
     return tree.name.split("headers-", 1)[1].replace("-common", "")
 

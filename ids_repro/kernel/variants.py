@@ -39,10 +39,10 @@ class Variant:
         For benchmarks only: the program gives every packet a new source port, as hping3 does, or makes it the first
         packet of a flow that was never seen before.
     arithmetic : {"fused", "q16"}
-        Of the net: ours or the paper's.
+        How the net calculates: in our arithmetic or in the paper's.
     layout : {"packed", "paper"}
-        Of the net in q16. "packed": one struct, read by one look-up. "paper": a map element for each parameter and a
-        tail call for each layer, as the paper describes.
+        Where the net in q16 has its parameters. "packed": in one struct, which one look-up finds. "paper": each in a
+        map element of its own, with a tail call for each layer, as the paper describes.
     """
 
     hook: str = "xdp"
@@ -57,7 +57,7 @@ class Variant:
 
     @property
     def params(self) -> str | None:
-        """Name in `native.layouts.STRUCTS` of the struct that the classifier reads; None without a classifier."""
+        """Name of the struct that it reads, a key of `native.layouts.STRUCTS`; None without a classifier."""
         if self.classifier in ("none", "empty"):
             return None
         return f"nn_{self.arithmetic}" if self.classifier == "nn" else self.classifier
