@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 import numpy as np
-from conftest import port_tree
+from made_models import port_tree
 
 from ids_repro.kernel.program import Program
 from ids_repro.kernel.variants import Variant

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from test_extract import table_of
+from packet_tables import table_of
 
 from ids_repro.data import extract
 from ids_repro.data.features import FEATURES

@@ -3,8 +3,9 @@
 import socket
 
 import pytest
-from conftest import BLOCKED, attachments, interfaces
 from loaded_programs import program
+from machine_state import attachments, interfaces
+from made_models import BLOCKED
 
 from ids_repro.config import UserError
 from ids_repro.sweep.link_netns import two_namespaces

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import BLOCKED, port_tree
 from loaded_programs import FRAMES, RETURNS, UDP, ipv4, probed, program
+from made_models import BLOCKED, port_tree
 
 from ids_repro.config import UserError
 from ids_repro.evaluate import parity_vectors
@@ -51,11 +51,11 @@ def test_suspicious_packets_go_to_the_ring_buffer_and_no_further():
     loaded = program("xdp", "dt", action="redirect")
     attack, arp = ipv4(dport=BLOCKED, payload=500), FRAMES["arp"][0]
     assert [loaded.run(frame) for frame in (UDP, attack, arp)] == [2, 1, 2]
-    (sample,) = loaded.samples()
-    assert (sample["verdict"], sample["len"], sample["caplen"]) == (1, len(attack), 128)
-    assert sample["data"].tobytes() == attack[:128]
-    assert sample["x"][:3].tolist() == [v << Q for v in (1234, BLOCKED, 17)]
-    assert loaded.samples().size == 0
+    (suspect,) = loaded.suspects()
+    assert (suspect["verdict"], suspect["len"], suspect["caplen"]) == (1, len(attack), 128)
+    assert suspect["data"].tobytes() == attack[:128]
+    assert suspect["x"][:3].tolist() == [v << Q for v in (1234, BLOCKED, 17)]
+    assert loaded.suspects().size == 0
     assert loaded.counts()["lost"] == 0
 
 

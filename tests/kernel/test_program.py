@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import BLOCKED
 from loaded_programs import FRAMES, RETURNS, UDP, ipv4, probed, program
+from made_models import BLOCKED
 
 from ids_repro import config
 from ids_repro.config import UserError
