@@ -28,7 +28,7 @@ from .rows import KERNEL_PROGRAMS
 
 LOOP = 10_000  # vectors that one call of C classifies
 SINGLE_CALLS = 50  # calls in a round, each with one vector
-WARM_UP = 5  # For so many calls there is one more before them, which is not timed.
+WARM_UP = 5  # Before the timed calls comes one untimed call for every five of them.
 KERNEL_RUNS = 20_000  # test runs of one packet in a round
 
 Key = TypeVar("Key", bound=Hashable)
@@ -70,7 +70,7 @@ def mean_ns(call: Callable[[], object], calls: int, each: int = 1) -> Callable[[
     """
 
     def measure() -> float:
-        for _ in range(calls // WARM_UP):  # The case before has evicted this one's code and data from the caches.
+        for _ in range(calls // WARM_UP):  # The case before may have evicted this one's code and data from the caches.
             call()
         begin = time.perf_counter_ns()
         for _ in range(calls):
