@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import stdtrit
 
 TOLERANCE = 0.01  # share of packets that a trial may lose and still count as without loss
 
@@ -93,7 +93,9 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     mean = float(values.mean()) if values.size else float("nan")
     if values.size < 2:
         return Interval(mean, float("nan"), float("nan"), values.size)
-    half = float(stats.t.ppf((1 + level) / 2, values.size - 1) * stats.sem(values))
+    # The quantile is that of scipy.stats.t.ppf; importing scipy.stats takes half a second.
+    error = values.std(ddof=1) / np.sqrt(values.size)
+    half = float(stdtrit(values.size - 1, (1 + level) / 2) * error)
     return Interval(mean, mean - half, mean + half, values.size)
 
 

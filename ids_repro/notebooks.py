@@ -1,4 +1,4 @@
-"""Run the six notebooks with papermill, in order, each into a copy of its own. Unknown parameters are refused."""
+"""The six notebooks: run in order by papermill, each into a copy of its own; no parameter goes unnoticed."""
 
 from __future__ import annotations
 
@@ -7,46 +7,42 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import papermill
-from papermill.exceptions import PapermillExecutionError
-from tqdm.auto import tqdm
-
 from .config import NOTEBOOKS, UserError
-from .network.namespaces import clean_up
 
 EXECUTED = NOTEBOOKS / "executed"
-_INJECTED = "# Parameters\n"  # the first line of the cell that papermill adds
+_INJECTED = "# Parameters\n"  # how papermill begins the cell that it puts in
 
 
 def names() -> list[str]:
-    """Return the names of the notebooks' files, without ending, in their order."""
+    """Stems of the notebooks, in their order."""
     return [path.stem for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))]
 
 
 def parameters(name: str) -> set[str]:
-    """Return the names that the ``parameters`` cell of a notebook sets."""
+    """Names in the ``parameters`` cell of a notebook."""
+    # Imported where they are used: every notebook imports this module, and papermill takes a second.
+    import papermill
+
     return set(papermill.inspect_notebook(str(NOTEBOOKS / f"{name}.ipynb")))
 
 
 def _assigned(source: str) -> set[str]:
-    """Return the names that a cell assigns to."""
     targets = [t for node in ast.parse(source).body if isinstance(node, ast.Assign) for t in node.targets]
     return {t.id for t in targets if isinstance(t, ast.Name)}
 
 
 def refuse_unknown(cells: list[str]) -> None:
-    """Refuse parameters that the notebook does not have; papermill itself only warns about them.
+    """Refuse parameters that the notebook does not have; papermill itself only warns and goes on.
 
     Parameters
     ----------
     cells : list of str
-        The source of the cells that ran so far (IPython's ``In``). The parameters cell is followed by the cell that
-        papermill added.
+        The cells run so far, IPython's ``In``: the parameters cell is followed by what papermill injected.
 
     Raises
     ------
     UserError
-        If a parameter is unknown; the text names it and the notebook's own parameters.
+        Naming the first unknown parameter and those there are.
     """
     for own, injected in zip(cells, cells[1:], strict=False):
         if injected.startswith(_INJECTED):
@@ -69,18 +65,18 @@ def run(name: str, values: Mapping[str, Any], out: Path | None = None) -> Path:
     values : mapping
         Values for its parameters.
     out : Path, optional
-        Where to write the executed copy; notebooks/executed/NAME.ipynb by default.
-
-    Returns
-    -------
-    Path
-        The executed copy.
+        The executed copy; notebooks/executed/NAME.ipynb by default.
 
     Raises
     ------
     UserError
-        If a parameter is unknown or a cell fails. If the cell raised a UserError, the text is that error's.
+        For an unknown parameter, or if a cell fails: with the cell's own sentence if it was a UserError.
     """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    from .network.namespaces import clean_up
+
     _refuse(values, parameters(name), f"notebook {name}")
     out = out or EXECUTED / f"{name}.ipynb"
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -97,9 +93,9 @@ def run(name: str, values: Mapping[str, Any], out: Path | None = None) -> Path:
     except PapermillExecutionError as error:
         known = error.ename == UserError.__name__
         what = error.evalue if known else f"{error.ename}: {error.evalue}"
-        raise UserError(f"{name}: {what}\n(the executed copy has the traceback: {out})") from None
+        raise UserError(f"{name}: {what}\n(the executed copy with the whole story: {out})") from None
     except BaseException:
-        clean_up()  # papermill kills the notebook's kernel when it is interrupted, so the kernel cannot do this itself
+        clean_up()  # an interrupted driver kills its kernel, which then cannot clean up itself
         raise
     return out
 
@@ -112,18 +108,10 @@ def run_all(profile: str, only: Iterable[str] = ()) -> list[Path]:
     profile : str
         Name of a profile in `config.PROFILES`.
     only : iterable of str
-        Run only the notebooks whose names begin with one of these, such as "05"; all by default.
-
-    Returns
-    -------
-    list of Path
-        The executed copies.
-
-    Raises
-    ------
-    UserError
-        If no name begins with one of `only`; also as `run`.
+        Beginnings of names, such as "05"; all by default.
     """
+    from tqdm.auto import tqdm
+
     chosen = [name for name in names() if not only or any(name.startswith(o) for o in only)]
     if not chosen:
         raise UserError(f"no notebook begins with {', '.join(only)}; there are {', '.join(names())}")

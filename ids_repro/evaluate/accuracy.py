@@ -1,4 +1,4 @@
-"""Accuracy of every implementation on a dataset over several seeds: Tables II and III without their files."""
+"""Accuracy of every implementation: on the models of a profile (Tables II and III), or on any dataset and seeds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from .. import metrics, records
-from ..config import RESULTS, SAMPLE, TASKS, Profile, UserError
+from ..config import MODELS, RESULTS, SAMPLE, TASKS, Profile, UserError
 from ..data import dataset, extract, packets
 from ..data.features import as_float
 from ..data.labels.source import label_source
@@ -23,33 +23,31 @@ from ..data.packets import Capture
 from ..implementations import IMPLEMENTATIONS, row_in_c
 from ..models import pipeline
 from ..models.model import Model
-from ..models.pipeline import load_all
 from .replay import classify_in_kernel, kernel_verdicts, load_program
 from .rows import KERNEL_PROGRAMS, float_row, predictions
 
-ACCURACY = RESULTS / "accuracy.jsonl"
-
 
 def read(source: Path | str, schedule: Path | str | None = None) -> tuple[dataset.Dataset, Capture | Trace | None]:
-    """Read one vector a flow from whatever holds packets, and the packets themselves.
+    """Read one vector for each flow from a source of packets, and the packets themselves.
 
     Parameters
     ----------
     source : Path or str
-        A packet table (a folder), a capture, or a Parquet file that `extract.run` wrote.
+        A packet table (a folder), a capture, or a Parquet file that `data.extract.run` wrote.
     schedule : Path or str, optional
-        Label schedule of a capture; the one beside it, with the suffix .csv, by default.
+        The label schedule of a capture. The default is the file beside the capture with the suffix .csv.
 
     Returns
     -------
     data : Dataset
+        One vector for each flow.
     trace : Capture or Trace or None
-        What can be replayed; None of a Parquet file, which holds vectors.
+        The packets, which can be replayed. None for a Parquet file, which holds vectors only.
 
     Raises
     ------
     UserError
-        If it cannot be read.
+        If the source or the labels cannot be read.
     """
     source = Path(source)
     if source.suffix == ".parquet":
@@ -62,75 +60,101 @@ def read(source: Path | str, schedule: Path | str | None = None) -> tuple[datase
     return data, PacketTable(source).trace() if source.is_dir() else packets.read(source)
 
 
-def _scores(truth: np.ndarray, found: np.ndarray, task: str, floats: np.ndarray) -> dict[str, float]:
-    matrix = confusion(truth, found, len(TASKS[task]))
-    f1 = metrics.per_class(matrix)["f1"]
-    out = {"accuracy": metrics.accuracy(matrix), "macro_f1": metrics.macro_f1(matrix)}
-    out |= {f"f1 {name}": f1[i] for i, name in enumerate(TASKS[task]) if matrix[i].sum()}
-    return out | {"agreement": float(np.mean(found == floats))}
-
-
-def _in_kernel(models: Sequence[Model], x: np.ndarray) -> dict[tuple[str, int], dict]:
-    """Verdicts of the kernel on vectors without packets, as `parity.verdicts` returns them."""
-    out: dict[tuple[str, int], dict] = defaultdict(dict)
-    for classifier, model in itertools.product(KERNEL_PROGRAMS, models):
-        with load_program(classifier, model.n_classes) as program:
-            program.set_params(model.params(classifier))
-            out[model.task, model.seed][f"{classifier}_kernel"] = classify_in_kernel(program, x)[1]
-    return out
-
-
 def study(
     data: dataset.Dataset, profile: Profile, trace: Capture | Trace | None = None, kernel: bool = True
 ) -> dict[str, dict[str, dict]]:
-    """Train, quantize and classify the test part with every seed of a profile, each by every implementation.
+    """Train and quantize models with every seed of a profile, and classify the test part by every implementation.
 
-    The kernel rows are the loaded XDP program's own verdicts: all packets are replayed through it with their own clock,
-    and the verdict on each test flow's vector is taken. Differs: without packets it is given the vectors.
+    The kernel rows are the verdicts of the loaded XDP program (`replay.kernel_verdicts`) on the packets of the test
+    vectors. Differs: without packets the program gets the vectors.
 
     Parameters
     ----------
     data : Dataset
-        One vector a flow.
+        One vector for each flow.
+    profile : Profile
+        The seeds, and how long to train.
     trace : Capture or Trace, optional
         The packets that the vectors were made from.
     kernel : bool
-        Also by the kernel, which needs root.
+        Whether to include the kernel rows, which need root.
 
     Returns
     -------
     dict
-        Task to row to {"accuracy", "macro_f1", "f1 CLASS", ..., "agreement" (with the float row of its family)} and in
-        kernel rows "agreement_c" (with the row of the same integers in C), each {"mean", "low", "high"}: mean and 95 %
-        interval over the seeds, null without one.
+        Task to row to score to {"mean", "low", "high"}: the mean and the 95 % interval over the seeds, or None where a
+        single seed has no interval. The scores are "accuracy", "macro_f1", "f1 CLASS" and "agreement", the share of
+        equal classes with the row's float model. Kernel rows have "agreement_c" too, with the same integers in C.
 
     Raises
     ------
     UserError
-        If there is no seed, or the data holds fewer than two classes.
+        If the profile has no seed, or the data has fewer than two classes.
     """
     if not profile.seeds:
         raise UserError("accuracy needs at least 1 seed")
     if len(data.counts()) < 2:
         raise UserError(f"there is nothing to tell apart: {data.counts()}")
-    pairs = tqdm(pipeline.tasks_and_seeds(profile), desc="training", unit="model")
-    models = [pipeline.quantize_model(pipeline.train_model(data, *pair, profile), data) for pair in pairs]
-    said = {} if not kernel else kernel_verdicts(models, trace, data.packet) if trace else _in_kernel(models, data.x)
+    models = _trained(data, profile)
+    said = _in_kernel(models, data, trace) if kernel else {}
     found: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for model in models:
-        _, _, test = dataset.split(data, model.seed)
-        truth, rows = data.target(model.task)[test], predictions(model, data.x[test])
-        rows |= {row: classes[test] for row, classes in said.get((model.task, model.seed), {}).items()}
-        for row, classes in rows.items():
-            scores = _scores(truth, classes, model.task, rows[float_row(row)])
-            if IMPLEMENTATIONS[row].where == "kernel":
-                scores["agreement_c"] = float(np.mean(classes == rows[row_in_c(row)]))
-            for name, value in scores.items():
-                found[model.task][row][name].append(value)
+        for row, name, value in _test_scores(model, data, said.get((model.task, model.seed), {})):
+            found[model.task][row][name].append(value)
     return {
         task: {row: {name: _interval(v) for name, v in scores.items()} for row, scores in rows.items()}
         for task, rows in found.items()
     }
+
+
+def _trained(data: dataset.Dataset, profile: Profile) -> list[Model]:
+    """Train and quantize a model for each task and seed of a profile, and show the progress."""
+    pairs = tqdm(pipeline.tasks_and_seeds(profile), desc="training", unit="model")
+    return [pipeline.quantize_model(pipeline.train_model(data, *pair, profile), data) for pair in pairs]
+
+
+def _in_kernel(
+    models: Sequence[Model], data: dataset.Dataset, trace: Capture | Trace | None
+) -> dict[tuple[str, int], dict]:
+    """Return the kernel's verdicts on all vectors in the form of `replay.kernel_verdicts`, also without packets."""
+    if trace is not None:
+        return kernel_verdicts(models, trace, data.packet)
+    out: dict[tuple[str, int], dict] = defaultdict(dict)
+    for struct, model in itertools.product(KERNEL_PROGRAMS, models):
+        with load_program(struct, model.n_classes) as program:
+            program.set_params(model.params(struct))
+            out[model.task, model.seed][f"{struct}_kernel"] = classify_in_kernel(program, data.x)[1]
+    return out
+
+
+def _test_scores(
+    model: Model, data: dataset.Dataset, kernel: dict[str, np.ndarray]
+) -> Iterator[tuple[str, str, float]]:
+    """Yield a row, the name of a score and its value, for each row and score of a model on its test part."""
+    test, rows = _test_classes(model, data, kernel)
+    truth = data.target(model.task)[test]
+    for row, classes in rows.items():
+        for name, value in _scores(truth, classes, model.task).items():
+            yield row, name, value
+        yield row, "agreement", float(np.mean(classes == rows[float_row(row)]))
+        if IMPLEMENTATIONS[row].where == "kernel":
+            yield row, "agreement_c", float(np.mean(classes == rows[row_in_c(row)]))
+
+
+def _test_classes(
+    model: Model, data: dataset.Dataset, kernel: dict[str, np.ndarray]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the indices of a model's test part, and the classes of its vectors by row, the kernel's rows included."""
+    _, _, test = dataset.split(data, model.seed)
+    return test, predictions(model, data.x[test]) | {row: classes[test] for row, classes in kernel.items()}
+
+
+def _scores(truth: np.ndarray, found: np.ndarray, task: str) -> dict[str, float]:
+    """Return accuracy, macro F1 and the F1 of each class that occurs."""
+    matrix = confusion(truth, found, len(TASKS[task]))
+    f1 = metrics.per_class(matrix)["f1"]
+    out = {"accuracy": metrics.accuracy(matrix), "macro_f1": metrics.macro_f1(matrix)}
+    return out | {f"f1 {name}": f1[i] for i, name in enumerate(TASKS[task]) if matrix[i].sum()}
 
 
 def _interval(values: Sequence[float]) -> dict[str, float | None]:
@@ -139,32 +163,57 @@ def _interval(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def confusion(truth: np.ndarray, found: np.ndarray, n_classes: int) -> np.ndarray:
-    """Confusion matrix of shape (n_classes, n_classes): rows true, columns predicted."""
+    """Return the confusion matrix.
+
+    Parameters
+    ----------
+    truth, found : ndarray of shape (n,), int
+        True and predicted classes.
+    n_classes : int
+        2 or 7.
+
+    Returns
+    -------
+    ndarray of shape (n_classes, n_classes), int64
+        The row is the true class, the column the predicted one.
+    """
     return np.bincount(truth * n_classes + found.astype(np.int64), minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
-def evaluate_all(data: dataset.Dataset, profile: Profile, kernel: dict | None = None) -> pd.DataFrame:
+def evaluate_all(
+    data: dataset.Dataset, profile: Profile, kernel: dict | None = None, results: Path = RESULTS, folder: Path = MODELS
+) -> list[dict]:
     """Classify the test part by every row of Tables II and III, and record the confusion matrices.
 
     Parameters
     ----------
     data : Dataset
-        What the models were trained on.
+        The vectors that the models were trained on.
+    profile : Profile
+        Its seeds name the models.
     kernel : dict, optional
-        More rows: (task, seed) to {row: verdicts of shape (n,) on the vectors of `data`} (`parity.verdicts`).
+        The kernel's rows: (task, seed) to {row: verdicts of shape (n,) on the vectors of `data`}, as
+        `replay.kernel_verdicts` returns them.
+    results : Path
+        Folder of the records, which are appended to accuracy.jsonl.
+    folder : Path
+        Folder of the models.
 
     Returns
     -------
-    DataFrame
-        task, seed, row, accuracy, and agreement with the float row of the same family.
+    list of dict
+        The records, of kind "accuracy".
+
+    Raises
+    ------
+    UserError
+        If a model is missing; the message says how to make it.
     """
-    out = []
-    for model in load_all(profile):
+    made = []
+    for model in pipeline.load_all(profile, folder=folder):
         started = time.time()
-        _, _, test = dataset.split(data, model.seed)
+        test, rows = _test_classes(model, data, (kernel or {}).get((model.task, model.seed), {}))
         truth = data.target(model.task)[test]
-        rows = predictions(model, data.x[test])
-        rows |= {name: found[test] for name, found in (kernel or {}).get((model.task, model.seed), {}).items()}
         for row, found in rows.items():
             floats = rows[float_row(row)]
             asked = {"task": model.task, "row": row, "seed": model.seed, "dataset": data.meta["name"]}
@@ -172,13 +221,26 @@ def evaluate_all(data: dataset.Dataset, profile: Profile, kernel: dict | None = 
             raw = {"confusion": confusion(truth, found, model.n_classes).tolist(), "unit": "flows"}
             raw |= {"agreement_with_float": float(np.mean(found == floats))}
             identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
-            records.append(ACCURACY, "accuracy", asked, raw, started=started, identity=identity)
-            out.append(asked | {"accuracy": np.mean(found == truth), "agreement": raw["agreement_with_float"]})
-    return pd.DataFrame(out)
+            path = results / "accuracy.jsonl"
+            made.append(records.append(path, "accuracy", asked, raw, started=started, identity=identity))
+    return made
 
 
 def validation_scores(trained: list[Model], data: dataset.Dataset) -> pd.DataFrame:
-    """Accuracy of the float models on their validation parts, one line a model."""
+    """Return the accuracy of the float models on their validation parts.
+
+    Parameters
+    ----------
+    trained : list of Model
+        Models that need not be quantized.
+    data : Dataset
+        The vectors that they were trained on.
+
+    Returns
+    -------
+    DataFrame
+        A line for each model: task, seed, number of flows, and the accuracy of "DT (sklearn)" and "NN (PyTorch)".
+    """
     lines = []
     for model in trained:
         _, at, _ = dataset.split(data, model.seed)

@@ -1,8 +1,9 @@
-"""What the calibration methods choose and what that does to the integer nets -> tables and records."""
+"""Compare the calibration methods: the thresholds they choose, and the effect on nn_q16; tables and records."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,13 +17,27 @@ from ..models.calibration import CALIBRATION_METHODS, Threshold, choose_threshol
 from ..models.int_mlp import quantize_mlp
 from ..models.model import Model
 
-CALIBRATION = RESULTS / "calibration.jsonl"
-# What X^(1) gets: its known range, alpha = 1 (see `pipeline.quantize_model`), or what the method chooses.
+# The threshold of X^(1): its known range, alpha = 1 (see `models.pipeline.quantize_model`), or what the method chooses.
 INPUTS = ("range", "method")
 
 
 def chosen(model: Model, method: str) -> tuple[list[Threshold], list[list[Threshold]]]:
-    """Choose every threshold of a quantized model by another method, from the histograms it was made with."""
+    """Choose every threshold of a quantized model by another method, from the histograms that it was quantized with.
+
+    Parameters
+    ----------
+    model : Model
+        A quantized model.
+    method : str
+        A name in `models.calibration.CALIBRATION_METHODS`.
+
+    Returns
+    -------
+    activations : list of Threshold
+        One for the input of each layer.
+    columns : list of list of Threshold
+        For each layer, one for each column of its weights.
+    """
     activations, columns = model.thresholds
     return [choose_threshold(t.counts, t.edges, method) for t in activations], [
         [choose_threshold(t.counts, t.edges, method) for t in layer] for layer in columns
@@ -30,12 +45,25 @@ def chosen(model: Model, method: str) -> tuple[list[Threshold], list[list[Thresh
 
 
 def _clipped(columns: list[Threshold]) -> float:
-    """Mean over a layer's columns of alpha over the largest weight."""
+    """Return alpha divided by the largest weight, as the mean over the columns of a layer."""
     return float(np.mean([t.alpha / t.edges[-1] for t in columns]))
 
 
 def thresholds(quantized: list[Model]) -> pd.DataFrame:
-    """Every threshold by every method beside the largest magnitude; weights as the mean of alpha / max over columns."""
+    """Return the thresholds that every method chooses.
+
+    Parameters
+    ----------
+    quantized : list of Model
+        Quantized models.
+
+    Returns
+    -------
+    DataFrame
+        A line for each task, seed and layer: "max |X|", the largest input of the layer; "alpha METHOD", the threshold
+        of the input; "alpha used", the model's own; "weights METHOD", alpha divided by the largest weight, as the mean
+        over the columns.
+    """
     lines = []
     for model in quantized:
         found = {method: chosen(model, method) for method in CALIBRATION_METHODS}
@@ -48,42 +76,46 @@ def thresholds(quantized: list[Model]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def effects(quantized: list[Model], data: dataset.Dataset, profile: Profile) -> pd.DataFrame:
-    """Quantize by every method, with X^(1) at its range and at the method's own threshold, and record what it does.
+def effects(quantized: list[Model], data: dataset.Dataset, profile: Profile, results: Path = RESULTS) -> pd.DataFrame:
+    """Quantize nn_q16 by every method, once with each threshold of X^(1) in INPUTS, and record the effect.
 
-    Arithmetic fused has no thresholds, so no method changes it; its agreement is in `agreement`.
+    The arithmetic fused has no thresholds, so no method changes nn_fused; `agreement` shows how it decides.
 
     Parameters
     ----------
     quantized : list of Model
+        Quantized models.
     data : Dataset
-        What the models were trained on; scores are those of the validation part.
+        The vectors that they were trained on. The scores are those of the validation part.
+    profile : Profile
+        Its name goes into the records.
+    results : Path
+        Folder of the records, which are appended to calibration.jsonl.
 
     Returns
     -------
     DataFrame
-        task, seed, method, input; alpha of each layer; accuracy of the float net and of the integer net (q16), and
-        how often this decides as the float net.
+        A line for each task, seed, method and input: "alpha LAYER"; "accuracy float" and "accuracy q16"; and
+        "agreement q16", the share of vectors on which nn_q16 decides as the float net.
     """
     lines = []
     for model in tqdm(quantized, desc="calibration methods", unit="model"):
-        train, at, _ = dataset.split(data, model.seed)
+        _, at, _ = dataset.split(data, model.seed)
         truth, floats = data.target(model.task)[at], model.mlp.predict(model.scaler.transform(data.x[at]))
         for method in CALIBRATION_METHODS:
             started = time.time()
-            for inputs, raw in _effect(model, method, data.x[train], data.x[at], truth, floats).items():
+            for inputs, raw in _effect(model, method, data.x[at], truth, floats).items():
                 asked = {"task": model.task, "seed": model.seed, "method": method, "input": inputs}
                 asked |= {"dataset": data.meta["name"], "profile": profile.name}
                 identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
-                records.append(CALIBRATION, "calibration", asked, raw, started=started, identity=identity)
+                path = results / "calibration.jsonl"
+                records.append(path, "calibration", asked, raw, started=started, identity=identity)
                 lines.append(_line(asked, raw))
     return pd.DataFrame(lines)
 
 
-def _effect(
-    model: Model, method: str, train: np.ndarray, x: np.ndarray, truth: np.ndarray, floats: np.ndarray
-) -> dict[str, dict]:
-    """Raw values of a record for each of `INPUTS`, from the features of both parts, Q16."""
+def _effect(model: Model, method: str, x: np.ndarray, truth: np.ndarray, floats: np.ndarray) -> dict[str, dict]:
+    """Return the raw values of a record for each of INPUTS, from the features of the validation part, Q16."""
     activations, columns = chosen(model, method)
     alpha, alpha_w = [t.alpha for t in activations], [np.array([t.alpha for t in layer]) for layer in columns]
     weights = model.mlp.weights()
@@ -104,7 +136,21 @@ def _line(asked: dict, raw: dict) -> dict:
 
 
 def agreement(quantized: list[Model], data: dataset.Dataset) -> pd.DataFrame:
-    """Share of the validation part on which the integer models decide as their float originals, one line a model."""
+    """Return how often the integer models decide as the float models that they were made of.
+
+    Parameters
+    ----------
+    quantized : list of Model
+        Quantized models.
+    data : Dataset
+        The vectors that they were trained on.
+
+    Returns
+    -------
+    DataFrame
+        A line for each model: task, seed, number of flows in the validation part, and the share of them on which the
+        tree, nn_q16 and nn_fused decide as the float model.
+    """
     lines = []
     for model in quantized:
         _, at, _ = dataset.split(data, model.seed)
@@ -112,7 +158,7 @@ def agreement(quantized: list[Model], data: dataset.Dataset) -> pd.DataFrame:
         floats = model.mlp.predict(model.scaler.transform(x))
         same = {
             "DT": np.mean(model.twins["dt"].predict(x) == model.tree.predict(as_float(x))),
-            "NN": np.mean(model.twins["nn_q16"].predict(x) == floats),
+            "NN (q16)": np.mean(model.twins["nn_q16"].predict(x) == floats),
             "NN (fused)": np.mean(model.twins["nn_fused"].predict(x) == floats),
         }
         lines.append({"task": model.task, "seed": model.seed, "flows": len(at)} | same)

@@ -1,11 +1,13 @@
-"""What a packet costs in the kernel: every variant in interleaved rounds of test runs -> records."""
+"""Measure what a packet costs in the kernel, for every variant in interleaved rounds of test runs; write records."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,17 +23,27 @@ from ..native import library
 from .parity_vectors import random_vectors
 from .timing import interleaved, mean_ns
 
-TRAFFIC = {"one_flow": None, "new_flows": "flows"}  # what packets are, by the variant's churn
+# Name of the traffic, and the `churn` of a variant that makes this traffic out of one packet.
+TRAFFIC = {"one_flow": None, "new_flows": "flows"}
 CHURN = TRAFFIC | {"new_ports": "ports"}
 RUNS = 10_000  # of one program in a round
-FLOAT = "nn_float_c"  # the compiled float net in user space, on vectors: no packet, no flow
-TABLES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18)  # entries, of the flow-churn figure
+FLOAT = "nn_float_c"  # The compiled float net runs in user space, on vectors: it has no packet and no flow.
+TABLES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18)  # entries of the flow tables that `churn` measures
+BENCH = ("empty", "flow", "dt", "nn_q16_paper", "nn_q16_packed", "nn_fused_packed", "nn_fused_packed_7", "dt_7")
 
 Key = tuple[str, ...]
 
 
 def name_of(name: str, variant: Variant) -> str:
-    """Name of a row: "nn_fused_packed", with the hook and seven classes where they are not XDP and two."""
+    """Return the name of a variant in tables, such as "nn_fused_packed" or "nn_fused_packed_tc_7".
+
+    Parameters
+    ----------
+    name : str
+        The variant's name in `kernel.variants.VARIANTS`.
+    variant : Variant
+        The name gets "_tc" if the hook is TC, and "_7" if there are seven classes.
+    """
     parts = [name, "tc" * (variant.hook == "tc"), "7" * (variant.n_classes == len(TASKS["multi"]))]
     return "_".join(part for part in parts if part)
 
@@ -49,8 +61,11 @@ def _float_ns(model: Model) -> Callable[[], float]:
 Measured = tuple[dict[Key, list[float]], dict[str, dict[str, int]]]
 
 
-def _measure(models: Mapping[int, Model], capture: Capture, rounds: int, names: Collection[str] = ()) -> Measured:
-    """Times of each row and traffic [ns a packet] in every round, and the sizes of each row's programs."""
+def _measure(models: Mapping[int, Model], capture: Capture, rounds: int, names: Collection[str]) -> Measured:
+    """Return the times of each (name, traffic) in every round [ns per packet], and the sizes of each name's program.
+
+    All variants and the float net are measured if `names` is empty.
+    """
     frame, sizes, cases = capture.headers()[0], {}, {}
     wanted = {name_of(name, variant): variant for name, variant in every_variant()}
     wanted = {row: variant for row, variant in wanted.items() if not names or row in names}
@@ -60,58 +75,84 @@ def _measure(models: Mapping[int, Model], capture: Capture, rounds: int, names: 
                 program = _load(stack, replace(variant, churn=churn), models)
                 cases[row, traffic] = lambda program=program: program.time(frame, RUNS)
                 sizes.setdefault(row, program.size())
-        if not names:
+        if not names or FLOAT in names:
             cases[FLOAT, "one_flow"] = _float_ns(models[len(TASKS["binary"])])
         return interleaved(cases, rounds, "cost of a packet"), sizes
 
 
-def _append(kind: str, asked: dict, raw: dict, profile: Profile, models: Mapping[int, Model], started: float) -> None:
-    identity = {"model_sha256": [model.sha256() for model in models.values()]}
-    identity["data_hash"] = next(iter(models.values())).data_sha256
-    records.append(
-        RESULTS / f"{kind}.jsonl", kind, asked | {"profile": profile.name}, raw, started=started, identity=identity
-    )
+def _identity(models: Mapping[int, Model]) -> dict[str, Any]:
+    """Return what makes two measurements of these models the same trial, for `records.append`."""
+    hashes = [model.sha256() for model in models.values()]
+    return {"model_sha256": hashes, "data_hash": next(iter(models.values())).data_sha256}
 
 
-def variants(models: Mapping[int, Model], capture: Capture, profile: Profile) -> pd.DataFrame:
-    """Measure every variant on one flow and on a new flow a packet, and record each with its size.
+def variants(
+    models: Mapping[int, Model],
+    capture: Capture,
+    profile: Profile,
+    results: Path = RESULTS,
+    names: Collection[str] = (),
+) -> pd.DataFrame:
+    """Measure variants with packets of one flow and with a new flow for each packet, and record each with its size.
 
     Parameters
     ----------
     models : mapping of int to Model
-        By number of classes, 2 and 7.
+        Quantized models by number of classes, 2 and 7.
     capture : Capture
-        Whose first packet is sent.
+        Its first packet is sent.
     profile : Profile
-        Its `timing_rounds` of `RUNS` packets for each variant.
+        Its `timing_rounds` is the number of rounds; in each a variant gets RUNS packets.
+    results : Path
+        Folder of the records, which are appended to kernel_cost.jsonl.
+    names : collection of str
+        What to measure, by `name_of`, or FLOAT. Everything by default.
 
     Returns
     -------
     DataFrame
-        variant, traffic, median and quartiles [ns a packet] over the rounds, and the program's size.
+        variant, traffic, median and quartiles over the rounds [ns per packet], and the size of the program
+        (`kernel.program.Program.size`).
     """
     started = time.time()
-    ns, sizes = _measure(models, capture, profile.timing_rounds)
+    ns, sizes = _measure(models, capture, profile.timing_rounds, names)
     lines = []
     for (row, traffic), values in ns.items():
         asked, size = {"variant": row, "traffic": traffic}, sizes.get(row, {})
-        _append("kernel_cost", asked, {"ns_per_packet": values} | size, profile, models, started)
+        wanted, raw = asked | {"profile": profile.name}, {"ns_per_packet": values} | size
+        path = results / "kernel_cost.jsonl"
+        records.append(path, "kernel_cost", wanted, raw, started=started, identity=_identity(models))
         q1, median, q3 = np.percentile(values, (25, 50, 75))
         lines.append(asked | {"median_ns": median, "q1_ns": q1, "q3_ns": q3} | size)
     return pd.DataFrame(lines)
 
 
-def churn(models: Mapping[int, Model], capture: Capture, profile: Profile) -> pd.DataFrame:
-    """Measure flow extraction and the net against the size of the flow table, on one flow, new ports and new flows.
+def churn(
+    models: Mapping[int, Model],
+    capture: Capture,
+    profile: Profile,
+    results: Path = RESULTS,
+    tables: Sequence[int] = TABLES,
+) -> pd.DataFrame:
+    """Measure flow extraction alone and with nn_fused, for several sizes of the flow table and each traffic of CHURN.
+
+    Parameters
+    ----------
+    models, capture, profile
+        See `variants`.
+    results : Path
+        Folder of the records, which are appended to flow_churn.jsonl.
+    tables : sequence of int
+        Entries of each flow table.
 
     Returns
     -------
     DataFrame
-        classifier, flows_entries, traffic, median_ns.
+        classifier, flows_entries, traffic, and the median over the rounds [ns per packet].
     """
     started, frame, cases = time.time(), capture.headers()[0], {}
     with contextlib.ExitStack() as stack:
-        sizes = [(name, entries) for name in ("flow", "nn_fused_packed") for entries in TABLES]
+        sizes = [(name, entries) for name in ("flow", "nn_fused_packed") for entries in tables]
         for name, entries in tqdm(sizes, desc="building flow tables", unit="table"):
             for traffic, new in CHURN.items():
                 program = _load(stack, replace(VARIANTS[name], flows=entries, churn=new), models)
@@ -120,16 +161,28 @@ def churn(models: Mapping[int, Model], capture: Capture, profile: Profile) -> pd
     lines = []
     for (name, entries, traffic), values in ns.items():
         asked = {"classifier": name, "flows_entries": int(entries), "traffic": traffic}
-        _append("flow_churn", asked, {"ns_per_packet": values}, profile, models, started)
+        wanted, raw = asked | {"profile": profile.name}, {"ns_per_packet": values}
+        path = results / "flow_churn.jsonl"
+        records.append(path, "flow_churn", wanted, raw, started=started, identity=_identity(models))
         lines.append(asked | {"median_ns": float(np.median(values))})
     return pd.DataFrame(lines)
 
 
-BENCH = ("empty", "flow", "dt", "nn_q16_paper", "nn_q16_packed", "nn_fused_packed", "nn_fused_packed_7", "dt_7")
-
-
 def bench(models: Mapping[int, Model], capture: Capture, rounds: int) -> dict[str, dict[str, float]]:
-    """Medians of one interleaved run: {"one_flow": {variant: ns}, "new_flows": {...}, "verified_insns": {...}}."""
+    """Measure the variants of BENCH, and record nothing.
+
+    Parameters
+    ----------
+    models, capture
+        See `variants`.
+    rounds : int
+        Number of rounds.
+
+    Returns
+    -------
+    dict
+        {"one_flow": {variant: median ns per packet}, "new_flows": {...}, "verified_insns": {variant: number}}.
+    """
     ns, sizes = _measure(models, capture, rounds, BENCH)
     out = {t: {row: float(np.median(ns[row, t])) for row in BENCH} for t in TRAFFIC}
     return out | {"verified_insns": {row: sizes[row]["verified_insns"] for row in BENCH}}

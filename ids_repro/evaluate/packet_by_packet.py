@@ -1,44 +1,40 @@
-"""Per packet, not per flow: accuracy by packet index, and how many packets until an attack is first flagged."""
+"""Measure per packet, not per flow: accuracy by packet index, and how many packets pass until a flow is flagged."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from tqdm.auto import tqdm
 
 from .. import config, records
 from ..data import dataset
-from ..implementations import IMPLEMENTATIONS
 from ..models import pipeline
 from ..native.layouts import FIRST_PACKETS
-from ..report import classification, style
 from .rows import predictions
 
-PER_PACKET = config.RESULTS / "per_packet.jsonl"
-# The kernel's verdicts equal those of user-space C bit for bit (`parity.compare`), so that these rows stand for both.
-ROWS = {row: IMPLEMENTATIONS[row].label for row in ("nn_pytorch", "nn_q16_c", "nn_fused_c", "dt_c")}
-COLOURS, DASHES = ("#949494", "#0173b2", "#56b4e9", "#de8f05"), ("-", "--", ":", "-")
-# Few flows are long: accuracy beyond the tenth packet is that of several packets, as many as look alike on the axis.
-POOLS = np.array([*range(11), 12, 15, 19, 24, 30, 38, 48, 61, 78, 100])
-TITLES, PALE = {"binary": "Binary", "multi": "Multi-class"}, 0.4
+# The kernel's verdicts equal those of user-space C bit for bit (`parity.compare`), so these rows stand for both.
+ROWS = ("nn_pytorch", "nn_q16_c", "nn_fused_c", "dt_c")
 
 
 def first_packets(everything: dataset.Dataset) -> dataset.Dataset:
-    """Return each flow's first 100 packets.
+    """Return the first 100 packets of each flow.
+
+    Parameters
+    ----------
+    everything : Dataset
+        A vector for every packet.
+
+    Returns
+    -------
+    Dataset
 
     Raises
     ------
     UserError
-        If packets are missing: the dataset was made with one vector a flow.
+        If packets are missing because the dataset was made with one vector for each flow.
     """
     every = everything.sample("every")
     _, counts = np.unique(every.flow, return_counts=True)
@@ -49,22 +45,23 @@ def first_packets(everything: dataset.Dataset) -> dataset.Dataset:
 
 
 def tally(every: dataset.Dataset, truth: np.ndarray, found: np.ndarray, normal: int) -> dict[str, Any]:
-    """Count right verdicts by packet index, and flows by the packet that first made an alarm.
+    """Count correct verdicts by packet index, and flows by the packet that raised the first alarm.
 
     Parameters
     ----------
     every : Dataset
-        First packets of flows (`first_packets`).
+        The first packets of flows (`first_packets`), n in all.
     truth, found : ndarray of shape (n,), int
-        Their classes.
+        Their true classes and the verdicts.
     normal : int
         The class that is no alarm.
 
     Returns
     -------
     dict
-        "packets", "right": lists of 100 counts. For "attack" and "normal" flows: "..._flows", and "..._first_alarm",
-        100 counts of flows whose first packet judged not normal has that index.
+        "packets" and "right": the number of packets with each index, and of those with the right verdict; 100 counts.
+        "attack_flows" and "normal_flows": numbers of flows. "attack_first_alarm" and "normal_first_alarm": the number
+        of such flows of which the packet with each index is the first with a verdict that is not normal; 100 counts.
     """
     out = {"packets": every.index, "right": every.index[found == truth]}
     out = {name: np.bincount(values, minlength=FIRST_PACKETS).tolist() for name, values in out.items()}
@@ -78,13 +75,39 @@ def tally(every: dataset.Dataset, truth: np.ndarray, found: np.ndarray, normal: 
     return out
 
 
-def evaluate_all(everything: dataset.Dataset, profile: config.Profile) -> pd.DataFrame:
-    """Classify each of the first 100 packets of the test flows, record the counts and return `table` of them.
+def evaluate_all(
+    everything: dataset.Dataset,
+    profile: config.Profile,
+    results: Path = config.RESULTS,
+    folder: Path = config.MODELS,
+) -> list[dict]:
+    """Classify each of the first 100 packets of the test flows, and record the counts.
 
-    No flow here was trained on: the split by whole flows is that of the training.
+    No model was trained on these flows: the training split whole flows in the same way.
+
+    Parameters
+    ----------
+    everything : Dataset
+        A vector for every packet.
+    profile : Profile
+        Its seeds name the models.
+    results : Path
+        Folder of the records, which are appended to per_packet.jsonl.
+    folder : Path
+        Folder of the models.
+
+    Returns
+    -------
+    list of dict
+        The records, of kind "per_packet".
+
+    Raises
+    ------
+    UserError
+        If packets or a model are missing.
     """
     every, made = first_packets(everything), []
-    for model in tqdm(pipeline.load_all(profile), desc="packet by packet", unit="model"):
+    for model in tqdm(pipeline.load_all(profile, folder=folder), desc="packet by packet", unit="model"):
         started = time.time()
         some = every.take(dataset.split(every, model.seed)[2])
         truth, found = some.target(model.task), predictions(model, some.x)
@@ -93,69 +116,6 @@ def evaluate_all(everything: dataset.Dataset, profile: config.Profile) -> pd.Dat
             asked = {"task": model.task, "row": row, "seed": model.seed, "dataset": every.meta["name"]}
             asked |= {"profile": profile.name}
             identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
-            made.append(records.append(PER_PACKET, "per_packet", asked, raw, started=started, identity=identity))
-    return table(made)
-
-
-def alarms(raw: Mapping[str, Any], kind: str) -> np.ndarray:
-    """Share of the "attack" or "normal" flows with an alarm by packet 1, 2, ..., 100, in %; shape (100,)."""
-    return 100 * np.cumsum(raw[f"{kind}_first_alarm"]) / max(raw[f"{kind}_flows"], 1)
-
-
-def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return accuracy, attack flows flagged by packet 1, 3, 10, 100, and normal ones ever: %, means over seeds."""
-    lines = []
-    for record in records.current(rows, "per_packet"):
-        raw, asked = record["raw"], record["asked"]
-        line = {"task": asked["task"], "row": asked["row"], "accuracy": 100 * sum(raw["right"]) / sum(raw["packets"])}
-        line |= {f"flagged by packet {n}": alarms(raw, "attack")[n - 1] for n in (1, 3, 10, FIRST_PACKETS)}
-        lines.append(line | {"false alarm in flow": alarms(raw, "normal")[-1]})
-    return pd.DataFrame(lines).groupby(["task", "row"], sort=False).mean().reset_index() if lines else pd.DataFrame()
-
-
-def figure(rows: Iterable[Mapping[str, Any]]) -> Figure:
-    """Return accuracy over packet index and flows flagged over packets seen: means over seeds, least to most."""
-    used = records.current(rows, "per_packet")
-    with mpl.rc_context(style.STYLE):
-        chart = style.Chart(figsize=(7.2, 4.6), layout="constrained")
-        axes = chart.subplots(2, 2, sharex=True, sharey=True)
-        for (upper, lower), (task, title) in zip(axes.T, TITLES.items(), strict=True):
-            _panel(upper, lower, [record for record in used if record["asked"]["task"] == task])
-            upper.set_title(title)
-            lower.set(xlabel="Packet of the flow", xscale="log", xlim=(1, FIRST_PACKETS), ylim=(0, 102))
-            lower.set_xticks([1, 2, 5, 10, 20, 50, 100], [1, 2, 5, 10, 20, 50, 100])
-        axes[0, 0].set_ylabel("Accuracy on that packet [%]")
-        axes[1, 0].set_ylabel("Flows flagged by then [%]")
-        handles, names = axes[0, 0].get_legend_handles_labels()
-        handles += [Line2D([], [], color="0.2"), Line2D([], [], color="0.2", alpha=PALE)]
-        look = {"loc": "outside upper center", "ncols": 7, "columnspacing": 1.2, "handlelength": 1.8}
-        chart.legend(handles, [*names, "below: attack flows", "normal flows"], **look)
-        style.footer(chart, used, "per_packet", classification.NO_RECORDS)
-    return chart
-
-
-def _panel(upper: Axes, lower: Axes, used: list[dict]) -> None:
-    x, pools = np.arange(1, FIRST_PACKETS + 1), np.sqrt((POOLS[:-1] + 1) * POOLS[1:])
-    for (row, name), colour, dashes in zip(ROWS.items(), COLOURS, DASHES, strict=True):
-        raws = [record["raw"] for record in used if record["asked"]["row"] == row]
-        if not raws:
-            continue
-        right, packets = (
-            np.add.reduceat(np.array([raw[key] for raw in raws], float), POOLS[:-1], axis=1)
-            for key in ("right", "packets")
-        )
-        share = 100 * np.divide(right, packets, where=packets > 0, out=np.full_like(right, np.nan))
-        attack, normal = (np.array([alarms(raw, kind) for raw in raws]) for kind in ("attack", "normal"))
-        for axis, at, values, alpha in ((upper, pools, share, 1), (lower, x, attack, 1), (lower, x, normal, PALE)):
-            axis.plot(at, values.mean(axis=0), color=colour, linestyle=dashes, linewidth=1.2, alpha=alpha, label=name)
-            axis.fill_between(at, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.12, linewidth=0)
-    if used:
-        flows = np.array(used[-1]["raw"]["packets"])
-        upper.fill_between(x, 100 * flows / flows[0], color="0.93", zorder=0, label="flows this long")
-
-
-def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES) -> Figure:
-    """Write per_packet.svg and .png, and return the figure."""
-    chart = figure(rows)
-    style.save(chart, "per_packet", folder)
-    return chart
+            path = results / "per_packet.jsonl"
+            made.append(records.append(path, "per_packet", asked, raw, started=started, identity=identity))
+    return made

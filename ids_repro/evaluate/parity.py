@@ -1,10 +1,10 @@
-"""The differential oracle: NumPy integers, user-space C, XDP and TC on the same vectors and packets, no bit apart."""
+"""Compare NumPy integers, user-space C, XDP and TC on the same vectors and packets: no bit may differ."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -19,14 +19,9 @@ from . import parity_vectors
 from .replay import classify_in_kernel, load_program, replay
 from .rows import KERNEL_PROGRAMS, classify_in_c, classify_in_numpy
 
-KERNEL_VECTORS = 100_000  # of a model's vectors, so many go through each kernel program too
-TIED_VECTORS = 10_000  # so many more have two equal logits
+KERNEL_VECTORS = 100_000  # Each kernel program classifies at most this many of a model's vectors.
+TIED_VECTORS = 10_000  # At most this many vectors are classified again by a model that has two equal logits.
 Found = tuple[np.ndarray, np.ndarray]  # logits and classes
-
-
-def _differences(left: Found, right: Found) -> int:
-    """How many vectors differ in a logit or in the class."""
-    return int(np.sum(np.any(left[0] != right[0], axis=1) | (left[1] != right[1])))
 
 
 def compare(
@@ -35,23 +30,25 @@ def compare(
     n: int,
     user_space: bool = False,
     kernel_vectors: int = KERNEL_VECTORS,
+    tied_vectors: int = TIED_VECTORS,
+    structs: Collection[str] = tuple(KERNEL_PROGRAMS),
 ) -> dict[str, dict[str, int]]:
-    """Count the vectors on which two implementations of a classifier differ in a logit or in the class.
-
-    Each model sees n vectors (`vectors.pieces`), TIED_VECTORS of them at most again with tied logits
-    (`vectors.tied`), and every packet of the capture: as features in user space, as frames in the kernel, where a
-    difference in a feature counts too.
+    """Count the vectors on which two implementations of one struct differ in a logit or in the class.
 
     Parameters
     ----------
     models : sequence of Model
     capture : Capture
+        Its packets are compared too: user space takes their features, and the kernel, which takes their frames, must
+        find the same features.
     n : int
-        Vectors for each model.
+        Vectors for each model (`parity_vectors.pieces`).
     user_space : bool
-        Leave out the kernel, which needs root.
-    kernel_vectors : int
-        How many of the n vectors each kernel program sees; the boundaries come first.
+        Whether to leave out the kernel, which needs root.
+    kernel_vectors, tied_vectors : int
+        At most this many of the n vectors go through each kernel program, and are compared again with tied logits.
+    structs : collection of str
+        Names in KERNEL_PROGRAMS.
 
     Returns
     -------
@@ -61,52 +58,73 @@ def compare(
     Raises
     ------
     UserError
-        If n is below 1, or a program cannot be loaded.
+        If n is below 1, or if a program cannot be loaded.
     """
     if n < 1:
         raise UserError(f"parity needs at least 1 vector, not {n}")
     hooks = () if user_space else HOOKS
-    out = {c: dict.fromkeys(["numpy_c", *(f"c_{hook}" for hook in hooks)], 0) for c in KERNEL_PROGRAMS}
-    packets, _ = library.extract(capture.rows)
-    steps = len(models) * len(KERNEL_PROGRAMS) * (n + min(n, TIED_VECTORS) + len(packets))
-    with tqdm(total=steps, desc="parity", unit="vector", unit_scale=True) as bar:
-        for model, classifier in itertools.product(models, KERNEL_PROGRAMS):
-            with contextlib.ExitStack() as stack:
-                programs = {
-                    hook: stack.enter_context(load_program(classifier, model.n_classes, hook)) for hook in hooks
-                }
-                for one, count in ((parity_vectors.tied(model), min(n, TIED_VECTORS)), (model, n)):
-                    for program in programs.values():
-                        program.set_params(one.params(classifier))
-                    for pair, found, done in _on_vectors(one, classifier, programs, count, kernel_vectors):
-                        out[classifier][pair] += found
-                        bar.update(done)
-                for pair, found in _on_packets(model, classifier, programs, capture, packets):
-                    out[classifier][pair] += found
-                bar.update(len(packets))
+    out = {struct: dict.fromkeys(["numpy_c", *(f"c_{hook}" for hook in hooks)], 0) for struct in structs}
+    for struct, pair, found in _compared(models, structs, hooks, capture, n, kernel_vectors, min(n, tied_vectors)):
+        out[struct][pair] += found
     return out
 
 
+def _compared(
+    models: Sequence[Model],
+    structs: Collection[str],
+    hooks: Collection[str],
+    capture: Capture,
+    n: int,
+    kernel_vectors: int,
+    tied: int,
+) -> Iterator[tuple[str, str, int]]:
+    """Yield a struct, a pair of implementations and on how many vectors they differ; show the progress."""
+    packets, _ = library.extract(capture.rows)
+    steps = len(models) * len(structs) * (n + tied + len(packets))
+    with tqdm(total=steps, desc="parity", unit="vector", unit_scale=True) as bar:
+        for model, struct in itertools.product(models, structs):
+            with contextlib.ExitStack() as stack:
+                programs = {hook: stack.enter_context(load_program(struct, model.n_classes, hook)) for hook in hooks}
+                differences = itertools.chain(
+                    _on_vectors(parity_vectors.tied(model), struct, programs, tied, kernel_vectors),
+                    _on_vectors(model, struct, programs, n, kernel_vectors),
+                    _on_packets(model, struct, programs, capture, packets),
+                )
+                for pair, found, done in differences:
+                    yield struct, pair, found
+                    bar.update(done)
+
+
 def _on_vectors(
-    model: Model, classifier: str, programs: dict[str, Program], n: int, kernel_vectors: int
+    model: Model, struct: str, programs: dict[str, Program], n: int, kernel_vectors: int
 ) -> Iterator[tuple[str, int, int]]:
-    """Yield a pair of implementations, how many vectors of a piece differ between them, and how many are done now."""
+    """Yield a pair of implementations, on how many vectors of a piece they differ, and how many were finished now."""
+    for program in programs.values():
+        program.set_params(model.params(struct))
     for x in parity_vectors.pieces(model, n):
-        expected = classify_in_c(model, classifier, x)
-        yield "numpy_c", _differences(classify_in_numpy(model, classifier, x), expected), len(x)
-        logits, classes = (part[:kernel_vectors] for part in expected)
+        logits, classes = expected = classify_in_c(model, struct, x)
+        yield "numpy_c", _differences(classify_in_numpy(model, struct, x), expected), len(x)
+        part = slice(kernel_vectors)
         for hook, program in programs.items():
-            yield f"c_{hook}", _differences(classify_in_kernel(program, x[:kernel_vectors]), (logits, classes)), 0
+            found = classify_in_kernel(program, x[part])
+            yield f"c_{hook}", _differences(found, (logits[part], classes[part])), 0
         kernel_vectors = max(kernel_vectors - len(x), 0)
 
 
 def _on_packets(
-    model: Model, classifier: str, programs: dict[str, Program], capture: Capture, packets: np.ndarray
-) -> Iterator[tuple[str, int]]:
-    """Yield a pair of implementations and the packets that differ between them, or of which a feature does."""
-    logits, classes = expected = classify_in_c(model, classifier, packets)
-    yield "numpy_c", _differences(classify_in_numpy(model, classifier, packets), expected)
+    model: Model, struct: str, programs: dict[str, Program], capture: Capture, packets: np.ndarray
+) -> Iterator[tuple[str, int, int]]:
+    """Yield the same for the packets of a capture, of which `packets` holds the features; see `_on_vectors`."""
+    for program in programs.values():
+        program.set_params(model.params(struct))
+    logits, classes = expected = classify_in_c(model, struct, packets)
+    yield "numpy_c", _differences(classify_in_numpy(model, struct, packets), expected), len(packets)
     for hook, program in programs.items():
         seen = replay(program, capture)
         found = _differences((seen["logits"][:, : logits.shape[1]], seen["verdict"]), (logits, classes))
-        yield f"c_{hook}", found + int(np.sum(np.any(seen["x"] != packets, axis=1)))
+        yield f"c_{hook}", found + int(np.sum(np.any(seen["x"] != packets, axis=1))), 0
+
+
+def _differences(left: Found, right: Found) -> int:
+    """Return the number of vectors that differ in a logit or in the class."""
+    return int(np.sum(np.any(left[0] != right[0], axis=1) | (left[1] != right[1])))

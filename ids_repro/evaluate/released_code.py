@@ -1,6 +1,6 @@
-"""How the released code departs from the paper's text, as changes of data, of a net and of its arithmetic.
+"""Do what the released code does otherwise than the paper's text: change data, a net or its arithmetic.
 
-Facts read in the public repository of the paper (oakeshott/Kernel-Packet-Processing-...); no line of it is here.
+We read what it does in the paper's public repository (oakeshott/Kernel-Packet-Processing-...) and copied no line of it.
 """
 
 from __future__ import annotations
@@ -20,24 +20,31 @@ from ..native.layouts import Q
 
 IAT = [FEATURES.index(name) for name in ("iat", "iat_mean", "iat_dev")]
 DEVIATIONS = slice(FEATURES.index("len_dev"), len(FEATURES))
-ORDER = [0, 1, 2, 3, 5, 4, 6, 8, 7, 9, 11, 10]  # the interval stands before the direction, in each of the triples
+ORDER = [0, 1, 2, 3, 5, 4, 6, 8, 7, 9, 11, 10]  # the interval before the direction, in each of the three triples
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What stands between the packets and the verdicts of one net.
+    """Everything that turns packets into the verdicts of one net.
 
     Parameters
     ----------
-    learn, seen : Dataset
-        The vectors that the net was trained on and that the float net classifies; the same packets as the integer net
-        sees them.
+    learn : Dataset
+        The vectors that the net was trained on, which the float net classifies.
+    seen : Dataset
+        The vectors of the same packets that the integer net classifies.
     train, test : ndarray of int
-        Indices into both.
-    mlp, scaler, net : MLP, MinMax, IntMlp
-        The float net, its normaliser, the integer net.
-    clip, shift, from_zero : bool
-        Departures that no data can express: see `logits` and `Setup.verdicts`.
+        Indices of the training part and of the test part in both.
+    mlp : MLP
+        The float net.
+    scaler : MinMax
+        Its normaliser.
+    net : IntMlp
+        The integer net.
+    clip, shift : bool
+        Whether the arithmetic of the integer net is the paper's; see `logits`.
+    from_zero : bool
+        Whether the search for the largest logit starts at 0: if no logit is above 0, the class is 0.
     """
 
     learn: Dataset
@@ -52,7 +59,14 @@ class Setup:
     from_zero: bool = False
 
     def verdicts(self) -> tuple[np.ndarray, np.ndarray]:
-        """Classes of the test part by the float net and by the integer net, in C where data alone can tell it so."""
+        """Return the classes of the test part by the float net and by the integer net.
+
+        The integer net runs in C, or in NumPy if the arithmetic is not the paper's.
+
+        Returns
+        -------
+        floats, ints : ndarray of shape (n_test,)
+        """
         floats = self.mlp.predict(self.scaler.transform(self.learn.x[self.test]))
         x = self.seen.x[self.test]
         if self.clip and self.shift:
@@ -63,14 +77,25 @@ class Setup:
 
 
 def logits(net: IntMlp, x: np.ndarray, clip: bool = True, shift: bool = True) -> np.ndarray:
-    """`IntMlp.logits` with the released code's arithmetic.
+    """Return the logits of an integer net with the arithmetic of the paper or of the released code.
 
     Parameters
     ----------
+    net : IntMlp
+        A net in the arithmetic q16.
+    x : ndarray of shape (n, 12), int64
+        Features, Q16.
     clip : bool
-        False: |x| is compared with 2^16 alpha instead of alpha; between the two the int8 wraps, 1.004 becomes -128.
+        Whether |x| is compared with alpha. The released code compares it with 2^16 alpha; between the two the int8
+        wraps, and 1.004 alpha becomes -128.
     shift : bool
-        False: the normalised value, a product of two Q16 numbers, is not shifted back.
+        Whether the normalised value, a product of two Q16 numbers, is shifted back by 16 bits. The released code does
+        not shift it.
+
+    Returns
+    -------
+    ndarray of shape (n, n_classes), int64
+        Q16.
     """
     a = np.floor((x - net.min_).astype(float) * net.s / 2.0**S_BITS + 0.5).astype(np.int64) << (0 if shift else Q)
     for layer, w in enumerate(net.weights):
@@ -85,7 +110,19 @@ def logits(net: IntMlp, x: np.ndarray, clip: bool = True, shift: bool = True) ->
 
 
 def running_mean(values: np.ndarray, data: Dataset) -> np.ndarray:
-    """Mean over a flow's packets up to each one, rounded down; values of shape (n, k), int64, one line a packet."""
+    """Return the mean of values over the packets of a flow up to each packet, rounded down.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n, k), int64
+        k values for each packet.
+    data : Dataset
+        The packets.
+
+    Returns
+    -------
+    ndarray of shape (n, k), int64
+    """
     order = np.lexsort((data.index, data.flow))
     start = np.flatnonzero(np.diff(data.flow[order], prepend=-1))
     sizes = np.diff(start, append=len(order))
@@ -98,9 +135,9 @@ def running_mean(values: np.ndarray, data: Dataset) -> np.ndarray:
 
 
 def one_way(data: Dataset) -> Dataset:
-    """Return the features that a table with one-way keys makes: each direction is a flow of its own, x5 always 1.
+    """Return the features that a flow table with one-way keys makes: each direction is a flow, and x5 is always 1.
 
-    The packets stay the same, so that the vector of a flow's last packet is what its own direction knows by then.
+    The packets stay the same. So the vector of a two-way flow's last packet is that of the packets in its direction.
     """
     way = replace(data, flow=2 * data.flow + (data.x[:, 4] == 0))
     order = np.lexsort((way.index, way.flow))
@@ -113,16 +150,16 @@ def one_way(data: Dataset) -> Dataset:
 
 
 def as_released(data: Dataset) -> Dataset:
-    """Return the released feature vector: another order, and means of the deviations so far for the deviations."""
+    """Return the feature vectors of the released code: in another order, with the means of the deviations so far."""
     x = data.x.copy()
     x[:, DEVIATIONS] = running_mean(x[:, DEVIATIONS], data)
     return replace(data, x=x[:, ORDER])
 
 
 def in_ms_and_ns(learn: Dataset, seen: Dataset) -> tuple[Dataset, Dataset]:
-    """Return the intervals in ms in the vectors to learn from, in ns in those that the integer net sees.
+    """Return the vectors to learn from with intervals in ms, and those that the integer net sees with intervals in ns.
 
-    Min-max normalisation takes a unit away, so that nothing has to be trained anew.
+    Min-max normalisation removes the unit, so no net has to be trained again.
     """
     in_ms, in_ns = learn.x.copy(), seen.x.copy()
     in_ms[:, IAT] //= 1000
@@ -131,13 +168,13 @@ def in_ms_and_ns(learn: Dataset, seen: Dataset) -> tuple[Dataset, Dataset]:
 
 
 def normalised_by(setup: Setup, scaler: MinMax) -> Setup:
-    """Put another normaliser before both nets."""
+    """Return a setup in which both nets have another normaliser."""
     s = to_fixed((1 << Q) / scaler.range_, S_BITS)
     return replace(setup, scaler=scaler, net=replace(setup.net, min_=scaler.min_, range_=scaler.range_, s=s))
 
 
 def maximum(setup: Setup) -> Setup:
-    """Set each threshold to the largest magnitude: of activations over the training part, of a column of weights."""
+    """Quantize with the largest magnitude as each threshold: of an input over the training part, of a weight column."""
     inputs, weights = setup.mlp.inputs(setup.scaler.transform(setup.learn.x[setup.train])), setup.mlp.weights()
     alpha = [float(np.abs(x).max()) or 1.0 for x in inputs]
     alpha_w = [np.where((top := np.abs(w).max(axis=0)) > 0, top, 1.0) for w in weights]
@@ -145,13 +182,13 @@ def maximum(setup: Setup) -> Setup:
 
 
 def refit(setup: Setup) -> Setup:
-    """Fit the normaliser on the test part; a feature that is constant there becomes 0."""
+    """Fit the normaliser on the test part; a feature that is constant in it becomes 0."""
     x = setup.learn.x[setup.test]
     return normalised_by(setup, MinMax(x.min(axis=0), np.maximum(np.ptp(x, axis=0), 1)))
 
 
 def truncate(setup: Setup) -> Setup:
-    """Cut s to int(2^16 / (max - min)) in the feature's own unit, 16 fractional bits."""
+    """Truncate s to int(2^16 / (max - min)), with max and min in the feature's own unit: 16 fractional bits."""
     return replace(setup, net=replace(setup.net, s=(1 << 2 * Q) // setup.net.range_ << S_BITS - Q))
 
 

@@ -1,4 +1,4 @@
-"""The loaded kernel program as an implementation: feature vectors, or a capture replayed with its own clock."""
+"""Classify by the loaded kernel program: feature vectors, or a capture's packets at the times of the capture."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..config import TASKS
+from ..data.packet_table import Trace
 from ..data.packets import Capture
 from ..kernel.program import Program
 from ..kernel.variants import VARIANTS
@@ -17,13 +18,42 @@ from ..native.layouts import PROBE
 from .rows import KERNEL_PROGRAMS
 
 
-def load_program(classifier: str, n_classes: int, hook: str = "xdp") -> Program:
-    """Load the kernel program of a name in KERNEL_PROGRAMS for test runs, without a model."""
-    return Program(replace(VARIANTS[KERNEL_PROGRAMS[classifier]], hook=hook, n_classes=n_classes, probe=True))
+def load_program(struct: str, n_classes: int, hook: str = "xdp") -> Program:
+    """Load a kernel program for test runs, without a model.
+
+    Parameters
+    ----------
+    struct : str
+        What the program reads, a name in KERNEL_PROGRAMS.
+    n_classes : int
+        2 or 7.
+    hook : {"xdp", "tc"}
+        What the program is built for.
+
+    Raises
+    ------
+    UserError
+        If the program cannot be built or loaded; see `kernel.program.Program`.
+    """
+    return Program(replace(VARIANTS[KERNEL_PROGRAMS[struct]], hook=hook, n_classes=n_classes, probe=True))
 
 
 def classify_in_kernel(program: Program, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same by a loaded program, one test run a vector."""
+    """Classify feature vectors by a loaded program, each in a test run of its own.
+
+    Parameters
+    ----------
+    program : Program
+        A program of `load_program` that has a model.
+    x : ndarray of shape (n, 12), int64
+        Features, Q16.
+
+    Returns
+    -------
+    logits : ndarray of shape (n, n_classes) or (n, 0), int64
+        Those of a net; a tree has none.
+    classes : ndarray of shape (n,), int64
+    """
     probes = np.zeros(len(x), PROBE)
     probes["use_x"], probes["x"] = 1, x
     out = program.probe(probes)
@@ -31,13 +61,20 @@ def classify_in_kernel(program: Program, x: np.ndarray) -> tuple[np.ndarray, np.
     return out["logits"][:, :n], out["verdict"]
 
 
-def replay(program: Program, capture: Capture) -> np.ndarray:
-    """Send a capture's packets through a loaded program with the capture's own clock.
+def replay(program: Program, capture: Capture | Trace) -> np.ndarray:
+    """Send a capture's packets through a loaded program, each at the time of its time stamp.
+
+    Parameters
+    ----------
+    program : Program
+        A program of `load_program`. Its counts and flows are reset first.
+    capture : Capture or Trace
+        The packets.
 
     Returns
     -------
-    ndarray of shape (n_packets,), dtype variants.PROBE
-        The kernel's own features, logits and verdict of each packet.
+    ndarray of shape (n_packets,), dtype PROBE
+        The features, logits and verdict that the program itself computed for each packet.
     """
     program.reset()
     probes = np.zeros(len(capture.rows), PROBE)
@@ -45,11 +82,17 @@ def replay(program: Program, capture: Capture) -> np.ndarray:
     return program.probe(probes, capture.headers())
 
 
-def kernel_verdicts(models: Sequence[Model], capture: Capture, packet: np.ndarray) -> dict[tuple[str, int], dict]:
-    """Replay a capture through XDP for every model: what the kernel itself says, for Tables II and III.
+def kernel_verdicts(
+    models: Sequence[Model], capture: Capture | Trace, packet: np.ndarray
+) -> dict[tuple[str, int], dict[str, np.ndarray]]:
+    """Replay a capture through XDP for every model, and return the kernel's own verdicts for Tables II and III.
 
     Parameters
     ----------
+    models : sequence of Model
+        Quantized models.
+    capture : Capture or Trace
+        The packets.
     packet : ndarray of shape (n,), int
         Indices of the packets whose verdicts are wanted.
 
@@ -61,11 +104,11 @@ def kernel_verdicts(models: Sequence[Model], capture: Capture, packet: np.ndarra
     out: dict[tuple[str, int], dict] = {(m.task, m.seed): {} for m in models}
     with tqdm(total=len(KERNEL_PROGRAMS) * len(models), desc="replaying in the kernel", unit="replay") as bar:
         for task, classes in ((t, c) for t, c in TASKS.items() if any(m.task == t for m in models)):
-            for classifier in KERNEL_PROGRAMS:
-                with load_program(classifier, len(classes)) as program:
+            for struct in KERNEL_PROGRAMS:
+                with load_program(struct, len(classes)) as program:
                     for model in (m for m in models if m.task == task):
-                        program.set_params(model.params(classifier))
+                        program.set_params(model.params(struct))
                         found = replay(program, capture)["verdict"][packet]
-                        out[model.task, model.seed][f"{classifier}_kernel"] = found
+                        out[model.task, model.seed][f"{struct}_kernel"] = found
                         bar.update()
     return out

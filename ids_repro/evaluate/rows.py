@@ -1,4 +1,8 @@
-"""How each implementation classifies feature vectors in user space; which there are says `implementations`."""
+"""Classify feature vectors in user space, by each implementation that `implementations` lists.
+
+A *row* is the name of an implementation, such as "nn_q16_c". A *struct* is the name of what a classifier reads in C,
+such as "nn_q16". Several rows share one struct.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from ..implementations import IMPLEMENTATIONS, rows_in
 from ..models.model import Model
 from ..native import library
 
-# The C structs whose integers also run in the kernel, and the variant of the kernel program that reads each.
+# The structs that a kernel program reads, and the variant of the kernel program that reads each.
 KERNEL_PROGRAMS = {one.struct: one.variant for one in rows_in("kernel").values()}
 IN_PYTHON = {
     "dt_sklearn": lambda model, x: model.tree.predict(as_float(x)),
@@ -18,18 +22,19 @@ IN_PYTHON = {
 
 
 def predictions(model: Model, x: np.ndarray) -> dict[str, np.ndarray]:
-    """Classify feature vectors by every user-space row of Tables II and III.
+    """Classify feature vectors by every row of Tables II and III that runs in user space.
 
     Parameters
     ----------
     model : Model
+        A quantized model.
     x : ndarray of shape (n, 12), int64
         Features, Q16.
 
     Returns
     -------
     dict of str to ndarray of shape (n,)
-        Classes by row: each that `implementations` has in Python or in C.
+        Classes by row.
     """
     out = {}
     for row, one in rows_in("python", "c").items():
@@ -43,17 +48,35 @@ def float_row(row: str) -> str:
 
 
 def classify_by_struct(struct: str, params: bytes, n_classes: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return logits, shape (n, n_classes or 0), and classes, shape (n,), by the C struct of that name."""
+    """Classify feature vectors in C.
+
+    Parameters
+    ----------
+    struct : str
+        A name in `native.layouts.STRUCTS`.
+    params : bytes
+        The struct itself (`models.model.Model.params`).
+    n_classes : int
+        2 or 7.
+    x : ndarray of shape (n, 12), int64
+        Features, Q16.
+
+    Returns
+    -------
+    logits : ndarray of shape (n, n_classes) or (n, 0), int64
+        Those of a net in integers; the tree and the float net have none here.
+    classes : ndarray of shape (n,), uint8
+    """
     logits, classes = library.predict(struct, params, n_classes, x)
     return np.zeros((len(x), 0), np.int64) if logits is None else logits, classes
 
 
 def classify_in_c(model: Model, struct: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the same for a model's own struct of that name."""
+    """Return the logits and classes of a model's struct in C; see `classify_by_struct`."""
     return classify_by_struct(struct, model.params(struct), model.n_classes, x)
 
 
 def classify_in_numpy(model: Model, struct: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the same by the NumPy twin of the C: the reference."""
+    """Return the logits and classes of the NumPy twin of that C, which is the reference; see `classify_by_struct`."""
     twin = model.twins[struct]
     return twin.logits(x), twin.predict(x)

@@ -1,4 +1,4 @@
-"""Inference time (Sec. V-A): as the paper measured it, as it is in C, and inside the kernel -> records."""
+"""Measure inference time (Sec. V-A) as the paper did, in a loop in C, and inside the kernel; write records."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
 from .. import records
-from ..config import RESULTS, TASKS, Profile
+from ..config import MODELS, RESULTS, TASKS, Profile
 from ..data import dataset
 from ..data.features import as_float
 from ..data.packets import Capture
@@ -26,29 +26,29 @@ from ..models.model import Model, load_model
 from ..native import library
 from .rows import KERNEL_PROGRAMS
 
-INFERENCE = RESULTS / "inference.jsonl"
 LOOP = 10_000  # vectors that one call of C classifies
-SINGLE_CALLS = 50  # calls of one sample each in a round
-WARM_UP = 5  # before so many calls, one that does not count
+SINGLE_CALLS = 50  # calls in a round, each with one vector
+WARM_UP = 5  # Before the timed calls comes one untimed call for every five of them.
 KERNEL_RUNS = 20_000  # test runs of one packet in a round
-
 
 Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Case:
-    """Something that is timed.
+    """One thing that is timed.
 
     Parameters
     ----------
     row : str
-        Row of Tables II and III, or what there is to subtract.
+        A row of Tables II and III, or "flow_kernel": the kernel program without a classifier, whose time is subtracted
+        from that of the others.
     how : {"python_single", "ctypes_single", "ctypes_empty", "c_loop", "kernel_packet"}
-        One sample at a time from Python; the C so; that call with nothing to classify; the C in a loop over vectors;
-        one packet through the kernel program.
+        "python_single": a Python call classifies one vector. "ctypes_single": a call of C through ctypes does.
+        "ctypes_empty": the same call with no vector. "c_loop": one call of C classifies many vectors. "kernel_packet":
+        one packet goes through the kernel program.
     measure : callable
-        Returns the time of one inference [ns].
+        Measures once and returns the time of one inference [ns].
     """
 
     row: str
@@ -57,10 +57,20 @@ class Case:
 
 
 def mean_ns(call: Callable[[], object], calls: int, each: int = 1) -> Callable[[], float]:
-    """What measures the time of one of the `each` things that a call does [ns], as the mean of so many calls."""
+    """Return a function that times `calls` calls and returns the mean time of an item [ns].
+
+    Parameters
+    ----------
+    call : callable
+        What is timed.
+    calls : int
+        Number of calls that are timed together.
+    each : int
+        Number of items that one call handles.
+    """
 
     def measure() -> float:
-        for _ in range(calls // WARM_UP):  # brings the caches back that the case before it took
+        for _ in range(calls // WARM_UP):  # The case before may have evicted this one's code and data from the caches.
             call()
         begin = time.perf_counter_ns()
         for _ in range(calls):
@@ -71,7 +81,7 @@ def mean_ns(call: Callable[[], object], calls: int, each: int = 1) -> Callable[[
 
 
 def _in_c(model: Model, x: np.ndarray) -> dict[str, Callable[[], object]]:
-    """Return calls of C on the same vectors, by row."""
+    """Return, by row, a call that classifies the vectors in C, compiled with -O2 and with -O0."""
     rows = rows_in("c") | rows_in("c", optimise="-O0")
     params = {one.struct: model.params(one.struct) for one in rows.values()}
     n = model.n_classes
@@ -81,7 +91,19 @@ def _in_c(model: Model, x: np.ndarray) -> dict[str, Callable[[], object]]:
 
 
 def user_space_cases(model: Model, x: np.ndarray) -> list[Case]:
-    """Everything that is timed in user space on one model, for features of shape (n, 12), int64, Q16."""
+    """Return everything that is timed in user space on one model.
+
+    Parameters
+    ----------
+    model : Model
+        A quantized model.
+    x : ndarray of shape (n, 12), int64
+        Features, Q16. The cases that classify one vector take the first.
+
+    Returns
+    -------
+    list of Case
+    """
     floats, scaled = as_float(x[:1]), torch.as_tensor(model.scaler.transform(x[:1]), dtype=torch.float32)
 
     @torch.no_grad()
@@ -100,19 +122,46 @@ def user_space_cases(model: Model, x: np.ndarray) -> list[Case]:
 
 @contextlib.contextmanager
 def kernel_cases(model: Model, frame: bytes) -> Iterator[list[Case]]:
-    """One packet of a known flow through XDP programs: flow extraction alone, and with each classifier."""
+    """Load XDP programs, one that only extracts features and one for each classifier, while the block runs.
+
+    Parameters
+    ----------
+    model : Model
+        A quantized model.
+    frame : bytes
+        The packet that goes through the programs. All packets but the first belong to a known flow.
+
+    Yields
+    ------
+    list of Case
+    """
     with contextlib.ExitStack() as stack:
         cases = []
-        for classifier, name in {"flow": "flow", **KERNEL_PROGRAMS}.items():
-            params = None if classifier == "flow" else model.params(classifier)
+        for struct, name in {"flow": "flow", **KERNEL_PROGRAMS}.items():
+            params = None if struct == "flow" else model.params(struct)
             variant = replace(VARIANTS[name], n_classes=model.n_classes)
             program = stack.enter_context(Program(variant, params))
-            cases.append(Case(f"{classifier}_kernel", "kernel_packet", lambda p=program: p.time(frame, KERNEL_RUNS)))
+            cases.append(Case(f"{struct}_kernel", "kernel_packet", lambda p=program: p.time(frame, KERNEL_RUNS)))
         yield cases
 
 
 def interleaved(cases: Mapping[Key, Callable[[], float]], rounds: int, title: str) -> dict[Key, list[float]]:
-    """Measure every case once a round, so that drift hits all alike; each case's values, with a progress bar."""
+    """Measure every case once in each round, so that drift affects all cases alike, and show the progress.
+
+    Parameters
+    ----------
+    cases : mapping of hashable to callable
+        What measures each case.
+    rounds : int
+        Number of rounds.
+    title : str
+        What the progress bar says.
+
+    Returns
+    -------
+    dict of hashable to list of float
+        What each case returned in each round.
+    """
     ns: dict[Key, list[float]] = {key: [] for key in cases}
     for _ in tqdm(range(rounds), desc=title, unit="round"):
         for key, measure in cases.items():
@@ -121,7 +170,11 @@ def interleaved(cases: Mapping[Key, Callable[[], float]], rounds: int, title: st
 
 
 def _rounds(cases: list[Case], rounds: int, title: str) -> dict[tuple[str, str], list[float]]:
-    """Measure every case in `interleaved` rounds; then what is a difference within a round."""
+    """Return the times of every case by (row, how) in every round, and the differences between cases of a round.
+
+    "ctypes_less_call" is a call of C less the same call without a vector. "kernel" is a packet with a classifier less
+    one without.
+    """
     ns = interleaved({(case.row, case.how): case.measure for case in cases}, rounds, title)
     for row, how in list(ns):
         if how == "ctypes_single":
@@ -131,24 +184,36 @@ def _rounds(cases: list[Case], rounds: int, title: str) -> dict[tuple[str, str],
     return ns
 
 
-def time_all(data: dataset.Dataset, profile: Profile, capture: Capture | None = None) -> pd.DataFrame:
-    """Measure the inference time of the first seed's models in interleaved rounds and record every round.
+def time_all(
+    data: dataset.Dataset,
+    profile: Profile,
+    capture: Capture | None = None,
+    results: Path = RESULTS,
+    folder: Path = MODELS,
+) -> list[dict]:
+    """Measure the inference time of the first seed's models in interleaved rounds, and record every round.
 
     Parameters
     ----------
     data : Dataset
-        Whose vectors are classified.
+        The vectors that are classified.
+    profile : Profile
+        Its first seed names the models, its `timing_rounds` the number of rounds.
     capture : Capture, optional
-        Whose first packet goes through the kernel programs; without it the kernel is left out, and root not needed.
+        Its first packet goes through the kernel programs. Without it the kernel is left out and root is not needed.
+    results : Path
+        Folder of the records, which are appended to inference.jsonl.
+    folder : Path
+        Folder of the models.
 
     Returns
     -------
-    DataFrame
-        task, row, how, median and quartiles [ns] over the rounds.
+    list of dict
+        The records, of kind "inference".
     """
-    out = []
+    made = []
     torch.set_num_threads(1)
-    for model in (load_model(task, profile.seeds[0]) for task in TASKS):
+    for model in (load_model(task, profile.seeds[0], folder) for task in TASKS):
         started, cases = time.time(), user_space_cases(model, data.x[:LOOP])
         with contextlib.ExitStack() as stack:
             if capture is not None:
@@ -158,8 +223,6 @@ def time_all(data: dataset.Dataset, profile: Profile, capture: Capture | None = 
             asked = {"task": model.task, "row": row, "how": how, "dataset": data.meta["name"], "profile": profile.name}
             identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
             raw = {"ns_per_inference": values}
-            records.append(INFERENCE, "inference", asked, raw, started=started, identity=identity)
-            low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-            line = {"task": model.task, "row": row, "how": how}
-            out.append(line | {"median_ns": middle, "q1_ns": low, "q3_ns": high})
-    return pd.DataFrame(out)
+            path = results / "inference.jsonl"
+            made.append(records.append(path, "inference", asked, raw, started=started, identity=identity))
+    return made

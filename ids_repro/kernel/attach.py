@@ -1,4 +1,4 @@
-"""Attach a loaded program to an interface of the current network namespace, and take it off again: XDP and TC."""
+"""Attach a loaded program to an interface of the current network namespace, by XDP or TC, and detach it again."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pyroute2.netlink.exceptions import NetlinkError
 from ..config import UserError
 from ..network.facts import has_clsact, index_of
 
-NO_REPLACE = 1  # XDP_FLAGS_UPDATE_IF_NOEXIST: somebody else's program stays
-XDP_FLAGS = {"xdp_skb": 1 << 1, "xdp_drv": 1 << 2}
-INGRESS, NAME = "ffff:fff2", "ids"
+NO_REPLACE = 1  # XDP_FLAGS_UPDATE_IF_NOEXIST: the kernel does not replace a program that is attached already
+XDP_FLAGS = {"xdp_skb": 1 << 1, "xdp_drv": 1 << 2}  # XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE
+INGRESS = "ffff:fff2"  # the parent of the filters at the ingress of a clsact qdisc
+NAME = "ids"  # of our filter
 
 
 def attach(fd: int, iface: str, mode: str) -> None:
@@ -22,14 +23,17 @@ def attach(fd: int, iface: str, mode: str) -> None:
     Parameters
     ----------
     fd : int
+        File descriptor of the loaded program.
     iface : str
+        Name of the interface.
     mode : {"xdp_drv", "xdp_skb", "tc"}
         Native XDP in the driver, generic XDP in the stack, or the ingress of TC.
 
     Raises
     ------
     UserError
-        If there is no such interface, its driver has no native XDP, or a program is there already; nothing is changed.
+        If there is no such interface, its driver has no native XDP, or a program or a clsact qdisc is there already.
+        The interface stays as it was.
     """
     with IPRoute() as ip:
         index = index_of(ip, iface)
@@ -43,7 +47,15 @@ def attach(fd: int, iface: str, mode: str) -> None:
 
 
 def detach(iface: str, mode: str) -> None:
-    """Take off what `attach` put there; an interface that is gone has taken it along."""
+    """Detach what `attach` attached, and do nothing if the interface no longer exists.
+
+    Parameters
+    ----------
+    iface : str
+        Name of the interface.
+    mode : {"xdp_drv", "xdp_skb", "tc"}
+        The mode that `attach` was called with.
+    """
     with IPRoute() as ip:
         for index in ip.link_lookup(ifname=iface):
             if mode == "tc":
@@ -53,7 +65,23 @@ def detach(iface: str, mode: str) -> None:
 
 
 def programs(iface: str) -> set[tuple[str, int]]:
-    """Mode and id of each BPF program that gets what an interface of this network namespace receives."""
+    """Return the BPF programs that see what an interface of this network namespace receives.
+
+    Parameters
+    ----------
+    iface : str
+        Name of the interface.
+
+    Returns
+    -------
+    set of (str, int)
+        Mode ("xdp_drv", "xdp_skb" or "tc") and the kernel's id of each program.
+
+    Raises
+    ------
+    UserError
+        If there is no such interface.
+    """
     with IPRoute() as ip:
         xdp = ip.link("get", index=index_of(ip, iface))[0].get_attr("IFLA_XDP")
     ids = {mode: xdp and xdp.get_attr(f"IFLA_{mode.upper()}_PROG_ID") for mode in XDP_FLAGS}
@@ -62,21 +90,25 @@ def programs(iface: str) -> set[tuple[str, int]]:
 
 
 def has_empty_clsact(iface: str) -> bool:
-    """Is it there without any filter, as an attachment leaves it that was killed half way?"""
+    """Return whether an interface has a clsact qdisc without any filter.
+
+    A process that is killed between the two steps of `attach` leaves one behind.
+    """
     return has_clsact(iface) and not _filters(iface, "ingress") and not _filters(iface, "egress")
 
 
 def _tc(*argv: str) -> str:
-    # not pyroute2, which reads no program's id
+    # tc rather than pyroute2, because pyroute2 does not report the id of a filter's program.
     return subprocess.run(["tc", *argv], capture_output=True, text=True).stdout
 
 
 def _filters(iface: str, where: str) -> list[dict]:
-    """The filters at TC's ingress or egress; none if there is no such place."""
+    """Return the filters at TC's "ingress" or "egress"; none if the interface has no such hook."""
     return [rule for rule in json.loads(_tc("-j", "filter", "show", "dev", iface, where) or "[]") if "options" in rule]
 
 
 def _reason(error: NetlinkError, iface: str, mode: str) -> str:
+    """Return in words why the kernel refused to attach a program."""
     if error.code in (16, 17):  # EBUSY, EEXIST
         there = ", ".join(f"{what} program {number}" for what, number in sorted(programs(iface))) or "a clsact qdisc"
         return f"{there} is attached already (ip link show {iface}; tc filter show dev {iface} ingress)"
@@ -99,7 +131,7 @@ def _attach_tc(ip: IPRoute, index: int, fd: int) -> None:
 
 
 def _detach_tc(ip: IPRoute, index: int, iface: str) -> None:
-    """Delete our filter, and the qdisc unless others have put filters there since."""
+    """Delete the whole qdisc, or only our filter if somebody else has added filters to it."""
     rules = {where: _filters(iface, where) for where in ("ingress", "egress")}
     ours = [rule for rule in rules["ingress"] if rule["options"].get("bpf_name") == NAME]
     if sum(map(len, rules.values())) > len(ours):

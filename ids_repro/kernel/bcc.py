@@ -1,4 +1,4 @@
-"""The way to BPF: bcc, which only this module imports, small programs beside the main one, system calls."""
+"""Import the distribution's BCC. No other module imports it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,24 @@ from types import ModuleType
 from ..config import UserError
 from . import headers
 
-DIST_PACKAGES = "/usr/lib/python3/dist-packages"
+DIST_PACKAGES = "/usr/lib/python3/dist-packages"  # where Debian and Ubuntu install Python packages
 
 
 @cache
 def import_bcc() -> ModuleType:
-    """Import the distribution's bcc, which is no package of the virtual environment.
+    """Import bcc, tell it where the kernel headers are, and return it.
+
+    The distribution installs bcc for the system's Python; it is not on PyPI.
+
+    Returns
+    -------
+    module
+        The package bcc.
 
     Raises
     ------
     UserError
-        Without bcc or kernel headers.
+        If bcc or the kernel headers are not installed.
     """
     source = headers.kernel_source()
     if source:
@@ -30,13 +37,19 @@ def import_bcc() -> ModuleType:
 
 
 def libbcc() -> ctypes.CDLL:
-    """libbcc, for what compiles nothing and so needs no kernel headers; UserError without bcc."""
+    """Return the C library of BCC, for calls that compile nothing and so need no kernel headers.
+
+    Raises
+    ------
+    UserError
+        If bcc is not installed.
+    """
     return _imported().lib
 
 
 def _imported() -> ModuleType:
     if DIST_PACKAGES not in sys.path:
-        sys.path.append(DIST_PACKAGES)  # last: the environment's own packages win
+        sys.path.append(DIST_PACKAGES)  # Last in the path, so that the environment's own packages win.
     try:
         import bcc
     except ImportError as error:

@@ -1,6 +1,7 @@
-"""The calls of bpf(2) and membarrier(2) that neither libc nor BCC 0.26 wraps: map entries, pins, facts, test runs.
+"""Call bpf(2) and membarrier(2) where neither libc nor BCC 0.26 does: map entries, pins, facts and test runs.
 
-Each structure below is the part of union bpf_attr (linux/bpf.h) that one command reads.
+Each structure below is the part of union bpf_attr (linux/bpf.h) that one command reads. All functions raise OSError
+if the kernel refuses the call, and UserError on an architecture whose system call numbers are not listed here.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ import numpy as np
 
 from ..config import UserError
 
+# The numbers of the system calls, by architecture (asm/unistd.h).
 NUMBERS = {"x86_64": {"bpf": 321, "membarrier": 324}, "aarch64": {"bpf": 280, "membarrier": 283}}
+# Commands of bpf(2), without their prefix BPF_ (linux/bpf.h).
 MAP_CREATE, MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM, OBJ_PIN, OBJ_GET, PROG_TEST_RUN = 0, 1, 2, 6, 7, 10
 OBJ_GET_INFO_BY_FD, MAP_LOOKUP_BATCH, MAP_LOOKUP_AND_DELETE_BATCH, ENABLE_STATS = 15, 24, 25, 32
+# BPF_MAP_TYPE_ARRAY, BPF_STATS_RUN_TIME, MEMBARRIER_CMD_GLOBAL.
 MAP_TYPE_ARRAY, STATS_RUN_TIME, MEMBARRIER_GLOBAL = 2, 0, 1
 
 
@@ -53,7 +57,12 @@ class _Info(ctypes.Structure):
 
 
 class TestRun(ctypes.Structure):
-    """What BPF_PROG_TEST_RUN is told, and what it returns: ``retval`` and the mean ``duration`` of a run [ns]."""
+    """The argument of BPF_PROG_TEST_RUN; see bpf(2).
+
+    The caller sets the program, the packet (``data_in``, ``data_size_in``), room for the packet afterwards
+    (``data_out``, ``data_size_out``) and the number of runs (``repeat``). The kernel sets ``retval``, the program's
+    return value, and ``duration``, the mean time of a run [ns].
+    """
 
     _fields_ = _fields(
         prog_fd=_U32,
@@ -80,7 +89,10 @@ def _libc() -> ctypes.CDLL:
 def _syscall(name: str, *args: object) -> int:
     numbers = NUMBERS.get(platform.machine())
     if numbers is None:
-        raise UserError(f"{name}(2) is not wired for {platform.machine()}, only for {', '.join(NUMBERS)}")
+        raise UserError(
+            f"the number of {name}(2) on {platform.machine()} is not known here, only those on {', '.join(NUMBERS)}: "
+            "add it to NUMBERS in ids_repro/kernel/bpf_syscall.py"
+        )
     done = _libc().syscall(numbers[name], *args)
     if done < 0:
         raise OSError(ctypes.get_errno(), f"{name}(2): {os.strerror(ctypes.get_errno())}")
@@ -92,46 +104,72 @@ def _bpf(command: int, attr: ctypes.Structure) -> int:
 
 
 def test_run(attr: TestRun) -> TestRun:
-    """Run a loaded program on given data (BPF_PROG_TEST_RUN) and return the same structure with the results.
+    """Run a loaded program on given data (BPF_PROG_TEST_RUN).
+
+    Parameters
+    ----------
+    attr : TestRun
+        The program and its data.
+
+    Returns
+    -------
+    TestRun
+        The same structure, with the results in it.
 
     Raises
     ------
     OSError
-        If the kernel refuses; InterruptedError if a signal ended it.
+        If the kernel refuses; InterruptedError if a signal interrupted the runs.
     """
     _bpf(PROG_TEST_RUN, attr)
     return attr
 
 
 def read_element(fd: int, key: int, leaves: np.ndarray) -> np.ndarray:
-    """Fill ``leaves`` with an array map's entry: one item, or one for each possible CPU."""
+    """Read one entry of an array map.
+
+    Parameters
+    ----------
+    fd : int
+        File descriptor of the map.
+    key : int
+        Index of the entry.
+    leaves : ndarray of shape (1,) or (possible CPUs,)
+        Room for the entry: one item, or in a per-CPU map one for each CPU that the kernel may ever have.
+
+    Returns
+    -------
+    ndarray
+        `leaves`, filled.
+    """
     index = _U32(key)
     _bpf(MAP_LOOKUP_ELEM, _Element(fd, ctypes.addressof(index), leaves.ctypes.data))
     return leaves
 
 
 def write_element(fd: int, key: int, leaves: bytes | np.ndarray) -> None:
-    """Set an array map's entry; see `read_element`."""
+    """Write one entry of an array map; the parameters are those of `read_element`."""
     index = _U32(key)
     value = np.frombuffer(leaves, np.uint8) if isinstance(leaves, bytes) else leaves
     _bpf(MAP_UPDATE_ELEM, _Element(fd, ctypes.addressof(index), value.ctypes.data))
 
 
 def read_all(fd: int, keys: np.ndarray, leaves: np.ndarray, delete: bool = False) -> Iterator[int]:
-    """Read a hash map in batches into ``keys`` and ``leaves``, which hold one batch at a time.
+    """Read a hash map in batches; the two arrays hold one batch at a time.
 
     Parameters
     ----------
     fd : int
+        File descriptor of the map.
     keys, leaves : ndarray of shape (n,)
-        Room for a batch; items of the map's key and value size.
+        Room for a batch; the size of an item is that of the map's key or value.
     delete : bool
-        Delete each entry as it is read.
+        Whether to delete each entry that is read.
 
     Yields
     ------
     int
-        How many entries of the two arrays the kernel has just filled.
+        The number of entries in the batch that the kernel has just written to the beginning of both arrays.
     """
     token = _U64()
     attr = _Batch(0, ctypes.addressof(token), keys.ctypes.data, leaves.ctypes.data, len(keys), fd)
@@ -139,8 +177,9 @@ def read_all(fd: int, keys: np.ndarray, leaves: np.ndarray, delete: bool = False
         try:
             _bpf(MAP_LOOKUP_AND_DELETE_BATCH if delete else MAP_LOOKUP_BATCH, attr)
         except OSError as error:
-            if error.errno != errno.ENOENT:  # which says that these were the last
+            if error.errno != errno.ENOENT:
                 raise
+            # ENOENT is no error: the kernel says that this batch is the last.
             yield attr.count
             return
         yield attr.count
@@ -148,7 +187,18 @@ def read_all(fd: int, keys: np.ndarray, leaves: np.ndarray, delete: bool = False
 
 
 def create_array(value_bytes: int) -> int:
-    """Create an array map of one entry and return its file descriptor, which is the caller's to close."""
+    """Create an array map of one entry.
+
+    Parameters
+    ----------
+    value_bytes : int
+        Size of the entry [byte].
+
+    Returns
+    -------
+    int
+        File descriptor of the map, which the caller closes.
+    """
     return _bpf(MAP_CREATE, _Create(MAP_TYPE_ARRAY, 4, value_bytes, 1))
 
 
@@ -159,23 +209,35 @@ def pin(fd: int, path: Path) -> None:
 
 
 def open_pin(path: Path) -> int:
-    """Open what is pinned to a path and return its file descriptor, which is the caller's to close."""
+    """Open the map or program that is pinned to a path and return its file descriptor, which the caller closes."""
     name = ctypes.create_string_buffer(bytes(path))
     return _bpf(OBJ_GET, _Pin(ctypes.addressof(name)))
 
 
 def object_info(fd: int, dtype: np.dtype) -> np.void:
-    """Return what the kernel says of a map or program, as an item of a dtype that names the part that is wanted."""
+    """Return what the kernel says about a map or program.
+
+    Parameters
+    ----------
+    fd : int
+        File descriptor of the map or program.
+    dtype : dtype
+        The wanted fields of struct bpf_map_info or bpf_prog_info; see `info.MAP_INFO` and `info.INFO`.
+
+    Returns
+    -------
+    numpy.void, dtype `dtype`
+    """
     info = np.zeros(1, dtype)
     _bpf(OBJ_GET_INFO_BY_FD, _Info(fd, info.itemsize, info.ctypes.data))
     return info[0]
 
 
 def enable_run_time_stats() -> int:
-    """Let the kernel time every run of every program until the returned file descriptor is closed."""
+    """Let the kernel time every run of every program until the caller closes the returned file descriptor."""
     return _syscall("bpf", ENABLE_STATS, ctypes.byref(_U32(STATS_RUN_TIME)), ctypes.sizeof(_U32))
 
 
 def wait_for_grace_period() -> None:
-    """Wait until every program run that had begun before this call has ended (an RCU grace period, membarrier(2))."""
+    """Wait until every program run that began before this call has ended: membarrier(2) waits an RCU grace period."""
     _syscall("membarrier", MEMBARRIER_GLOBAL, 0, 0)

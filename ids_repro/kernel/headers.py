@@ -1,8 +1,9 @@
-"""Where BCC finds kernel headers: those of the running kernel, or one tree made of the distribution's two.
+"""Find the kernel headers that BCC compiles with, or make one tree of the two that the distribution installs.
 
-Packet programs include UAPI headers only, so headers of another version serve where the running kernel has none (cloud
-and Firecracker kernels). Distributions split them: one package holds what all flavours share (Debian's ``-common``),
-the other what its build generated. ``BCC_KERNEL_SOURCE`` takes one folder: links merge the two in one.
+Some running kernels have no headers of their own (cloud and Firecracker kernels). Our programs include only UAPI
+headers, so the headers of another kernel version serve as well. Distributions split headers into two packages: one
+holds what all flavours of a release share (Debian's ``-common``), the other what the build of one flavour generated.
+``BCC_KERNEL_SOURCE`` names a single folder, so this module makes one that links to the entries of both.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from pathlib import Path
 
 from ..config import BUILD, UserError
 
-# What `uname -m` says -> the kernel's name of the architecture.
+# What ``uname -m`` calls an architecture, and what the kernel's source calls it.
 ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
 
 
 def _release(tree: Path) -> str:
-    """The part of a tree's name after ``headers-``; the same beginning marks two halves of one release.
+    """Return the part of a tree's name after ``headers-``, without ``-common``.
 
-    Debian: ``6.1.0-56-amd64`` and ``6.1.0-56`` (of ``-common``). Ubuntu: ``6.8.0-40-generic`` and ``6.8.0-40``.
+    The shared half's is the beginning of the generated half's: on Debian ``6.1.0-56`` of ``6.1.0-56-amd64``, on Ubuntu
+    ``6.8.0-40`` of ``6.8.0-40-generic``.
     """
     return tree.name.split("headers-", 1)[1].replace("-common", "")
 
@@ -32,7 +34,10 @@ def _version(tree: Path) -> tuple[int, ...]:
 
 
 def _newest(sources: Path, arch: str) -> tuple[Path, Path] | None:
-    """The newest pair (shared half, generated half) under ``sources``; one tree that holds both is its own pair."""
+    """Return the newest pair of trees: the shared half and the generated half.
+
+    A tree that holds both halves is returned as both. None is returned if there is no complete pair.
+    """
     trees = sorted(sources.glob("linux-*headers-*"), key=_version, reverse=True)
     shared = [tree for tree in trees if (tree / "include/linux/kconfig.h").is_file()]
     for tree in trees:
@@ -43,13 +48,13 @@ def _newest(sources: Path, arch: str) -> tuple[Path, Path] | None:
             continue
         halves = [half for half in shared if f"{_release(tree)}-".startswith(f"{_release(half)}-")]
         if halves:
-            # The longest: 6.1.0-56-rt-amd64 belongs to 6.1.0-56-rt, not to 6.1.0-56.
+            # Take the longest name: 6.1.0-56-rt-amd64 belongs to 6.1.0-56-rt, not to 6.1.0-56.
             return max(halves, key=lambda half: len(_release(half))), tree
     return None
 
 
 def _link(target: Path, include: str, halves: tuple[Path, Path]) -> None:
-    """Make the folder ``include`` of links to both halves' entries; what the second half has comes before the first."""
+    """Fill a folder ``include`` with links to the entries of both halves; the second half wins where both have one."""
     entries = {
         entry.name: entry for half in halves if (half / include).is_dir() for entry in (half / include).iterdir()
     }
@@ -61,22 +66,21 @@ def _link(target: Path, include: str, halves: tuple[Path, Path]) -> None:
 def kernel_source(
     sources: Path = Path("/usr/src"), modules: Path = Path("/lib/modules"), build: Path = BUILD
 ) -> Path | None:
-    """Find what ``BCC_KERNEL_SOURCE`` has to be, and make it if need be.
+    """Return the folder that ``BCC_KERNEL_SOURCE`` must name, and make it if it is missing.
 
     Parameters
     ----------
     sources : Path
         Where distributions install header trees.
     modules : Path
-        Where they install modules and, as ``<release>/build``, a link to the headers of that kernel.
+        Where distributions install modules and, as ``<release>/build``, a link to the headers of that kernel.
     build : Path
-        The only folder written to: the merged tree is ``kernel-headers/<release>`` in it. It is made once, under a
-        temporary name, so that a process never sees half of it.
+        The only folder that is written to: the merged tree becomes ``kernel-headers/<release>`` in it.
 
     Returns
     -------
     Path or None
-        None if the running kernel's own headers are installed: BCC finds those by itself.
+        None if the running kernel's own headers are installed, because BCC finds those by itself.
 
     Raises
     ------
@@ -93,8 +97,13 @@ def kernel_source(
             "-arm64 on Debian, linux-headers-generic on Ubuntu)"
         )
     merged = build / "kernel-headers" / _release(halves[1])
-    if merged.is_dir():
-        return merged
+    if not merged.is_dir():
+        _merge(merged, halves, arch)
+    return merged
+
+
+def _merge(merged: Path, halves: tuple[Path, Path], arch: str) -> None:
+    """Make the merged tree under a temporary name and rename it, so that no process ever sees half of it."""
     merged.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=merged.parent))
     try:
@@ -103,9 +112,9 @@ def kernel_source(
         unfinished.chmod(0o755)
         unfinished.rename(merged)
     except OSError:
-        # Another process was faster (a folder with entries cannot be renamed over), and its tree is the same.
+        # A folder cannot be renamed to the name of one with entries. If there is one, another process has just made
+        # the same tree.
         if not merged.is_dir():
             raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return merged

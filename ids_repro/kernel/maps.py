@@ -1,6 +1,7 @@
-"""The maps of a loaded variant, by file descriptors: counts, verdicts, flows, suspects, and the model in its slots.
+"""Read and write the maps of a loaded variant: counts, verdicts, flows, suspects, and the model in its two slots.
 
-A program that was just built (`kernel.Program`) and one that another process pinned (`live.Live`) have the same.
+The maps are known by their file descriptors. So this serves a program that was just built (`program.Program`) as well
+as one that another process built and pinned (package live).
 """
 
 from __future__ import annotations
@@ -26,18 +27,26 @@ _RING_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p
 
 @cache
 def possible_cpus() -> int:
-    """How many CPUs the kernel keeps an entry for in a per-CPU map."""
+    """Return for how many CPUs the kernel keeps an entry in a per-CPU map."""
     return len(facts.cpu_set(Path("/sys/devices/system/cpu/possible").read_text()))
 
 
 class Maps:
-    """What user space does with a loaded variant.
+    """The maps of a loaded variant.
 
     Parameters
     ----------
     variant : Variant
+        How the program was built.
     fds : mapping of str to int
-        File descriptors of its maps by their names in bpf/ids.bpf.c, at least `names(variant)`.
+        File descriptors of its maps by the names that they have in bpf/ids.bpf.c, at least those of `names`.
+
+    Attributes
+    ----------
+    variant : Variant
+        How the program was built.
+    fds : mapping of str to int
+        File descriptors of its maps by name.
     """
 
     def __init__(self, variant: Variant, fds: Mapping[str, int]) -> None:
@@ -45,14 +54,14 @@ class Maps:
 
     @staticmethod
     def names(variant: Variant) -> tuple[str, ...]:
-        """The maps that user space reads or writes."""
+        """Return the names of the maps of a variant that user space reads or writes."""
         packed = variant.params is not None and variant.layout == "packed"
         model = ("params",) * packed + ("parameters", "layers") * (variant.layout == "paper")
         suspects = ("suspects",) * (variant.action == "redirect")
         return ("flows", "counts", "verdicts", "retired", "generation", *model, *suspects)
 
     def leaf_size(self, name: str) -> int:
-        """Bytes of one entry of a map."""
+        """Return the size of one entry of a map [byte], in a per-CPU map for one CPU."""
         return int(map_info(self.fds[name])["value_size"])
 
     def _write(self, name: str, key: int, leaf: bytes | np.ndarray) -> None:
@@ -63,23 +72,29 @@ class Maps:
 
     @property
     def generation(self) -> int:
-        """Number of the model that decides now; the first is 0."""
+        """Number of the model that classifies now. The first is 0, and each `swap` adds 1."""
         return int(self._read("generation", 0, np.zeros(1, np.uint64))[0])
 
     def set_params(self, params: bytes) -> None:
-        """Put a model, as a C struct, into the BPF map in place of the current generation's (Sec. IV-B, step u3).
+        """Write a model over the one that classifies now (Sec. IV-B, step u3).
 
-        For a program under traffic, use `swap`: here a packet may see half of either model.
+        Use `swap` for a program under traffic: during this call a packet may be classified by parts of both models.
+
+        Parameters
+        ----------
+        params : bytes
+            The C struct of the model (`models.model.Model.params`).
 
         Raises
         ------
         UserError
-            If the struct is of another kind. (For two and seven classes it has one size: the caller knows which.)
+            If the struct does not have the size that the variant expects. A model of two classes has the same size as
+            one of seven; the caller must choose the right one.
         """
         self.require(params)
         if self.variant.layout == "packed":
             return self._write("params", self.generation % SLOTS, params)
-        # the paper's layout: each parameter is a map element
+        # In the paper's layout each parameter is a map element.
         at = MLP_Q16.fields["w"][1]
         elements = np.concatenate([np.frombuffer(params[:at], np.int64), np.frombuffer(params[at:], np.int8)])
         for key, element in enumerate(elements):
@@ -87,27 +102,43 @@ class Maps:
         return None
 
     def require(self, params: bytes) -> None:
-        """Raise UserError unless this is the struct that the variant takes."""
+        """Check that a struct has the size that the variant expects.
+
+        Parameters
+        ----------
+        params : bytes
+            The C struct of a model.
+
+        Raises
+        ------
+        UserError
+            If it has another size, or if the variant has no classifier.
+        """
         paper = self.variant.layout == "paper"
         if self.variant.params is None or len(params) != (MLP_Q16.itemsize if paper else self.leaf_size("params")):
             raise UserError(f"this model has {len(params)} bytes, not what {self.variant} takes: quantize it again")
 
     def swap(self, params: bytes) -> int:
-        """Replace the model under traffic: no packet is classified by a mixture of two (Sec. IV-B).
+        """Replace the model under traffic; no packet is classified by parts of two models (Sec. IV-B).
 
-        Generation g stands in slot g mod 2, and a packet takes its slot by reading the generation once. So the new
-        model is written to the slot that no packet reads; what could still read it, packets that began before the last
-        swap, has ended after an RCU grace period, for which membarrier(2) waits.
+        Generation g uses slot g mod 2. A packet reads the generation once and keeps that slot. Before a slot is
+        overwritten, membarrier(2) waits out an RCU grace period, so no packet still reads it.
+
+        Parameters
+        ----------
+        params : bytes
+            The C struct of the new model.
 
         Returns
         -------
         int
-            The new generation, under which its verdicts are counted.
+            The new generation; the verdicts of the new model are counted under it.
 
         Raises
         ------
         UserError
-            If the struct is of another kind, or the layout is the paper's, which has no second slot.
+            If the struct does not have the size that the variant expects, or if the variant has the paper's layout,
+            which has no second slot.
         """
         if self.variant.layout == "paper":
             raise UserError("the paper's layout cannot swap a model at once: it has a map element a parameter")
@@ -120,39 +151,58 @@ class Maps:
         return number
 
     def _retire(self, key: int) -> None:
-        """Add a generation's verdicts to those of all before, and make its place free."""
+        """Add the verdicts of the generation at an index to "retired", and set them to zero for the next one there."""
         old = self._per_cpu("verdicts", key, VERDICTS)
         self._write("retired", 0, self._read("retired", 0, np.zeros(1, VERDICTS))["n"] + old["n"])
         self._write("verdicts", key, np.zeros(possible_cpus(), VERDICTS))
 
     def _per_cpu(self, name: str, key: int, dtype: np.dtype) -> np.void:
-        """One entry of a per-CPU map, summed over CPUs."""
+        """Return one entry of a per-CPU map, summed over the CPUs."""
         leaves, total = self._read(name, key, np.zeros(possible_cpus(), dtype)), np.zeros((), dtype)
         for field in dtype.names:
             total[field] = leaves[field].sum(axis=0)
         return total[()]
 
     def counts(self) -> np.void:
-        """Packets and outcomes since the last `reset`, summed over CPUs; dtype COUNTS."""
+        """Return what was counted since the last `reset`.
+
+        Returns
+        -------
+        numpy.void, dtype COUNTS
+            Packets, packets by reason (index into KERNEL_REASONS) and suspects lost because the ring buffer was full,
+            each summed over the CPUs.
+        """
         return self._per_cpu("counts", 0, COUNTS)
 
     def verdicts(self, generation: int | None = None) -> np.ndarray:
-        """Verdicts of each class since the last `reset`, of all generations or of one of the last 16.
+        """Return the number of verdicts of each class since the last `reset`.
+
+        Parameters
+        ----------
+        generation : int, optional
+            Count only the verdicts of this generation, which must be one of the last 16. All are counted by default.
 
         Returns
         -------
         ndarray of shape (8,), uint64
+            The class is the index; indices beyond the number of classes hold 0.
         """
         if generation is not None:
             return self._per_cpu("verdicts", generation % GENERATIONS, VERDICTS)["n"]
         return self.retired() + sum(self._per_cpu("verdicts", key, VERDICTS)["n"] for key in range(GENERATIONS))
 
     def retired(self) -> np.ndarray:
-        """Verdicts of each class of the generations before the last 16; see `verdicts`."""
+        """Return the verdicts of each class of all generations before the last 16; see `verdicts`."""
         return self._read("retired", 0, np.zeros(1, VERDICTS))["n"][0]
 
     def flows(self) -> np.ndarray:
-        """The flow table as it is now; shape (n_flows,), dtype FLOW."""
+        """Return the flow table as it is now.
+
+        Returns
+        -------
+        ndarray of shape (n_flows,), dtype FLOW
+            The states of the flows, in no particular order.
+        """
         return self._all_flows()
 
     def _all_flows(self, delete: bool = False) -> np.ndarray:
@@ -163,14 +213,25 @@ class Maps:
         return np.concatenate([leaves[:count].copy() for count in batches])
 
     def suspects(self, most: int = RING_SUSPECTS, wait_ms: int = 0) -> np.ndarray:
-        """Take what lies in the ring buffer of the action "redirect"; shape (n,), dtype SUSPECT.
+        """Take the suspects out of the ring buffer, where the action "redirect" puts them.
 
         Parameters
         ----------
         most : int
-            Leave what is more; so this ends, however fast packets come.
+            Take this many at most. The limit makes the call end, however fast suspects arrive.
         wait_ms : int
-            If nothing lies there, how long to wait for something [ms].
+            How long to wait for a suspect if there is none [ms].
+
+        Returns
+        -------
+        ndarray of shape (n,), dtype SUSPECT
+
+        Raises
+        ------
+        OSError
+            If the ring buffer cannot be mapped.
+        UserError
+            If BCC is not installed: its C library reads the ring buffer.
         """
         taken: list[bytes] = []
 
@@ -190,7 +251,7 @@ class Maps:
         return np.frombuffer(b"".join(taken), SUSPECT)
 
     def reset(self) -> None:
-        """Set the counts to zero and forget all flows."""
+        """Set all counts to zero and delete all flows; the model stays."""
         self._write("counts", 0, np.zeros(possible_cpus(), COUNTS))
         for key in range(GENERATIONS):
             self._write("verdicts", key, np.zeros(possible_cpus(), VERDICTS))

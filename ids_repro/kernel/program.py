@@ -1,4 +1,4 @@
-"""BCC: build a variant of bpf/ids.bpf.c, load it, run it on given packets."""
+"""Build a variant of bpf/ids.bpf.c with BCC, load it, and run it on given packets."""
 
 from __future__ import annotations
 
@@ -22,24 +22,26 @@ from .info import prog_info, stack_bytes
 from .maps import Maps
 from .variants import Variant
 
-LAYERS = (2, 3)  # of the paper's layout; the first is in ids_main
-_MIN_FRAME = 64
-_PROBES_AT_ONCE = 20_000  # of some 350 bytes each
+LAYERS = (2, 3)  # In the paper's layout each of these is a program of its own; layer 1 is in ids_main.
+_MIN_FRAME = 64  # bytes of the shortest packet of a test run
+_PROBES_AT_ONCE = 20_000  # of about 350 bytes each
 
 
 class Program(Maps):
-    """A loaded variant with its maps.
+    """A loaded variant with its maps; as a context manager it is closed at the end.
 
     Parameters
     ----------
     variant : Variant
+        What to build.
     params : bytes, optional
-        The model as a C struct (`export`); needed unless the classifier is "none".
+        The C struct of the model (`models.model.Model.params`). `set_params` can also write it later.
 
     Raises
     ------
     UserError
-        Without root, BCC, headers or BPF, or if the kernel refuses the program.
+        If the user is not root; if BCC or the kernel headers are missing; if the kernel has no BPF or refuses the
+        program; or if the struct does not have the size that the variant expects.
     """
 
     def __init__(self, variant: Variant, params: bytes | None = None) -> None:
@@ -47,18 +49,18 @@ class Program(Maps):
         package = import_bcc()
         kind = package.BPF.SCHED_CLS if variant.hook == "tc" else package.BPF.XDP
         try:
-            secret = f"-DIDS_SECRET={secrets.randbits(64)}ULL"  # see ids_fold in bpf/parse.h
+            secret = f"-DIDS_SECRET={secrets.randbits(64)}ULL"  # of ids_fold in bpf/parse.h
             self._bpf = package.BPF(src_file=bytes(BPF / "ids.bpf.c"), cflags=[*variant.flags(), secret])
             self._function = self._bpf.load_func(b"ids_main", kind)
             self._layers = [
                 self._bpf.load_func(f"ids_layer{n}".encode(), kind) for n in LAYERS if variant.layout == "paper"
             ]
-        except Exception as error:  # BCC raises nothing narrower
+        except Exception as error:  # BCC raises no narrower class.
             raise UserError(
                 f"BCC could not build or load bpf/ids.bpf.c as {variant}: {error}. Does this kernel allow BPF "
-                "(CONFIG_BPF_SYSCALL, no lockdown)? What the compiler or the verifier said stands above."
+                "(CONFIG_BPF_SYSCALL, no lockdown)? The messages of the compiler or the verifier are above."
             ) from None
-        # not self._bpf[name]: BCC trips over int8 arrays when it decodes a leaf's type
+        # self._bpf[name] would decode the type of a map's values, and BCC fails at arrays of int8.
         table_fd = package.lib.bpf_table_fd
         super().__init__(variant, {name: table_fd(self._bpf.module, name.encode()) for name in self.names(variant)})
         for n, layer in enumerate(self._layers):
@@ -68,11 +70,19 @@ class Program(Maps):
 
     @property
     def fd(self) -> int:
-        """File descriptor of the program."""
+        """File descriptor of the program that is attached (``ids_main``)."""
         return self._function.fd
 
     def size(self) -> dict[str, int]:
-        """Bytes of BPF and of machine code of all its programs; instructions verified and stack of the largest."""
+        """Return how large the program is, together with the layers that it calls in the paper's layout.
+
+        Returns
+        -------
+        dict of str to int
+            "xlated_bytes" and "jited_bytes": BPF code and machine code, summed over all its programs [byte].
+            "verified_insns" and "stack_bytes": instructions that the verifier walked through and stack [byte], each of
+            the program that has the most.
+        """
         loaded = [self._function, *self._layers]
         infos = [prog_info(function.fd) for function in loaded]
         total = {name: int(sum(info[name] for info in infos)) for name in ("xlated_bytes", "jited_bytes")}
@@ -80,7 +90,7 @@ class Program(Maps):
         return total | {"stack_bytes": max(stack_bytes(self._bpf.dump_func(f.name)) for f in loaded)}
 
     def close(self) -> None:
-        """Release the program and its maps, unless they are attached somewhere."""
+        """Close the program and its maps. The kernel keeps them while they are attached or pinned."""
         self._bpf.cleanup()
 
     def __enter__(self) -> Program:
@@ -90,33 +100,53 @@ class Program(Maps):
         self.close()
 
     def _test_run(self, frame: ctypes.Array, size: int, repeat: int = 1) -> TestRun:
-        """BPF_PROG_TEST_RUN in place: what it returned, mean duration [ns]. BCC 0.26 does not wrap this command."""
+        """Run the program on a frame in place and return the result: its return value and mean duration [ns]."""
         at = ctypes.addressof(frame)
         return test_run(TestRun(self.fd, 0, size, size, at, at, repeat))
 
     def run(self, frame: bytes) -> int:
-        """Run the program once on a frame, inside the kernel; returns its return value, such as XDP_DROP."""
+        """Run the program once on a frame, inside the kernel, and return its return value, such as XDP_DROP."""
         return self._test_run(ctypes.create_string_buffer(frame, len(frame)), len(frame)).retval
 
     def time(self, data: bytes, repeat: int = 20000) -> int:
-        """Run the program `repeat` times on one packet inside the kernel; returns the mean time of a run [ns]."""
+        """Run the program repeatedly on one packet, inside the kernel.
+
+        Parameters
+        ----------
+        data : bytes
+            The packet, which is padded to 64 bytes if it is shorter.
+        repeat : int
+            Number of runs.
+
+        Returns
+        -------
+        int
+            Mean time of a run [ns].
+        """
         size = max(len(data), _MIN_FRAME)
         return self._test_run(ctypes.create_string_buffer(data.ljust(size, b"\0"), size), size, repeat).duration
 
     def probe(self, probes: np.ndarray, frames: Sequence[bytes] | None = None) -> np.ndarray:
-        """Run the program once for each probe, inside the kernel, and return the probes as it left them.
+        """Run the program once for each probe, inside the kernel, and return the probes as the program left them.
 
         Parameters
         ----------
         probes : ndarray of shape (n,), dtype PROBE
-            With ``use_x`` the vector x is classified; without, the frame, at the time ``now_ns``.
+            If ``use_x`` is 1 the program classifies the vector ``x``. If it is 0 the program handles the frame as if
+            it arrived at ``now_ns``.
         frames : sequence of bytes, optional
-            Frames with their link layer, one a probe.
+            One Ethernet frame for each probe.
 
         Returns
         -------
         ndarray of shape (n,), dtype PROBE
-            Features, logits, reason (index into variants.REASONS) and verdict (-1: none) of each.
+            ``x`` holds the features, Q16; ``logits`` those of a net; ``reason`` an index into KERNEL_REASONS;
+            ``verdict`` the class, or -1 without one; ``first`` is 1 if the packet began a flow.
+
+        Raises
+        ------
+        ValueError
+            If the variant was not built with ``probe=True``.
         """
         if not self.variant.probe:
             raise ValueError("this variant was built without probe=True")
@@ -134,7 +164,20 @@ class Program(Maps):
 
     @contextlib.contextmanager
     def attached(self, host: Host, mode: str) -> Iterator[None]:
-        """Attach to a host's interface and detach at the end; see `attach.attach`."""
+        """Attach the program to a host's interface while the block runs.
+
+        Parameters
+        ----------
+        host : Host
+            The host, whose ``iface`` is taken.
+        mode : {"xdp_drv", "xdp_skb", "tc"}
+            See `attach.attach`.
+
+        Raises
+        ------
+        UserError
+            If the interface does not take the program; see `attach.attach`.
+        """
         host.call(lambda: attach.attach(self.fd, host.iface, mode))
         try:
             yield
@@ -143,22 +186,27 @@ class Program(Maps):
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:
-    """Items of shape (n,) as bytes of shape (n, itemsize)."""
+    """Return items of shape (n,) as bytes of shape (n, itemsize)."""
     return np.ascontiguousarray(array).view(np.uint8).reshape(len(array), array.dtype.itemsize)
 
 
 class SmallProgram:
-    """An XDP program that is a file of its own in bpf/, with a function of the same name.
+    """An XDP program that has a file of its own in bpf/, with a function of the same name.
 
     Parameters
     ----------
     name : str
-        ``name.bpf.c`` holds ``int name(struct xdp_md *)``.
+        The file ``name.bpf.c`` defines ``int name(struct xdp_md *)``.
+
+    Attributes
+    ----------
+    fd : int
+        File descriptor of the program.
 
     Raises
     ------
     UserError
-        Without BCC or headers, or if the kernel refuses the program.
+        If BCC or the kernel headers are missing, or if the kernel refuses the program.
     """
 
     def __init__(self, name: str) -> None:
@@ -166,17 +214,25 @@ class SmallProgram:
         try:
             self._bpf = package.BPF(src_file=bytes(BPF / f"{name}.bpf.c"), cflags=[f"-I{BPF}"])
             self.fd = self._bpf.load_func(name.encode(), package.BPF.XDP).fd
-        except Exception as error:  # BCC raises nothing narrower
+        except Exception as error:  # BCC raises no narrower class.
             raise UserError(f"BCC could not build or load bpf/{name}.bpf.c: {error}") from None
 
     def table(self, name: str, **types: type[ctypes.Structure]) -> Any:
-        """A map by its name; ``leaftype=`` says how one entry is decoded."""
+        """Return a map of BCC's by its name.
+
+        Parameters
+        ----------
+        name : str
+            The map's name in the C file.
+        **types : type
+            ``leaftype``: the ctypes structure of one value; ``keytype``: that of a key.
+        """
         return self._bpf.get_table(name, **types)
 
     def map_fd(self, name: str) -> int:
-        """File descriptor of a map."""
+        """Return the file descriptor of a map."""
         return import_bcc().lib.bpf_table_fd(self._bpf.module, name.encode())
 
     def close(self) -> None:
-        """Release the program and its maps, unless they are attached somewhere."""
+        """Close the program and its maps. The kernel keeps them while they are attached or pinned."""
         self._bpf.cleanup()

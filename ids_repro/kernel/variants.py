@@ -1,4 +1,4 @@
-"""The variants of the one kernel program, as a table, and the layouts of what it shares with user space."""
+"""The variants of the one kernel program (bpf/ids.bpf.c): how each is built, and the table of those we compare."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ..config import BPF, TASKS
 from ..implementations import rows_in
 
 HOOKS = ("xdp", "tc")
+# IDS_ACTION and IDS_CHURN of bpf/ids.bpf.c, by name.
 ACTIONS = {"count": 0, "filter": 1, "sink": 2, "redirect": 3}
 CHURN = {"ports": 1, "flows": 2}
 
@@ -20,24 +21,28 @@ class Variant:
     Parameters
     ----------
     hook : {"xdp", "tc"}
+        What the program is attached to.
     classifier : {"none", "nn", "dt", "empty"}
-        "none" is flow extraction only; "empty" passes every packet unseen: what a run of any program costs.
+        The neural net, the decision tree, or neither. "none" extracts the features of flows and classifies nothing.
+        "empty" passes every packet without looking at it, which shows what a run of any program costs.
     n_classes : int
         2 or 7.
     action : {"count", "filter", "sink", "redirect"}
-        Pass everything, drop what is not normal, drop everything after counting, or give what is not normal to user
-        space instead of the stack.
+        What happens to a packet after it is counted. "count" passes every packet. "sink" drops every packet. "filter"
+        drops a packet whose class is not normal, and "redirect" gives such a packet to user space, as a suspect,
+        instead of to the stack.
     flows : int
-        Entries of the flow table (LRU).
+        Entries of the flow table, from which the least recently used flow is evicted (LRU).
     probe : bool
-        Build for test runs: the frame follows a struct ids_probe.
+        Whether to build for test runs, in which a struct ids_probe stands before the frame.
     churn : {None, "ports", "flows"}
-        For benchmarks: every packet has a new source port, as hping3 makes them, or is of a flow never seen before.
+        For benchmarks only: the program gives every packet a new source port, as hping3 does, or makes it the first
+        packet of a flow that was never seen before.
     arithmetic : {"fused", "q16"}
-        Of the net: ours or the paper's.
+        How the net calculates: in our arithmetic or in the paper's.
     layout : {"packed", "paper"}
-        Of the net in q16: one struct and one look-up, or, as the paper describes, a map element a parameter and a tail
-        call a layer.
+        Where the net in q16 has its parameters. "packed": in one struct, which one look-up finds. "paper": each in a
+        map element of its own, with a tail call for each layer, as the paper describes.
     """
 
     hook: str = "xdp"
@@ -52,13 +57,19 @@ class Variant:
 
     @property
     def params(self) -> str | None:
-        """The struct of a model that it takes, a name in `layouts.STRUCTS`; None without a classifier."""
+        """Name of the struct that it reads, a key of `native.layouts.STRUCTS`; None without a classifier."""
         if self.classifier in ("none", "empty"):
             return None
         return f"nn_{self.arithmetic}" if self.classifier == "nn" else self.classifier
 
     def flags(self) -> list[str]:
-        """Compiler flags of this variant."""
+        """Return the compiler flags that build this variant.
+
+        Raises
+        ------
+        ValueError
+            If the layout is the paper's and the classifier is not the net in q16.
+        """
         if self.layout == "paper" and self.params != "nn_q16":
             raise ValueError("the paper's layout is that of the net in arithmetic q16")
         defines = {
@@ -80,7 +91,8 @@ class Variant:
         return [f"-I{BPF}", "-fwrapv", *(f"-D{k}={v}" for k, v in defines.items()), *chosen]
 
 
-# What the package measures and compares, by the names of its tables; a hook and a number of classes complete each.
+# The variants that are measured and compared, by the names that tables give them. `every_variant` adds the hook and
+# the number of classes.
 VARIANTS = {
     "empty": Variant(classifier="empty"),
     "flow": Variant(),
@@ -89,13 +101,21 @@ VARIANTS = {
     "nn_q16_packed": Variant(classifier="nn", arithmetic="q16"),
     "nn_fused_packed": Variant(classifier="nn"),
 }
-# Every other implementation that runs in the kernel.
+# Every other implementation that runs in the kernel has a variant too.
 for _one in rows_in("kernel").values():
     VARIANTS.setdefault(_one.variant, Variant(classifier=_one.struct))
 
 
 def every_variant() -> Iterator[tuple[str, Variant]]:
-    """Each name with each hook and number of classes: "nn_fused_packed", Variant("tc", "nn", 7), ..."""
+    """Yield each variant of VARIANTS with each hook and number of classes.
+
+    Yields
+    ------
+    name : str
+        Its name in VARIANTS.
+    variant : Variant
+        With hook "xdp" or "tc", and with 2 or 7 classes; a variant without a classifier has 2 only.
+    """
     for name, variant in VARIANTS.items():
         for hook in HOOKS:
             for classes in TASKS.values():

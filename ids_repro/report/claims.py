@@ -4,40 +4,65 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from .. import config, metrics, records
+from .. import metrics
 from ..implementations import label
 from ..published import published
-from . import classification, exhibit, style, throughput
-from .sweep_points import at_rate, medians, trial_points
+from . import classification, style, throughput
+from .exhibit import Block, Exhibit, Results
+from .sweep_points import at_rate, medians
 
 HOLDS, BETTER, DIFFERS = "holds", "holds: better", "differs"
 NOT_COMPARABLE, NO_RECORDS = "not comparable", "no records yet"
+GRADES = {HOLDS: "good", BETTER: "good", DIFFERS: "bad", NOT_COMPARABLE: "none", NO_RECORDS: "none"}
 NN, NN_PAPER = "xdp_drv_nn_fused", "xdp_drv_nn_q16_paper"
-# How far a value may be from the paper's and still be called the same; the paper gives no intervals.
+# How far a value may be from the paper's and still count as the same; the paper gives no intervals.
 SAME, SAME_POINTS = 0.9, 10.0
 NOTES = (
-    "Holds: as the paper says (rates and time ratios to within a tenth or their interval, received less than No Filter "
-    "to within 10 points, accuracy to within the interval over seeds). Holds, better: further in the paper's own "
-    "direction. Not comparable: these records cannot tell, for the reason given. Rates: the highest R_TX with at most "
-    "1 % lost and its interval (throughput.md). †: beyond the paper's text, which does not name a layout."
+    "The machine, the link and the dataset are not the paper's, so levels need not agree. Holds: as the paper says "
+    "(rates and time ratios to within a tenth or their interval, received less than No Filter to within 10 points, "
+    "accuracy to within the interval over seeds). Holds, better: further in the paper's own direction. Not comparable: "
+    "these records cannot tell, for the reason given. Rates: the highest R_TX with at most 1 % lost and its interval "
+    f"(throughput.md). †: beyond the paper's text, which does not name a layout. {style.NETS} Records: accuracy.jsonl, "
+    "inference.jsonl, sweep.jsonl."
 )
 
 
+def exhibit(results: Results) -> Exhibit:
+    """Return the table of the paper's claims with ours and a verdict."""
+    frame = table(results)
+    caption = f"What {published()['paper']}, claims, and what these records say."
+    return Exhibit("claims", caption, frame, [Block("", _text(frame))], NOTES, badges=GRADES)
+
+
 class Answer(NamedTuple):
-    """Our value in the claim's unit (NaN: none), the verdict, and what is behind it."""
+    """What the records say of a claim.
+
+    Attributes
+    ----------
+    ours : float
+        In the claim's unit; NaN: none.
+    verdict : str
+        A key of GRADES.
+    detail : str
+        The reason.
+    """
 
     ours: float
     verdict: str
     detail: str = ""
 
 
-def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def table(results: Results) -> pd.DataFrame:
     """Return each claim of published.json beside the records.
+
+    Parameters
+    ----------
+    results : Results
+        Records of kinds "accuracy", "inference" and "sweep" are used.
 
     Returns
     -------
@@ -45,13 +70,6 @@ def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         claim, source, paper, ours, unit, verdict, detail: the reason. Verdicts: "holds", "holds: better" (further in
         the paper's own direction), "differs", "not comparable" (these records cannot tell), "no records yet".
     """
-    rows = list(rows)
-    known = {
-        "times": pd.concat([classification.table(task, rows) for task in classification.NUMBERS]),
-        "accuracy": records.current(rows, "accuracy"),
-        "sweep": throughput.table(rows),
-        "points": medians(trial_points(rows)),
-    }
     answer = {
         "time_ratio": _time_ratio,
         "accuracy_loss": _accuracy_loss,
@@ -64,25 +82,29 @@ def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     lines = []
     of_dataset = Answer(float("nan"), NOT_COMPARABLE, f"of {published()['dataset']}, which is not recorded here")
     for claim in [*_with_papers_layout(published()["claims"]), *_binary_losses()]:
-        ask = answer.get(claim["kind"], lambda claim, known: of_dataset)
+        ask = answer.get(claim["kind"], lambda claim, results: of_dataset)
         line = {"claim": _words(claim), "source": claim["source"], "paper": claim.get("value", float("nan"))}
-        ours = ask(claim, known)
+        ours = ask(claim, results)
         lines.append(line | {"ours": ours.ours, "unit": claim.get("unit", ""), **ours._asdict()})
     return pd.DataFrame(lines)
 
 
-def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES) -> pd.DataFrame:
-    """Write claims.csv and .md, and return the table."""
-    frame = table(rows := list(rows))
-    folder.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(folder / "claims.csv", index=False)
-    text = exhibit.markdown([("", exhibit.claims(frame))], f"Claims of {published()['paper']}, against ours.", NOTES)
-    (folder / "claims.md").write_text(text, encoding="utf-8")
-    return frame
+def _text(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `table` as a person reads it."""
+
+    def number(value: float, unit: str) -> str:
+        if not math.isfinite(value):
+            return ""
+        digits = 0 if unit in ("pps", "flows") else 2 if 0.005 < abs(value) < 0.95 else 1
+        return f"{round(value, digits) + 0.0:,.{digits}f} {unit}"
+
+    columns = {"claim": "Claim", "source": "Source", "paper": "Paper", "ours": "Ours", "verdict": "Verdict"}
+    text = {name: list(map(number, frame[name], frame["unit"])) for name in ("paper", "ours")}
+    return frame.assign(**text).rename(columns=columns | {"detail": "Reason"})[[*columns.values(), "Reason"]]
 
 
 def _with_papers_layout(claims: Iterable[dict]) -> list[dict]:
-    """Return the claims and, after each of the net's cost, the same of a net in the paper's own layout."""
+    """Return the claims and, after each about the net's cost, the same claim about a net in the paper's own layout."""
     out = []
     for claim in claims:
         out.append(claim)
@@ -92,7 +114,7 @@ def _with_papers_layout(claims: Iterable[dict]) -> list[dict]:
 
 
 def _binary_losses() -> list[dict]:
-    """Return what quantisation costs in Table II, which the text names without a number."""
+    """Return what quantisation costs in Table II as claims: the text speaks of it without a number."""
     rows = published()["table2"]["rows"]
     return [
         {
@@ -129,8 +151,9 @@ def _names(methods: Iterable[str]) -> str:
     return ", ".join(map(style.method_name, methods))
 
 
-def _time_ratio(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
-    times = known["times"].query("metric == 'inference_us' and task == @claim['task']").set_index("row")["ours"]
+def _time_ratio(claim: Mapping[str, Any], results: Results) -> Answer:
+    frame = results.once(classification.table, claim["task"])
+    times = frame[frame["metric"] == "inference_us"].set_index("row")["ours"]
     ours = 100 * times[claim["row"]] / times[claim["against"]]
     if not math.isfinite(ours):
         return Answer(ours, NO_RECORDS)
@@ -140,9 +163,9 @@ def _time_ratio(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
     return Answer(ours, BETTER if ours < SAME * claim["value"] else HOLDS, detail)
 
 
-def _accuracy_loss(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
+def _accuracy_loss(claim: Mapping[str, Any], results: Results) -> Answer:
     of: dict[str, dict[int, float]] = {claim["row"]: {}, claim["against"]: {}}
-    for record in known["accuracy"]:
+    for record in results.current("accuracy"):
         asked = record["asked"]
         if asked["task"] == claim["task"] and asked["row"] in of:
             of[asked["row"]][asked["seed"]] = metrics.accuracy(record["raw"]["confusion"])
@@ -160,9 +183,10 @@ def _accuracy_loss(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer
     return Answer(ours.middle, HOLDS if min(ours.middle, ours.low) <= allowed else DIFFERS, detail)
 
 
-def _line(known: Mapping[str, Any], method: str) -> Any:
-    """Return a method's line of `throughput.table` with the most trials; of equals, the fastest's new flows."""
-    part = known["sweep"][known["sweep"]["method"] == method]
+def _line(results: Results, method: str) -> Any:
+    """Return a method's line of `throughput.table` with the most trials; of several, that of new flows sent fastest."""
+    frame = results.once(throughput.table)
+    part = frame[frame["method"] == method]
     if part.empty:
         return None
     return next(part.sort_values(["trials", "flows", "fastest_pps"], ascending=[False, True, False]).itertuples())
@@ -173,17 +197,17 @@ def _measured(line: Any) -> str:
     return f"{line.trials} trials of {_kpps(line.slowest_pps)} to {_kpps(line.fastest_pps)} kpps, {sender}"
 
 
-def _why(claim: Mapping[str, Any], known: Mapping[str, Any]) -> str:
-    """Return what a rate other than the paper's is due to."""
-    paper = _line(known, NN_PAPER)
+def _why(claim: Mapping[str, Any], results: Results) -> str:
+    """Return why a rate differs from the paper's."""
+    paper = _line(results, NN_PAPER)
     if claim["method"] == NN and paper is not None:
         ours = f"{throughput.rate(paper)} kpps" if claim["kind"] == "no_loss" else f"{paper.fall_percent:.1f} %"
         return f"a faster program of the net: in the paper's layout it is {ours} here"
     return "another CPU, and a veth in place of a NIC"
 
 
-def _max_rate(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
-    fastest = known["sweep"].groupby("generator")["fastest_pps"].max()
+def _max_rate(claim: Mapping[str, Any], results: Results) -> Answer:
+    fastest = results.once(throughput.table).groupby("generator")["fastest_pps"].max()
     if "hping3" not in fastest:
         return Answer(float("nan"), NO_RECORDS)
     ours, others = fastest["hping3"], fastest.drop("hping3")
@@ -194,24 +218,24 @@ def _max_rate(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
     return Answer(ours, BETTER if SAME * ours > claim["value"] else verdict, detail)
 
 
-def _no_loss(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
-    line, paper = _line(known, claim["method"]), claim["value"]
+def _no_loss(claim: Mapping[str, Any], results: Results) -> Answer:
+    line, paper = _line(results, claim["method"]), claim["value"]
     if line is None:
         return Answer(float("nan"), NO_RECORDS)
     ours = line.highest_pps
     detail = f"{throughput.rate(line)} kpps; {_measured(line)}"
     if SAME * line.low_pps > paper:
-        return Answer(ours, BETTER, f"{detail}; {_why(claim, known)}")
+        return Answer(ours, BETTER, f"{detail}; {_why(claim, results)}")
     if ours >= SAME * paper or line.low_pps <= paper < line.high_pps < math.inf:
         return Answer(ours, HOLDS, detail)
     if line.high_pps == math.inf:
         return Answer(ours, NOT_COMPARABLE, f"too few trials sent faster; {detail}")
-    return Answer(ours, DIFFERS, f"{detail}; {_why(claim, known)}")
+    return Answer(ours, DIFFERS, f"{detail}; {_why(claim, results)}")
 
 
-def _below_limit(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
-    line = _line(known, claim["method"])
-    if line is None or _line(known, "no_filter") is None:
+def _below_limit(claim: Mapping[str, Any], results: Results) -> Answer:
+    line = _line(results, claim["method"])
+    if line is None or _line(results, "no_filter") is None:
         return Answer(float("nan"), NO_RECORDS)
     ours = line.fall_percent
     if math.isnan(ours):
@@ -221,15 +245,16 @@ def _below_limit(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
     detail += f"of {_kpps(line.between_low_pps)} and {_kpps(line.between_high_pps)} kpps"
     if abs(ours - claim["value"]) <= SAME_POINTS:
         return Answer(ours, HOLDS, detail)
-    return Answer(ours, BETTER if ours < claim["value"] else DIFFERS, f"{detail}; {_why(claim, known)}")
+    return Answer(ours, BETTER if ours < claim["value"] else DIFFERS, f"{detail}; {_why(claim, results)}")
 
 
-def _order(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
-    lines = [_line(known, method) for method in claim["methods"]]
+def _order(claim: Mapping[str, Any], results: Results) -> Answer:
+    lines = [_line(results, method) for method in claim["methods"]]
     if None in lines or len({(line.generator, line.flows) for line in lines}) > 1:
         return Answer(float("nan"), NO_RECORDS)
-    points = known["points"].query("generator == @lines[0].generator and flows == @lines[0].flows")
-    parts = [points[points["method"] == method] for method in claim["methods"]]
+    points, (generator, flows) = results.once(medians), (lines[0].generator, lines[0].flows)
+    same = points[(points["generator"] == generator) & (points["flows"] == flows)]
+    parts = [same[same["method"] == method] for method in claim["methods"]]
     at_pps = min(part["r_tx_pps"].max() for part in parts)
     rates = [at_rate(part, at_pps)["r_rx_pps"] for part in parts]
     detail = f"at {_kpps(at_pps)} kpps, in kpps: {', '.join(map(_kpps, rates))}"
@@ -239,12 +264,12 @@ def _order(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
 
 
 def _falls(values: Sequence[float]) -> bool:
-    """Is no value greater than the one before it, but for what counts as no loss?"""
+    """Return whether no value exceeds the one before it by more than what counts as no loss."""
     return all(before >= (1 - metrics.TOLERANCE) * after for before, after in zip(values, values[1:], strict=False))
 
 
-def _more(claim: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
-    lines = {method: _line(known, method) for method in (*claim["more"], *claim["less"])}
+def _more(claim: Mapping[str, Any], results: Results) -> Answer:
+    lines = {method: _line(results, method) for method in (*claim["more"], *claim["less"])}
     if None in lines.values():
         return Answer(float("nan"), NO_RECORDS)
     if claim["by"] == "no_loss":

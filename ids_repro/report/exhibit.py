@@ -1,168 +1,210 @@
-"""Tables of one number a line, laid out for a person: titled frames of text, and Markdown."""
+"""A table or figure as one value: built once from records, written to files, shown on the page and in notebooks."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
+import jinja2
 import pandas as pd
 
-SCORES = {
-    "accuracy": "Accuracy",
-    "precision": "Precision",
-    "recall": "Recall",
-    "f1": "F1 score",
-    "macro_f1": "Macro F1",
-}
-TIMES = {
-    "inference_us": "Inference time [µs]",
-    "inference_ctypes_us": "C called from Python [µs]",
-    "inference_less_call_us": "the same less an empty call [µs]",
-}
-NAMES = SCORES | TIMES
-OVERALL = "overall"
-ABSENT = "not in this dataset"
-NOTES = (
-    "Scores: mean over seeds ± half the width of its 95 % interval (Student's t). Times: median over rounds and, in "
-    f"brackets, the quartiles. –: {ABSENT}; macro F1 leaves such classes out. †: a row the paper does not have. "
-    "Difference: ours − paper. The paper's 13.8 % (abstract: 15.3 %) is 6.38 / 46.09 µs (6.96 / 45.53): a call of C "
-    "from Python, not optimised by the compiler in the released build, against a call of PyTorch."
+from .. import config, records
+from .style import Chart
+
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
 )
+NUMBER = re.compile(r"[-+−–≥ ]*\d|–$")  # how a cell that holds a number begins; a dash stands for none
+LONG = 40  # characters; a column with a longer text may wrap
+PLACE = ("profile", "machine", "kernel", "commit")  # where and with what code, of `circumstances`
+
+Made = TypeVar("Made")
 
 
-def blocks(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Return a table as a person reads it: titled frames of text, for Markdown and HTML alike.
-
-    Table II is one block with three lines a classifier: ours, paper, difference. Table III is F1 of all classifiers
-    side by side, then one block a classifier, where accuracy and times stand in the columns of F1 as in the paper.
+class Results:
+    """The records of a report, and what several exhibits need of them, each computed once.
 
     Parameters
     ----------
-    frame : DataFrame
-        As `tables.table` returns it.
+    rows : iterable of record
+        Of any kind, failed and bad ones included.
+
+    Attributes
+    ----------
+    rows : list of record
     """
-    frame = frame.assign(
-        ours_text=[_ours(line) for line in frame.itertuples()],
-        paper_text=[_paper(line) for line in frame.itertuples()],
-        difference_text=[_number(line.difference, line.unit, sign=True) for line in frame.itertuples()],
-    )
-    if frame["task"].iloc[0] == "binary":
-        return [("", _classifiers(frame))]
-    frame["line"] = [line.label if line.label != OVERALL else NAMES[line.metric] for line in frame.itertuples()]
-    parts = [(str(name), _classes(part)) for name, part in frame.groupby("name", sort=False)]
-    return [("F1 score of all classifiers: ours (paper)", _side_by_side(frame)), *parts]
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        self.rows = list(rows)
+        self._made: dict[tuple, Any] = {}
+
+    def once(self, make: Callable[..., Made], *args: Any) -> Made:
+        """Return ``make(self, *args)``, computed at the first call only; who gets it must not change it."""
+        key = (make, *args)
+        if key not in self._made:
+            self._made[key] = make(self, *args)
+        return self._made[key]
+
+    def current(self, kind: str) -> list[dict]:
+        """Return the records of one kind that may stand together: `records.current`."""
+        return self.once(_current, kind)
 
 
-def markdown(parts: Iterable[tuple[str, pd.DataFrame]], caption: str, notes: str = NOTES) -> str:
-    """Return titled frames of text as Markdown, between a caption and notes; a frame without lines is left out."""
-    text = [caption]
-    for title, block in parts:
-        if block.empty:
-            continue
-        rule = ["---"] + ["---:"] * (block.shape[1] - 1)
-        text += [f"**{title}**"] * bool(title)
-        text.append("\n".join(f"| {' | '.join(line)} |" for line in [block.columns, rule, *block.to_numpy()]))
-    return "\n\n".join([*text, notes]) + "\n"
+def _current(results: Results, kind: str) -> list[dict]:
+    return records.current(results.rows, kind)
 
 
-def claims(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `claims.table` as text."""
+class Column(NamedTuple):
+    """A column's heading and how it is set: "number" to the right, "word" and "text" to the left; "text" may wrap."""
 
-    def number(value: float, unit: str) -> str:
-        if not math.isfinite(value):
-            return ""
-        digits = 0 if unit in ("pps", "flows") else 2 if 0.005 < abs(value) < 0.95 else 1
-        return f"{round(value, digits) + 0.0:,.{digits}f} {unit}"
-
-    columns = {"claim": "Claim", "source": "Source", "paper": "Paper", "ours": "Ours", "verdict": "Verdict"}
-    text = {name: list(map(number, frame[name], frame["unit"])) for name in ("paper", "ours")}
-    return frame.assign(**text).rename(columns=columns | {"detail": "Reason"})[[*columns.values(), "Reason"]]
+    name: str
+    kind: str
 
 
-def kernel_cost(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `tables.kernel_cost` as text: times with their quartiles, sizes; nothing where it does not apply."""
+class Block(NamedTuple):
+    """A titled part of a table, as a person reads it.
 
-    def time(line, traffic: str) -> str:
-        middle, low, high = (getattr(line, f"{traffic}_ns{end}") for end in ("", "_low", "_high"))
-        return f"{middle:.1f} [{low:.1f}, {high:.1f}]" if math.isfinite(middle) else ""
+    Attributes
+    ----------
+    title : str
+        Empty: the part has no title of its own.
+    frame : DataFrame of str
+        The first column names the line.
+    """
 
-    def count(value: float, sign: str = "") -> str:
-        return f"{value:{sign},.0f}" if math.isfinite(value) else ""
+    title: str
+    frame: pd.DataFrame
 
-    return pd.DataFrame(
-        {
-            "Variant": line.variant,
-            "One flow [ns]": time(line, "one_flow"),
-            "beyond flow": count(line.one_flow_beyond_ns, "+"),
-            "A new flow a packet [ns]": time(line, "new_flows"),
-            "beyond flow ": count(line.new_flows_beyond_ns, "+"),
-            "Verified instructions": count(line.verified_insns),
-            "Translated [B]": count(line.xlated_bytes),
-            "After JIT [B]": count(line.jited_bytes),
-            "Stack [B]": count(line.stack_bytes),
-        }
-        for line in frame.itertuples()
-    )
+    def columns(self) -> list[Column]:
+        """Return the columns; those after the first hold numbers if every cell is a number or empty."""
+        found = []
+        for place, name in enumerate(self.frame.columns):
+            cells = [str(cell) for cell in self.frame.iloc[:, place]]
+            if place and all(not cell or NUMBER.match(cell) for cell in cells):
+                found.append(Column(name, "number"))
+            else:
+                found.append(Column(name, "text" if max(map(len, cells), default=0) > LONG else "word"))
+        return found
 
-
-def _classifiers(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return Table II: a line for ours, for the paper and for the difference of each classifier that has it."""
-    lines = []
-    for name, part in frame.groupby("name", sort=False):
-        for whose in ("ours", "paper", "difference"):
-            cells = dict(zip((NAMES[metric] for metric in part["metric"]), part[f"{whose}_text"], strict=True))
-            if any(cells.values()):
-                lines.append({"Classifier": f"{name}: {whose}", **cells})
-    return pd.DataFrame(lines).fillna("")
+    def markdown(self) -> str:
+        """Return the table as Markdown, without the title."""
+        columns = self.columns()
+        rule = ["---:" if column.kind == "number" else "---" for column in columns]
+        lines = [[column.name for column in columns], rule, *self.frame.to_numpy()]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _side_by_side(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return F1 of each class and what is overall as lines, classifiers as columns, cells "ours (paper)"."""
-    frame = frame[(frame["metric"] == "f1") | (frame["label"] == OVERALL)]
-    text = [line.ours_text + f" ({line.paper_text})" * bool(line.paper_text) for line in frame.itertuples()]
-    wide = frame.assign(text=text).pivot(index="line", columns="name", values="text").fillna("")
-    wide = wide.loc[list(dict.fromkeys(frame["line"])), list(dict.fromkeys(frame["name"]))]
-    wide = wide[(wide != "").any(axis=1)]
-    return wide.reset_index(names="Label").rename_axis(columns=None)
+@dataclass(frozen=True, eq=False)
+class Exhibit:
+    """A table or a figure with what explains it.
+
+    Parameters
+    ----------
+    name : str
+        Of its files, without the suffix, and of its anchor on the page.
+    caption : str
+        What it shows, and from which records.
+    frame : DataFrame, optional
+        The numbers of a table: the .csv file.
+    blocks : sequence of Block
+        The table as a person reads it: the .md file, the page and notebooks.
+    notes : str
+        How to read the cells.
+    chart : Chart, optional
+        A figure: the .svg, .png and .pdf files.
+    has_records : bool
+        Whether there are records of what the chart shows. The page leaves an empty chart out.
+    badges : mapping of str to str
+        Texts of cells that the page sets off, and the class of each: "good", "bad" or "none".
+    """
+
+    name: str
+    caption: str
+    frame: pd.DataFrame | None = None
+    blocks: Sequence[Block] = ()
+    notes: str = ""
+    chart: Chart | None = None
+    has_records: bool = True
+    badges: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_chart(cls, results: Results, kind: str, name: str, caption: str, chart: Chart) -> Exhibit:
+        """Return a figure of the records of one kind; its caption and its footer say where the numbers come from."""
+        used = results.current(kind)
+        chart.sign(f"{kind}.jsonl: {origin(used)}" if used else no_records(kind))
+        source = f"Records: {kind}.jsonl, {len(used)} trials." if used else no_records(kind)
+        return cls(name, f"{caption} {source}", chart=chart, has_records=bool(used))
+
+    def write(self, folder: Path = config.FIGURES) -> list[Path]:
+        """Write the table as .csv and .md, the figure as .svg, .png and .pdf, and return the paths."""
+        folder.mkdir(parents=True, exist_ok=True)
+        files: dict[str, bytes] = {}
+        if self.frame is not None:
+            files |= {"csv": self.frame.to_csv(index=False).encode(), "md": self.markdown().encode()}
+        if self.chart is not None:
+            files |= {kind: self.chart.file(kind) for kind in ("svg", "png", "pdf")}
+        paths = {folder / f"{self.name}.{kind}": content for kind, content in files.items()}
+        for path, content in paths.items():
+            path.write_bytes(content)
+        return list(paths)
+
+    def markdown(self) -> str:
+        """Return the blocks between the caption and the notes; a block without lines is left out."""
+        text = [self.caption]
+        for block in self.blocks:
+            if not block.frame.empty:
+                text += [f"**{block.title}**"] * bool(block.title) + [block.markdown()]
+        return "\n\n".join([*text, self.notes]) + "\n"
+
+    def svg(self) -> str:
+        """Return the figure as an <svg> element; its ids begin with the exhibit's name, so the page has each once."""
+        text = self.chart.file("svg").decode()
+        return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{self.name}-", text[text.index("<svg") :])
+
+    def __repr__(self) -> str:
+        return f"<Exhibit {self.name}: {self.caption}>"
+
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows of a table; None lets it take the PNG."""
+        return TEMPLATES.get_template("exhibit.html.j2").render(exhibit=self, notes=self.notes) if self.blocks else None
+
+    def _repr_png_(self) -> bytes | None:
+        """Return what a notebook shows of a figure."""
+        return None if self.chart is None else self.chart.file("png")
 
 
-def _classes(part: pd.DataFrame) -> pd.DataFrame:
-    """Return one classifier of Table III: classes as lines; precision, recall and F1 as ours, paper, difference."""
-    beside = {"paper": " paper", "difference": " diff."}
-    lines = []
-    for line, cells in part.groupby("line", sort=False):
-        text = {"Label": line}
-        for cell in cells.itertuples():
-            column = NAMES["f1"] if cell.label == OVERALL else NAMES[cell.metric]
-            text[column] = cell.ours_text
-            text |= {column + end: getattr(cell, f"{whose}_text") for whose, end in beside.items()}
-        lines.append(text)
-    wide = pd.DataFrame(lines).fillna("")
-    wide = wide.loc[:, (wide != "").any() | wide.columns.isin(NAMES.values())]
-    wide = wide[(wide.drop(columns="Label") != "").any(axis=1)]
-    return wide.set_axis(
-        [column.rpartition(" ")[2] if column.endswith((" paper", " diff.")) else column for column in wide], axis=1
-    )
+def circumstances(used: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return profile, dataset, seed, machine, kernel and commit of records, all values of each joined by commas."""
+    facts: dict[str, dict[str, None]] = {}
+    for record in used:
+        made, scope = record["provenance"], records.scope(record)
+        commit = (made.get("commit") or "unknown")[:7] + " (with uncommitted changes)" * bool(made.get("dirty"))
+        for name, value in {
+            "profile": scope["profile"],
+            "dataset": scope["dataset"],
+            "seed": record["asked"].get("seed"),
+            "machine": f"{made.get('cpu')}, {made.get('cpus')} CPUs",
+            "kernel": made.get("kernel"),
+            "commit": commit,
+        }.items():
+            if value is not None:
+                facts.setdefault(name, {})[str(value)] = None
+    return {name: ", ".join(values) for name, values in facts.items()}
 
 
-def _ours(line) -> str:
-    if not math.isfinite(line.ours):
-        return "–" if line.note == ABSENT else ""
-    text = _number(line.ours, line.unit)
-    if line.unit == "µs":
-        return f"{text} [{_number(line.ours_low, line.unit)}, {_number(line.ours_high, line.unit)}]"
-    return text if line.n < 2 else f"{text} ± {line.ours_high - line.ours:.3f}"
+def origin(used: Sequence[Mapping[str, Any]], names: Iterable[str] = PLACE) -> str:
+    """Return some of the `circumstances` of records as one phrase: "profile smoke; machine ..."."""
+    facts = circumstances(used)
+    return "; ".join(f"{name} {facts[name]}" for name in names if name in facts)
 
 
-def _paper(line) -> str:
-    """Return the paper's number with the paper's digits."""
-    return f"{line.paper:g}" if line.unit == "µs" and math.isfinite(line.paper) else _number(line.paper, line.unit)
-
-
-def _number(value: float, unit: str, sign: bool = False) -> str:
-    """Return three digits behind the point for scores, three that count for times; nothing for NaN."""
-    if not math.isfinite(value):
-        return ""
-    if unit != "µs":
-        return f"{value:{'+' if sign else ''}.3f}"
-    return f"{value:{'+' if sign else ''}{'.0f' if abs(value) >= 100 else '#.3g'}}"
+def no_records(kind: str) -> str:
+    """Return what stands in place of an exhibit without records of a kind: which notebook makes them."""
+    return f"no records yet: run notebook {'05' if kind == 'sweep' else '04'}"

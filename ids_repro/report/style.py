@@ -1,23 +1,21 @@
-"""How every figure looks: names and looks of the methods, size, fonts, where its numbers come from, and its files."""
+"""How every figure looks and becomes files: names and looks of the methods, size, fonts, the footer."""
 
 from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from .. import config, records
-from . import classification
-
-# Sec. V-B1, in the order of Fig. 5; below them what the paper does not have. {n}: the workers of the records; the paper
-# has 24.
+# The paper's names (Sec. V-B1) with the net's arithmetic, in the order of Fig. 5; below them what the paper does not
+# have. {n}: the workers of the records; the paper has 24.
 METHODS = {
     "no_filter": "No Filter",
     "xdp_drv_flow": "XDP_DRV (Flow Extraction)",
@@ -27,11 +25,15 @@ METHODS = {
     "xdp_skb_nn_fused": "XDP_SKB (NN fused)",
     "rawsock1_nn_fused": "1-core Rawsocket (NN fused)",
     "rawsockN_nn_fused": "{n}-core Rawsocket (NN fused)",
-    "xdp_drv_nn_q16_paper": "XDP_DRV (NN q16, paper's layout)",
+    "xdp_drv_nn_q16_paper": "XDP_DRV (NN q16)",
     "afxdp_nn_fused": "AF_XDP (NN fused)",
 }
-# Colours of Okabe and Ito and of Tol; those of one panel differ for readers of any colour vision (tests/test_plots.py).
-# Line styles for those who print in grey.
+NETS = (
+    "NN fused is our arithmetic. NN q16 is the paper's, in the layout of its released code: a map element for each "
+    "parameter and a program for each layer."
+)
+# Colours of Okabe and Ito and of Tol. Those of one panel differ for readers of any colour vision, as
+# tests/report/test_style.py checks. Line styles are for those who print in grey.
 LOOKS = {
     "no_filter": ("#000000", "-"),
     "xdp_drv_flow": ("#009e73", (0, (5, 1.2))),
@@ -44,7 +46,7 @@ LOOKS = {
     "xdp_drv_nn_q16_paper": ("#a05a2c", (0, (1, 1))),
     "afxdp_nn_fused": ("#332288", (0, (3, 1, 1, 1, 1, 1))),
 }
-# What sent a point is its marker's shape, whether each packet was a new flow its filling.
+# A marker's shape says what sent, its filling whether each packet started a new flow.
 GENERATORS = {"live_frames": ("o", "live frames"), "hping3": ("s", "hping3")}
 FLOWS = {"new": "a new flow a packet", "one": "one flow"}
 COLUMN_IN = 3.5  # the width of one column of a paper set in two
@@ -60,6 +62,7 @@ STYLE = {
     "xtick.minor.size": 1.5,
     "ytick.minor.size": 1.5,
     "axes.titlepad": 3,
+    "axes.titley": 1.0,  # where Matplotlib would put it anyway; it searches for the place in every pass otherwise
     "axes.labelpad": 2,
     "xtick.major.pad": 2,
     "ytick.major.pad": 2,
@@ -79,45 +82,71 @@ STYLE = {
 }
 
 
+# How each kind of file is drawn. No dates and no names of programs: the same records make the same bytes.
+CANVASES = {
+    "svg": lambda chart, file, footer: FigureCanvasSVG(chart).print_svg(file, metadata={"Date": None, "Creator": None}),
+    "png": lambda chart, file, footer: FigureCanvasAgg(chart).print_png(file, metadata={"Software": None}),
+    "pdf": lambda chart, file, footer: FigureCanvasPdf(chart).print_pdf(
+        file, metadata={"CreationDate": None, "Creator": None, "Producer": None, "Subject": footer}
+    ),
+}
+
+
 class Chart(Figure):
-    """A figure that a notebook shows without pyplot, which would keep it open; `footer` says where it comes from."""
+    """A figure with a layout engine that draws each of its files once; without pyplot, which would keep it open.
+
+    Attributes
+    ----------
+    footer : Text or None
+        The line that says where the numbers come from: see `sign`.
+    """
 
     footer: Text | None = None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._engine = self.get_layout_engine()
+        self._laid_out_with: str | None = None
+        self._files: dict[str, bytes] = {}
+
+    def sign(self, text: str) -> None:
+        """Write under the figure where its numbers come from."""
+        text = "\n".join(textwrap.wrap(text, int(29 * self.get_figwidth())))
+        self.footer = self.supxlabel(text, fontsize=4.5, color="0.45", x=0.01, ha="left")
+
+    def file(self, kind: str) -> bytes:
+        """Return the figure as the bytes of a file. Once this was called, the figure must not be changed.
+
+        Parameters
+        ----------
+        kind : {"svg", "png", "pdf"}
+            The .pdf is for a paper: its footer is in the file's properties ("Subject"), not on the page.
+        """
+        if kind not in self._files:
+            file, footer = io.BytesIO(), self.footer.get_text() if self.footer else ""
+            with mpl.rc_context(STYLE):
+                self._lay_out("" if kind == "pdf" else footer)
+                CANVASES[kind](self, file, footer)
+            if self.footer:
+                self.footer.set_text(footer)
+            self._files[kind] = file.getvalue()
+        return self._files[kind]
+
     def _repr_png_(self) -> bytes:
-        file = io.BytesIO()
-        with mpl.rc_context(STYLE):
-            self.savefig(file, format="png")
-        return file.getvalue()
+        return self.file("png")
+
+    def _lay_out(self, footer: str) -> None:
+        """Place everything, once for all files with this footer: Matplotlib would do it twice for each file."""
+        self.set_dpi(STYLE["savefig.dpi"])
+        if self.footer:
+            self.footer.set_text(footer)
+        if self._laid_out_with != footer:
+            self._engine.execute(self)
+            self.set_layout_engine("none")
+            self._laid_out_with = footer
 
 
 def method_name(method: str, trials: pd.DataFrame | None = None) -> str:
     """Return the paper's name of a method, with the number of cores its trials really had."""
     workers = [] if trials is None else trials.loc[trials["method"] == method, "workers"]
     return METHODS.get(method, method).format(n=f"{max(workers):.0f}" if len(workers) else "N")
-
-
-def save(figure: Chart, name: str, folder: Path = config.FIGURES) -> list[Path]:
-    """Write a figure as .svg, .png and .pdf, the same bytes for the same records, and return their paths.
-
-    The .pdf is for a paper: its footer is in the file's properties ("Subject"), not on the page.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{kind}" for kind in ("svg", "png", "pdf")]
-    with mpl.rc_context(STYLE):
-        figure.savefig(paths[0], metadata={"Date": None, "Creator": None})
-        figure.savefig(paths[1], metadata={"Software": None})
-        text = figure.footer.get_text()
-        figure.footer.set_text("")
-        figure.savefig(paths[2], metadata={"CreationDate": None, "Creator": None, "Producer": None, "Subject": text})
-        figure.footer.set_text(text)
-    return paths
-
-
-def footer(figure: Chart, rows: Iterable[Mapping[str, Any]], kind: str, without: str) -> None:
-    """Write under a figure where its numbers come from, or `without` if there are no records of that kind."""
-    facts = classification.circumstances(records.current(rows, kind))
-    known = "; ".join(f"{name} {facts[name]}" for name in ("profile", "machine", "kernel", "commit") if name in facts)
-    text = f"{kind}.jsonl: {known}" if facts else without
-    text = "\n".join(textwrap.wrap(text, int(29 * figure.get_figwidth())))
-    figure.footer = figure.supxlabel(text, fontsize=4.5, color="0.45", x=0.01, ha="left")

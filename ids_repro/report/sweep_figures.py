@@ -1,26 +1,25 @@
-"""Figs. 4 and 5 from the records of a sweep, and cost over table size; the paper's marks come from published.json."""
+"""Figs. 4 and 5 from the records of a sweep; the paper's marks come from published.json."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import EngFormatter, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import EngFormatter, NullFormatter
 
-from .. import config, metrics, records
+from .. import config, records
 from ..published import claim, published
-from . import classification, style
+from . import style
+from .exhibit import Exhibit, Results
 from .style import COLUMN_IN, GENERATORS, LOOKS, STYLE, Chart
-from .sweep_points import CPU, medians, trial_points
+from .sweep_points import CPU, medians
 
 ALL = tuple(style.METHODS)
 FIG4 = {
@@ -31,45 +30,69 @@ FIG4 = {
     ),
 }
 FIG5A = (
-    "no_filter",
-    "xdp_drv_flow",
-    "xdp_drv_nn_fused",
-    "xdp_drv_dt",
-    "xdp_skb_nn_fused",
-    "tc_nn_fused",
-    "xdp_drv_nn_q16_paper",
+    *("no_filter", "xdp_drv_flow", "xdp_drv_nn_fused", "xdp_drv_dt"),
+    *("xdp_skb_nn_fused", "tc_nn_fused", "xdp_drv_nn_q16_paper"),
 )
 FIG5B = ("rawsock1_nn_fused", "rawsockN_nn_fused", "afxdp_nn_fused")
+FIG5 = {"fig5a": FIG5A, "fig5b": FIG5B}
 CPU_COLOURS = dict(zip(CPU, ("#0072b2", "#e69f00", "#d55e00", "#ededed", "#555555"), strict=True))
-NO_RECORDS = {"sweep": "no records yet: run notebook 05", "flow_churn": classification.NO_RECORDS}
-TRAFFIC = {
-    "one_flow": ("-", "one flow"),
-    "new_ports": (":", "a new port a packet (hping3)"),
-    "new_flows": ("--", "a new flow a packet"),
+CAPTIONS = {
+    "fig4": (
+        "Fig. 4. Receiving rate over sending rate. The left panels show the paper's range, the right ones all rates; "
+        "their grey corner is the left panel. Medians over repeats; whiskers reach from the least to the most. A "
+        "marker's shape says which generator sent; it is filled if each packet started a new flow, hollow if all "
+        f"belonged to one flow. {style.NETS} The paper has neither XDP_DRV (NN q16) nor AF_XDP."
+    ),
+    "fig5a": (
+        "Fig. 5a. CPU utilisation of the server over sending rate, classifiers in the kernel. Areas are medians over "
+        "repeats of the generator that sent the fastest; markers are the busy share in each generator's trials."
+    ),
+    "fig5b": "Fig. 5b. The same as Fig. 5a, classifiers in user space.",
 }
-CLASSIFIERS = {
-    "flow": ("#009e73", "flow extraction"),
-    "nn_fused_packed": ("#0072b2", "NN (fused)"),
-}
 
 
-def fig4(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN, methods: Sequence[str] = ALL) -> Figure:
-    """Return Fig. 4: R_RX over the measured R_TX, for the classifiers and for the mechanisms.
-
-    Left the paper's range, right everything that was measured, in which the grey corner is the left panel. Medians over
-    repeats with whiskers from the least to the most. Triangles on the axis are the rates up to which the paper saw no
-    loss (Sec. V-B2), in the colour of the method. Markers, by what sent: filled with a new flow a packet, else hollow.
+def exhibits(results: Results, width_in: float = COLUMN_IN, methods: str = "all") -> list[Exhibit]:
+    """Return Figs. 4, 5a and 5b.
 
     Parameters
     ----------
-    rows : iterable of record
+    results : Results
+        Records of kind "sweep" are used.
+    width_in : float
+        Of each figure.
+    methods : str
+        Which to draw, with commas between them, or "all".
+
+    Raises
+    ------
+    UserError
+        If there is no such method.
+    """
+    chosen = ALL if methods == "all" else [records.current_name(name.strip()) for name in methods.split(",")]
+    unknown = [name for name in chosen if name not in ALL]
+    if unknown:
+        raise config.UserError(f"there is no method {unknown[0]!r} to draw: use {', '.join(ALL)}")
+    charts = {"fig4": fig4(results, width_in, chosen)}
+    charts |= {name: fig5(results, shown, width_in, chosen) for name, shown in FIG5.items()}
+    return [Exhibit.of_chart(results, "sweep", name, CAPTIONS[name], chart) for name, chart in charts.items()]
+
+
+def fig4(results: Results, width_in: float = COLUMN_IN, methods: Sequence[str] = ALL) -> Chart:
+    """Draw Fig. 4: R_RX over the measured R_TX, for the classifiers and for the mechanisms.
+
+    The left panels have the paper's range. The right ones have everything that was measured; their grey corner is the
+    left panel. Points are medians over repeats, whiskers reach from the least to the most. Triangles on the axis are
+    the rates up to which the paper saw no loss (Sec. V-B2), in the colour of the method.
+
+    Parameters
+    ----------
+    results : Results
     width_in : float
         Of the whole figure.
     methods : sequence of str
         Only these.
     """
-    rows = list(rows)
-    middle = medians(trial_points(rows)).query("method in @methods")
+    middle = results.once(medians).query("method in @methods")
     with mpl.rc_context(STYLE):
         figure = Chart(figsize=(width_in, 4.5), layout="constrained")
         for part, (title, shown) in zip(figure.subfigures(2, 1), FIG4.items(), strict=True):
@@ -82,29 +105,25 @@ def fig4(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN, methods
         ]
         look = {"ncols": 2, "columnspacing": 1, "handlelength": 2.6, "labelspacing": 0.3}
         figure.legend(handles=[*handles, *_marks(middle)], loc="outside upper center", **look)
-        style.footer(figure, rows, "sweep", NO_RECORDS["sweep"])
     return figure
 
 
-def fig5(
-    rows: Iterable[Mapping[str, Any]], shown: Sequence[str], width_in: float = COLUMN_IN, methods: Sequence[str] = ALL
-) -> Figure:
-    """Return one part of Fig. 5: usr, sys, soft and idle of the server's CPU over R_TX, a panel a method.
+def fig5(results: Results, shown: Sequence[str], width_in: float = COLUMN_IN, methods: Sequence[str] = ALL) -> Chart:
+    """Draw one part of Fig. 5: usr, sys, soft and idle of the server's CPU over R_TX, a panel a method.
 
-    Areas are medians of the generator that sent the fastest, straight lines between the rates that were measured; the
-    points on them are the busy share (all but idle) that each generator's trials showed.
+    Areas are medians of the generator that sent the fastest, with straight lines between the rates that were measured.
+    Points are the busy share (usr, sys and soft) in each generator's trials.
 
     Parameters
     ----------
-    rows : iterable of record
+    results : Results
     shown : sequence of str
         FIG5A or FIG5B.
     width_in, methods
         See `fig4`.
     """
-    rows = list(rows)
     shown = [method for method in shown if method in methods]
-    middle = medians(trial_points(rows)).query("method in @methods")
+    middle = results.once(medians).query("method in @methods")
     n_lines = max(-(-len(shown) // 2), 1)
     with mpl.rc_context(STYLE):
         figure = Chart(figsize=(width_in, 0.8 + 1.05 * n_lines), layout="constrained")
@@ -112,102 +131,19 @@ def fig5(
         for axis, method in zip(axes, shown, strict=False):
             _cpu(axis, middle[middle["method"] == method])
             axis.set_title(style.method_name(method, middle), fontsize=6.5)
-        for axis in axes[max(len(shown) - 2, 0) : len(shown)]:
-            axis.tick_params(labelbottom=True)
-            axis.set_xlabel("$R_{\\mathrm{TX}}$ [pps]")
-        for axis in axes[len(shown) :]:
-            axis.set_axis_off()
+        _label_columns(axes, len(shown))
         figure.legend(
             handles=_cpu_handles(middle), loc="outside upper center", ncols=3, columnspacing=1, handlelength=1.2
         )
         rates = middle["r_tx_pps"] if len(middle) else np.array([1e4, 1e6])
-        axes[0].set(xscale="log", xlim=(rates.min() / 1.2, 1.2 * rates.max()))  # of all: they share it
+        axes[0].set(xscale="log", xlim=(rates.min() / 1.2, 1.2 * rates.max()))  # all panels share it
         axes[0].xaxis.set(major_formatter=EngFormatter(sep=""), minor_formatter=NullFormatter())
         figure.supylabel("CPU utilisation [%]", fontsize=7)
-        style.footer(figure, rows, "sweep", NO_RECORDS["sweep"])
     return figure
-
-
-def flow_churn(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN) -> Figure:
-    """Return ns a packet over the entries of the flow table, for one flow, hping3's new ports and new flows.
-
-    Medians over rounds with whiskers at the quartiles.
-
-    Parameters
-    ----------
-    rows : iterable of record
-        Of kind "flow_churn": asked "flows_entries", "traffic" (a name in TRAFFIC) and "classifier"; raw
-        "ns_per_packet" of each round.
-    width_in : float
-    """
-    used = records.current(rows, "flow_churn")
-    lines = [
-        {name: record["asked"][name] for name in ("flows_entries", "traffic", "classifier")}
-        | metrics.median_quartiles(record["raw"]["ns_per_packet"])._asdict()
-        for record in used
-    ]
-    with mpl.rc_context(STYLE):
-        figure = Chart(figsize=(width_in, 2.3), layout="constrained")
-        axis = figure.subplots()
-        names, kinds = {}, {}
-        for (classifier, traffic), part in pd.DataFrame(lines).groupby(["classifier", "traffic"]) if lines else ():
-            part = part.sort_values("flows_entries")
-            colour, name = CLASSIFIERS.get(classifier, ("0.5", classifier))
-            dashes, kind = TRAFFIC[traffic]
-            around = [part["middle"] - part["low"], part["high"] - part["middle"]]
-            look = {"marker": "o", "markersize": 2.6, "linewidth": 1, "elinewidth": 0.6, "capsize": 1.2}
-            axis.errorbar(part["flows_entries"], part["middle"], yerr=around, color=colour, linestyle=dashes, **look)
-            names[name] = Line2D([], [], color=colour, label=name)
-            kinds[kind] = Line2D([], [], color="0.35", linestyle=dashes, label=kind)
-        axis.set(xlabel="Entries of the flow table", ylabel="Time a packet [ns]", ylim=(0, None))
-        axis.set_xscale("log", base=2)
-        axis.set_xticks(sorted({line["flows_entries"] for line in lines}))
-        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        if lines:
-            figure.legend(handles=[*names.values(), *kinds.values()], loc="outside upper center", ncols=2)
-        style.footer(figure, rows, "flow_churn", NO_RECORDS["flow_churn"])
-    return figure
-
-
-def figures(rows: Iterable[Mapping[str, Any]], width_in: float = COLUMN_IN, methods: str = "all") -> dict[str, Figure]:
-    """Return fig4, fig5a, fig5b and flow_churn by these names.
-
-    Parameters
-    ----------
-    rows : iterable of record
-    width_in : float
-        Of each.
-    methods : str
-        Which to draw, with commas between them, or "all".
-
-    Raises
-    ------
-    UserError
-        If there is no such method.
-    """
-    rows = list(rows)
-    chosen = ALL if methods == "all" else [records.current_name(name.strip()) for name in methods.split(",")]
-    unknown = [name for name in chosen if name not in ALL]
-    if unknown:
-        raise config.UserError(f"there is no method {unknown[0]!r} to draw: use {', '.join(ALL)}")
-    return {
-        "fig4": fig4(rows, width_in, chosen),
-        "fig5a": fig5(rows, FIG5A, width_in, chosen),
-        "fig5b": fig5(rows, FIG5B, width_in, chosen),
-        "flow_churn": flow_churn(rows, width_in),
-    }
-
-
-def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES, **look: Any) -> dict[str, Figure]:
-    """Write `figures` as .svg, .png and .pdf, and return them."""
-    made = figures(rows, **look)
-    for name, figure in made.items():
-        style.save(figure, name, folder)
-    return made
 
 
 def _throughput(part: SubFigure, middle: pd.DataFrame, methods: Sequence[str]) -> None:
-    """Draw one part of Fig. 4: the paper's range, everything, and which method is which."""
+    """Draw one part of Fig. 4: the paper's range on the left, everything on the right."""
     limit = claim("max_rate")["value"]
     top = [max(limit, 1.04 * middle[name].max()) for name in ("r_tx_pps", "r_rx_max_pps")]
     axes = part.subplots(1, 2)
@@ -246,7 +182,7 @@ def _line(axis: Axes, method: str, kind: tuple[str, str], part: pd.DataFrame, un
 
 
 def _marks(middle: pd.DataFrame) -> list[Line2D]:
-    """Return what the lines and markers stand for that are not a method's."""
+    """Return the entries of the legend that are not a method's: the diagonal, the paper's rates, what sent."""
     look = {"color": "0.35", "linestyle": "", "markersize": 3.5}
     marks = [Line2D([], [], color="0.75", linewidth=0.8, label="$R_{\\mathrm{RX}} = R_{\\mathrm{TX}}$")]
     marks.append(Line2D([], [], marker="^", label="paper: no loss up to", **look))
@@ -271,9 +207,23 @@ def _cpu(axis: Axes, part: pd.DataFrame) -> None:
     area = part[(part[["generator", "flows"]] == fastest).all(axis=1)]
     axis.stackplot(area["r_tx_pps"], area[list(CPU)].to_numpy().T, colors=CPU_COLOURS.values(), linewidth=0)
     for (generator, flows), line in part.groupby(["generator", "flows"]):
-        face = "black" if flows == "new" else "white"
-        look = {"color": "black", "markersize": 2.2, "markeredgewidth": 0.5, "markerfacecolor": face, "linestyle": ""}
-        axis.plot(line["r_tx_pps"], line["usr"] + line["sys"] + line["soft"], marker=GENERATORS[generator][0], **look)
+        look = {"color": "black", "markersize": 2.2, "markeredgewidth": 0.5, "linestyle": "", "clip_on": False}
+        look |= {"marker": GENERATORS[generator][0], "markerfacecolor": "black" if flows == "new" else "white"}
+        axis.plot(line["r_tx_pps"], line["usr"] + line["sys"] + line["soft"], **look)
+
+
+def _label_columns(axes: np.ndarray, n: int) -> None:
+    """Label the x axis below the last panel of each of the two columns; n places of `axes` hold a panel."""
+    text = "$R_{\\mathrm{TX}}$ [pps]"
+    for axis in axes[max(n - 1 - (n % 2 == 0), 0) : n]:
+        axis.tick_params(labelbottom=True)
+        axis.set_xlabel(text)
+    for axis in axes[n:]:
+        axis.yaxis.set_visible(False)
+        axis.spines[:].set_visible(False)
+        # An empty place bears the labels of the panel above it: below that panel they would push the rows apart.
+        axis.tick_params(which="both", length=0, labelbottom=False, labeltop=n > 2)
+        axis.text(0.5, 1, text * (n > 2), transform=axis.transAxes, ha="center", va="top")
 
 
 def _cpu_handles(middle: pd.DataFrame) -> list[Artist]:

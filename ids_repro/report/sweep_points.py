@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
-from .. import records
+from .exhibit import Results
 
-# Of the server's CPU, in the words of Fig. 5; the last is what the hypervisor took.
+# How the server's CPU spent its time, in the words of Fig. 5; "steal" is what the hypervisor took.
 CPU = ("usr", "sys", "soft", "idle", "steal")
 # What the trials of one line of Fig. 4 share, and what those of one point of it share besides.
 LINE, ASKED = ("method", "generator", "flows"), ("interval_us", "rate_pps")
@@ -40,13 +37,13 @@ def at_rate(part: pd.DataFrame, rate_pps: float) -> pd.Series:
     return pd.Series(found | {"below_pps": x[x <= rate_pps].max(), "above_pps": x[x >= rate_pps].min()})
 
 
-def trial_points(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def trial_points(results: Results) -> pd.DataFrame:
     """Return one line per trial of the sweep.
 
     Parameters
     ----------
-    rows : iterable of record
-        Those of kind "sweep" that `records.current` keeps are used.
+    results : Results
+        Records of kind "sweep" are used.
 
     Returns
     -------
@@ -56,9 +53,9 @@ def trial_points(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         the server's program, per second); usr, sys, soft, idle, steal in % of the server's CPU.
     """
     lines = []
-    for record in records.current(rows, "sweep"):
+    for record in results.current("sweep"):
         asked, raw = record["asked"], record["raw"]
-        # The first records do not say which flows: hping3 had its own way, a new port a packet.
+        # The first records do not name their flows: hping3 took a new port for each packet.
         line = {name: asked.get(name) for name in (*LINE, *ASKED, "repeat")} | {"flows": asked.get("flows") or "new"}
         line["workers"] = raw.get("workers", 1)
         line["r_tx_pps"] = raw["sent_packets"] / raw["duration_s"]
@@ -67,9 +64,15 @@ def trial_points(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=[*LINE, *ASKED, "repeat", "workers", "r_tx_pps", "r_rx_pps", *CPU])
 
 
-def medians(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the medians over repeats of `points`, and r_rx_min_pps and r_rx_max_pps, by rising R_TX of each line."""
-    by = trials.groupby([*LINE, *ASKED], sort=False, dropna=False)
+def medians(results: Results) -> pd.DataFrame:
+    """Return one line per point of Fig. 4, by rising R_TX of each line.
+
+    Returns
+    -------
+    DataFrame
+        The medians over repeats of `trial_points`; r_rx_min_pps and r_rx_max_pps, the least and the most.
+    """
+    by = results.once(trial_points).groupby([*LINE, *ASKED], sort=False, dropna=False)
     middle = by[["workers", "r_tx_pps", "r_rx_pps", *CPU]].median()
     middle["r_rx_min_pps"], middle["r_rx_max_pps"] = by["r_rx_pps"].min(), by["r_rx_pps"].max()
     return middle.reset_index().sort_values([*LINE, "r_tx_pps"], ignore_index=True)

@@ -1,35 +1,44 @@
-"""What the sweep says in a table: the highest rate without loss, and the fall and the CPU at the paper's rates."""
+"""The sweep as a table: the highest rate without loss, and the fall and the CPU at the paper's rates."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from .. import config, metrics, records
+from .. import metrics
 from ..published import claim
-from . import classification, exhibit, style
+from . import style
+from .exhibit import Block, Exhibit, Results, circumstances, no_records
 from .sweep_points import CPU, LINE, at_rate, medians, trial_points
 
-NO_RECORDS = "no records yet: run notebook 05"
 BASELINE = "xdp_drv_flow"  # what a classifier is added to
 LIMIT_PPS = claim("max_rate")["value"]  # 800,000
 CPU_PPS = claim("no_loss", method="xdp_drv_nn_fused")["value"]  # 300,000
 NOTES = (
     "Highest rate: the highest R_TX at which at most 1 % of the packets were lost. A method's trials, by rising R_TX, "
-    "are cut where the fewest are on the wrong side (lost below it, or held above it); in brackets all cuts with at "
-    "most one trial more on the wrong side, from the rate that held to the rate that lost. ≥: no trial lost. R_RX and "
-    "CPU at a rate: on the straight line between the medians measured on either side of it; –: not measured on both "
-    "sides. Below No Filter: of the same generator; in brackets the least and the most over repeats."
+    "are cut where the fewest are on the wrong side (lost below the cut, or held above it). The brackets span all cuts "
+    "with at most one trial more on the wrong side, from the rate that held to the rate that lost. ≥: no trial lost. "
+    "R_RX and CPU at a rate: on the straight line between the medians measured on either side of it; –: not measured "
+    "on both sides. Below No Filter: of the same generator; in brackets the least and the most over repeats. "
+    + style.NETS
 )
 
 
-def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def exhibit(results: Results) -> Exhibit:
+    """Return the table of the highest rate of each method, of its fall below No Filter and of the server's CPU."""
+    frame = results.once(table)
+    return Exhibit("throughput", caption(results), frame, blocks(frame), NOTES)
+
+
+def table(results: Results) -> pd.DataFrame:
     """Return one line a method, generator and kind of flows.
+
+    Parameters
+    ----------
+    results : Results
+        Records of kind "sweep" are used.
 
     Returns
     -------
@@ -41,8 +50,7 @@ def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         between_high_pps, the measured rates around. At 300,000 pps: usr_percent, ... of the server's CPU. NaN: not
         measured. Live frames first, then hping3; methods in the paper's order.
     """
-    trials = trial_points(rows)
-    middle = medians(trials)
+    trials, middle = results.once(trial_points), results.once(medians)
     lines = []
     for (method, generator, flows), part in trials.groupby(list(LINE)):
         best = metrics.highest_rate(part["r_tx_pps"], part["r_rx_pps"])
@@ -79,12 +87,12 @@ def _at_the_papers_rates(middle: pd.DataFrame, method: str, generator: str, flow
     return found | {f"{name}_percent": cpu[name] for name in CPU}
 
 
-def blocks(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, pd.DataFrame]]:
-    """Return `table` as a person reads it: a titled frame of text for each generator."""
+def blocks(frame: pd.DataFrame) -> list[Block]:
+    """Return `table` as a person reads it: a block for each generator and kind of flows."""
     parts = []
-    for (generator, flows), part in table(rows).groupby(["generator", "flows"], sort=False):
+    for (generator, flows), part in frame.groupby(["generator", "flows"], sort=False):
         title = f"Sent by {style.GENERATORS[generator][1]}, {style.FLOWS[flows]}"
-        parts.append((title, pd.DataFrame([_text(line) for line in part.itertuples()])))
+        parts.append(Block(title, pd.DataFrame([_text(line) for line in part.itertuples()])))
     return parts
 
 
@@ -116,27 +124,15 @@ def rate(line) -> str:
     return f"{line.highest_pps / 1e3:,.0f} [{line.low_pps / 1e3:,.0f}, {high}"
 
 
-def caption(rows: Iterable[Mapping[str, Any]]) -> str:
+def caption(results: Results) -> str:
     """Return what was measured, where, how the server was held, and from which records."""
-    used = records.current(rows, "sweep")
-    title = "Throughput by method"
+    used, title = results.current("sweep"), "Throughput by method"
     if not used:
-        return f"{title}: {NO_RECORDS}."
-    facts = classification.circumstances(used)
-    # The number of a kernel thread says nothing to a reader and is another in every trial.
+        return f"{title}: {no_records('sweep')}."
+    facts = circumstances(used)
+    # The number of a kernel thread says nothing to a reader and differs between trials.
     held = dict.fromkeys(re.sub(r"\b(thread) \d+", r"\1", r["raw"]["held"]) for r in used if r["raw"].get("held"))
-    text = (
+    return (
         f"{title}. Profile {facts.get('profile', 'not given')}; {facts['machine']}; kernel {facts['kernel']}; commit "
+        f"{facts['commit']}. " + f"Server held to one CPU: {', '.join(held)}. " * bool(held) + "Records: sweep.jsonl."
     )
-    text += f"{facts['commit']}. " + f"Server held to one CPU: {', '.join(held)}. " * bool(held)
-    return text + "Records: sweep.jsonl."
-
-
-def write(rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES) -> pd.DataFrame:
-    """Write throughput.csv and .md, and return the table."""
-    rows = list(rows)
-    folder.mkdir(parents=True, exist_ok=True)
-    frame = table(rows)
-    frame.to_csv(folder / "throughput.csv", index=False)
-    (folder / "throughput.md").write_text(exhibit.markdown(blocks(rows), caption(rows), NOTES), encoding="utf-8")
-    return frame

@@ -3,20 +3,16 @@
 Covers also: ids_repro.data.flow.
 """
 
-import re
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ids_repro import config
-from ids_repro.data import flow as data_flow
 from ids_repro.data import packets
-from ids_repro.data.features import FEATURES
-from ids_repro.data.flow import ACTIVE_US, IDLE_US, reference
+from ids_repro.data.flow import reference
 from ids_repro.native import library
-from ids_repro.native.layouts import N_FEATURES, REASONS, ROW, Q
+from ids_repro.native.layouts import ROW, Q
 
 HEADER = "".join((config.BPF / name).read_text() for name in ("parse.h", "flow.h"))
 SUBSET = config.ROOT.parent / "shared" / "cic-ids2017"
@@ -47,26 +43,6 @@ def both(given_rows):
         np.testing.assert_array_equal(right, left, err_msg=name)
         assert right.dtype == left.dtype
     return expected
-
-
-def c_names(enum):
-    body = re.search(rf"enum {enum} {{(.*?)}};", HEADER, re.DOTALL)[1]
-    return re.findall(r"IDS_(\w+)", re.sub(r"/\*.*?\*/", "", body, flags=re.DOTALL))
-
-
-def test_names_are_in_the_order_of_the_c_enum():
-    assert [name.lower() for name in c_names("ids_feature")] == [*FEATURES, "n_features"]
-    assert [name.lower() for name in c_names("ids_reason")] == [*REASONS, "n_reasons"]
-    assert len(FEATURES) == N_FEATURES
-
-
-def test_constants_are_those_of_the_header():
-    for name, ours in (("IDLE_US", IDLE_US), ("ACTIVE_US", ACTIVE_US)):
-        factors = re.search(rf"#define IDS_{name} \((\d+)ULL \* (\d+)\)", HEADER).groups()
-        assert int(factors[0]) * int(factors[1]) == ours
-    for name in ("FIN", "RST", "ACK"):
-        assert int(re.search(rf"#define IDS_{name} (\w+)", HEADER)[1], 16) == getattr(data_flow, name)
-    assert int(re.search(r"#define IDS_Q (\d+)", (config.BPF / "fixed.h").read_text())[1]) == Q
 
 
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""Each departure of the released code changes what it says and nothing else, and its row is made from records."""
+"""Each switch changes what it says and nothing else, and the accuracies of each row become records."""
 
 from dataclasses import fields, replace
 
@@ -8,13 +8,14 @@ import pytest
 from ids_repro import config, records
 from ids_repro.config import UserError
 from ids_repro.data import dataset
-from ids_repro.evaluate import discrepancies, parity_vectors, released_code
+from ids_repro.evaluate import discrepancies, released_code
 from ids_repro.evaluate.rows import predictions
-from ids_repro.models.int_mlp import IntMlp
-from ids_repro.models.model import load_model, model_path, save_model
+from ids_repro.models.model import save_model
 from ids_repro.models.scaling import MinMax
-from ids_repro.native import library
 from ids_repro.native.layouts import Q
+from ids_repro.published import NONE
+from ids_repro.report.discrepancies import table
+from ids_repro.report.exhibit import Results
 
 PROFILE = config.profile("smoke", seeds=(0,), epochs=1, min_steps=500)
 # What each switch may change: the two datasets, the float net's normaliser, parts of the integer net, the arithmetic.
@@ -39,105 +40,8 @@ def everything(tmp_path_factory):
     return dataset.prepare(config.SAMPLE, config.SAMPLE.with_suffix(".csv"), table)
 
 
-def packets(x, flow, time_us):
-    """A dataset of these packets, in their units."""
-    flow, time_us = np.asarray(flow), np.asarray(time_us)
-    index = np.array([np.sum(flow[:i] == f) for i, f in enumerate(flow)])
-    x = np.asarray(x, np.int64) << Q
-    return dataset.Dataset(x, flow, index, np.arange(len(flow)), time_us, np.zeros(len(flow), np.int8), {})
-
-
-def small_net(range_=1 << Q, dequant=1 << 32):
-    """One layer that gives the int8 value of the first feature, and that of its opposite."""
-    weights = np.zeros((12, 2), np.int8)
-    weights[0] = 1, -1
-    range_ = np.full(12, range_)
-    s = np.round(2.0**62 / range_).astype(np.int64)
-    return IntMlp(np.zeros(12, np.int64), range_, s, np.array([127 << Q]), [np.full(2, dequant)], [weights])
-
-
-def in_setup(net):
-    return released_code.Setup(None, None, None, None, None, None, net)
-
-
-def test_running_mean_is_within_the_flow_and_rounded_down():
-    data = packets(np.zeros((5, 12)), [7, 2, 7, 7, 2], range(5))
-    values = np.array([[0, 3], [100, 1], [10, 3], [21, 4], [101, 2]])
-    np.testing.assert_array_equal(
-        released_code.running_mean(values, data), [[0, 3], [100, 1], [5, 3], [10, 3], [100, 1]]
-    )
-
-
-def test_one_way_by_hand():
-    x = np.zeros((3, 12), int)
-    x[:, :5] = [[10, 80, 6, 100, 1], [80, 10, 6, 60, 0], [10, 80, 6, 300, 1]]
-    out = released_code.one_way(packets(x, [0, 0, 0], [1000, 1010, 1030]))
-    expected = [
-        [10, 80, 6, 100, 1, 0, 100, 1, 0, 0, 0, 0],
-        [80, 10, 6, 60, 1, 0, 60, 1, 0, 0, 0, 0],  # the first of a flow of its own
-        [10, 80, 6, 300, 1, 30, 200, 1, 15, 100, 0, 15],
-    ]
-    np.testing.assert_array_equal(out.x >> Q, expected)
-    assert len(np.unique(out.flow)) == 2
-
-
-def test_one_way_is_what_the_c_makes_of_one_direction_alone(sample):
-    rows = sample.rows[sample.rows["proto"] == 17]  # UDP: a flow never ends by itself within the sample
-    x, flow = library.extract(rows)
-    index, time_us = np.arange(len(rows)), (rows["ts_ns"] // 1000).astype(np.int64)
-    data = dataset.Dataset(x, flow.astype(np.int64), index, index, time_us, np.zeros(len(rows), np.int8), {})
-    found = released_code.one_way(data).x
-    for way in (x[:, 4] > 0, x[:, 4] == 0):
-        assert way.sum() > 100
-        np.testing.assert_array_equal(found[way], library.extract(rows[way])[0])
-
-
-def test_released_features_are_running_deviations_in_another_order():
-    x = np.tile(np.arange(12), (3, 1))
-    x[:, 9:] = [[0, 0, 0], [10, 1, 4], [20, 2, 2]]
-    out = released_code.as_released(packets(x, [0, 0, 0], range(3))).x / (1 << Q)
-    np.testing.assert_array_equal(out[2], [0, 1, 2, 3, 5, 4, 6, 8, 7, 10, 2, 1])
-
-
-@pytest.mark.parametrize(
-    ("value", "clip", "expected"),
-    [(1.0, True, 127), (1.0, False, 127), (1.004, True, 127), (1.004, False, -128), (2.0, False, -2), (0.5, False, 64),
-     (65535.0, False, -127), (65537.0, False, 127)],
-)  # fmt: skip
-def test_without_the_clip_the_int8_wraps(value, clip, expected):
-    x = np.zeros((1, 12), np.int64)
-    x[0, 0] = round(value * (1 << Q))
-    np.testing.assert_array_equal(released_code.logits(small_net(), x, clip=clip) >> Q, [[expected, -expected]])
-
-
-def test_without_the_shift_a_65536th_is_one():
-    x = np.zeros((1, 12), np.int64)
-    x[0, 0] = 1
-    assert released_code.logits(small_net(), x)[0, 0] == 0
-    assert released_code.logits(small_net(), x, shift=False)[0, 0] >> Q == 127
-
-
-@pytest.mark.parametrize("task", config.TASKS)
-def test_with_clip_and_shift_the_arithmetic_is_q16(models, sample, task):
-    x = np.concatenate([library.extract(sample.rows)[0], parity_vectors.random_vectors(5000)])
-    np.testing.assert_array_equal(
-        released_code.logits(models[task].twins["nn_q16"], x), models[task].twins["nn_q16"].logits(x)
-    )
-
-
-@pytest.mark.parametrize(("width", "s"), [(1, 65536), (33000, 1), (65536, 1), (65537, 0), (10**7, 0)])
-def test_truncated_scale(width, s):
-    assert released_code.truncate(in_setup(small_net(range_=width << Q))).net.s.tolist() == [s << 30] * 12
-
-
-def test_dequantiser_with_16_bits():
-    for exact, rounded in ((2.4, 2), (2.5, 3), (65.4, 65)):
-        made = released_code.round_dequant(in_setup(small_net(dequant=round(exact * (1 << 16)))))
-        assert made.net.dequant[0].tolist() == [rounded << 16] * 2
-
-
 def changed(a, b):
-    """Names of what differs between two setups."""
+    """Return the names of what differs between two setups."""
 
     def differs(left, right):
         if isinstance(left, dataset.Dataset):
@@ -159,8 +63,11 @@ def made_with(everything, model, on):
 
 
 def test_every_switch_is_tested_and_has_a_row():
-    assert set(CHANGES) == {"none", *discrepancies.SWITCHES} < set(discrepancies.ROWS)
-    assert set(discrepancies.TEXTS) == set(discrepancies.ROWS)
+    assert set(CHANGES) == {NONE, *discrepancies.SWITCHES} < set(discrepancies.ROWS)
+    assert discrepancies.ROWS[NONE] == ()
+    for row, on in discrepancies.ROWS.items():
+        assert list(on) == [name for name in discrepancies.SWITCHES if name in on], "in the order in which they act"
+        assert row not in discrepancies.SWITCHES or on == (row,)
 
 
 @pytest.mark.parametrize("switch", CHANGES)
@@ -207,21 +114,13 @@ def test_a_feature_that_is_constant_in_the_test_part_is_refitted_to_zero(everyth
     assert normalised.max() == 1
 
 
-@pytest.fixture
-def results(tmp_path, monkeypatch):
-    """Models and results in a folder of the test's own."""
-    for function in (save_model, load_model, model_path):
-        monkeypatch.setattr(function, "__defaults__", (tmp_path / "models",))
-    monkeypatch.setattr(discrepancies, "DISCREPANCY", tmp_path / "results/discrepancy.jsonl")
-    return tmp_path / "results"
-
-
-def test_departures_become_records_and_records_a_table(everything, models, results, tmp_path):
+def test_discrepancies_become_records_and_records_a_table(everything, models, tmp_path):
     for model in models.values():
-        save_model(model)
-    frame = discrepancies.evaluate_all(everything, PROFILE)
-    rows = records.read(results)
+        save_model(model, tmp_path / "models")
+    rows = discrepancies.evaluate_all(everything, PROFILE, results=tmp_path / "results", folder=tmp_path / "models")
+    assert rows == records.read(tmp_path / "results/discrepancy.jsonl")
     assert len(rows) == len(records.current(rows, "discrepancy")) == len(discrepancies.ROWS) * len(config.TASKS)
+    frame = table(Results(rows))
     raws = {(r["asked"]["task"], r["asked"]["switch"]): r["raw"] for r in rows}
     data = everything.sample()
     for task, model in models.items():
@@ -240,36 +139,8 @@ def test_departures_become_records_and_records_a_table(everything, models, resul
             assert cells.loc["accuracy", "unit"] == ("points" if change else "%")
             assert set(cells["n"]) == {1}
     assert raws["binary", "time"]["agreement_with_float"] < 0.9
-    discrepancies.write(rows, tmp_path)
-    text = (tmp_path / "discrepancies.md").read_text()
-    for row in discrepancies.ROWS:
-        assert f"\n| {discrepancies.TEXTS[row]} |" in text
-    assert "dataset lab capture; profile smoke; seed 0; commit" in text
-    assert len((tmp_path / "discrepancies.csv").read_text().splitlines()) == 1 + 3 * len(rows)
 
 
-def test_only_rows_of_the_same_model_are_compared(tmp_path):
-    def add(switch, seed, accuracy, model):
-        asked = {"task": "binary", "switch": switch, "seed": seed}
-        raw = {"accuracy": accuracy, "accuracy_float": 1.0, "agreement_with_float": accuracy}
-        records.append(tmp_path / "a.jsonl", "discrepancy", asked, raw, identity={"model_sha256": model})
-
-    for seed, accuracy in enumerate((0.9, 0.8, 0.7)):
-        add("none", seed, accuracy, "new")
-        add("clip", seed, accuracy - 0.1 * seed, "new" if seed < 2 else "old")
-    frame = discrepancies.table(records.read(tmp_path)).set_index(["switch", "task", "metric"])
-    cell = frame.loc[("clip", "binary", "accuracy")]
-    assert cell["n"] == 2
-    assert cell["ours"] == pytest.approx(-5)  # 0 and -10 points
-    assert cell["high"] - cell["ours"] == pytest.approx(12.706 * 5, rel=1e-4)  # t(0.975, 1) s / sqrt(2)
-    assert frame.loc[("none", "binary", "accuracy"), "ours"] == pytest.approx(80)
-    assert frame.loc[("shift", "binary", "accuracy"), "n"] == 0
-    line = discrepancies.blocks(records.read(tmp_path))[0][1].set_index("As released").loc[discrepancies.TEXTS["clip"]]
-    assert line["NN (C), binary"] == "-5.00 ± 63.53"
-
-
-def test_without_records_or_packets_it_says_so(everything, tmp_path):
-    discrepancies.write([], tmp_path)
-    assert "no records yet: run notebook 04" in (tmp_path / "discrepancies.md").read_text()
+def test_a_dataset_without_every_packet_is_refused(everything):
     with pytest.raises(UserError, match="does not hold every packet"):
         discrepancies.evaluate_all(everything.sample("last"), PROFILE)

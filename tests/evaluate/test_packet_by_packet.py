@@ -1,7 +1,5 @@
 """Accuracy by packet index and packets until an alarm, counted by hand and on the sample's test flows."""
 
-import re
-
 import numpy as np
 import pytest
 
@@ -9,8 +7,10 @@ from ids_repro import config, records
 from ids_repro.config import UserError
 from ids_repro.data import dataset
 from ids_repro.evaluate import packet_by_packet
-from ids_repro.models.model import load_model, model_path, save_model
-from ids_repro.report import page
+from ids_repro.models.model import save_model
+from ids_repro.native.layouts import FIRST_PACKETS
+from ids_repro.report.exhibit import Results
+from ids_repro.report.packet_by_packet import LOOKS, PACKETS, alarms, table
 
 PROFILE = config.profile("smoke", seeds=(0,))
 
@@ -23,16 +23,13 @@ def everything(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(everything, models, tmp_path_factory):
-    """The records of the sample's test flows, and the table of them."""
+    """Measure the sample's test flows, and return the records that were written."""
     folder = tmp_path_factory.mktemp("per_packet")
-    with pytest.MonkeyPatch.context() as patch:
-        for function in (save_model, load_model, model_path):
-            patch.setattr(function, "__defaults__", (folder / "models",))
-        patch.setattr(packet_by_packet, "PER_PACKET", folder / "results/per_packet.jsonl")
-        for model in models.values():
-            save_model(model)
-        frame = packet_by_packet.evaluate_all(everything, PROFILE)
-    return records.read(folder / "results"), frame
+    for model in models.values():
+        save_model(model, folder / "models")
+    made = packet_by_packet.evaluate_all(everything, PROFILE, folder / "results", folder / "models")
+    assert records.read(folder / "results/per_packet.jsonl") == made
+    return made
 
 
 def test_tally_by_hand():
@@ -46,14 +43,17 @@ def test_tally_by_hand():
     assert out["packets"][:4] == [4, 3, 1, 0]
     assert out["right"][:4] == [2, 1, 0, 0]
     assert (out["attack_flows"], out["normal_flows"]) == (2, 2)
-    assert out["attack_first_alarm"] == [0, 1] + 98 * [0]  # flow 5 at its second packet, as another attack is enough
+    # Flow 5 at its second packet. A verdict of the wrong attack is an alarm too.
+    assert out["attack_first_alarm"] == [0, 1] + 98 * [0]
     assert out["normal_first_alarm"] == [0, 1] + 98 * [0]
-    assert packet_by_packet.alarms(out, "attack")[[0, 1, 99]].tolist() == [0, 50, 50]
+    assert alarms(out, "attack")[[0, 1, 99]].tolist() == [0, 50, 50]
 
 
 def test_every_packet_of_the_test_flows_is_counted(everything, models, made):
-    rows, frame = made
+    rows, frame = made, table(Results(made))
     assert len(rows) == len(packet_by_packet.ROWS) * len(config.TASKS) == len(frame)
+    assert set(packet_by_packet.ROWS) == set(LOOKS), "the figure draws every row that is measured"
+    assert PACKETS == FIRST_PACKETS
     every = everything.sample("every")
     test = dataset.split(every, 0)[2]
     flows = everything.sample("last")
@@ -74,31 +74,7 @@ def test_every_packet_of_the_test_flows_is_counted(everything, models, made):
             assert line["flagged by packet 3"] == pytest.approx(100 * flagged)
 
 
-@pytest.mark.filterwarnings("error")
-def test_the_figure_shows_it_and_says_where_from(made, tmp_path):
-    rows, _ = made
-    figure = packet_by_packet.write(rows, tmp_path / "a")
-    packet_by_packet.write(rows, tmp_path / "b")
-    for name in ("per_packet.svg", "per_packet.png"):
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-    assert [axis.get_title() for axis in figure.axes[:2]] == ["Binary", "Multi-class"]
-    assert {*packet_by_packet.ROWS.values(), "flows this long"} <= {
-        text.get_text() for text in figure.legends[0].get_texts()
-    }
-    assert "per_packet.jsonl: profile smoke" in figure.get_supxlabel()
-    upper = figure.axes[0].lines[list(packet_by_packet.ROWS).index("dt_c")]
-    raw = next(r["raw"] for r in rows if r["asked"]["row"] == "dt_c" and r["asked"]["task"] == "binary")
-    assert upper.get_ydata()[0] == pytest.approx(100 * raw["right"][0] / raw["packets"][0])
-    html = page.html(rows)
-    ids = re.findall(r' id="(per_packet-[^"]+)"', html)
-    assert ids
-    assert len(ids) == len(set(ids))
-
-
-@pytest.mark.filterwarnings("error")
-def test_without_records_or_packets_it_says_so(everything):
-    assert packet_by_packet.figure([]).get_supxlabel() == "no records yet: run notebook 04"
-    assert packet_by_packet.table([]).empty
+def test_a_dataset_without_every_packet_is_refused(everything):
     with pytest.raises(UserError, match="does not hold every packet"):
         packet_by_packet.first_packets(everything.sample("last"))
     assert len(packet_by_packet.first_packets(everything).x) == (everything.index < 100).sum()

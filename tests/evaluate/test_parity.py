@@ -1,4 +1,4 @@
-"""NumPy, C, XDP and TC agree bit for bit, and a single wrong weight would be seen."""
+"""NumPy, C, XDP and TC agree bit for bit, and the comparison sees a single wrong weight."""
 
 import json
 from dataclasses import replace
@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ids_repro.config import UserError
 from ids_repro.evaluate import parity, parity_vectors
-from ids_repro.evaluate.replay import classify_in_kernel, kernel_verdicts
-from ids_repro.evaluate.rows import KERNEL_PROGRAMS, classify_in_c
 from ids_repro.kernel.program import Program
-from ids_repro.native import library
 from ids_repro.native.layouts import MLP_FUSED, MLP_Q16, TREE
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_nothing_differs_on_10000_vectors_a_model_and_on_every_packet_of_the_sample(project, models):
     project.save(models)
     done = project.cli("parity", "--n", "10000", "--json")
@@ -24,25 +24,29 @@ def test_nothing_differs_on_10000_vectors_a_model_and_on_every_packet_of_the_sam
     assert "parity: 100%" in done.stderr
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_n_vectors_are_compared_and_no_more_than_asked_in_the_kernel(models, few, monkeypatch):
-    monkeypatch.setattr(parity, "KERNEL_PROGRAMS", {"dt": "dt"})
-    monkeypatch.setattr(parity_vectors, "PIECE", 700)
-    monkeypatch.setattr(parity, "TIED_VECTORS", 900)
+    piece = parity_vectors.PIECE
     asked = {"c": [], "kernel": []}
-    in_c, in_kernel = classify_in_c, classify_in_kernel
-    monkeypatch.setattr(parity, "classify_in_c", lambda *args: asked["c"].append(len(args[2])) or in_c(*args))
-    monkeypatch.setattr(
-        parity, "classify_in_kernel", lambda *args: asked["kernel"].append(len(args[1])) or in_kernel(*args)
-    )
-    found = parity.compare([models["binary"]], few, 2000, kernel_vectors=1000)
-    assert not any(sum(row.values()) for row in found.values())
-    assert asked["c"] == [700, 200, 700, 700, 600, len(few.rows)]
-    # XDP and TC
-    assert asked["kernel"] == [700, 700, 200, 200, 700, 700, 300, 300, 0, 0]
+    for place in asked:
+        right = getattr(parity, f"classify_in_{place}")
+        monkeypatch.setattr(parity, f"classify_in_{place}", counting(right, asked[place]))
+    n, in_kernel = 2 * piece + 600, piece + 300
+    found = parity.compare([models["binary"]], few, n, kernel_vectors=in_kernel, tied_vectors=900, structs=["dt"])
+    assert found == {"dt": {"numpy_c": 0, "c_xdp": 0, "c_tc": 0}}
+    assert asked["c"] == [900, piece, piece, 600, len(few.rows)]
+    # Each number twice: XDP and TC.
+    assert asked["kernel"] == [900, 900, piece, piece, 300, 300, 0, 0]
+
+
+def counting(classify, asked: list[int]):
+    """Return a function that does the same and appends the number of vectors, which are the last argument."""
+    return lambda *args: asked.append(len(args[-1])) or classify(*args)
 
 
 def corrupted(params: bytes) -> bytes:
-    """Change one weight of a net by one, or cut a tree at its root."""
+    """Return a struct with one weight of a net changed, or with a tree that decides nothing at its root."""
     if len(params) == MLP_Q16.itemsize:
         net = np.frombuffer(params, MLP_Q16, 1).copy()
         net["w"][0, 0, 0, :12] += np.where(np.arange(12) == np.abs(net["w"][0, 0, 0, :12]).argmin(), 1, 0).astype("i1")
@@ -58,7 +62,7 @@ def corrupted(params: bytes) -> bytes:
 
 @pytest.fixture
 def few(sample):
-    """The sample's first packets."""
+    """Return the sample's first packets."""
     return replace(sample, rows=sample.rows[:300])
 
 
@@ -71,6 +75,8 @@ def test_a_wrong_weight_in_c_is_seen(models, few, monkeypatch):
     assert found["dt"]["numpy_c"] > 0
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_a_wrong_weight_in_the_kernel_is_seen(models, few, monkeypatch):
     load = Program.set_params
     monkeypatch.setattr(Program, "set_params", lambda program, params: load(program, corrupted(params)))
@@ -79,10 +85,6 @@ def test_a_wrong_weight_in_the_kernel_is_seen(models, few, monkeypatch):
     assert all(row[hook] > 0 for row in found.values() for hook in ("c_xdp", "c_tc"))
 
 
-def test_the_kernels_verdicts_are_those_of_c_on_the_wanted_packets(models, few):
-    wanted = np.arange(0, len(few.rows), 3)
-    found = kernel_verdicts([models["multi"]], few, wanted)
-    x, _ = library.extract(few.rows)
-    for classifier in KERNEL_PROGRAMS:
-        _, classes = classify_in_c(models["multi"], classifier, x[wanted])
-        assert found["multi", 0][f"{classifier}_kernel"].tolist() == classes.tolist()
+def test_a_comparison_of_no_vectors_is_refused(models, few):
+    with pytest.raises(UserError, match="at least 1 vector, not 0"):
+        parity.compare(models.values(), few, 0)

@@ -1,4 +1,4 @@
-"""The vectors of parity: every boundary is among them, classes change between two of them, and ties are ties."""
+"""The vectors that parity compares hold every boundary and every change of class, and a tied model has tied logits."""
 
 import numpy as np
 import pytest
@@ -41,8 +41,7 @@ def test_both_nets_change_their_class_between_two_neighbours(models):
 
 def test_pieces_are_n_vectors_on_both_sides_of_every_clip(models, monkeypatch):
     model = models["binary"]
-    monkeypatch.setattr(parity_vectors, "PIECE", 3000)
-    x = list(parity_vectors.pieces(model, 7000))
+    x = list(parity_vectors.pieces(model, 7000, size=3000))
     assert [len(piece) for piece in x] == [3000, 3000, 1000]
     assert len(next(parity_vectors.pieces(model, 10))) == 10
     x = np.concatenate(x)
@@ -50,11 +49,10 @@ def test_pieces_are_n_vectors_on_both_sides_of_every_clip(models, monkeypatch):
     above = np.mean(x - model.scaler.min_ > model.scaler.range_, axis=0)
     below = np.mean(x - model.scaler.min_ < -model.scaler.range_, axis=0)
     assert (above > 0.01).all() and (below > 0.01).all()
+    # Eq. (1) clips between the layers too: without that clip many logits are others.
     clipped = model.twins["nn_q16"].logits(x)
     monkeypatch.setattr(int_mlp, "INT8_MAX", 1 << 20)
-    assert (
-        np.mean(np.any(model.twins["nn_q16"].logits(x) != clipped, axis=1)) > 0.05
-    )  # Eq. (1) clips between the layers
+    assert np.mean(np.any(model.twins["nn_q16"].logits(x) != clipped, axis=1)) > 0.05
 
 
 @pytest.mark.parametrize("task", config.TASKS)
@@ -67,5 +65,5 @@ def test_logits_tie_in_the_twin_of_a_model_and_the_first_wins(models, task):
         largest = logits == logits.max(axis=1, keepdims=True)
         assert np.mean(largest.sum(axis=1) > 1) > 0.2
         assert not (net.predict(x) % 2).any()
-        # where every feature is at its minimum no net has anything to add up
+        # With every feature at its minimum every sum is 0.
         assert (net.logits(twin.scaler.min_[None]) == 0).all()

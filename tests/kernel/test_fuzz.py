@@ -1,6 +1,6 @@
-"""Random and changed frames: the kernel says what user space says, and the sanitizers find nothing in user space.
+"""The kernel and user space agree on random and changed frames, and the sanitizers find nothing in user space.
 
-`make fuzz` runs these tests with more of them: N frames, N runs of libFuzzer's target, from the seed SEED.
+`make fuzz` runs these tests for longer: with N frames and N runs of libFuzzer's target, from the seed SEED.
 """
 
 import os
@@ -13,31 +13,34 @@ import made_captures as made
 import numpy as np
 import pytest
 from label_files import SHARED
-from test_library import KINDS, ROWS, program
+from parser_cases import KINDS, ROWS, probe_program
 from tqdm.auto import tqdm
 
 from ids_repro import config
 from ids_repro.data import packets
+from ids_repro.evaluate.rows import KERNEL_PROGRAMS
 from ids_repro.kernel.program import Program
 from ids_repro.kernel.variants import HOOKS
 from ids_repro.native import library
 from ids_repro.native.layouts import PROBE, REASONS
 
 N, SEED = int(os.environ.get("N", "50000")), int(os.environ.get("SEED", "1"))
-BATCH = 10_000  # fewer flows than the kernel's table holds: it forgets the oldest, user space's table none
-WIDTH = 384
+# The kernel's flow table evicts the oldest flow when it is full, and user space's table evicts none. A batch makes
+# fewer flows than the kernel's table holds, so that the two stay equal.
+BATCH = 10_000
+WIDTH = 384  # bytes of a frame
 TYPES = np.array([0x0800, 0x86DD, 0x8100, 0x88A8, 0x9100, 0x0806, 0x05DC], ">u2").view(np.uint8).reshape(-1, 2)
 IP_BYTES = (0x45, 0x46, 0x4F, 0x44, 0x60, 0x65, 0, 1, 5, 31, 127, 128, 255)
 BYTES = np.array([*KINDS, 6, 17, 1, 58, 59, 50, *IP_BYTES], np.uint8)
-TAGGED = (0, 4, 8)  # bytes of VLAN tags
-FIELDS = (14, 15, 17, 19, 20, 21, 23, 34, 36, 47, 54, 55, 56, 57, 62, 63)  # their places behind no tag
+TAGGED = (0, 4, 8)  # bytes of VLAN tags in front of a field
+FIELDS = (14, 15, 17, 19, 20, 21, 23, 34, 36, 47, 54, 55, 56, 57, 62, 63)  # where fields lie in a frame without tags
 STEPS_NS = np.array([0, 1, 999, 1000, 10**6, 10**9, -(10**6), 301 * 10**9])
 STEPS_P = [0.1, 0.2, 0.2, 0.2, 0.2, 0.0795, 0.02, 0.0005]
 
 
 @lru_cache
 def seeds() -> tuple[np.ndarray, np.ndarray]:
-    """The frames of the parser's table, and some of each real capture; shape (n, WIDTH), and lengths."""
+    """Return the frames of the parser's table and some of each real capture, shape (n, WIDTH), and their lengths."""
     frames = [frame for row in ROWS.values() for frame, _ in row]
     for path in (config.SAMPLE, *sorted(SHARED.glob("*.pcap"))):
         real = packets.read(path, ipv6=True).headers()
@@ -47,7 +50,11 @@ def seeds() -> tuple[np.ndarray, np.ndarray]:
 
 
 def changed(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Seeds with bytes, fields and EtherTypes changed, ends of other seeds, cut and grown; one in twenty all random."""
+    """Return n frames made of seeds, and their lengths.
+
+    Bytes, fields and EtherTypes are changed, ends are replaced by those of other seeds, and lengths are cut or grown.
+    One frame in twenty is entirely random.
+    """
     matrix, sizes = seeds()
     pick = rng.integers(len(matrix), size=n)
     out, size = matrix[pick], sizes[pick].astype(np.int64)
@@ -78,7 +85,10 @@ def changed(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def compare(loaded: Program, n: int) -> dict[str, int]:
-    """Frames by reason, of how many a flow began, and how many the kernel and user space differ on in anything."""
+    """Count the frames by reason, those that began a flow ("first"), and those on which kernel and user space differ.
+
+    A frame is a difference if the reason, a feature, or whether it began a flow is not the same.
+    """
     rng, found = np.random.default_rng(SEED), dict.fromkeys((*REASONS, "first", "differences"), 0)
     with tqdm(total=n, desc=f"fuzzing {loaded.variant.hook}", unit="frame", delay=1) as bar:
         for start in range(0, n, BATCH):
@@ -102,15 +112,19 @@ def compare(loaded: Program, n: int) -> dict[str, int]:
     return found
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 @pytest.mark.parametrize("hook", HOOKS)
 def test_kernel_and_user_space_agree_on_changed_frames(hook):
-    found = compare(program(hook), N)
+    found = compare(probe_program(hook), N)
     print(hook, found)
     assert found["differences"] == 0, found
     assert all(found[reason] > N // 200 for reason in REASONS), found
     assert N // 20 < found["first"] < found["ok"]
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_a_difference_would_be_seen(monkeypatch):
     right = library.parse
 
@@ -120,7 +134,7 @@ def test_a_difference_would_be_seen(monkeypatch):
         return rows, reasons
 
     monkeypatch.setattr(library, "parse", wrong)
-    assert compare(program("xdp"), BATCH)["differences"] > 100
+    assert compare(probe_program("xdp"), BATCH)["differences"] > 100
 
 
 def test_the_sanitizers_find_nothing_in_user_space(tmp_path, models):
@@ -133,7 +147,7 @@ def test_the_sanitizers_find_nothing_in_user_space(tmp_path, models):
         for link in range(14):
             entry = b"".join(struct.pack("<BBH", link, 20, len(f)) + f for f, _ in row[:2] + row[-2:])
             (corpus / f"{k}-{link}").write_bytes(entry)
-    for name in ("nn_q16", "nn_fused", "dt"):
+    for name in KERNEL_PROGRAMS:
         (tmp_path / name).write_bytes(models["multi"].params(name))
     done = subprocess.run(
         [target, f"-runs={N}", f"-seed={SEED}", "-max_len=4096", "-print_final_stats=1", corpus],

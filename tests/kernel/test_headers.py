@@ -1,4 +1,4 @@
-"""The folder that BCC_KERNEL_SOURCE points to."""
+"""The folder that BCC_KERNEL_SOURCE names is found or made of two halves, and BCC compiles with it."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ from ids_repro.kernel import headers
 
 ARCH = headers.ARCHITECTURES.get(platform.machine(), platform.machine())
 
-# BCC is Debian's: its folder goes behind the environment's own packages.
+# BCC is a package of the distribution, so its folder goes behind the environment's own packages.
 LOAD_XDP = """
 import sys
 sys.path.append("/usr/lib/python3/dist-packages")
@@ -34,7 +34,7 @@ print("loaded", BPF(text=TEXT).load_func("look", BPF.XDP).fd > 0)
 
 
 def shared_half(tree: Path) -> Path:
-    """Write what all flavours of a kernel share."""
+    """Write the files that all flavours of a kernel share."""
     for name in ("include/linux/kconfig.h", "include/uapi/linux/bpf.h", f"arch/{ARCH}/include/asm/page.h"):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_text(tree.name)
@@ -42,7 +42,7 @@ def shared_half(tree: Path) -> Path:
 
 
 def generated_half(tree: Path) -> Path:
-    """Write what the build of one flavour generated."""
+    """Write the files that the build of one flavour generates."""
     for name in ("include/generated/autoconf.h", "include/config/BPF", f"arch/{ARCH}/include/generated/asm/types.h"):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_text(tree.name)
@@ -139,18 +139,18 @@ def test_a_dangling_build_link_is_no_headers(tmp_path):
         find(tmp_path)
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_bcc_compiles_and_loads_with_it(tmp_path):
-    if os.geteuid() != 0:
-        pytest.skip("loading a program needs root")
     tree = headers.kernel_source(build=tmp_path)
     source = {} if tree is None else {"BCC_KERNEL_SOURCE": str(tree)}
     run = subprocess.run([sys.executable, "-c", LOAD_XDP], env=os.environ | source, capture_output=True, text=True)
     assert run.stdout == "loaded True\n", run.stderr
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_without_it_bcc_has_nothing(tmp_path):
-    """Keeps the test above honest: the tree, not something else on this machine, is what BCC used."""
-    if os.geteuid() != 0:
-        pytest.skip("loading a program needs root")
+    """Show that the test above depends on the tree: BCC finds no other headers on this machine."""
     env = os.environ | {"BCC_KERNEL_SOURCE": str(tmp_path)}
     assert subprocess.run([sys.executable, "-c", LOAD_XDP], env=env, capture_output=True).returncode != 0

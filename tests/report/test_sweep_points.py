@@ -1,4 +1,4 @@
-"""Points of Figs. 4 and 5: rates of each trial, medians over repeats, and values between two measured rates."""
+"""Points of a sweep against made-up trials: one a trial, medians over repeats, values between measured rates."""
 
 import numpy as np
 import pandas as pd
@@ -6,6 +6,7 @@ import pytest
 import synthetic
 
 from ids_repro import records
+from ids_repro.report.exhibit import Results
 from ids_repro.report.sweep_points import CPU, LINE, at_rate, medians, trial_points
 
 
@@ -22,12 +23,12 @@ def test_between_two_measured_rates_is_a_straight_line_and_outside_nothing():
 @pytest.fixture
 def sweep(tmp_path):
     synthetic.sweep(tmp_path / "sweep.jsonl")
-    return records.read(tmp_path)
+    return Results(records.read(tmp_path))
 
 
 def test_points_are_rates_of_each_trial(sweep):
     trials = trial_points(sweep)
-    assert len(trials) == len(sweep)
+    assert len(trials) == len(sweep.rows)
     first = trials.iloc[0]
     assert (first.r_tx_pps, first.r_rx_pps) == (90e3, 90e3)
     np.testing.assert_allclose(trials[list(CPU)].sum(axis=1), 100)
@@ -35,8 +36,8 @@ def test_points_are_rates_of_each_trial(sweep):
 
 
 def test_medians_are_over_repeats_and_rise_with_the_rate(sweep):
-    middle = medians(trial_points(sweep))
-    assert len(middle) == len(sweep) / 2
+    middle = medians(sweep)
+    assert len(middle) == len(sweep.rows) / 2
     part = middle[middle["method"] == "no_filter"]
     assert part["r_tx_pps"].is_monotonic_increasing
     assert part["r_rx_pps"].iloc[0] == 90_450 and part["r_rx_max_pps"].iloc[0] == 90_900
@@ -46,7 +47,7 @@ def test_a_line_is_a_method_a_generator_and_a_kind_of_flows(tmp_path):
     synthetic.sweep(tmp_path / "a.jsonl")
     for flows in ("new", "one"):
         synthetic.frames(tmp_path / "a.jsonl", flows=flows)
-    middle = medians(trial_points(records.read(tmp_path)))
+    middle = medians(Results(records.read(tmp_path)))
     sizes = middle.groupby(list(LINE)).size()
     assert len(sizes) == 3 * len(synthetic.CAPACITIES_PPS)
     assert set(sizes["no_filter"]) == {len(synthetic.RATES_PPS)} == {len(synthetic.FRAMES_PPS)}

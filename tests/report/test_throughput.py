@@ -7,17 +7,18 @@ import pytest
 import synthetic
 
 from ids_repro import records
-from ids_repro.report import exhibit, throughput
+from ids_repro.report import throughput
+from ids_repro.report.exhibit import Results
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory):
-    return synthetic.everything(tmp_path_factory.mktemp("results"))
+def results(tmp_path_factory):
+    return Results(synthetic.everything(tmp_path_factory.mktemp("results")))
 
 
 @pytest.fixture(scope="module")
-def frame(rows):
-    return throughput.table(rows)
+def frame(results):
+    return throughput.table(results)
 
 
 def line(frame, method, generator="live_frames"):
@@ -41,10 +42,10 @@ def test_the_fall_below_no_filter_is_between_the_measured_rates_around_the_paper
     assert line(frame, "no_filter").fall_percent == 0
 
 
-def test_nothing_is_extrapolated_and_generators_are_not_mixed(rows, tmp_path):
+def test_nothing_is_extrapolated_and_generators_are_not_mixed(tmp_path):
     synthetic.frames(tmp_path / "a.jsonl", rates=(100e3, 700e3), capacities={"no_filter": 9e6, "tc_nn_fused": 400e3})
     synthetic.sweep(tmp_path / "a.jsonl", rates={0: 900e3}, capacities={"no_filter": 9e6, "tc_nn_fused": 400e3})
-    frame = throughput.table(records.read(tmp_path))
+    frame = throughput.table(Results(records.read(tmp_path)))
     assert frame["fall_percent"].isna().all() and frame["r_rx_pps"].isna().all()
     assert line(frame, "tc_nn_fused").usr_percent == 0, "300,000 is between 100,000 and 700,000"
     assert math.isnan(line(frame, "tc_nn_fused", "hping3").usr_percent)
@@ -52,31 +53,30 @@ def test_nothing_is_extrapolated_and_generators_are_not_mixed(rows, tmp_path):
 
 def test_a_rate_that_was_not_reached_is_at_least_and_compared_with_nothing(tmp_path):
     synthetic.frames(tmp_path / "a.jsonl", rates=(100e3, 200e3))
-    rows = records.read(tmp_path)
-    assert line(throughput.table(rows), "xdp_drv_flow").high_pps == math.inf
-    block = throughput.blocks(rows)[0][1].set_index("Method")
-    assert block.loc["XDP_DRV (NN)", "Highest rate [kpps]"] == "≥ 200"
-    assert block.loc["XDP_DRV (NN)", "of Flow Extraction [%]"] == ""
-    assert block.loc["XDP_DRV (NN)", "below No Filter [%]"] == "–"
+    frame = throughput.table(Results(records.read(tmp_path)))
+    assert line(frame, "xdp_drv_flow").high_pps == math.inf
+    block = throughput.blocks(frame)[0].frame.set_index("Method")
+    assert block.loc["XDP_DRV (NN fused)", "Highest rate [kpps]"] == "≥ 200"
+    assert block.loc["XDP_DRV (NN fused)", "of Flow Extraction [%]"] == ""
+    assert block.loc["XDP_DRV (NN fused)", "below No Filter [%]"] == "–"
 
 
-def test_it_is_read_by_generator_in_the_papers_order(rows):
-    (title, block), (other, _) = throughput.blocks(rows)
+def test_it_is_read_by_generator_in_the_papers_order(results, frame):
+    (title, block), (other, _) = throughput.blocks(frame)
     assert title == "Sent by live frames, a new flow a packet" and other.startswith("Sent by hping3")
-    assert list(block["Method"][:3]) == ["No Filter", "XDP_DRV (Flow Extraction)", "XDP_DRV (NN)"]
-    assert list(block["Method"][-2:]) == ["XDP_DRV (NN, paper's layout)", "AF_XDP (NN)"]
+    assert list(block["Method"][:3]) == ["No Filter", "XDP_DRV (Flow Extraction)", "XDP_DRV (NN fused)"]
+    assert list(block["Method"][-2:]) == ["XDP_DRV (NN q16)", "AF_XDP (NN fused)"]
     assert block["Method"].str.contains("8-core").any()
-    assert "Server held to one CPU: napi thread on cpu 1." in throughput.caption(rows)
+    assert "Server held to one CPU: napi thread on cpu 1." in throughput.caption(results)
 
 
-def test_files_hold_the_same_numbers(rows, frame, tmp_path):
-    throughput.write(rows, tmp_path)
+def test_files_hold_the_same_numbers(results, frame, tmp_path):
+    throughput.exhibit(results).write(tmp_path)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "throughput.csv"), frame, check_dtype=False)
     text = (tmp_path / "throughput.md").read_text(encoding="utf-8")
-    assert "| XDP_DRV (NN) | 300 [300, 700] | 43 |" in text and "sweep.jsonl" in text
+    assert "| XDP_DRV (NN fused) | 300 [300, 700] | 43 |" in text and "sweep.jsonl" in text
 
 
-def test_without_records_it_says_which_notebook_to_run(tmp_path):
-    throughput.write([], tmp_path)
-    assert "no records yet: run notebook 05" in (tmp_path / "throughput.md").read_text(encoding="utf-8")
-    assert exhibit.markdown(throughput.blocks([]), "a", "b") == "a\n\nb\n"
+def test_without_records_it_says_which_notebook_to_run():
+    text = throughput.exhibit(Results([])).markdown()
+    assert text == f"Throughput by method: no records yet: run notebook 05.\n\n{throughput.NOTES}\n"

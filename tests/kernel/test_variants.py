@@ -1,0 +1,33 @@
+"""A variant becomes compiler flags, and the table holds every implementation that runs in the kernel."""
+
+import pytest
+
+from ids_repro.implementations import rows_in
+from ids_repro.kernel.variants import HOOKS, VARIANTS, Variant, every_variant
+from ids_repro.native.layouts import STRUCTS
+
+
+def test_every_kernel_row_has_a_variant_that_reads_its_struct():
+    for one in rows_in("kernel").values():
+        assert VARIANTS[one.variant].params == one.struct
+
+
+def test_flags_name_the_struct_the_action_and_the_hook():
+    flags = Variant("tc", "nn", 7, "filter", arithmetic="q16").flags()
+    assert {"-DIDS_CLASSIFIER=nn_q16", "-DIDS_CLASSES=7", "-DIDS_ACTION=1", "-DIDS_TC"} <= set(flags)
+    assert not any(flag.startswith(("-DIDS_PROBE", "-DIDS_CHURN", "-DIDS_PAPER")) for flag in flags)
+    assert "-DIDS_CHURN=2" in Variant(churn="flows").flags()
+
+
+def test_the_papers_layout_is_only_for_the_net_in_q16():
+    assert "-DIDS_PAPER" in VARIANTS["nn_q16_paper"].flags()
+    with pytest.raises(ValueError, match="arithmetic q16"):
+        Variant(classifier="nn", layout="paper").flags()
+
+
+def test_each_variant_comes_with_both_hooks_and_a_classifier_with_both_numbers_of_classes():
+    found = list(every_variant())
+    for name, variant in VARIANTS.items():
+        assert variant.params in (None, *STRUCTS)
+        classes = {2, 7} if variant.params else {2}
+        assert {(v.hook, v.n_classes) for n, v in found if n == name} == {(h, c) for h in HOOKS for c in classes}
