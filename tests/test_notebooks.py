@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import until
+from machine_state import until
 
 from ids_repro import config, notebooks, records
 from ids_repro.config import UserError

@@ -13,7 +13,7 @@ import made_captures as made
 import numpy as np
 import pytest
 from label_files import SHARED
-from test_library import KINDS, ROWS, program
+from parser_cases import KINDS, ROWS, probe_program
 from tqdm.auto import tqdm
 
 from ids_repro import config
@@ -104,7 +104,7 @@ def compare(loaded: Program, n: int) -> dict[str, int]:
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_kernel_and_user_space_agree_on_changed_frames(hook):
-    found = compare(program(hook), N)
+    found = compare(probe_program(hook), N)
     print(hook, found)
     assert found["differences"] == 0, found
     assert all(found[reason] > N // 200 for reason in REASONS), found
@@ -120,7 +120,7 @@ def test_a_difference_would_be_seen(monkeypatch):
         return rows, reasons
 
     monkeypatch.setattr(library, "parse", wrong)
-    assert compare(program("xdp"), BATCH)["differences"] > 100
+    assert compare(probe_program("xdp"), BATCH)["differences"] > 100
 
 
 def test_the_sanitizers_find_nothing_in_user_space(tmp_path, models):

@@ -10,7 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from conftest import BLOCKED, attachments, interfaces, port_tree
+from machine_state import attachments, interfaces
+from made_models import BLOCKED, port_tree
 
 from ids_repro import config
 from ids_repro.config import UserError

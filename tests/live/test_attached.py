@@ -15,7 +15,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import BLOCKED, attachments, port_tree, until
+from machine_state import attachments, until
+from made_models import BLOCKED, port_tree
 from pyroute2 import IPRoute
 
 from ids_repro import config

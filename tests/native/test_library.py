@@ -2,12 +2,12 @@
 
 import re
 import socket
-from functools import lru_cache
 
 import made_captures as made
 import numpy as np
 import pytest
 from label_files import SHARED
+from parser_cases import ROWS, TCP, TCP6, frames, probe_program, six
 
 from ids_repro import config
 from ids_repro.data import packets
@@ -16,121 +16,8 @@ from ids_repro.evaluate.rows import classify_in_c
 from ids_repro.kernel.program import Program
 from ids_repro.kernel.variants import HOOKS, Variant
 from ids_repro.native import library
-from ids_repro.native.layouts import KERNEL_REASONS, OUTCOMES, PROBE, REASONS, ROW
+from ids_repro.native.layouts import KERNEL_REASONS, OUTCOMES, PROBE, REASONS, ROW, Q
 from ids_repro.sweep.link_netns import two_namespaces
-
-Q = 16
-TCP, UDP = made.ipv4(), made.ipv4(proto=made.UDP)
-TCP6, UDP6 = made.ipv6(), made.ipv6(proto=made.UDP)
-KINDS = (made.HOP_BY_HOP, made.DESTINATION, made.ROUTING, made.FRAGMENT, made.AH, made.DESTINATION)
-PORTS = {made.TCP: (1000, 80), made.UDP: (1000, 80)}
-
-
-def frames(*inner, type_=0x0800):
-    return [made.ethernet(packet, type_=type_) for packet in inner]
-
-
-def cut(packet, *sizes, type_=0x0800):
-    return [made.ethernet(packet[:size], type_=type_) for size in sizes]
-
-
-def six(*inner):
-    return frames(*inner, type_=0x86DD)
-
-
-# Row of the table: frames, and what they are classified by (protocol, ports, IP length), or None.
-ROWS = {
-    "IPv4 with TCP or UDP": [(f, (p, 1000, 80, len(f) - 14)) for f, p in zip(frames(TCP, UDP), (6, 17), strict=True)],
-    "the same behind one or two VLAN tags": [
-        (made.ethernet(packet, *tags, type_=type_), (6, 1000, 80, len(packet)))
-        for packet, type_ in ((TCP, 0x0800), (TCP6, 0x86DD))
-        for tags in ([0x8100], [0x88A8], [0x9100], [0x8100, 0x8100], [0x88A8, 0x8100], [0x9100, 0x8100])
-    ],
-    "IPv4 with options": [(f, (6, 1000, 80, 40 + n)) for n in (4, 20, 40) for f in frames(made.ipv4(options=bytes(n)))],
-    "IPv4, any other protocol (ICMP, GRE, ESP, SCTP, ...)": [
-        (f, (proto, 0, 0, 24)) for proto in (1, 2, 47, 50, 51, 132, 255) for f in frames(made.ipv4(proto=proto))
-    ],
-    "IPv4, first fragment": [(f, (6, 1000, 80, 40)) for f in frames(made.ipv4(fragment=0x2000))],
-    "IPv4, later fragment": [
-        (f, (proto, 0, 0, len(f) - 14))
-        for proto in (6, 17)
-        for offset in (1, 0x2001, 0x1FFF)
-        for f in frames(made.ipv4(proto=proto, fragment=offset))
-    ],
-    "IPv6 with TCP or UDP": [(f, (p, 1000, 80, len(f) - 14)) for f, p in zip(six(TCP6, UDP6), (6, 17), strict=True)],
-    "IPv6, up to six extension headers": [
-        (f, (proto, 1000, 80, len(f) - 14))
-        for proto in (6, 17)
-        for size in (8, 16, 32)
-        for chain in [[kind] for kind in KINDS] + [KINDS[:n] for n in range(2, 7)]
-        for f in six(made.ipv6(*chain, proto=proto, size=size))
-    ],
-    "IPv6, any other protocol (ICMPv6, ESP, none, mobility, ...)": [
-        (f, (proto, 0, 0, len(f) - 14))
-        for proto in (1, 50, 58, 59, 132, 135, 139, 255)
-        for chain in ([], KINDS)
-        for f in six(made.ipv6(*chain, proto=proto))
-    ],
-    "IPv6, first fragment": [
-        (f, (6, 1000, 80, 68)) for offset in (0, 1, 6) for f in six(made.ipv6(made.FRAGMENT, offset=offset))
-    ],
-    "IPv6, later fragment": [
-        (f, (proto, 0, 0, len(f) - 14))
-        for proto in (6, 17, made.DESTINATION)
-        for chain in ([made.FRAGMENT], [made.HOP_BY_HOP, made.FRAGMENT])
-        for f in six(made.ipv6(*chain, proto=proto, offset=8))
-    ],
-    "a length field that differs from the frame's length (offload, jumbogram, padding)": [
-        *((f, (6, 1000, 80, 0)) for f in frames(TCP[:2] + bytes(2) + TCP[4:])),
-        *((f, (6, 1000, 80, 40 + n)) for n in (0, 65_535) for f in six(made.ipv6(length=n))),
-        (made.ethernet(UDP) + bytes(18), (17, 1000, 80, 28)),
-    ],
-    "a frame that is cut off after the last byte that is read (in ICMP's body, in IPv4 options without ports)": [
-        *((f, (1, 0, 0, 64)) for f in cut(made.ipv4(proto=1, options=bytes(40)), 20)),
-        *((f, (6, 1000, 80, 40)) for f in cut(TCP, 34)),
-        *((f, (17, 1000, 80, 28)) for f in cut(UDP, 24)),
-        *((f, (58, 0, 0, 44)) for f in cut(made.ipv6(proto=58), 40, type_=0x86DD)),
-    ],
-    "a frame that is cut off earlier": [
-        (f, None)
-        for f in (
-            b"",
-            made.ethernet(TCP)[:13],
-            made.ethernet(TCP, 0x8100)[:17],
-            made.ethernet(TCP, 0x88A8, 0x8100)[:21],
-            *cut(TCP, 0, 19, 20, 23, 24, 33),
-            *cut(UDP, 23),
-            *cut(made.ipv4(options=bytes(40)), 20, 60, 73),
-            *cut(TCP6, 0, 39, 40, 43, 53, type_=0x86DD),
-            *cut(made.ipv6(*KINDS, size=16), 40, 47, 63, 87, 119, 139, type_=0x86DD),
-        )
-    ],
-    "more than two VLAN tags": [
-        (made.ethernet(TCP, *tags), None) for tags in ([0x8100] * 3, [0x88A8, 0x88A8, 0x8100], [0x9100] * 4)
-    ],
-    "anything else (ARP, 802.3 length, MPLS, PPPoE, ...)": [
-        (made.ethernet(TCP, type_=type_), None) for type_ in (0x0806, 0x0026, 0x8847, 0x8864, 0x88CC, 0)
-    ],
-    "an IP version that contradicts the EtherType, or an IPv4 header shorter than 20 bytes": [
-        *((f, None) for f in frames(TCP6, b"\x44" + TCP[1:], b"\x40" + TCP[1:], b"\x05" + TCP[1:])),
-        *((f, None) for f in six(TCP + bytes(20), b"\x70" + TCP6[1:])),
-    ],
-    "IPv6, a seventh extension header, or a transport header further than 256 bytes in": [
-        (f, None)
-        for f in six(
-            made.ipv6(*KINDS, made.DESTINATION),
-            made.ipv6(*[made.HOP_BY_HOP] * 9),
-            made.ipv6(made.DESTINATION, size=2048),
-            made.ipv6(made.ROUTING, made.DESTINATION, size=112),
-            made.ipv6(made.AH, size=220),
-        )
-    ],
-}
-
-
-@lru_cache
-def program(hook: str) -> Program:
-    return Program(Variant(hook, probe=True))
 
 
 def documented() -> dict[str, str]:
@@ -149,12 +36,12 @@ def test_the_table_has_these_rows_and_every_reason():
 @pytest.mark.parametrize("row", ROWS)
 def test_the_kernel_does_with_a_frame_what_the_table_says(row, hook):
     given, expected = zip(*ROWS[row], strict=True)
-    program(hook).reset()
-    seen = program(hook).probe(np.zeros(len(given), PROBE), given)
+    probe_program(hook).reset()
+    seen = probe_program(hook).probe(np.zeros(len(given), PROBE), given)
     assert {KERNEL_REASONS[r] for r in seen["reason"]} == {documented()[row]}
     if expected[0]:  # a frame that is not classified has no features
         assert [tuple((x[[2, 0, 1, 3]] >> Q).tolist()) for x in seen["x"]] == list(expected)
-    assert program(hook).counts()["reason"][KERNEL_REASONS.index(documented()[row])] == len(given)
+    assert probe_program(hook).counts()["reason"][KERNEL_REASONS.index(documented()[row])] == len(given)
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -181,8 +68,8 @@ def test_ipv6_flows_are_told_apart_and_their_two_ways_are_one():
     assert library.extract(rows)[1].tolist() == [0, 0, 1, 0, 2, 0, 3, 3]
     assert (rows["saddr"] >> np.uint64(63)).tolist() == [1, 1, 1, 1, 1, 1, 0, 0]
     for hook in HOOKS:
-        program(hook).reset()
-        seen = program(hook).probe(np.zeros(len(sent), PROBE), sent)
+        probe_program(hook).reset()
+        seen = probe_program(hook).probe(np.zeros(len(sent), PROBE), sent)
         assert seen["first"].tolist() == [1, 0, 1, 0, 1, 0, 1, 0]
         assert (seen["x"][:, 4] >> Q).tolist() == [1, 0, 1, 1, 1, 1, 1, 0]
 

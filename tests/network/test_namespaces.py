@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import alive, until
+from machine_state import alive, until
 
 from ids_repro.config import UserError
 from ids_repro.network import facts

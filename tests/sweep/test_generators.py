@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import interfaces, load_processes, until
+from machine_state import interfaces, load_processes, until
 
 from ids_repro.config import UserError
 from ids_repro.kernel.bcc import import_bcc

@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from conftest import until
+from machine_state import until
 
 from ids_repro import config
 from ids_repro.config import UserError

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import Project, alive, load_processes, until
+from machine_state import alive, load_processes, until
+from project_copy import Project
 
 from ids_repro import config, records
 from ids_repro.network import tuning

@@ -16,7 +16,7 @@ from functools import partial
 
 import psutil
 import pytest
-from conftest import alive, load_processes, until
+from machine_state import alive, load_processes, until
 
 from ids_repro import config, records
 from ids_repro.config import UserError
