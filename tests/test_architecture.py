@@ -1,0 +1,289 @@
+"""The rules of the package: who may import whom, what must load fast, how long code may be, what stands in one place.
+
+The rules about imports read the source, so an import inside a function or under TYPE_CHECKING counts like any other.
+"""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from ids_repro.config import ROOT
+
+PACKAGE, TESTS = ROOT / "ids_repro", ROOT / "tests"
+
+# The files at the top. Each may import those before it, and everything else may import all of them.
+TOP = ("config", "require", "parallel", "provenance", "implementations", "records", "metrics", "published")
+# A room, and the rooms that it may import.
+ROOMS = {
+    "native": (),
+    "data": ("native",),
+    "network": (),
+    "models": ("data", "native"),
+    "kernel": ("native", "network"),
+    "evaluate": ("data", "models", "kernel", "native"),
+    "sweep": ("network", "models", "kernel", "native"),
+    "live": ("kernel", "models", "network", "native"),
+    "lab": ("network", "data.labels"),
+    "report": (),
+}
+FOR_PEOPLE = ("explore", "notebooks", "cli", "__main__")  # these may import everything
+
+MODULE_LINES, FUNCTION_LINES = 300, 45
+HEAVY = {"torch", "sklearn", "bcc", "joblib"}
+
+# Layouts outside native/layouts.py, and why they are not shared with the C of this project.
+OTHER_LAYOUTS = {
+    "ids_repro.kernel.bpf_syscall": "union bpf_attr of linux/bpf.h",
+    "ids_repro.kernel.info": "struct bpf_prog_info, bpf_map_info and bpf_insn of linux/bpf.h",
+    "ids_repro.data.packet_table": "the headers of a frame, in network byte order",
+    "ids_repro.data.labels.flow_index": "rows of label files, which only Python reads",
+    "ids_repro.sweep.generators": "struct gen_state of bpf/trafficgen.bpf.c: BCC's map needs a ctypes.Structure",
+}
+
+
+def modules(package: Path) -> dict[str, Path]:
+    """Return the file of every module by its dotted name; a folder's own name stands for its `__init__.py`."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(package: Path) -> dict[str, set[str]]:
+    """Return the modules of the package that each of its modules imports."""
+    known = modules(package)
+    return {name: set(_imports(name, path, known)) & set(known) for name, path in known.items()}
+
+
+def _imports(name: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
+    folder = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for node in nodes(path):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = folder[: len(folder) + 1 - node.level] if node.level else []
+            source = ".".join([*above, *filter(None, [node.module])])
+            for alias in node.names:  # a module of the folder `source`, or a name in the module `source`
+                yield f"{source}.{alias.name}" if f"{source}.{alias.name}" in known else source
+
+
+def nodes(path: Path) -> Iterator[ast.AST]:
+    """Return every node of a file's syntax tree."""
+    return ast.walk(ast.parse(path.read_text(), str(path)))
+
+
+def allowed(module: str) -> tuple[str, ...] | None:
+    """Return what a file at the top or a module of a room may import; None if it is not in the table."""
+    if module in TOP:
+        return TOP[: TOP.index(module)]
+    room = module.split(".")[0]
+    if room in FOR_PEOPLE:
+        return (*TOP, *ROOMS, *FOR_PEOPLE)
+    return (*TOP, room, *ROOMS[room]) if room in ROOMS else None
+
+
+def wrong_imports(package: Path) -> list[str]:
+    """Return a sentence for each import that the table does not allow, and for each file that is not in the table."""
+    wrong, start = [], f"{package.name}."
+    for name, others in imports(package).items():
+        module, others = name.removeprefix(start), {other.removeprefix(start) for other in others}
+        may = () if name == package.name else allowed(module)
+        if may is None:
+            wrong.append(f"{name} is not in the table of rooms")
+            continue
+        wrong += [
+            f"{name} imports {start}{other}; {module.split('.')[0]} may import {', '.join(may) or 'nothing'}"
+            for other in sorted(others - {package.name})
+            if not any(other == one or other.startswith(f"{one}.") for one in may)
+        ]
+    return wrong
+
+
+def circle(package: Path) -> list[str]:
+    """Return modules that import each other in a circle, or nothing."""
+    try:
+        TopologicalSorter(imports(package)).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def none_of(violations: list[str]) -> None:
+    """Fail with every violation in full; pytest's own message would shorten a list."""
+    if violations:
+        pytest.fail("\n".join(violations), pytrace=False)
+
+
+def test_each_room_imports_only_what_the_table_allows():
+    none_of(wrong_imports(PACKAGE))
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    none_of(circle(PACKAGE))
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Write a small package; a test adds to it."""
+    for name in ("__init__", "config", "records", "report/__init__", "report/page", "models/__init__", "models/model"):
+        path = tmp_path / f"ids_repro/{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path / "ids_repro"
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "imported"),
+    [
+        ("report.page", "from ..models.model import Model", "models.model"),
+        ("report.page", "def draw():\n    from ..models import model", "models.model"),
+        ("report.page", "if TYPE_CHECKING:\n    import ids_repro.models.model", "models.model"),
+        ("report.page", "from ids_repro import config, models", "models"),
+        ("config", "from . import records", "records"),
+        ("records", "from .report.page import draw", "report.page"),
+    ],
+)
+def test_a_wrong_import_is_reported_with_both_names(made, module, text, imported):
+    (made / f"{module.replace('.', '/')}.py").write_text(text)
+    (sentence,) = wrong_imports(made)
+    assert sentence.startswith(f"ids_repro.{module} imports ids_repro.{imported}; {module.split('.')[0]} may import ")
+
+
+def test_right_imports_and_a_file_without_a_room_are_told_apart(made):
+    (made / "report/page.py").write_text("import numpy\nfrom .. import config, records\nfrom . import page")
+    (made / "records.py").write_text("from .config import ROOT")
+    assert wrong_imports(made) == []
+    (made / "utils.py").touch()
+    assert wrong_imports(made) == ["ids_repro.utils is not in the table of rooms"]
+
+
+def test_a_circle_is_reported_with_its_names(made):
+    (made / "config.py").write_text("def late():\n    from .records import read")
+    (made / "records.py").write_text("from . import config")
+    assert set(circle(made)) == {"ids_repro.config", "ids_repro.records"}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_rooms_docstring_says_what_it_may_import_and_all_lists_its_modules(room):
+    package = importlib.import_module(f"ids_repro.{room}")
+    sentences = re.split(r"\.\s+", " ".join((package.__doc__ or "").split()))
+    says = " ".join(sentence for sentence in sentences if "may import" in sentence)
+    assert says, f"the docstring of ids_repro.{room} does not say what it may import"
+    named = {other for other in ROOMS if other != room and re.search(rf"\b{other}\b", says)}
+    assert named == {one.split(".")[0] for one in ROOMS[room]}, says
+    assert all(one in says for one in ROOMS[room]), says
+    inside = [path for path in Path(package.__file__).parent.iterdir() if path.stem.strip("_") == path.stem]
+    assert sorted(package.__all__) == sorted(
+        p.stem for p in inside if p.suffix == ".py" or (p / "__init__.py").exists()
+    )
+
+
+def loaded_by(names: list[str]) -> set[str]:
+    """Return the packages outside the standard library that a new interpreter loads with these modules."""
+    code = f"import sys\nbefore = set(sys.modules)\nimport {', '.join(names)}\nprint(*set(sys.modules) - before)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+    return {name.split(".")[0] for name in run.stdout.split()} - sys.stdlib_module_names
+
+
+def test_the_report_and_the_status_line_load_neither_pytorch_nor_scikit_learn_nor_bcc():
+    report = [name for name in modules(PACKAGE) if name.startswith("ids_repro.report")]
+    assert loaded_by(report) & HEAVY == set()
+    assert loaded_by(["ids_repro.live.status"]) & HEAVY == set()
+
+
+def test_a_rooms_name_loads_nothing_heavier_than_numpy():
+    rooms = [name for name, path in modules(PACKAGE).items() if path.name == "__init__.py"]
+    assert loaded_by(rooms) <= {"ids_repro", "numpy"}
+
+
+def test_modules_and_functions_are_short():
+    long = []
+    for name, path in modules(PACKAGE).items():
+        n = len(path.read_text().splitlines())
+        long += [f"{name} has {n} lines, at most {MODULE_LINES} are allowed"] if n > MODULE_LINES else []
+        for node in nodes(path):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                n = node.end_lineno - node.lineno + 1
+                much = f"{name}.{node.name} has {n} lines, at most {FUNCTION_LINES} are allowed"
+                long += [much] if n > FUNCTION_LINES else []
+    none_of(long)
+
+
+def test_every_module_has_a_test_file_or_is_named_in_one():
+    texts = "\n".join(path.read_text() for path in sorted(TESTS.rglob("test_*.py")) if path != Path(__file__))
+    untested = []
+    for name, path in modules(PACKAGE).items():
+        own = TESTS / path.relative_to(PACKAGE).with_name(f"test_{path.stem}.py")
+        if path.name != "__init__.py" and not own.exists() and not re.search(rf"\b{re.escape(name)}\b", texts):
+            untested.append(f"{name} has no test file, and no other test file names it")
+    none_of(untested)
+
+
+def defines_a_layout(node: ast.AST) -> bool:
+    """Return whether a node makes a structured dtype or a ctypes structure."""
+    if isinstance(node, ast.ClassDef):
+        return any(ast.unparse(base).endswith(("Structure", "Union")) for base in node.bases)
+    if isinstance(node, ast.Call):
+        types = [keyword.value for keyword in node.keywords if keyword.arg == "dtype"]
+        types += node.args[:1] if ast.unparse(node.func).split(".")[-1] == "dtype" else []
+        return any(isinstance(one, ast.List | ast.ListComp | ast.Dict) for one in types)
+    return False
+
+
+def test_layouts_shared_with_c_stand_in_one_module():
+    found = {name for name, path in modules(PACKAGE).items() if any(map(defines_a_layout, nodes(path)))}
+    assert found == {"ids_repro.native.layouts", *OTHER_LAYOUTS}
+
+
+def test_one_module_makes_system_calls_by_number():
+    """Bpf(2) and membarrier(2) have no function in libc, so a call goes through libc's `syscall`."""
+    found = {
+        name
+        for name, path in modules(PACKAGE).items()
+        if any(isinstance(node, ast.Attribute) and node.attr == "syscall" for node in nodes(path))
+    }
+    assert found == {"ids_repro.kernel.bpf_syscall"}
+
+
+def paths() -> set[str]:
+    """Return the names of the package's global variables that are made as paths."""
+    found = set()
+    for path in modules(PACKAGE).values():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign) and re.search(r"\bPath\(| / ['\"]", ast.unparse(node.value)):
+                found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found
+
+
+def patched_by(node: ast.AST) -> list[str]:
+    """Return the names that a node of a test gives another value for a while."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("setattr", "patch", "patch.object")):
+        texts = [one.value for one in node.args[:2] if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+        return [text.split(".")[-1] for text in texts]
+    if isinstance(node, ast.Assign):
+        return [target.attr for target in node.targets if isinstance(target, ast.Attribute)]
+    return []
+
+
+def test_no_test_patches_a_global_path_or_default_arguments_or_sleep():
+    """What a test has to vary is a parameter."""
+    forbidden = paths() | {"__defaults__", "sleep"}
+    assert {"ROOT", "MODELS", "RESULTS"} <= forbidden
+    none_of(
+        [
+            f"{path.relative_to(ROOT)}:{node.lineno} patches {name}"
+            for path in sorted(TESTS.rglob("*.py"))
+            for node in nodes(path)
+            for name in patched_by(node)
+            if name in forbidden
+        ]
+    )
