@@ -49,26 +49,6 @@ def both(given_rows):
     return expected
 
 
-def c_names(enum):
-    body = re.search(rf"enum {enum} {{(.*?)}};", HEADER, re.DOTALL)[1]
-    return re.findall(r"IDS_(\w+)", re.sub(r"/\*.*?\*/", "", body, flags=re.DOTALL))
-
-
-def test_names_are_in_the_order_of_the_c_enum():
-    assert [name.lower() for name in c_names("ids_feature")] == [*FEATURES, "n_features"]
-    assert [name.lower() for name in c_names("ids_reason")] == [*REASONS, "n_reasons"]
-    assert len(FEATURES) == N_FEATURES
-
-
-def test_constants_are_those_of_the_header():
-    for name, ours in (("IDLE_US", IDLE_US), ("ACTIVE_US", ACTIVE_US)):
-        factors = re.search(rf"#define IDS_{name} \((\d+)ULL \* (\d+)\)", HEADER).groups()
-        assert int(factors[0]) * int(factors[1]) == ours
-    for name in ("FIN", "RST", "ACK"):
-        assert int(re.search(rf"#define IDS_{name} (\w+)", HEADER)[1], 16) == getattr(data_flow, name)
-    assert int(re.search(r"#define IDS_Q (\d+)", (config.BPF / "fixed.h").read_text())[1]) == Q
-
-
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)
 def test_c_equals_the_reference_on_real_packets(path):
     x, flow = both(packets.read(path).rows)

@@ -1,0 +1,103 @@
+"""Python repeats layouts and constants from the C headers in bpf/; the C compiler says whether they are equal."""
+
+import os
+import subprocess
+
+import numpy as np
+import pytest
+
+from ids_repro import config
+from ids_repro.data import flow
+from ids_repro.data.features import FEATURES
+from ids_repro.kernel.variants import ACTIONS, CLASSIFIERS
+from ids_repro.models import fixed, int_mlp, int_mlp_fused
+from ids_repro.native import layouts
+
+HEADERS = ("ids.h", "int_tree.h", "user/capture.h", "user/float_mlp.h", "user/link_layer.h", "user/sampler.h")
+# The dtype of struct ids_row is ROW, and so on.
+STRUCTS = {f"ids_{name.lower()}": value for name, value in vars(layouts).items() if isinstance(value, np.dtype)}
+# ROW has the fields of struct ids_packet, which is a member of struct ids_row.
+INSIDE = {("ids_row", name): f"packet.{name}" for name, _ in layouts.PACKET}
+# C's name of a constant: the module that repeats it, and its name there.
+CONSTANTS = {
+    "IDS_Q": (layouts, "Q"),
+    "IDS_N_FEATURES": (layouts, "N_FEATURES"),
+    "IDS_X_SIZE": (layouts, "X_SIZE"),
+    "IDS_DAMAGED": (layouts, "DAMAGED"),
+    "IDS_FIRST_PACKETS": (layouts, "FIRST_PACKETS"),
+    "IDS_LAYERS": (layouts, "LAYERS"),
+    "IDS_HIDDEN": (layouts, "HIDDEN"),
+    "IDS_MAX_CLASSES": (layouts, "MAX_CLASSES"),
+    "IDS_LANE": (layouts, "LANE_BITS"),
+    "IDS_LANES": (layouts, "LANES"),
+    "IDS_WORDS": (layouts, "WORDS"),
+    "IDS_TREE_DEPTH": (layouts, "TREE_DEPTH"),
+    "IDS_REASONS_SIZE": (layouts, "REASONS_SIZE"),
+    "IDS_GENERATIONS": (layouts, "GENERATIONS"),
+    "IDS_SLOTS": (layouts, "SLOTS"),
+    "IDS_NORMAL": (config, "NORMAL"),
+    "IDS_IDLE_US": (flow, "IDLE_US"),
+    "IDS_ACTIVE_US": (flow, "ACTIVE_US"),
+    "IDS_FIN": (flow, "FIN"),
+    "IDS_RST": (flow, "RST"),
+    "IDS_ACK": (flow, "ACK"),
+    "IDS_TCP": (flow, "TCP"),
+    "IDS_INT8_MAX": (fixed, "INT8_MAX"),
+    "IDS_S_BITS": (int_mlp, "S_BITS"),
+    "IDS_DEQUANT_BITS": (int_mlp, "DEQUANT_BITS"),
+    "IDS_INPUT_MAX": (int_mlp_fused, "INPUT_MAX"),
+    "IDS_SHIFT": (int_mlp_fused, "SHIFT"),
+    "IDS_HALF": (int_mlp_fused, "HALF"),
+    "IDS_LANE_MAX": (int_mlp_fused, "LANE_MAX"),
+}
+# Names of one enumeration, in its order; the last entry is the C name of their number.
+ENUMERATIONS = {
+    "ids_feature": (*FEATURES, "n_features"),
+    "ids_reason": (*layouts.REASONS, "n_reasons"),
+    "ids_outcome": (*layouts.OUTCOMES, "n_outcomes"),
+}
+SPELT = {"no_timestamp": "NO_TIME"}  # C's name, where it is not Python's in capitals
+
+
+def compiled(expressions: list[str], folder) -> list[int]:
+    """Return the values of C expressions that may use everything in HEADERS."""
+    lines = [f"#include <{header}>" for header in ("stddef.h", "stdio.h", "stdlib.h", "string.h", *HEADERS)]
+    prints = "".join(f'printf("%lld\\n", (long long)({one}));' for one in expressions)
+    (folder / "values.c").write_text("\n".join([*lines, f"int main(void) {{ {prints} }}"]) + "\n")
+    compiler = [os.environ.get("CC", "cc"), f"-I{config.BPF}", f"-DIDS_CLASSES={len(config.CLASSES)}"]
+    subprocess.run([*compiler, "values.c", "-o", "values"], cwd=folder, check=True)
+    return [int(line) for line in subprocess.check_output([folder / "values"], text=True).split()]
+
+
+@pytest.mark.parametrize("struct", STRUCTS)
+def test_a_dtype_has_the_size_and_the_fields_of_its_struct(struct, tmp_path):
+    dtype, expressions, expected = STRUCTS[struct], [f"sizeof(struct {struct})"], [STRUCTS[struct].itemsize]
+    for name in dtype.names:
+        member = INSIDE.get((struct, name), name)
+        size, offset = dtype.fields[name]
+        expressions += [f"offsetof(struct {struct}, {member})", f"sizeof(((struct {struct} *)0)->{member})"]
+        expected += [offset, size.itemsize]
+    found = compiled(expressions, tmp_path)
+    assert dict(zip(expressions, found, strict=True)) == dict(zip(expressions, expected, strict=True))
+    # Neither gaps nor fields that Python does not name: the sizes of the fields add up to that of the struct.
+    assert sum(dtype.fields[name][0].itemsize for name in dtype.names) == found[0]
+
+
+def test_constants_are_those_of_the_headers(tmp_path):
+    expected = {c_name: getattr(module, name) for c_name, (module, name) in CONSTANTS.items()}
+    assert dict(zip(expected, compiled(list(expected), tmp_path), strict=True)) == expected
+    ours = {name for name, value in vars(layouts).items() if isinstance(value, int)}
+    assert ours == {name for module, name in CONSTANTS.values() if module is layouts}
+
+
+@pytest.mark.parametrize("enumeration", ENUMERATIONS)
+def test_names_are_in_the_order_of_the_enumeration(enumeration, tmp_path):
+    names = ENUMERATIONS[enumeration]
+    found = compiled([f"IDS_{SPELT.get(name, name.upper())}" for name in names], tmp_path)
+    assert dict(zip(names, found, strict=True)) == {name: i for i, name in enumerate(names)}
+
+
+def test_numbers_that_the_kernel_program_gets_and_counts_by_are_those_of_the_headers(tmp_path):
+    numbers = ACTIONS | CLASSIFIERS | {name: i for i, name in enumerate(layouts.KERNEL_REASONS)}
+    found = compiled([f"IDS_{name.upper()}" for name in numbers], tmp_path)
+    assert dict(zip(numbers, found, strict=True)) == numbers
