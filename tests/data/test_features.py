@@ -3,20 +3,16 @@
 Covers also: ids_repro.data.flow.
 """
 
-import re
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ids_repro import config
-from ids_repro.data import flow as data_flow
 from ids_repro.data import packets
-from ids_repro.data.features import FEATURES
-from ids_repro.data.flow import ACTIVE_US, IDLE_US, reference
+from ids_repro.data.flow import reference
 from ids_repro.native import library
-from ids_repro.native.layouts import N_FEATURES, REASONS, ROW, Q
+from ids_repro.native.layouts import ROW, Q
 
 HEADER = "".join((config.BPF / name).read_text() for name in ("parse.h", "flow.h"))
 SUBSET = config.ROOT.parent / "shared" / "cic-ids2017"

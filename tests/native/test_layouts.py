@@ -9,13 +9,14 @@ import pytest
 from ids_repro import config
 from ids_repro.data import flow
 from ids_repro.data.features import FEATURES
-from ids_repro.kernel.variants import ACTIONS, CLASSIFIERS
+from ids_repro.kernel.variants import ACTIONS
 from ids_repro.models import fixed, int_mlp, int_mlp_fused
 from ids_repro.native import layouts
 
-HEADERS = ("ids.h", "int_tree.h", "user/capture.h", "user/float_mlp.h", "user/link_layer.h", "user/sampler.h")
-# The dtype of struct ids_row is ROW, and so on.
-STRUCTS = {f"ids_{name.lower()}": value for name, value in vars(layouts).items() if isinstance(value, np.dtype)}
+HEADERS = ("ids.h", "user/capture.h", "user/float_mlp.h", "user/sampler.h")
+OTHERS = ("ROW", "VECTOR", "COUNTS", "VERDICTS", "PROBE", "SUSPECT", "FLOW")
+STRUCTS = {f"ids_{name}": dtype for name, dtype in layouts.STRUCTS.items()}
+STRUCTS |= {f"ids_{name.lower()}": getattr(layouts, name) for name in OTHERS}
 # ROW has the fields of struct ids_packet, which is a member of struct ids_row.
 INSIDE = {("ids_row", name): f"packet.{name}" for name, _ in layouts.PACKET}
 # C's name of a constant: the module that repeats it, and its name there.
@@ -83,6 +84,11 @@ def test_a_dtype_has_the_size_and_the_fields_of_its_struct(struct, tmp_path):
     assert sum(dtype.fields[name][0].itemsize for name in dtype.names) == found[0]
 
 
+def test_every_dtype_is_compared():
+    ours = {name: value for name, value in vars(layouts).items() if isinstance(value, np.dtype)}
+    assert [name for name, dtype in ours.items() if dtype not in STRUCTS.values()] == []
+
+
 def test_constants_are_those_of_the_headers(tmp_path):
     expected = {c_name: getattr(module, name) for c_name, (module, name) in CONSTANTS.items()}
     assert dict(zip(expected, compiled(list(expected), tmp_path), strict=True)) == expected
@@ -98,6 +104,6 @@ def test_names_are_in_the_order_of_the_enumeration(enumeration, tmp_path):
 
 
 def test_numbers_that_the_kernel_program_gets_and_counts_by_are_those_of_the_headers(tmp_path):
-    numbers = ACTIONS | CLASSIFIERS | {name: i for i, name in enumerate(layouts.KERNEL_REASONS)}
+    numbers = ACTIONS | {name: i for i, name in enumerate(layouts.KERNEL_REASONS)}
     found = compiled([f"IDS_{name.upper()}" for name in numbers], tmp_path)
     assert dict(zip(numbers, found, strict=True)) == numbers
