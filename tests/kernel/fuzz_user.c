@@ -8,9 +8,14 @@
 
 #include "user/library.c"
 
-static struct ids_nn_q16 q16;
-static struct ids_nn_fused fused;
-static struct ids_dt tree;
+/* For each classifier: its parameters, how to read them, and a call on the vector x. */
+#define PARAMETERS(name) static struct ids_##name name;
+#define LOAD(name) load(#name, &name, sizeof(name));
+#define CLASSIFY(name)                                                                                                 \
+	ids_predict_##name(&name, 7, x, 1, logits, &class);                                                            \
+	assert(class < 7);
+
+IDS_CLASSIFIERS(PARAMETERS)
 
 static void load(const char *name, void *to, size_t size)
 {
@@ -29,9 +34,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	(void)argc;
 	(void)argv;
-	load("nn_q16", &q16, sizeof(q16));
-	load("nn_fused", &fused, sizeof(fused));
-	load("dt", &tree, sizeof(tree));
+	IDS_CLASSIFIERS(LOAD)
 	return 0;
 }
 
@@ -60,14 +63,9 @@ static int parse(__u32 link, const __u8 *frame, struct ids_row *row)
 static void classify(const __s64 *x)
 {
 	__s64 logits[IDS_MAX_CLASSES];
-	__u8 verdict;
+	__u8 class;
 
-	ids_predict_nn_q16(&q16, 7, x, 1, logits, &verdict);
-	assert(verdict < 7);
-	ids_predict_nn_fused(&fused, 7, x, 1, logits, &verdict);
-	assert(verdict < 7);
-	ids_predict_dt(&tree, x, 1, &verdict);
-	assert(verdict < 7);
+	IDS_CLASSIFIERS(CLASSIFY)
 }
 
 int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
