@@ -20,6 +20,8 @@ ROWS = {"dt_sklearn", "nn_pytorch", "dt_c", "nn_q16_c", "nn_fused_c", "nn_float_
 KERNEL = {"dt_kernel", "nn_q16_kernel", "nn_fused_kernel"}
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_kernel_c_and_float_rows_stand_side_by_side(flows, sample):
     found = accuracy.study(flows, config.profile("smoke", seeds=(0, 1), epochs=1, min_steps=500), sample)
     assert set(found) == set(config.TASKS)
@@ -40,6 +42,8 @@ def test_kernel_c_and_float_rows_stand_side_by_side(flows, sample):
             assert all(s["low"] <= s["mean"] <= s["high"] and 0 <= s["mean"] <= 1 for s in scores.values())
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_the_kernel_makes_a_packet_tables_features_from_its_packets_and_clock(tmp_path, models):
     """Flows of one 5-tuple stand side by side in it, and would be one if the kernel saw their addresses."""
     table, _ = table_of("sample", tmp_path)
@@ -56,6 +60,8 @@ def test_the_kernel_makes_a_packet_tables_features_from_its_packets_and_clock(tm
     np.testing.assert_array_equal(seen["verdict"], models["multi"].twins["dt"].predict(seen["x"]))
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_a_dataset_without_packets_is_given_to_the_kernel_as_vectors(tmp_path, monkeypatch):
     monkeypatch.setattr(parity, "KERNEL_PROGRAMS", {"dt": "dt"})
     extract.run(config.SAMPLE, tmp_path / "x.parquet", label_source(config.SAMPLE.with_suffix(".csv")))

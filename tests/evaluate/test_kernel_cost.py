@@ -25,6 +25,8 @@ def log(tmp_path, monkeypatch):
     return tmp_path / "results"
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_the_bench_is_one_json_object_of_medians(by_classes, sample, log):
     found = json.loads(json.dumps(kernel_cost.bench(by_classes, sample, 3)))
     assert set(found["one_flow"]) == set(kernel_cost.BENCH)
@@ -34,6 +36,8 @@ def test_the_bench_is_one_json_object_of_medians(by_classes, sample, log):
     assert not log.exists()
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_a_variant_is_a_record_with_its_size_and_a_line_of_the_table(by_classes, sample, log, monkeypatch):
     some = [(name, variant) for name, variant in every_variant() if name in ("flow", "dt") and variant.n_classes == 2]
     monkeypatch.setattr(kernel_cost, "every_variant", lambda: iter(some))
@@ -50,6 +54,8 @@ def test_a_variant_is_a_record_with_its_size_and_a_line_of_the_table(by_classes,
     assert table.loc["dt_tc", "one_flow_beyond_ns"] == beyond["dt_tc"]
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_the_cost_of_new_flows_is_recorded_by_table_size(by_classes, sample, log, monkeypatch):
     monkeypatch.setattr(kernel_cost, "TABLES", (1 << 10, 1 << 16))
     found = kernel_cost.churn(by_classes, sample, config.profile("smoke", timing_rounds=2))
@@ -57,6 +63,8 @@ def test_the_cost_of_new_flows_is_recorded_by_table_size(by_classes, sample, log
     assert len(records.current(records.read(log), "flow_churn")) == len(found)
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 @pytest.mark.parametrize(
     ("churn", "packets", "flows"), [(None, 1000, 1), ("ports", 70_000, 65_536), ("flows", 70_000, 70_000)]
 )
@@ -66,6 +74,8 @@ def test_churn_makes_that_many_flows(sample, churn, packets, flows):
         assert len(loaded.flows()) == flows
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_sizes_are_the_compilers_and_the_kernels():
     with Program(VARIANTS["flow"]) as loaded:
         size, info = loaded.size(), prog_info(loaded.fd)

@@ -14,6 +14,8 @@ from ids_repro.native import library
 from ids_repro.native.layouts import MLP_FUSED, MLP_Q16, TREE
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_nothing_differs_on_10000_vectors_a_model_and_on_every_packet_of_the_sample(project, models):
     project.save(models)
     done = project.cli("parity", "--n", "10000", "--json")
@@ -24,6 +26,8 @@ def test_nothing_differs_on_10000_vectors_a_model_and_on_every_packet_of_the_sam
     assert "parity: 100%" in done.stderr
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_n_vectors_are_compared_and_no_more_than_asked_in_the_kernel(models, few, monkeypatch):
     monkeypatch.setattr(parity, "KERNEL_PROGRAMS", {"dt": "dt"})
     monkeypatch.setattr(parity_vectors, "PIECE", 700)
@@ -71,6 +75,8 @@ def test_a_wrong_weight_in_c_is_seen(models, few, monkeypatch):
     assert found["dt"]["numpy_c"] > 0
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_a_wrong_weight_in_the_kernel_is_seen(models, few, monkeypatch):
     load = Program.set_params
     monkeypatch.setattr(Program, "set_params", lambda program, params: load(program, corrupted(params)))
@@ -79,6 +85,8 @@ def test_a_wrong_weight_in_the_kernel_is_seen(models, few, monkeypatch):
     assert all(row[hook] > 0 for row in found.values() for hook in ("c_xdp", "c_tc"))
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_the_kernels_verdicts_are_those_of_c_on_the_wanted_packets(models, few):
     wanted = np.arange(0, len(few.rows), 3)
     found = kernel_verdicts([models["multi"]], few, wanted)

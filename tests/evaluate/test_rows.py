@@ -43,6 +43,8 @@ def test_confusion_is_scikit_learns(n_classes):
     assert accuracy.confusion(truth[:0], found[:0], n_classes).shape == (n_classes, n_classes)
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_models_become_records_and_records_tables(data, results):
     pipeline.train_all(data, PROFILE, folder=results.parent / "models")
     quantized = pipeline.quantize_all(data, PROFILE)

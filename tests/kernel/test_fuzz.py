@@ -102,6 +102,8 @@ def compare(loaded: Program, n: int) -> dict[str, int]:
     return found
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 @pytest.mark.parametrize("hook", HOOKS)
 def test_kernel_and_user_space_agree_on_changed_frames(hook):
     found = compare(probe_program(hook), N)
@@ -111,6 +113,8 @@ def test_kernel_and_user_space_agree_on_changed_frames(hook):
     assert N // 20 < found["first"] < found["ok"]
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_a_difference_would_be_seen(monkeypatch):
     right = library.parse
 

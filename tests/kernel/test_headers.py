@@ -139,18 +139,18 @@ def test_a_dangling_build_link_is_no_headers(tmp_path):
         find(tmp_path)
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_bcc_compiles_and_loads_with_it(tmp_path):
-    if os.geteuid() != 0:
-        pytest.skip("loading a program needs root")
     tree = headers.kernel_source(build=tmp_path)
     source = {} if tree is None else {"BCC_KERNEL_SOURCE": str(tree)}
     run = subprocess.run([sys.executable, "-c", LOAD_XDP], env=os.environ | source, capture_output=True, text=True)
     assert run.stdout == "loaded True\n", run.stderr
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_without_it_bcc_has_nothing(tmp_path):
     """Keeps the test above honest: the tree, not something else on this machine, is what BCC used."""
-    if os.geteuid() != 0:
-        pytest.skip("loading a program needs root")
     env = os.environ | {"BCC_KERNEL_SOURCE": str(tmp_path)}
     assert subprocess.run([sys.executable, "-c", LOAD_XDP], env=env, capture_output=True).returncode != 0

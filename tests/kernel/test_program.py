@@ -27,6 +27,7 @@ from ids_repro.native.layouts import COUNTS, KERNEL_REASONS, PROBE, VERDICTS, Q
 from ids_repro.require import require_root
 from ids_repro.sweep.link_netns import two_namespaces
 
+pytestmark = [pytest.mark.root, pytest.mark.bpf]
 ETHERNET = bytes(12)
 RETURNS = {("xdp", "pass"): 2, ("xdp", "drop"): 1, ("tc", "pass"): 0, ("tc", "drop"): 2}
 HOSTS = {"client": "10.99.0.1", "server": "10.99.0.2"}

@@ -32,6 +32,8 @@ def test_the_table_has_these_rows_and_every_reason():
     assert KERNEL_REASONS[: len(REASONS)] == REASONS
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("row", ROWS)
 def test_the_kernel_does_with_a_frame_what_the_table_says(row, hook):
@@ -60,6 +62,8 @@ def test_user_space_does_with_a_frame_what_the_table_says(row, tmp_path):
         assert found[["proto", "sport", "dport", "len"]].tolist() == list(expected)
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_ipv6_flows_are_told_apart_and_their_two_ways_are_one():
     answer = made.ipv6(src=made.B, dst=made.A, sport=80, dport=1000)
     sent = six(TCP6, answer, made.ipv6(src=7), TCP6, made.ipv6(dst=7), made.ipv6(made.HOP_BY_HOP))
@@ -82,6 +86,8 @@ def test_addresses_of_ipv6_do_not_meet():
     assert not reasons.any() and len(set(rows["saddr"].tolist())) == 599
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("mode", ["tc", "xdp_drv", "xdp_skb"])
 def test_a_tag_that_the_kernel_took_out_of_the_frame_counts_like_one_inside(mode):
@@ -106,6 +112,8 @@ def test_a_tag_that_the_kernel_took_out_of_the_frame_counts_like_one_inside(mode
 CAPTURES = [config.SAMPLE, *sorted(SHARED.glob("*.pcap"))]
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("name", ["nn_fused", "nn_q16", "dt"])
 def test_every_packet_of_every_capture_has_the_same_features_and_verdict_in_the_kernel(name, hook, models):
