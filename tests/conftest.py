@@ -14,6 +14,13 @@ from ids_repro.models.model import Model
 from ids_repro.network.namespaces import leftovers
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test that is marked bpf only: loading a program needs root, so it must not run for an ordinary user."""
+    wrong = [item.nodeid for item in items if item.get_closest_marker("bpf") and not item.get_closest_marker("root")]
+    if wrong:
+        raise pytest.UsageError(f"marked bpf but not root: {', '.join(wrong)}")
+
+
 @pytest.fixture(scope="session")
 def sample() -> packets.Capture:
     """Return the shipped capture."""

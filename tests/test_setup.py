@@ -1,10 +1,12 @@
-"""The pins agree, and the Makefile installs what is missing, once, and nothing else."""
+"""Versions are pinned once, a wheel is complete, and the Makefile installs only what is missing."""
 
 import importlib.metadata
 import os
 import re
 import shutil
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -19,12 +21,12 @@ except ModuleNotFoundError:  # Python 3.10, where pytest brings the same thing
 
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([0-9][0-9.]*)$")
 FIXED = {"jupyterlab", "torch", "scikit-learn", "pandas", "matplotlib", "seaborn", "papermill"}
-# What the recipes of `make system` call besides apt, dpkg-query and sudo, which the tests replace.
+# The programs that the recipes of `make system` call, besides apt, dpkg-query and sudo, for which the tests have stubs.
 TOOLS = ("make", "bash", "sh", "env", "grep", "true", "false", "cat", "chmod", "touch", "dpkg")
 
 
 def pins(requirements: list[str]) -> dict[str, str]:
-    """Name -> version; every requirement has to be an exact pin and to stand once."""
+    """Return the version of each name. Every requirement must be an exact pin, and no name may occur twice."""
     matches = [PIN.match(requirement) for requirement in requirements]
     assert all(matches), requirements
     found = {match[1].lower(): match[2] for match in matches}
@@ -70,8 +72,20 @@ def test_what_is_installed_is_what_is_pinned(pyproject):
     assert installed == pyproject
 
 
+def test_a_wheel_has_every_file_of_the_package(project, tmp_path):
+    """It has each room, because each has an `__init__.py`, and the template of the report, which is package data."""
+    options = ("--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--wheel-dir", tmp_path)
+    done = project.run(sys.executable, "-m", "pip", "wheel", "-q", *options, project.root)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("ids_repro/")}
+    files = [path for path in (project.root / "ids_repro").rglob("*") if path.is_file()]
+    assert packed == {path.relative_to(project.root).as_posix() for path in files if path.parent.name != "__pycache__"}
+    assert "ids_repro/report/page.html.j2" in packed
+
+
 def make_variable(name: str) -> list[str]:
-    """A variable of the Makefile, without the packages that only some goals add."""
+    """Return the words of a variable of the Makefile, without the packages that only some goals add."""
     show = f"show:\n\t@echo $({name})\n"
     run = subprocess.run(
         ["make", "-s", "-f", "Makefile", "-f", "-", "show"],
@@ -81,7 +95,19 @@ def make_variable(name: str) -> list[str]:
 
 
 class Machine:
-    """A machine made of stubs: what is installed, what apt offers, who runs make; and what apt was told to do."""
+    """A folder of stubs in place of the programs that make calls, with a log of the calls of apt-get.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the stubs and the log are written.
+    installed : tuple of str
+        The packages that dpkg-query reports as installed.
+    offered : tuple of str
+        The packages that apt-cache knows.
+    user : int
+        The user id of whoever runs make.
+    """
 
     def __init__(self, folder: Path, installed: tuple[str, ...] = (), offered: tuple[str, ...] = (), user: int = 0):
         self.log = folder / "apt.log"
@@ -94,23 +120,24 @@ class Machine:
         self.stub("uname", "echo 9.9.9-test")
         self.stub("dpkg-query", f'grep -qx -- "$3" {self.installed} && echo "install ok installed"')
         self.stub("apt-cache", f'case " {" ".join(offered)} " in *" $2 "*) ;; *) exit 100 ;; esac')
-        # apt-get: writes down its arguments, and installs what it is asked to.
+        # apt-get logs its arguments and adds them to the installed packages.
         self.stub("apt-get", f'echo "$@" >> {self.log}; for p; do echo "$p" >> {self.installed}; done')
         self.installed.write_text("\n".join(installed) + "\n")
 
     def stub(self, name: str, text: str) -> None:
+        """Write a shell script in place of a program."""
         (self.bin / name).write_text(f"#!{shutil.which('bash')}\n{text}\n")
         (self.bin / name).chmod(0o755)
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess:
-        """Run make with nothing but the stubs on its PATH."""
+        """Run make with only the stubs on its PATH."""
         return subprocess.run(
             ["make", f"PATH={self.bin}", "DISTRO=debian", *arguments],
             cwd=ROOT, capture_output=True, text=True, env={"PATH": str(self.bin), "HOME": os.environ.get("HOME", "/")},
         )  # fmt: skip
 
     def apt(self) -> list[list[str]]:
-        """The calls of apt-get, without its options."""
+        """Return the calls of apt-get, without their options."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         return [[word for word in line.split() if not word.startswith(("-", "DPkg::"))] for line in lines]
 
@@ -187,7 +214,7 @@ def test_a_user_without_sudo_needs_neither_if_nothing_is_missing(tmp_path, distr
 
 
 def test_no_package_that_we_name_brings_a_service():
-    """Installing one would start a daemon on the user's machine."""
+    """A package with a service would start a daemon on the user's machine."""
     always_there = {"util-linux"}
     for package in {*make_variable("PACKAGES"), *make_variable("LAB_PACKAGES")} - always_there:
         run = subprocess.run(["dpkg-query", "-L", package], capture_output=True, text=True)
