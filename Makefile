@@ -1,21 +1,21 @@
-# Everything installs what it needs, where it is missing; a second run calls neither apt nor pip.
-# On a machine without apt: install PACKAGES in your own way, then `make venv` (or environment.yml).
+# Each target first installs what it needs and the machine does not have. A second run calls neither apt nor pip.
+# On a machine without apt, install PACKAGES in your own way, then run `make venv` (or use environment.yml).
 PROFILE ?= smoke
 PYTHON ?= /usr/bin/python3
 N ?= 1000000
 SEED ?= 1
 PACKAGES := python3-bpfcc python3-venv clang clang-format gcc libc6-dev make hping3 iproute2 ethtool util-linux git
-# Programs without a service of their own: installing them starts no daemon (tests/test_setup.py looks).
+# None of these packages has a service, so installing them starts no daemon (tests/test_setup.py checks this).
 LAB_PACKAGES := apache2-bin bind9-dnsutils curl dnsmasq-base dropbear-bin hydra iputils-ping ncrack nmap openssh-client \
 	libclang-rt-dev openssl python3-pyftpdlib slowhttptest sshpass tcpdump wget
 ifneq ($(filter system-lab test record fuzz,$(MAKECMDGOALS)),)
 PACKAGES += $(LAB_PACKAGES)
 endif
-# The headers of the running kernel if there are any; these if not (packet programs need only UAPI headers).
+# Without headers for the running kernel, HEADERS is installed: packet programs need only the UAPI headers.
 KERNEL := $(shell uname -r)
 DISTRO := $(shell . /etc/os-release 2>/dev/null && echo $$ID $$ID_LIKE)
 HEADERS := linux-headers-$(if $(filter ubuntu,$(DISTRO)),generic,$(shell dpkg --print-architecture 2>/dev/null))
-# PyPI's torch brings 2.5 GB of CUDA that nothing here uses; where this index answers, the small one is taken.
+# PyPI's torch includes 2.5 GB of CUDA, which is not used here. If this index answers, its smaller torch is installed.
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
 
 SHELL := /bin/bash
@@ -31,9 +31,10 @@ BOOKS := $(wildcard notebooks/*.ipynb)
 STRIP := .venv/bin/python -m nbstripout --extra-keys metadata.language_info.version
 SUDO := $(if $(filter 0,$(shell id -u)),,$(if $(shell command -v sudo),sudo -EH,false))
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -q -o DPkg::Lock::Timeout=120
-# What runs as root writes here; -h, because build/ holds links into /usr/src.
+# What commands write that run as root.
 WRITTEN := .venv build data figures notebooks ids_repro tests .hypothesis .pytest_cache .ruff_cache
-# $(call as_root,COMMAND): afterwards, Ctrl-C included, what it wrote belongs to the owner of the checkout.
+# $(call as_root,COMMAND) runs a command as root and then, also after Ctrl-C, gives what it wrote to the owner of the
+# checkout. chown has -h because build/ has links into /usr/src.
 define as_root
 @$(SUDO) true || { echo "'make $@' needs root or sudo (network namespaces and BPF)." >&2; exit 1; }
 echo '$(1)'
@@ -46,16 +47,16 @@ help: ## this list
 reproduce: system venv ## data, models, measurements, tables, figures and report (PROFILE=smoke or paper)
 	$(call as_root,.venv/bin/python -m ids_repro reproduce --profile $(PROFILE))
 
-record: system-lab venv ## record the lab capture anew
+record: system-lab venv ## record the lab capture again
 	$(call as_root,.venv/bin/python -m ids_repro record)
 
-test: system-lab venv ## all tests
+test: system-lab venv ## all tests, as root
 	$(call as_root,.venv/bin/python -m pytest)
 
-fuzz: system-lab venv ## N random and changed frames (1,000,000): kernel against user space, and the sanitizers
+fuzz: system-lab venv ## parse N random and changed frames (1,000,000) in the kernel and in user space, compare, and run the sanitizers
 	$(call as_root,N=$(N) SEED=$(SEED) .venv/bin/python -m pytest -s tests/kernel/test_fuzz.py)
 
-bench-extract: system venv ## packets a second and memory of 'extract', on 5 and 20 million packets (8 GB of disk)
+bench-extract: system venv ## measure packets a second and memory of 'extract' on 5 and 20 million packets (8 GB of disk)
 	.venv/bin/python tests/data/bench_extract.py
 
 lab: system venv ## open the notebooks in JupyterLab (04 and 05 need root: sudo make lab)
@@ -85,7 +86,7 @@ system: ## install Debian's or Ubuntu's packages (apt)
 	if apt-cache show linux-headers-$(KERNEL) >/dev/null 2>&1; then missing=$${missing/$(HEADERS)/linux-headers-$(KERNEL)}; fi
 	$(APT) install -y --no-install-recommends $$missing
 
-system-lab: system ## the same, and what only record and test need
+system-lab: system ## the same, and the packages that only record, test and fuzz need
 
 venv: .venv/.stamp ## install the pinned Python packages into .venv (pip)
 	@:
@@ -99,7 +100,7 @@ venv: .venv/.stamp ## install the pinned Python packages into .venv (pip)
 	touch $@
 	chown -fhR --reference=Makefile .venv *.egg-info || true
 
-clean: ## remove what was generated; data/raw and .venv stay
+clean: ## remove generated files, except data/raw and .venv
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 	[ ! -d figures ] || find figures -type f ! -name README.md ! -path 'figures/example/*' -delete
 	rm -rf build data/interim data/models data/results notebooks/executed notebooks/.ipynb_checkpoints .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""First packets for the tests of labels, from captures or made up, and GeneratedLabelledFlows files made up."""
+"""For the tests of labels: first packets of flows, made up or read from captures, and lines of label files."""
 
 import ipaddress
 import struct
@@ -12,7 +12,7 @@ from ids_repro.native.layouts import ROW
 SHARED = config.ROOT.parent / "shared" / "cic-ids2017"
 ATTACKER, SERVER = "172.16.0.1", "192.168.10.50"
 
-# The 85 columns as the publisher wrote them: odd spaces, one name twice.
+# The publisher's 85 columns: some begin with a space, and one name occurs twice.
 HEADER = (
     "Flow ID, Source IP, Source Port, Destination IP, Destination Port, Protocol, Timestamp, Flow Duration,"
     "Flow Bytes/s, Fwd Header Length, Bwd Header Length, Fwd Header Length,"
@@ -22,7 +22,7 @@ HEADER = (
 
 
 def first(*flows):
-    """First packets of (time [us], source, destination, sport, dport, proto)."""
+    """Return packets, dtype ROW, of (time [us], source, destination, sport, dport, proto)."""
     out = np.zeros(len(flows), ROW)
     for row, (time_us, source, sink, sport, dport, proto) in zip(out, flows, strict=True):
         row["ts_ns"], row["sport"], row["dport"], row["proto"] = time_us * 1000, sport, dport, proto
@@ -31,7 +31,7 @@ def first(*flows):
 
 
 def csv_line(source, sport, sink, dport, proto, stamp, label):
-    """Make one line of GeneratedLabelledFlows; its Flow ID has the ends the other way round."""
+    """Return one line of GeneratedLabelledFlows. Its Flow ID has source and destination in reverse order."""
     flow_id = f"{sink}-{source}-{dport}-{sport}-{proto}"
     return ",".join(
         [flow_id, source, str(sport), sink, str(dport), str(proto), stamp, "1", "Infinity", *"0" * 75, label]
@@ -39,7 +39,7 @@ def csv_line(source, sport, sink, dport, proto, stamp, label):
 
 
 def flows_of(capture):
-    """Read a capture's flows without the package's own reader: first packets and packets of each."""
+    """Return the first packet and the number of packets of a capture's flows, without the package's own reader."""
     rows = np.array([row for frame in _frames(capture.read_bytes()) if (row := _row(*frame))], ROW)
     rows = rows[np.argsort(rows["ts_ns"], kind="stable")]
     _, first_at, packets = np.unique(reference(rows)[1], return_index=True, return_counts=True)

@@ -1,4 +1,4 @@
-"""Made-up records for tests of tables, figures and report; nothing here was measured."""
+"""Made-up records for tests of tables, figures and the report. None of them was measured."""
 
 import numpy as np
 
@@ -35,6 +35,7 @@ def accuracy(path, seeds=3, rows=("dt_sklearn", "nn_pytorch", "dt_c", "nn_q16_c"
 
 
 def inference(path):
+    """Append times of inference."""
     ways = {"dt_sklearn": ["python_single"], "nn_pytorch": ["python_single"]}
     for task in config.TASKS:
         for row in ("dt_sklearn", "nn_pytorch", "dt_c", "nn_q16_c"):
@@ -44,7 +45,7 @@ def inference(path):
 
 
 def sweep(path, repeats=2, capacities=None, rates=None):
-    """Append a sweep by hping3 with the records' first fields; see `frames` for today's."""
+    """Append a sweep by hping3, with the fields that records had before live frames; `frames` appends today's."""
     for method, capacity in (capacities or CAPACITIES_PPS).items():
         for interval, rate in (rates or RATES_PPS).items():
             for repeat in range(repeats):
@@ -53,7 +54,7 @@ def sweep(path, repeats=2, capacities=None, rates=None):
 
 
 def frames(path, repeats=3, capacities=None, rates=FRAMES_PPS, flows="new"):
-    """Append a sweep by the live-frames generator, with today's fields; a receiver too slow gets slower still."""
+    """Append a sweep by live frames, with today's fields; each repeat of a method is 1% slower than the one before."""
     for method, capacity in (capacities or CAPACITIES_PPS).items():
         for rate in rates:
             for repeat in range(repeats):
@@ -78,7 +79,7 @@ def _trial(path, asked, sent, capacity):
 
 
 def costs(folder):
-    """Append what a packet costs, by variant and by size of the flow table."""
+    """Append the cost of a packet, for each variant and for two sizes of the flow table."""
     for traffic, more in (("one_flow", 0), ("new_flows", 40)):
         for variant, ns in {"empty": 20, "flow": 80, "nn_q16_paper": 1900, "nn_fused_packed": 180}.items():
             raw = {"ns_per_packet": [ns + more - 1, ns + more, ns + more + 3], "verified_insns": 10 * ns}
@@ -94,6 +95,7 @@ def costs(folder):
 
 
 def everything(folder):
+    """Write records of every kind and a failed trial, and return them all."""
     accuracy(folder / "accuracy.jsonl")
     inference(folder / "inference.jsonl")
     sweep(folder / "sweep.jsonl")

@@ -1,13 +1,13 @@
-"""Makes calibration.json: the thresholds of nvidia-modelopt's histogram calibrator on fixed samples.
+"""Write calibration.json: the thresholds of nvidia-modelopt's histogram calibrator on fixed samples.
 
-No test runs this, and neither modelopt nor what it needs is a requirement of ours. The command that made the file, in
-an environment of its own:
+No test runs this program, and the project requires neither modelopt nor its dependencies. These commands made the file,
+in an environment of its own:
 
     python3 -m venv /tmp/modelopt
     /tmp/modelopt/bin/pip install nvidia-modelopt==0.47.0 torch==2.13.0 requests huggingface_hub
     /tmp/modelopt/bin/python tests/golden/make_calibration.py
 
-tests/test_calibrate.py takes SAMPLES from here and the numbers from the file.
+tests/models/test_calibration.py takes `draw` from here and the thresholds from the file.
 """
 
 import hashlib
@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 
 COMMAND = "python tests/golden/make_calibration.py"
-BINS, EVERY = 2048, 60  # of the divergences every 60th is kept: candidates 128, 188, ..., 2048
+BINS, EVERY = 2048, 60  # every 60th divergence is kept: those of the candidates 128, 188, ..., 2048
 RNG = np.random.default_rng
 
 
 def x2_like() -> np.ndarray:
-    """A second layer's input: ReLU of flags, two ports, TCP's and UDP's protocol number, short and long intervals."""
+    """Draw a second layer's input: ReLU of flags, two ports, the protocols TCP and UDP, short and long intervals."""
     rng, n = RNG(6), 3_000
     x = np.zeros((n, 12))
     x[:, 0] = np.where(rng.random(n) < 0.8, 6, 17) / 17
@@ -34,7 +34,7 @@ def x2_like() -> np.ndarray:
     return np.maximum(x @ rng.normal(size=(12, 16)), 0)
 
 
-# What is drawn, by name; all as float32, as modelopt turns them into.
+# What is drawn, by name. `draw` converts it to float32, as modelopt does.
 SAMPLES = {
     "normal": lambda: RNG(0).normal(size=20_011),
     "laplace": lambda: RNG(1).laplace(size=20_011),
@@ -48,12 +48,12 @@ SAMPLES = {
 
 
 def draw(name: str) -> np.ndarray:
-    """One sample, float32."""
+    """Draw one sample, float32."""
     return SAMPLES[name]().astype(np.float32)
 
 
 def golden(values: np.ndarray) -> dict:
-    """Thresholds of one sample: by modelopt's own float32 histogram, and of its search on the histogram of NumPy."""
+    """Return modelopt's thresholds of one sample, from its own float32 histogram and from NumPy's histogram."""
     import torch
     from modelopt.torch.quantization.calib import histogram
 
@@ -70,7 +70,7 @@ def golden(values: np.ndarray) -> dict:
     calibrator.collect(torch.from_numpy(values))
     out = {"sha256": hashlib.sha256(values.tobytes()).hexdigest(), "size": values.size}
     out |= {method: calibrator.compute_amax(method).item() for method in ("entropy", "percentile", "mse")}
-    # 0.47 hands num_bits to the parameter "bias", which came between: its "mse" is that of no bits at all.
+    # modelopt 0.47 passes num_bits in the place of a new parameter, "bias", so its "mse" quantizes to no bits at all.
     histogram.fake_tensor_quant = mended
     out["mse_mended"] = calibrator.compute_amax("mse").item()
     histogram.fake_tensor_quant = quantize
@@ -78,10 +78,10 @@ def golden(values: np.ndarray) -> dict:
     counts, edges = np.histogram(magnitude, BINS, (0.0, magnitude.max()))
     out["bins_counted_otherwise"] = int(np.sum(counts != calibrator._calib_hist.numpy()))
     histogram.entropy = recording
-    # A copy: the search overwrites the first count with the second.
+    # The search overwrites the first count with the second, so it gets a copy.
     out["entropy_same_histogram"] = histogram._compute_amax_entropy(counts.copy(), edges, 8, False).item()
     histogram.entropy = entropy
-    # Infinity and not-a-number are no JSON.
+    # JSON has neither infinity nor not-a-number.
     out["divergence"] = [d if np.isfinite(d) else str(d) for d in divergences[::EVERY]]
     return out
 
