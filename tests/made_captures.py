@@ -32,9 +32,7 @@ def ipv6(*extensions, sport=1000, dport=80, proto=TCP, flags=ACK, size=8, offset
     """Return an IPv6 packet from fd00::src to fd00::dst; an extension header has `size` bytes, a fragment header 8."""
     body = b""
     for kind, after in itertools.pairwise((*extensions, proto)):
-        units = {FRAGMENT: 0xEE, AH: size // 4 - 2}.get(
-            kind, size // 8 - 1
-        )  # a fragment header's length must be ignored
+        units = {FRAGMENT: 0xEE, AH: size // 4 - 2}.get(kind, size // 8 - 1)  # a fragment header has no length
         body += struct.pack(">BBH", after, units, offset if kind == FRAGMENT else 0)
         body += bytes(4 if kind == FRAGMENT else size - 4)
     body += transport(sport, dport, proto, flags)
@@ -44,7 +42,7 @@ def ipv6(*extensions, sport=1000, dport=80, proto=TCP, flags=ACK, size=8, offset
 
 
 def ethernet(packet, *tags, type_=0x0800):
-    """An Ethernet frame; tags are the EtherTypes of VLAN headers, outermost first."""
+    """Return an Ethernet frame; tags are the EtherTypes of VLAN headers, outermost first."""
     return bytes(range(12)) + b"".join(struct.pack(">HH", tag, 5) for tag in tags) + struct.pack(">H", type_) + packet
 
 
