@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import alive, until
+from machine_state import alive, until
 
 from ids_repro.network import facts, ssh_peer
 
