@@ -44,7 +44,6 @@ OTHER_LAYOUTS = {
     "ids_repro.kernel.info": "struct bpf_prog_info, bpf_map_info and bpf_insn of linux/bpf.h",
     "ids_repro.data.packet_table": "the headers of a frame, in network byte order",
     "ids_repro.data.labels.flow_index": "rows of label files, which only Python reads",
-    "ids_repro.sweep.generators": "struct gen_state of bpf/trafficgen.bpf.c: BCC's map needs a ctypes.Structure",
 }
 
 
