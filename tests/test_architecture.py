@@ -229,6 +229,15 @@ def test_every_module_has_a_test_file_or_is_named_in_one():
     none_of(untested)
 
 
+def test_every_file_that_a_text_names_exists():
+    """NAME stands for a file that a reader may add."""
+    missing = []
+    for path in [*ROOT.glob("*.md"), *(ROOT / "bpf").rglob("*.*"), *PACKAGE.rglob("*.py")]:
+        named = set(re.findall(r"\b(?:tests|bpf|ids_repro)/[\w/.]+\.(?:py|h|c|md)\b", path.read_text()))
+        missing += [f"{path} names {one}" for one in named if "NAME" not in one and not (ROOT / one).exists()]
+    none_of(missing)
+
+
 def defines_a_layout(node: ast.AST) -> bool:
     """Return whether a node makes a structured dtype or a ctypes structure."""
     if isinstance(node, ast.ClassDef):
