@@ -1,7 +1,7 @@
 /* Read by ids.bpf.c, trafficgen.bpf.c and bpf/user: frame -> packet, or the reason why the frame has none. */
 /*
  * The kernel and user space use this same parser. It uses no maps, helpers, contexts or clocks.
- * README.md in this directory lists every case, and test_parse.py tests each of them.
+ * README.md in this directory lists every case, and tests/native/test_library.py tests each of them.
  */
 #ifndef IDS_PARSE_H
 #define IDS_PARSE_H

@@ -16,7 +16,7 @@
 #define GEN_LAG (50000ULL << GEN_FRACTION) /* the generator catches up at most this much; more would be a burst */
 #define GEN_LOOKS 400			   /* how often one run reads the clock; in all about 10 us */
 
-struct gen_state {  /* its twin is State in ids_repro/sweep/generators.py */
+struct gen_state {  /* Python takes BCC's type of it (ids_repro/sweep/generators.py) */
 	__u64 gap;  /* time between packets, ns with 8 fractional bits */
 	__u64 due;  /* when the next packet is due, in the same unit; 0 before the first packet */
 	__u64 left; /* packets still to send */

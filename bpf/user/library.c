@@ -9,12 +9,6 @@
 #include "link_layer.h"
 #include "table.h"
 
-/* Tests compare these sizes with the layouts in Python. */
-__u64 ids_sizeof_row(void)
-{
-	return sizeof(struct ids_row);
-}
-
 /* Parse n Ethernet frames, one every `stride` bytes, and write the packet and the reason of each. */
 void ids_parse_frames(const __u8 *frames, __u64 stride, const __u32 *sizes, __u64 n, struct ids_row *rows,
 		      __s8 *reasons)
@@ -43,16 +37,10 @@ int ids_extract(const struct ids_row *rows, __u64 n, __s64 *x, __u64 *flow)
 }
 
 /*
- * For each classifier: the size of its struct, and features (n, 12) in Q16 -> classes (n), with the logits
- * (n, n_classes) of those that have integer ones. n_classes is 2 or 7, and a constant in each call, so that the compiler
- * unrolls as for the kernel.
+ * For each classifier: features (n, 12) in Q16 -> classes (n), with the logits (n, n_classes) of those that have integer
+ * ones. n_classes is 2 or 7, and a constant in each call, so that the compiler unrolls as for the kernel.
  */
 #define IDS_PREDICT(name)                                                                                              \
-	__u64 ids_sizeof_##name(void)                                                                                  \
-	{                                                                                                              \
-		return sizeof(struct ids_##name);                                                                      \
-	}                                                                                                              \
-                                                                                                                       \
 	void ids_predict_##name(const struct ids_##name *m, int n_classes, const __s64 *x, __u64 n, __s64 *logits,     \
 				__u8 *class)                                                                           \
 	{                                                                                                              \

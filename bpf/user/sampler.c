@@ -1,12 +1,6 @@
 /* Packets -> feature vectors. Python calls these functions through ctypes (ids_repro/native/stream.py). */
 #include "sampler.h"
 
-/* Tests compare this size with the layout in Python. */
-__u64 ids_sizeof_vector(void)
-{
-	return sizeof(struct ids_vector);
-}
-
 /* Record the vector of a packet that was just added to the slot's flow. Return 0, or -1 if memory ran out. */
 static int ids_sampler_note(struct ids_sampler *s, struct ids_slot *slot, const struct ids_row *row, const __s64 *x)
 {

@@ -12,11 +12,9 @@ from collections.abc import Callable, Sequence
 
 from ..config import UserError
 from . import data, evaluate, live, reproduce, sweep
+from .add import Add
 
-__all__ = ["data", "evaluate", "live", "reproduce", "sweep"]
-
-# Takes a command's name, the function that runs it and its line in --help; returns its parser, which takes the options.
-Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
+__all__ = ["add", "data", "evaluate", "live", "reproduce", "sweep"]
 
 # Each function adds one command with its options; --help lists the commands in this order.
 COMMANDS: tuple[Callable[[Add], None], ...] = (

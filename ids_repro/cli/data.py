@@ -6,12 +6,9 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..config import DATA, INTERIM
-
-if TYPE_CHECKING:
-    from . import Add
+from .add import Add
 
 
 def _record(args: argparse.Namespace) -> int:

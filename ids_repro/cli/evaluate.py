@@ -5,12 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..config import SAMPLE, TASKS, profile
-
-if TYPE_CHECKING:
-    from . import Add
+from .add import Add
 
 
 def _parity(args: argparse.Namespace) -> int:

@@ -7,12 +7,9 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..config import UserError
-
-if TYPE_CHECKING:
-    from . import Add
+from .add import Add
 
 MODES = {"xdp-drv": "xdp_drv", "xdp-skb": "xdp_skb", "tc": "tc"}  # --hook -> the mode's name in the package
 LOOK_S = 1.0  # how long status looks at each program

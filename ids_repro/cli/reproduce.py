@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..config import FIGURES, PROFILES, RESULTS, UserError, profile
-
-if TYPE_CHECKING:
-    from . import Add
+from .add import Add
 
 
 def _reproduce(args: argparse.Namespace) -> int:

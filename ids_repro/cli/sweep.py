@@ -11,7 +11,7 @@ from ..config import PROFILES, UserError, profile
 
 if TYPE_CHECKING:
     from ..sweep.link_ssh import TwoMachines
-    from . import Add
+    from .add import Add
 
 
 def _sweep(args: argparse.Namespace) -> int:

@@ -30,8 +30,6 @@ def library(optimise: str = "-O2") -> ctypes.CDLL:
         The library with its functions ``ids_...``.
     """
     lib = ctypes.CDLL(str(build("user/library.c", "library", ("-shared", "-fPIC", optimise))), use_errno=True)
-    for name in ("row", *STRUCTS):
-        getattr(lib, f"ids_sizeof_{name}").restype = ctypes.c_uint64
     lib.ids_test_runs.restype = ctypes.c_uint64
     return lib
 

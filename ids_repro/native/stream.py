@@ -42,7 +42,6 @@ def _library() -> ctypes.CDLL:
         (sampler, "ids_sampler_end", c_int, p, u64),
         (sampler, "ids_sampler_counts", None, p, p),
         (sampler, "ids_sampler_take", None, p, p, u64),
-        (sampler, "ids_sizeof_vector", u64),
     ):
         function = getattr(lib, name)
         function.restype, function.argtypes = result, arguments

@@ -29,15 +29,6 @@ GAP_BITS = 8  # GEN_FRACTION of bpf/trafficgen.bpf.c: fractional bits of a nanos
 FOREVER = 1 << 62  # a number of packets that is never reached
 
 
-class State(ctypes.Structure):
-    """The generator's state in the kernel, struct gen_state of bpf/trafficgen.bpf.c."""
-
-    _fields_ = [
-        *((name, ctypes.c_uint64) for name in ("gap", "due", "left", "sent", "first_ns", "last_ns")),
-        *((name, ctypes.c_uint32) for name in ("ifindex", "sum", "port", "step")),
-    ]
-
-
 @dataclass
 class Run:
     """One run of a generator, from its start until it is stopped.
@@ -76,7 +67,7 @@ class LiveFrames:
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
         self._program = SmallProgram("trafficgen")
-        self._state = self._program.table("state", leaftype=State)
+        self._state = self._program.table("state")  # BCC makes its type Leaf of struct gen_state
 
     @contextlib.contextmanager
     def running(self, rate_pps: int, flows: str, packets: int | None = None) -> Iterator[Run]:
@@ -104,7 +95,9 @@ class LiveFrames:
         index, frame, covered = self.wire.syn()
         gap = round((1 << GAP_BITS) * 1e9 / rate_pps)
         left = FOREVER if packets is None else packets
-        self._state[0] = State(gap, 0, left, 0, 0, 0, index, covered, FIRST_PORT, int(flows == "new"))
+        self._state[0] = self._state.Leaf(
+            gap=gap, left=left, ifindex=index, sum=covered, port=FIRST_PORT, step=int(flows == "new")
+        )
         run, stop = Run(), threading.Event()
         thread = threading.Thread(target=self._send, args=(frame, rate_pps, stop, run), daemon=True)
         thread.start()

@@ -1,6 +1,6 @@
 """The command line ends with an exit code and one sentence, without a traceback, after an error of the user.
 
-Covers also: ids_repro.__main__.
+Covers also: ids_repro.__main__ and ids_repro.cli.add.
 """
 
 import struct

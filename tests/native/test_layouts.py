@@ -15,7 +15,7 @@ from ids_repro.native import layouts
 
 HEADERS = ("ids.h", "user/capture.h", "user/float_mlp.h", "user/sampler.h")
 OTHERS = ("ROW", "VECTOR", "COUNTS", "VERDICTS", "PROBE", "SUSPECT", "FLOW")
-STRUCTS = {f"ids_{name}": dtype for name, dtype in layouts.STRUCTS.items()}
+STRUCTS = {f"ids_{name}": struct.dtype for name, struct in layouts.STRUCTS.items()}
 STRUCTS |= {f"ids_{name.lower()}": getattr(layouts, name) for name in OTHERS}
 # ROW has the fields of struct ids_packet, which is a member of struct ids_row.
 INSIDE = {("ids_row", name): f"packet.{name}" for name, _ in layouts.PACKET}

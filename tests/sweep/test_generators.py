@@ -4,6 +4,7 @@ Covers also: ids_repro.sweep.load_agent and ids_repro.sweep.sender, through whic
 """
 
 import contextlib
+import re
 import signal
 import socket
 import struct
@@ -15,9 +16,8 @@ import psutil
 import pytest
 from machine_state import interfaces, load_processes, until
 
+from ids_repro import config
 from ids_repro.config import UserError
-from ids_repro.kernel.bcc import import_bcc
-from ids_repro.kernel.program import SmallProgram
 from ids_repro.sweep import generators
 from ids_repro.sweep.link_netns import two_namespaces
 from ids_repro.sweep.sender import Sender
@@ -201,8 +201,6 @@ def test_without_hping3_its_remedy_is_named_and_live_frames_go_on(on, tmp_path, 
             pass
 
 
-def test_state_is_laid_out_as_in_c():
-    program = SmallProgram("trafficgen")
-    library = import_bcc().lib
-    assert library.bpf_table_leaf_size(program._bpf.module, b"state") == generators.ctypes.sizeof(generators.State)
-    program.close()
+def test_the_gap_has_as_many_fractional_bits_as_in_c():
+    text = (config.BPF / "trafficgen.bpf.c").read_text()
+    assert int(re.search(r"#define GEN_FRACTION (\d+)", text)[1]) == generators.GAP_BITS
