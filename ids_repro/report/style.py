@@ -132,10 +132,13 @@ class Chart(Figure):
     def _drawn(self, kind: str) -> bytes:
         file, properties = io.BytesIO(), PROPERTIES[kind]
         footer = self.footer.get_text() if self.footer else ""
-        if self.footer and kind == "pdf":
-            self.footer.set_text("")
+        # The .svg is laid out as the .png. The .pdf measures letters in its own way and has no footer. Its layout comes
+        # last: a layout begins where the one before it ended, and the bytes shall not depend on who asks first.
+        if kind == "pdf":
+            self.file("svg"), self.file("png")
             properties = properties | {"Subject": footer}
-        # The .svg is laid out as the .png. The .pdf measures letters in its own way and has no footer.
+            if self.footer:
+                self.footer.set_text("")
         self._lay_out("pdf" if kind == "pdf" else "png")
         canvas = CANVASES[kind](self)
         self.set_dpi(STYLE["savefig.dpi"])
