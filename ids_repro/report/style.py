@@ -81,14 +81,13 @@ STYLE = {
     "savefig.dpi": 300,
 }
 
-
-# How each kind of file is drawn. No dates and no names of programs: the same records make the same bytes.
-CANVASES = {
-    "svg": lambda chart, file, footer: FigureCanvasSVG(chart).print_svg(file, metadata={"Date": None, "Creator": None}),
-    "png": lambda chart, file, footer: FigureCanvasAgg(chart).print_png(file, metadata={"Software": None}),
-    "pdf": lambda chart, file, footer: FigureCanvasPdf(chart).print_pdf(
-        file, metadata={"CreationDate": None, "Creator": None, "Producer": None, "Subject": footer}
-    ),
+# What draws each kind of file, and what the file says of itself. No dates and no names of programs: the same records
+# make the same bytes.
+CANVASES = {"svg": FigureCanvasSVG, "png": FigureCanvasAgg, "pdf": FigureCanvasPdf}
+PROPERTIES = {
+    "svg": {"Date": None, "Creator": None},
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 
 
@@ -106,7 +105,7 @@ class Chart(Figure):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._engine = self.get_layout_engine()
-        self._laid_out_with: str | None = None
+        self._laid_out_for = ""
         self._files: dict[str, bytes] = {}
 
     def sign(self, text: str) -> None:
@@ -123,27 +122,39 @@ class Chart(Figure):
             The .pdf is for a paper: its footer is in the file's properties ("Subject"), not on the page.
         """
         if kind not in self._files:
-            file, footer = io.BytesIO(), self.footer.get_text() if self.footer else ""
             with mpl.rc_context(STYLE):
-                self._lay_out("" if kind == "pdf" else footer)
-                CANVASES[kind](self, file, footer)
-            if self.footer:
-                self.footer.set_text(footer)
-            self._files[kind] = file.getvalue()
+                self._files[kind] = self._drawn(kind)
         return self._files[kind]
 
     def _repr_png_(self) -> bytes:
         return self.file("png")
 
-    def _lay_out(self, footer: str) -> None:
-        """Place everything, once for all files with this footer: Matplotlib would do it twice for each file."""
+    def _drawn(self, kind: str) -> bytes:
+        file, properties = io.BytesIO(), PROPERTIES[kind]
+        footer = self.footer.get_text() if self.footer else ""
+        # The .svg is laid out as the .png. The .pdf measures letters in its own way and has no footer. Its layout comes
+        # last: a layout begins where the one before it ended, and the bytes shall not depend on who asks first.
+        if kind == "pdf":
+            self.file("svg"), self.file("png")
+            properties = properties | {"Subject": footer}
+            if self.footer:
+                self.footer.set_text("")
+        self._lay_out("pdf" if kind == "pdf" else "png")
+        canvas = CANVASES[kind](self)
         self.set_dpi(STYLE["savefig.dpi"])
+        getattr(canvas, f"print_{kind}")(file, metadata=properties)
         if self.footer:
             self.footer.set_text(footer)
-        if self._laid_out_with != footer:
+        return file.getvalue()
+
+    def _lay_out(self, kind: str) -> None:
+        """Place everything for one kind of file, unless that was done; Matplotlib would do it twice for each file."""
+        if self._laid_out_for != kind:
+            CANVASES[kind](self)  # becomes the figure's canvas, which measures letters
+            self.set_dpi(STYLE["savefig.dpi"])
             self._engine.execute(self)
             self.set_layout_engine("none")
-            self._laid_out_with = footer
+            self._laid_out_for = kind
 
 
 def method_name(method: str, trials: pd.DataFrame | None = None) -> str:

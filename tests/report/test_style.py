@@ -106,7 +106,8 @@ def test_the_same_records_make_the_same_files_and_leave_no_figure_open(results):
 
 def test_the_order_of_the_files_does_not_matter(results):
     first, second = (sweep_figures.fig5(results, sweep_figures.FIG5B) for _ in range(2))
-    assert [first.file(kind) for kind in ("svg", "pdf")] == [second.file(kind) for kind in ("pdf", "svg")][::-1]
+    kinds = ("pdf", "png", "svg")
+    assert [first.file(kind) for kind in kinds] == [second.file(kind) for kind in reversed(kinds)][::-1]
 
 
 def test_a_pdf_says_where_it_comes_from_in_its_properties_only(results):
