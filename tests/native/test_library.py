@@ -16,7 +16,7 @@ from ids_repro.evaluate.rows import classify_in_c
 from ids_repro.kernel.program import Program
 from ids_repro.kernel.variants import HOOKS, Variant
 from ids_repro.native import library
-from ids_repro.native.layouts import KERNEL_REASONS, OUTCOMES, PROBE, REASONS, ROW
+from ids_repro.native.layouts import KERNEL_REASONS, N_FEATURES, OUTCOMES, PROBE, REASONS, ROW, STRUCTS
 from ids_repro.sweep.link_netns import two_namespaces
 
 Q = 16
@@ -145,6 +145,8 @@ def test_the_table_has_these_rows_and_every_reason():
     assert KERNEL_REASONS[: len(REASONS)] == REASONS
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("row", ROWS)
 def test_the_kernel_does_with_a_frame_what_the_table_says(row, hook):
@@ -173,6 +175,8 @@ def test_user_space_does_with_a_frame_what_the_table_says(row, tmp_path):
         assert found[["proto", "sport", "dport", "len"]].tolist() == list(expected)
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 def test_ipv6_flows_are_told_apart_and_their_two_ways_are_one():
     answer = made.ipv6(src=made.B, dst=made.A, sport=80, dport=1000)
     sent = six(TCP6, answer, made.ipv6(src=7), TCP6, made.ipv6(dst=7), made.ipv6(made.HOP_BY_HOP))
@@ -195,6 +199,8 @@ def test_addresses_of_ipv6_do_not_meet():
     assert not reasons.any() and len(set(rows["saddr"].tolist())) == 599
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("mode", ["tc", "xdp_drv", "xdp_skb"])
 def test_a_tag_that_the_kernel_took_out_of_the_frame_counts_like_one_inside(mode):
@@ -219,6 +225,8 @@ def test_a_tag_that_the_kernel_took_out_of_the_frame_counts_like_one_inside(mode
 CAPTURES = [config.SAMPLE, *sorted(SHARED.glob("*.pcap"))]
 
 
+@pytest.mark.root
+@pytest.mark.bpf
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("name", ["nn_fused", "nn_q16", "dt"])
 def test_every_packet_of_every_capture_has_the_same_features_and_verdict_in_the_kernel(name, hook, models):
@@ -232,3 +240,18 @@ def test_every_packet_of_every_capture_has_the_same_features_and_verdict_in_the_
             np.testing.assert_array_equal(
                 seen["verdict"], classify_in_c(models["multi"], name, x)[1], err_msg=path.name
             )
+
+
+def test_a_test_run_that_the_kernel_refuses_is_an_error():
+    no_program = -1
+    with pytest.raises(OSError, match="BPF_PROG_TEST_RUN: "):
+        library.test_runs(no_program, np.zeros((3, 64), np.uint8), np.full(3, 64, np.uint32))
+
+
+@pytest.mark.parametrize("struct", STRUCTS)
+def test_only_classifiers_with_integer_logits_return_them(struct, models):
+    x = np.zeros((5, N_FEATURES), np.int64)
+    logits, classes = library.predict(struct, models["multi"].params(struct), 7, x)
+    assert classes.shape == (5,)
+    assert (logits is not None) == (struct in ("nn_q16", "nn_fused"))
+    assert logits is None or logits.shape == (5, 7)
