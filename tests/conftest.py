@@ -1,6 +1,7 @@
 """Fixtures of several rooms: the shipped capture, small models of it, a copy of the project, a check of the machine."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from machine_state import interfaces, load_processes

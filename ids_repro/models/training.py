@@ -15,7 +15,7 @@ from .float_mlp import MLP
 
 Progress = Callable[[float, float, float], None]
 LEARNING_RATE = 1e-3  # Sec. V-A1
-LOOK = 1000  # in a longer epoch, progress is reported after so many steps
+LOOK = 1000  # within an epoch, progress is reported each time after this many steps
 
 
 def train_mlp(

@@ -1,4 +1,4 @@
-"""From a capture to scaled parts: no packet is lost, no part knows another, and the bytes are always the same."""
+"""From a capture to three parts: no packet is lost, no part knows another, and the bytes are always the same."""
 
 import json
 import resource
@@ -12,11 +12,8 @@ from ids_repro import config
 from ids_repro.data import dataset
 from ids_repro.data.dataset import Dataset
 from ids_repro.data.feature_file import COLUMNS
-from ids_repro.data.features import FEATURES
-from ids_repro.models import pipeline
-from ids_repro.models.scaling import MinMax
 from ids_repro.native import library
-from ids_repro.native.layouts import FIRST_PACKETS, Q
+from ids_repro.native.layouts import FIRST_PACKETS
 
 SCHEDULE = config.SAMPLE.with_suffix(".csv")
 
@@ -115,36 +112,6 @@ def test_many_small_classes_are_refused_or_split():
     assert all(len(part) for part in parts)
 
 
-def test_scaling_knows_the_training_part_only(data):
-    sampled = data.sample()
-    train, _, test = dataset.split(sampled, 0)
-    scaler = MinMax.fit(sampled.x[train])
-    scaled = scaler.transform(sampled.x[train])
-    assert (scaled.min(axis=0) == 0).all() and (scaled.max(axis=0) == 1).all()
-    extreme = sampled.x[test].copy()
-    extreme[0] = 2 * sampled.x.max(axis=0)
-    assert (scaler.transform(extreme)[0] > 1).all()
-    np.testing.assert_allclose(scaler.transform(scaler.min_ + scaler.range_ // 2), 0.5, atol=2.0**-15)
-
-
-def test_a_models_scaler_has_not_seen_the_other_parts(data):
-    sampled = data.sample()
-    train, *others = dataset.split(sampled, 0)
-    for part in others:
-        sampled.x[part[0]] = 2 * sampled.x.max(axis=0)
-    quick = config.profile("smoke", epochs=1, min_steps=0)
-    scaler = pipeline.train_model(sampled, "binary", 0, quick).scaler
-    np.testing.assert_array_equal(scaler.min_, sampled.x[train].min(axis=0))
-    np.testing.assert_array_equal(scaler.min_ + scaler.range_, sampled.x[train].max(axis=0))
-
-
-def test_a_constant_feature_is_named(data):
-    x = data.x.copy()
-    x[:, FEATURES.index("proto")] = 6 << Q
-    with pytest.raises(config.UserError, match="'proto' is constant"):
-        MinMax.fit(x)
-
-
 def test_targets_of_both_tasks(data):
     normal = data.label == config.CLASSES.index("Normal")
     np.testing.assert_array_equal(data.target("binary"), ~normal)
@@ -218,28 +185,3 @@ def test_a_dataset_that_lacks_a_value_is_refused(data, path, tmp_path, name, cha
     pq.write_table(table, tmp_path / "changed.parquet")
     with pytest.raises(config.UserError, match=f"changed.parquet: {words}"):
         dataset.load(tmp_path / "changed.parquet")
-
-
-def test_a_class_that_the_training_part_lacks_is_named(data, monkeypatch):
-    sampled, parts = data.sample(), dataset.split
-    quick = config.profile("smoke", epochs=1, min_steps=0)
-    botnet = sampled.label == config.CLASSES.index("Botnet")
-
-    def without_botnet(data, seed):
-        train, *others = parts(data, seed)
-        return train[~botnet[train]], *others
-
-    monkeypatch.setattr(dataset, "split", without_botnet)
-    with pytest.raises(config.UserError, match="no 'Botnet' is in the training part"):
-        pipeline.train_model(sampled, "multi", 0, quick)
-    monkeypatch.undo()
-    attacks = sampled.take(sampled.label != config.NORMAL)
-    with pytest.raises(config.UserError, match="the binary task has only 'Attack' to learn"):
-        pipeline.train_model(attacks, "binary", 0, quick)
-
-
-def test_a_constant_feature_ends_training_before_it_begins(data):
-    sampled = data.sample()
-    sampled.x[:, FEATURES.index("proto")] = 6 << Q
-    with pytest.raises(config.UserError, match="'proto' is constant in the training part"):
-        pipeline.train_model(sampled, "binary", 0, config.profile("smoke"))

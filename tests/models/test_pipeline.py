@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from ids_repro import config
+from ids_repro.data import dataset
+from ids_repro.data.features import FEATURES
 from ids_repro.models import pipeline
 from ids_repro.models.model import load_model, save_model
+from ids_repro.native.layouts import Q
 
 SHORT = config.profile("smoke", seeds=(3, 4), epochs=1, min_steps=0)
 
@@ -27,6 +30,39 @@ def test_every_model_is_trained_quantized_and_read_in_one_folder(flows, tmp_path
             np.testing.assert_array_equal(ours, theirs)
     again = pipeline.quantize_all(flows, SHORT, None, "max", tmp_path)
     assert load_model("multi", 4, tmp_path).alpha == again[3].alpha == tuple(t.alpha for t in again[3].thresholds[0])
+
+
+def test_a_models_scaler_has_not_seen_the_other_parts(flows):
+    train, *others = dataset.split(flows, 3)
+    x = flows.x.copy()
+    for part in others:
+        x[part[0]] = 2 * x.max(axis=0)
+    scaler = pipeline.train_model(replace(flows, x=x), "binary", 3, SHORT).scaler
+    np.testing.assert_array_equal(scaler.min_, x[train].min(axis=0))
+    np.testing.assert_array_equal(scaler.min_ + scaler.range_, x[train].max(axis=0))
+
+
+def test_a_class_that_the_training_part_lacks_is_named(flows, monkeypatch):
+    parts, botnet = dataset.split, flows.label == config.CLASSES.index("Botnet")
+
+    def without_botnet(data, seed):
+        train, *others = parts(data, seed)
+        return train[~botnet[train]], *others
+
+    monkeypatch.setattr(dataset, "split", without_botnet)
+    with pytest.raises(config.UserError, match="no 'Botnet' is in the training part"):
+        pipeline.train_model(flows, "multi", 0, SHORT)
+    monkeypatch.undo()
+    attacks = flows.take(flows.label != config.NORMAL)
+    with pytest.raises(config.UserError, match="the binary task has only 'Attack' to learn"):
+        pipeline.train_model(attacks, "binary", 0, SHORT)
+
+
+def test_a_constant_feature_ends_training_before_it_begins(flows):
+    x = flows.x.copy()
+    x[:, FEATURES.index("proto")] = 6 << Q
+    with pytest.raises(config.UserError, match="'proto' is constant in the training part"):
+        pipeline.train_model(replace(flows, x=x), "binary", 0, config.profile("smoke"))
 
 
 def test_a_check_takes_a_quantized_model_that_was_saved(models, tmp_path):

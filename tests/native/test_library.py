@@ -16,7 +16,7 @@ from ids_repro.evaluate.rows import classify_in_c
 from ids_repro.kernel.program import Program
 from ids_repro.kernel.variants import HOOKS, Variant
 from ids_repro.native import library
-from ids_repro.native.layouts import KERNEL_REASONS, OUTCOMES, PROBE, REASONS, ROW, Q
+from ids_repro.native.layouts import KERNEL_REASONS, N_FEATURES, OUTCOMES, PROBE, REASONS, ROW, STRUCTS, Q
 from ids_repro.sweep.link_netns import two_namespaces
 
 
@@ -127,3 +127,18 @@ def test_every_packet_of_every_capture_has_the_same_features_and_verdict_in_the_
             np.testing.assert_array_equal(
                 seen["verdict"], classify_in_c(models["multi"], name, x)[1], err_msg=path.name
             )
+
+
+def test_a_test_run_that_the_kernel_refuses_is_an_error():
+    no_program = -1
+    with pytest.raises(OSError, match="BPF_PROG_TEST_RUN: "):
+        library.test_runs(no_program, np.zeros((3, 64), np.uint8), np.full(3, 64, np.uint32))
+
+
+@pytest.mark.parametrize("struct", STRUCTS)
+def test_only_classifiers_with_integer_logits_return_them(struct, models):
+    x = np.zeros((5, N_FEATURES), np.int64)
+    logits, classes = library.predict(struct, models["multi"].params(struct), 7, x)
+    assert classes.shape == (5,)
+    assert (logits is not None) == (struct in ("nn_q16", "nn_fused"))
+    assert logits is None or logits.shape == (5, 7)
