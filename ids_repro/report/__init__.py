@@ -1,6 +1,7 @@
 """Records -> tables, figures and the report.
 
-This room imports only the files at the top of the package. It loads no PyTorch, scikit-learn or BCC and needs no root.
+The modules here may import only the top-level modules of `ids_repro`: no PyTorch, scikit-learn or BCC is loaded, and no
+root is needed.
 Every table and figure is an `exhibit.Exhibit`; `page.sections` lists them all.
 """
 
