@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import pandas as pd
@@ -14,38 +14,53 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-# The paper's names (Sec. V-B1) with the net's arithmetic, in the order of Fig. 5; below them what the paper does not
-# have. {n}: the workers of the records; the paper has 24.
+
+class Look(NamedTuple):
+    """How a method is shown.
+
+    Attributes
+    ----------
+    label : str
+        Its name. {n}: the workers of its trials.
+    colour : str
+    dashes : str or tuple
+        Matplotlib's line style.
+    panels : str
+        The parts of Figs. 4 and 5 that show it, of "4a", "4b", "5a" and "5b".
+    """
+
+    label: str
+    colour: str
+    dashes: str | tuple
+    panels: str
+
+
+# The paper's names (Sec. V-B1) with the net's arithmetic, in the order of Fig. 5; its N is 24. The last two are not in
+# the paper. Colours of Okabe and Ito and of Tol: those of one panel differ for readers of any colour vision, as
+# tests/report/test_style.py checks. Line styles are for those who print in grey.
 METHODS = {
-    "no_filter": "No Filter",
-    "xdp_drv_flow": "XDP_DRV (Flow Extraction)",
-    "xdp_drv_nn_fused": "XDP_DRV (NN fused)",
-    "xdp_drv_dt": "XDP_DRV (DT)",
-    "tc_nn_fused": "TC (NN fused)",
-    "xdp_skb_nn_fused": "XDP_SKB (NN fused)",
-    "rawsock1_nn_fused": "1-core Rawsocket (NN fused)",
-    "rawsockN_nn_fused": "{n}-core Rawsocket (NN fused)",
-    "xdp_drv_nn_q16_paper": "XDP_DRV (NN q16)",
-    "afxdp_nn_fused": "AF_XDP (NN fused)",
+    "no_filter": Look("No Filter", "#000000", "-", "4a 4b 5a"),
+    "xdp_drv_flow": Look("XDP_DRV (Flow Extraction)", "#009e73", (0, (5, 1.2)), "4a 5a"),
+    "xdp_drv_nn_fused": Look("XDP_DRV (NN fused)", "#0072b2", "-", "4a 4b 5a"),
+    "xdp_drv_dt": Look("XDP_DRV (DT)", "#e69f00", (0, (4, 1, 1, 1)), "4a 5a"),
+    "xdp_skb_nn_fused": Look("XDP_SKB (NN fused)", "#d55e00", (0, (4, 1, 1, 1)), "4b 5a"),
+    "tc_nn_fused": Look("TC (NN fused)", "#56b4e9", (0, (5, 1.2)), "4b 5a"),
+    "rawsock1_nn_fused": Look("1-core Rawsocket (NN fused)", "#cc79a7", (0, (1, 1)), "4b 5b"),
+    "rawsockN_nn_fused": Look("{n}-core Rawsocket (NN fused)", "#882255", (0, (2.5, 1)), "4b 5b"),
+    "xdp_drv_nn_q16_paper": Look("XDP_DRV (NN q16)", "#a05a2c", (0, (1, 1)), "4a 5a"),
+    "afxdp_nn_fused": Look("AF_XDP (NN fused)", "#332288", (0, (3, 1, 1, 1, 1, 1)), "4b 5b"),
 }
 NETS = (
     "NN fused is our arithmetic. NN q16 is the paper's, in the layout of its released code: a map element for each "
     "parameter and a program for each layer."
 )
-# Colours of Okabe and Ito and of Tol. Those of one panel differ for readers of any colour vision, as
-# tests/report/test_style.py checks. Line styles are for those who print in grey.
-LOOKS = {
-    "no_filter": ("#000000", "-"),
-    "xdp_drv_flow": ("#009e73", (0, (5, 1.2))),
-    "xdp_drv_nn_fused": ("#0072b2", "-"),
-    "xdp_drv_dt": ("#e69f00", (0, (4, 1, 1, 1))),
-    "tc_nn_fused": ("#56b4e9", (0, (5, 1.2))),
-    "xdp_skb_nn_fused": ("#d55e00", (0, (4, 1, 1, 1))),
-    "rawsock1_nn_fused": ("#cc79a7", (0, (1, 1))),
-    "rawsockN_nn_fused": ("#882255", (0, (2.5, 1))),
-    "xdp_drv_nn_q16_paper": ("#a05a2c", (0, (1, 1))),
-    "afxdp_nn_fused": ("#332288", (0, (3, 1, 1, 1, 1, 1))),
-}
+
+
+def methods_of(panel: str) -> tuple[str, ...]:
+    """Return the methods that one part of Figs. 4 and 5 shows, such as "4a"."""
+    return tuple(method for method, look in METHODS.items() if panel in look.panels.split())
+
+
 # A marker's shape says what sent, its filling whether each packet started a new flow.
 GENERATORS = {"live_frames": ("o", "live frames"), "hping3": ("s", "hping3")}
 FLOWS = {"new": "a new flow a packet", "one": "one flow"}
@@ -160,4 +175,6 @@ class Chart(Figure):
 def method_name(method: str, trials: pd.DataFrame | None = None) -> str:
     """Return the paper's name of a method, with the number of cores its trials really had."""
     workers = [] if trials is None else trials.loc[trials["method"] == method, "workers"]
-    return METHODS.get(method, method).format(n=f"{max(workers):.0f}" if len(workers) else "N")
+    return (METHODS[method].label if method in METHODS else method).format(
+        n=f"{max(workers):.0f}" if len(workers) else "N"
+    )

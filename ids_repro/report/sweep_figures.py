@@ -18,22 +18,15 @@ from .. import config, records
 from ..published import claim, published
 from . import style
 from .exhibit import Exhibit, Results
-from .style import COLUMN_IN, GENERATORS, LOOKS, STYLE, Chart
+from .style import COLUMN_IN, GENERATORS, METHODS, STYLE, Chart
 from .sweep_points import CPU, medians
 
-ALL = tuple(style.METHODS)
+ALL = tuple(METHODS)
 FIG4 = {
-    "(a) Classifiers": ("no_filter", "xdp_drv_flow", "xdp_drv_dt", "xdp_drv_nn_fused", "xdp_drv_nn_q16_paper"),
-    "(b) Packet processing mechanisms": (
-        *("no_filter", "xdp_drv_nn_fused", "xdp_skb_nn_fused", "tc_nn_fused"),
-        *("rawsock1_nn_fused", "rawsockN_nn_fused", "afxdp_nn_fused"),
-    ),
+    "(a) Classifiers": style.methods_of("4a"),
+    "(b) Packet processing mechanisms": style.methods_of("4b"),
 }
-FIG5A = (
-    *("no_filter", "xdp_drv_flow", "xdp_drv_nn_fused", "xdp_drv_dt"),
-    *("xdp_skb_nn_fused", "tc_nn_fused", "xdp_drv_nn_q16_paper"),
-)
-FIG5B = ("rawsock1_nn_fused", "rawsockN_nn_fused", "afxdp_nn_fused")
+FIG5A, FIG5B = style.methods_of("5a"), style.methods_of("5b")
 FIG5 = {"fig5a": FIG5A, "fig5b": FIG5B}
 CPU_COLOURS = dict(zip(CPU, ("#0072b2", "#e69f00", "#d55e00", "#ededed", "#555555"), strict=True))
 CAPTIONS = {
@@ -99,7 +92,13 @@ def fig4(results: Results, width_in: float = COLUMN_IN, methods: Sequence[str] =
             _throughput(part, middle, [method for method in shown if method in methods])
             part.suptitle(title, fontsize=7)
         handles = [
-            Line2D([], [], color=LOOKS[method][0], linestyle=LOOKS[method][1], label=style.method_name(method, middle))
+            Line2D(
+                [],
+                [],
+                color=METHODS[method].colour,
+                linestyle=METHODS[method].dashes,
+                label=style.method_name(method, middle),
+            )
             for method in dict.fromkeys(sum(FIG4.values(), ()))
             if len(middle) == 0 or method in set(middle["method"])
         ]
@@ -155,14 +154,14 @@ def _throughput(part: SubFigure, middle: pd.DataFrame, methods: Sequence[str]) -
         axis.set(xlim=(0, x / unit_pps), ylim=(0, y / unit_pps))
         axis.set(xlabel=f"$R_{{\\mathrm{{TX}}}}$ [{unit}]", ylabel=f"$R_{{\\mathrm{{RX}}}}$ [{unit}]")
     for level, (method, rate_pps) in enumerate(_paper_rates(methods).items()):
-        look = {"color": LOOKS[method][0], "markersize": 3.5, "clip_on": False, "linestyle": ""}
+        look = {"color": METHODS[method].colour, "markersize": 3.5, "clip_on": False, "linestyle": ""}
         axes[0].plot(rate_pps / 1e3, 0.02 + 0.045 * level, "^", transform=axes[0].get_xaxis_transform(), **look)
     if max(top) > limit:
         axes[1].add_patch(Rectangle((0, 0), limit / 1e6, limit / 1e6, facecolor="0.9", edgecolor="none", zorder=-1))
 
 
 def _line(axis: Axes, method: str, kind: tuple[str, str], part: pd.DataFrame, unit_pps: float) -> None:
-    colour, dashes = LOOKS[method]
+    _, colour, dashes, _ = METHODS[method]
     generator, flows = kind
     around = np.abs(part[["r_rx_min_pps", "r_rx_max_pps"]].sub(part["r_rx_pps"], axis=0)).to_numpy().T
     axis.errorbar(

@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 
 from ids_repro.report import kernel_cost, packet_by_packet, style, sweep_figures
 from ids_repro.report.exhibit import Results
+from ids_repro.sweep.methods import METHODS
 
 NAMES = ["fig4", "fig5a", "fig5b", "flow_churn"]
 
@@ -70,7 +71,7 @@ def test_colours_differ_for_readers_of_any_colour_vision(group):
         "cpu": sweep_figures.CPU_COLOURS.values(),
         "classifiers": [colour for colour, _ in kernel_cost.CLASSIFIERS.values()],
     }
-    chosen = colours.get(group) or [style.LOOKS[method][0] for method in group]
+    chosen = colours.get(group) or [style.METHODS[method].colour for method in group]
     for seen in VISION.values():
         shades = [lab(np.clip(seen @ linear(colour), 0, 1)) for colour in chosen]
         assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(shades, 2)) > 15
@@ -123,4 +124,4 @@ def test_each_file_is_drawn_once_and_a_notebook_shows_the_png(results):
 
 
 def test_every_method_has_a_look():
-    assert set(style.LOOKS) == set(style.METHODS)
+    assert set(style.METHODS) == set(METHODS)

@@ -40,7 +40,7 @@ def words(figure):
 def test_fig4_has_every_method_the_papers_range_beside_all_of_ours_and_what_sent(drawn):
     text = words(drawn["fig4"])
     for method in synthetic.CAPACITIES_PPS:
-        assert style.METHODS[method].format(n=8) in text
+        assert style.METHODS[method].label.format(n=8) in text
     for part in ("paper: no loss up to", "sent by hping3", "sent by live frames", "sweep.jsonl", "profile smoke"):
         assert part in text
     assert [part.get_suptitle() for part in drawn["fig4"].subfigs] == list(sweep_figures.FIG4)
@@ -61,7 +61,7 @@ def test_a_generator_is_a_marker_and_one_flow_is_hollow(tmp_path):
 def test_lines_are_the_medians_of_each_rate(results, drawn):
     middle = medians(results)
     part = middle.query("method == 'xdp_drv_dt' and generator == 'live_frames'")
-    colour = style.LOOKS["xdp_drv_dt"][0]
+    colour = style.METHODS["xdp_drv_dt"].colour
     lines = [line for line in drawn["fig4"].axes[1].lines if line.get_color() == colour and line.get_marker() == "o"]
     line = lines[0]
     np.testing.assert_allclose(line.get_xdata().astype(float), part["r_tx_pps"] / 1e6)
@@ -70,7 +70,7 @@ def test_lines_are_the_medians_of_each_rate(results, drawn):
 
 def test_fig5_stacks_the_cpu_of_each_method_and_marks_the_busy_share(drawn):
     panels = {axis.get_title(): axis for name in ("fig5a", "fig5b") for axis in drawn[name].axes if axis.get_title()}
-    assert set(panels) == {style.METHODS[method].format(n=8) for method in synthetic.CAPACITIES_PPS}
+    assert set(panels) == {style.METHODS[method].label.format(n=8) for method in synthetic.CAPACITIES_PPS}
     for axis in panels.values():
         assert len(axis.collections) == len(CPU)
         assert {line.get_marker() for line in axis.lines} == {"o", "s"}
