@@ -29,7 +29,7 @@ CHURN = TRAFFIC | {"new_ports": "ports"}
 RUNS = 10_000  # of one program in a round
 FLOAT = "nn_float_c"  # The compiled float net runs in user space, on vectors: it has no packet and no flow.
 TABLES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18)  # entries of the flow tables that `churn` measures
-BENCH = ("empty", "flow", "dt", "nn_q16_paper", "nn_q16_packed", "nn_fused_packed", "nn_fused_packed_7", "dt_7")
+BENCH = (*VARIANTS, "nn_fused_packed_7", "dt_7")  # what `bench` measures, by `name_of`
 
 Key = tuple[str, ...]
 

@@ -14,7 +14,7 @@ from ..data.packets import Capture
 from ..kernel.program import Program
 from ..kernel.variants import VARIANTS
 from ..models.model import Model
-from ..native.layouts import PROBE
+from ..native.layouts import PROBE, STRUCTS
 from .rows import KERNEL_PROGRAMS
 
 
@@ -57,7 +57,7 @@ def classify_in_kernel(program: Program, x: np.ndarray) -> tuple[np.ndarray, np.
     probes = np.zeros(len(x), PROBE)
     probes["use_x"], probes["x"] = 1, x
     out = program.probe(probes)
-    n = program.variant.n_classes if program.variant.classifier == "nn" else 0
+    n = program.variant.n_classes if STRUCTS[program.variant.params].logits else 0
     return out["logits"][:, :n], out["verdict"]
 
 
