@@ -1,11 +1,6 @@
-"""Made-up frames for each row of the parser's table in bpf/README.md, and the kernel programs that parse them."""
-
-from functools import lru_cache
+"""Made-up frames for each row of the parser's table in bpf/README.md."""
 
 import made_captures as made
-
-from ids_repro.kernel.program import Program
-from ids_repro.kernel.variants import Variant
 
 TCP, UDP = made.ipv4(), made.ipv4(proto=made.UDP)
 TCP6, UDP6 = made.ipv6(), made.ipv6(proto=made.UDP)
@@ -115,9 +110,3 @@ ROWS = {
         )
     ],
 }
-
-
-@lru_cache
-def probe_program(hook: str) -> Program:
-    """Return the kernel program that extracts features and reports them; it is built once for all tests."""
-    return Program(Variant(hook, probe=True))

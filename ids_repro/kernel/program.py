@@ -217,17 +217,12 @@ class SmallProgram:
         except Exception as error:  # BCC raises no narrower class.
             raise UserError(f"BCC could not build or load bpf/{name}.bpf.c: {error}") from None
 
-    def table(self, name: str, **types: type[ctypes.Structure]) -> Any:
-        """Return a map of BCC's by its name.
+    def table(self, name: str) -> Any:
+        """Return a map of BCC's by its name in the C file.
 
-        Parameters
-        ----------
-        name : str
-            The map's name in the C file.
-        **types : type
-            ``leaftype``: the ctypes structure of one value; ``keytype``: that of a key.
+        BCC makes ctypes structures of the C structs: ``Leaf`` is the type of a value, ``Key`` that of a key.
         """
-        return self._bpf.get_table(name, **types)
+        return self._bpf.get_table(name)
 
     def map_fd(self, name: str) -> int:
         """Return the file descriptor of a map."""

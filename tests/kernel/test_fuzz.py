@@ -13,7 +13,8 @@ import made_captures as made
 import numpy as np
 import pytest
 from label_files import SHARED
-from parser_cases import KINDS, ROWS, probe_program
+from loaded_programs import program
+from parser_cases import KINDS, ROWS
 from tqdm.auto import tqdm
 
 from ids_repro import config
@@ -116,7 +117,7 @@ def compare(loaded: Program, n: int) -> dict[str, int]:
 @pytest.mark.bpf
 @pytest.mark.parametrize("hook", HOOKS)
 def test_kernel_and_user_space_agree_on_changed_frames(hook):
-    found = compare(probe_program(hook), N)
+    found = compare(program(hook, probe=True), N)
     print(hook, found)
     assert found["differences"] == 0, found
     assert all(found[reason] > N // 200 for reason in REASONS), found
@@ -134,7 +135,7 @@ def test_a_difference_would_be_seen(monkeypatch):
         return rows, reasons
 
     monkeypatch.setattr(library, "parse", wrong)
-    assert compare(probe_program("xdp"), BATCH)["differences"] > 100
+    assert compare(program("xdp", probe=True), BATCH)["differences"] > 100
 
 
 def test_the_sanitizers_find_nothing_in_user_space(tmp_path, models):

@@ -7,7 +7,8 @@ import made_captures as made
 import numpy as np
 import pytest
 from label_files import SHARED
-from parser_cases import ROWS, TCP, TCP6, frames, probe_program, six
+from loaded_programs import program
+from parser_cases import ROWS, TCP, TCP6, frames, six
 
 from ids_repro import config
 from ids_repro.data import packets
@@ -38,12 +39,12 @@ def test_the_table_has_these_rows_and_every_reason():
 @pytest.mark.parametrize("row", ROWS)
 def test_the_kernel_does_with_a_frame_what_the_table_says(row, hook):
     given, expected = zip(*ROWS[row], strict=True)
-    probe_program(hook).reset()
-    seen = probe_program(hook).probe(np.zeros(len(given), PROBE), given)
+    program(hook, probe=True).reset()
+    seen = program(hook, probe=True).probe(np.zeros(len(given), PROBE), given)
     assert {KERNEL_REASONS[r] for r in seen["reason"]} == {documented()[row]}
     if expected[0]:  # a frame that is not classified has no features
         assert [tuple((x[[2, 0, 1, 3]] >> Q).tolist()) for x in seen["x"]] == list(expected)
-    assert probe_program(hook).counts()["reason"][KERNEL_REASONS.index(documented()[row])] == len(given)
+    assert program(hook, probe=True).counts()["reason"][KERNEL_REASONS.index(documented()[row])] == len(given)
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -72,8 +73,8 @@ def test_ipv6_flows_are_told_apart_and_their_two_ways_are_one():
     assert library.extract(rows)[1].tolist() == [0, 0, 1, 0, 2, 0, 3, 3]
     assert (rows["saddr"] >> np.uint64(63)).tolist() == [1, 1, 1, 1, 1, 1, 0, 0]
     for hook in HOOKS:
-        probe_program(hook).reset()
-        seen = probe_program(hook).probe(np.zeros(len(sent), PROBE), sent)
+        program(hook, probe=True).reset()
+        seen = program(hook, probe=True).probe(np.zeros(len(sent), PROBE), sent)
         assert seen["first"].tolist() == [1, 0, 1, 0, 1, 0, 1, 0]
         assert (seen["x"][:, 4] >> Q).tolist() == [1, 0, 1, 1, 1, 1, 1, 0]
 
