@@ -23,11 +23,5 @@ def test_a_profile_is_stored_under_its_name(name):
     assert config.PROFILES[name].name == name
 
 
-def test_attack_names_cover_the_classes_and_each_belongs_to_one():
-    assert tuple(config.ATTACKS) == config.CLASSES
-    names = [name for of_class in config.ATTACKS.values() for name in of_class]
-    assert len(set(names)) == len(names)
-
-
 def test_normal_is_normal_in_both_tasks():
     assert config.CLASSES[config.NORMAL] == config.BINARY[0] == "Normal"

@@ -241,3 +241,9 @@ if SHARED.is_dir():  # rows, protocol 0, label, first and last start [UTC]
 
 def test_the_default_folder_is_the_one_the_readme_names():
     assert cicids_csv.FOLDER == config.ROOT / "data" / "raw" / "cic-ids2017"
+
+
+def test_attack_names_cover_the_classes_and_each_belongs_to_one():
+    assert tuple(ATTACKS) == config.CLASSES
+    names = [name for of_class in ATTACKS.values() for name in of_class]
+    assert len(set(names)) == len(names)
