@@ -9,11 +9,14 @@ import sys
 from pathlib import Path
 
 from ..config import UserError
+from ..implementations import rows_in
 from .add import Add
 
 MODES = {"xdp-drv": "xdp_drv", "xdp-skb": "xdp_skb", "tc": "tc"}  # --hook -> the mode's name in the package
 LOOK_S = 1.0  # how long status looks at each program
 _MODEL = "a model's file, such as data/models/binary-0.joblib"
+# "nn" is the net in either arithmetic; the other classifiers go by the names of their structs.
+CLASSIFIERS = ("nn", *(one.struct for one in rows_in("kernel").values() if not one.struct.startswith("nn_")))
 
 
 def _attach(args: argparse.Namespace) -> int:
@@ -31,7 +34,7 @@ def add_attach(add: Add) -> None:
     command = add("attach", _attach, "put a classifier on an interface, where it stays (root)")
     command.add_argument("iface", metavar="IFACE")
     command.add_argument("--model", type=Path, required=True, metavar="PATH", help=_MODEL)
-    command.add_argument("--classifier", choices=("nn", "dt"), default="nn", help="default: %(default)s")
+    command.add_argument("--classifier", choices=CLASSIFIERS, default="nn", help="default: %(default)s")
     command.add_argument("--arithmetic", choices=("fused", "q16"), default="fused", help="default: %(default)s")
     command.add_argument("--hook", choices=MODES, default="xdp-drv", help="default: %(default)s")
     text = "count only, drop attacks, or give them to 'samples' instead of the stack; default: %(default)s"

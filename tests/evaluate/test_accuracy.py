@@ -13,14 +13,14 @@ from ids_repro.data import dataset, extract
 from ids_repro.data.features import as_float
 from ids_repro.data.labels.source import label_source
 from ids_repro.evaluate import accuracy
+from ids_repro.implementations import rows_in
 from ids_repro.models import pipeline
 from ids_repro.models.model import save_model
 from ids_repro.report import classification
 from ids_repro.report.exhibit import Results
 
 PROFILE = config.profile("smoke", seeds=(0, 1), epochs=1, min_steps=0)
-ROWS = ["dt_sklearn", "nn_pytorch", "dt_c", "nn_q16_c", "nn_fused_c", "nn_float_c"]
-KERNEL = {"dt_kernel", "nn_q16_kernel", "nn_fused_kernel"}
+ROWS, KERNEL = [*rows_in("python", "c")], {*rows_in("kernel")}
 
 
 @pytest.mark.parametrize("n_classes", [2, 7])

@@ -13,11 +13,11 @@ from parser_cases import ROWS, TCP, TCP6, frames, six
 from ids_repro import config
 from ids_repro.data import packets
 from ids_repro.evaluate.replay import load_program, replay
-from ids_repro.evaluate.rows import classify_in_c
+from ids_repro.evaluate.rows import KERNEL_PROGRAMS, classify_in_c
 from ids_repro.kernel.program import Program
 from ids_repro.kernel.variants import HOOKS, Variant
 from ids_repro.native import library
-from ids_repro.native.layouts import KERNEL_REASONS, N_FEATURES, OUTCOMES, PROBE, REASONS, ROW, STRUCTS, Q
+from ids_repro.native.layouts import KERNEL_REASONS, OUTCOMES, PROBE, REASONS, ROW, STRUCTS, Q
 from ids_repro.sweep.link_netns import two_namespaces
 
 
@@ -116,7 +116,7 @@ CAPTURES = [config.SAMPLE, *sorted(SHARED.glob("*.pcap"))]
 @pytest.mark.root
 @pytest.mark.bpf
 @pytest.mark.parametrize("hook", HOOKS)
-@pytest.mark.parametrize("name", ["nn_fused", "nn_q16", "dt"])
+@pytest.mark.parametrize("name", KERNEL_PROGRAMS)
 def test_every_packet_of_every_capture_has_the_same_features_and_verdict_in_the_kernel(name, hook, models):
     with load_program(name, len(config.CLASSES), hook) as loaded:
         loaded.set_params(models["multi"].params(name))
@@ -137,9 +137,12 @@ def test_a_test_run_that_the_kernel_refuses_is_an_error():
 
 
 @pytest.mark.parametrize("struct", STRUCTS)
-def test_only_classifiers_with_integer_logits_return_them(struct, models):
-    x = np.zeros((5, N_FEATURES), np.int64)
-    logits, classes = library.predict(struct, models["multi"].params(struct), 7, x)
-    assert classes.shape == (5,)
-    assert (logits is not None) == (struct in ("nn_q16", "nn_fused"))
-    assert logits is None or logits.shape == (5, 7)
+def test_the_integer_logits_that_a_classifier_has_are_returned(struct, models, flows):
+    model, x = models["multi"], flows.x[:50]
+    logits, classes = library.predict(struct, model.params(struct), 7, x)
+    assert classes.shape == (50,)
+    if STRUCTS[struct].logits:
+        np.testing.assert_array_equal(logits, model.twins[struct].logits(x))
+        assert logits.shape == (50, 7)
+    else:
+        assert logits is None and (struct not in model.twins or model.twins[struct].logits(x).shape == (50, 0))
