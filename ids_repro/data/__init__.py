@@ -3,15 +3,6 @@
 This package may import `ids_repro.native` and the files at the top of `ids_repro`.
 """
 
-__all__ = [
-    "byte_stream",
-    "dataset",
-    "extract",
-    "extract_many",
-    "feature_file",
-    "features",
-    "flow",
-    "labels",
-    "packet_table",
-    "packets",
-]
+from pkgutil import iter_modules
+
+__all__ = [module.name for module in iter_modules(__path__)]

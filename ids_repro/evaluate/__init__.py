@@ -3,16 +3,6 @@
 The modules may import the packages `data`, `models`, `kernel` and `native`, and the files at the top.
 """
 
-__all__ = [
-    "accuracy",
-    "calibration_methods",
-    "discrepancies",
-    "kernel_cost",
-    "packet_by_packet",
-    "parity",
-    "parity_vectors",
-    "released_code",
-    "replay",
-    "rows",
-    "timing",
-]
+from pkgutil import iter_modules
+
+__all__ = [module.name for module in iter_modules(__path__)]

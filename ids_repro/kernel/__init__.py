@@ -4,4 +4,6 @@ The modules may import the packages `native` and `network`, and the files at the
 scikit-learn. Only `bcc` imports BCC, and only when a program is built or suspects are taken from the ring buffer.
 """
 
-__all__ = ["attach", "bcc", "bpf_syscall", "headers", "info", "maps", "program", "variants"]
+from pkgutil import iter_modules
+
+__all__ = [module.name for module in iter_modules(__path__)]

@@ -3,4 +3,6 @@
 It may import: the package's top-level files, `network` and `data.labels`.
 """
 
-__all__ = ["activity", "actors", "attacks", "files", "normal", "record", "servers", "web_app"]
+from pkgutil import iter_modules
+
+__all__ = [module.name for module in iter_modules(__path__)]

@@ -5,4 +5,6 @@ needs neither PyTorch, scikit-learn nor BCC. Reading a model imports the first t
 suspects import BCC.
 """
 
-__all__ = ["attached", "pins", "status", "suspicious"]
+from pkgutil import iter_modules
+
+__all__ = [module.name for module in iter_modules(__path__)]

@@ -4,15 +4,6 @@ The integer models are the NumPy twins of the C headers in bpf/: a twin computes
 bit, and its module has the header's name. The modules may import the rooms data and native, and the files at the top.
 """
 
-__all__ = [
-    "calibration",
-    "fixed",
-    "float_mlp",
-    "int_mlp",
-    "int_mlp_fused",
-    "int_tree",
-    "model",
-    "pipeline",
-    "scaling",
-    "training",
-]
+from pkgutil import iter_modules
+
+__all__ = [module.name for module in iter_modules(__path__)]

@@ -3,4 +3,6 @@
 The modules may import the files at the top and no other room.
 """
 
-__all__ = ["build", "layouts", "library", "stream"]
+from pkgutil import iter_modules
+
+__all__ = [module.name for module in iter_modules(__path__)]

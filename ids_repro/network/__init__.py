@@ -3,4 +3,6 @@
 It may import: the package's top-level files.
 """
 
-__all__ = ["facts", "hosts", "namespaces", "setting_kinds", "ssh", "ssh_peer", "tuning"]
+from pkgutil import iter_modules
+
+__all__ = [module.name for module in iter_modules(__path__)]

@@ -5,16 +5,6 @@ root is needed.
 Every table and figure is an `exhibit.Exhibit`; `page.sections` lists them all.
 """
 
-__all__ = [
-    "exhibit",
-    "style",
-    "classification",
-    "kernel_cost",
-    "sweep_points",
-    "sweep_figures",
-    "throughput",
-    "claims",
-    "packet_by_packet",
-    "discrepancies",
-    "page",
-]
+from pkgutil import iter_modules
+
+__all__ = [module.name for module in iter_modules(__path__)]

@@ -3,17 +3,6 @@
 The modules here may import the top-level modules of `ids_repro`, `native`, `models`, `network` and `kernel`.
 """
 
-__all__ = [
-    "generators",
-    "link",
-    "link_netns",
-    "link_ssh",
-    "load_agent",
-    "methods",
-    "plan",
-    "receivers",
-    "run",
-    "sender",
-    "trial",
-    "uplink",
-]
+from pkgutil import iter_modules
+
+__all__ = [module.name for module in iter_modules(__path__)]

@@ -3,4 +3,6 @@
 This package may import what `ids_repro.data` may, and nothing else of `ids_repro.data`.
 """
 
-__all__ = ["cicids_csv", "flow_index", "schedule", "source"]
+from pkgutil import iter_modules
+
+__all__ = [module.name for module in iter_modules(__path__)]
