@@ -48,13 +48,17 @@ struct ids_key { /* the same for both directions: the lower endpoint comes first
  */
 struct ids_flow {
 	__u64 first_us, last_us;
-	__u64 len_sum, iat_sum;
+	__u64 iat_sum;
+	union {
+		__u64 len_sum_and_flags;
+		struct {
+			__u64 len_sum : 48; /* enough for 2^32 packets of 65,535 bytes */
+			__u64 side : 1;	    /* which endpoint sent the first packet: 0 the lower, 1 the higher */
+			__u64 ended : 1;    /* the next packet starts a new flow */
+			__u64 fin : 14; /* bits 0, 1: the initiator, the responder sent FIN; bits 2, 3: it was acknowledged */
+		};
+	};
 	__u32 dir_sum, num;
-	__u8 side; /* which endpoint sent the first packet: 0 the lower, 1 the higher */
-	__u8 fin;  /* bits 0 and 1: the initiator and the responder sent FIN; bits 2 and 3: that FIN was acknowledged */
-	__u8 ended; /* the next packet starts a new flow */
-	__u8 pad[5];
-	__u64 lock; /* used only in the kernel: one CPU at a time updates a flow */
 };
 
 /* Fill the flow's key. Return which endpoint sent the packet: 0 the lower, 1 the higher. */

@@ -17,7 +17,7 @@
 #include <linux/types.h>
 
 #include "hook.h"
-#include "flow.h"
+#include "flow_table.h"
 
 #ifdef IDS_PAPER
 static __always_inline __s64 ids_parameter(__u32 at);
@@ -30,7 +30,12 @@ static __always_inline void ids_keep(__u32 k, __s64 value);
 #include "classifiers.h"
 #include "ids.h"
 
-BPF_TABLE("lru_hash", struct ids_key, struct ids_flow, flows, IDS_FLOWS);
+#ifdef IDS_LRU
+BPF_TABLE("lru_hash", struct ids_key, struct ids_locked_flow, flows, IDS_FLOWS);
+#else
+BPF_F_TABLE("array", __u32, struct ids_bucket, buckets, IDS_FLOWS / IDS_WAYS, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", __u32, struct ids_entries, entries, IDS_FLOWS / IDS_WAYS, BPF_F_MMAPABLE);
+#endif
 BPF_PERCPU_ARRAY(counts, struct ids_counts, 1);
 BPF_PERCPU_ARRAY(work, struct ids_work, 1);
 BPF_PERCPU_ARRAY(verdicts, struct ids_verdicts, IDS_GENERATIONS);
@@ -78,42 +83,68 @@ static __always_inline void ids_keep(__u32 k, __s64 value)
 #endif
 
 /*
- * Lock a flow, so that one CPU at a time updates it: a NIC's queues may give a flow's two directions to two CPUs.
- * Return 0 if another CPU holds the lock for too long.
+ * Lock a bucket or a flow, so that one CPU at a time updates it: a NIC's queues may give a flow's two directions to two
+ * CPUs. Return 0 if another CPU holds the lock for too long.
  */
-static __always_inline int ids_lock(struct ids_flow *f)
+static __always_inline int ids_lock(__u64 *lock)
 {
 	int i;
 
 	for (i = 0; i < IDS_TRIES; i++)
-		if (!__sync_val_compare_and_swap(&f->lock, 0, 1))
+		if (!__sync_val_compare_and_swap(lock, 0, 1))
 			return 1;
 	return 0;
 }
 
-static __always_inline void ids_unlock(struct ids_flow *f)
+static __always_inline void ids_unlock(__u64 *lock)
 {
-	__sync_lock_test_and_set(&f->lock, 0);
+#ifdef IDS_TSO /* where stores become visible in their order, as on x86, a plain one will do */
+	asm volatile("" : : : "memory");
+	*(volatile __u64 *)lock = 0;
+#else
+	__sync_lock_test_and_set(lock, 0);
+#endif
 }
 
-/* Steps k2 and k3: find or create the packet's flow and compute the features. Return IDS_OK or IDS_BUSY. */
-static __always_inline int ids_track(const struct ids_packet *p, __u64 now_ns, __s64 *x, __u32 *first)
+/* Steps k2 and k3: find or start the packet's flow and compute the features. Return IDS_OK or IDS_BUSY. */
+#ifdef IDS_LRU
+static __always_inline int ids_track(const struct ids_packet *p, struct ids_work *w, struct ids_counts *c)
 {
 	struct ids_key key;
-	struct ids_flow fresh = {}, *flow;
+	struct ids_locked_flow fresh = {}, *f;
 	__u8 side = ids_make_key(p, &key);
 
-	flow = flows.lookup(&key);
-	if (!flow) {
-		flows.insert(&key, &fresh); /* if another CPU was faster, the look-up finds its entry */
-		flow = flows.lookup(&key);
+	f = flows.lookup(&key);
+	if (!f) { /* one look-up, not two: a second one would mark the flow as used, and keep it */
+		w->first = ids_flow_update(&fresh.flow, p, side, w->now_ns, w->x);
+		flows.insert(&key, &fresh);
+		return IDS_OK;
 	}
-	if (!flow || !ids_lock(flow))
+	if (!ids_lock(&f->lock))
 		return IDS_BUSY;
-	*first = ids_flow_update(flow, p, side, now_ns, x);
-	ids_unlock(flow);
+	w->first = ids_flow_update(&f->flow, p, side, w->now_ns, w->x);
+	ids_unlock(&f->lock);
 	return IDS_OK;
 }
+#else
+static __always_inline int ids_track(const struct ids_packet *p, struct ids_work *w, struct ids_counts *c)
+{
+	struct ids_key key;
+	__u8 side = ids_make_key(p, &key);
+	__u64 hash = ids_flow_hash(&key, IDS_SECRET);
+	__u32 at = ids_bucket_of(hash, IDS_FLOWS / IDS_WAYS);
+	struct ids_bucket *b = buckets.lookup(&at);
+	struct ids_entries *e = entries.lookup(&at);
+	__u32 found;
+
+	if (!b || !e || !ids_lock(&b->lock))
+		return IDS_BUSY;
+	found = ids_table_pass(b, e, hash, &key, p, side, w->now_ns, w->x, &w->first);
+	ids_unlock(&b->lock);
+	c->found[found & (IDS_FOUND_SIZE - 1)]++;
+	return IDS_OK;
+}
+#endif
 
 static __always_inline __u64 ids_generation(void)
 {
@@ -270,7 +301,7 @@ int ids_main(ids_ctx *ctx)
 			packet.saddr += (w->churn >> 16) + (bpf_get_smp_processor_id() << 16);
 		w->churn++;
 #endif
-		w->reason = ids_track(&packet, w->now_ns, w->x, &w->first);
+		w->reason = ids_track(&packet, w, c);
 	}
 	if (w->reason != IDS_OK)
 		return ids_finish(ctx, w, c, -1, 0);

@@ -3,7 +3,7 @@
 #ifndef IDS_IDS_H
 #define IDS_IDS_H
 
-#include "flow.h"
+#include "flow_table.h"
 #include "classifiers.h"
 
 #define IDS_COUNT 0    /* pass every packet */
@@ -16,6 +16,7 @@
 
 #define IDS_BUSY IDS_N_REASONS /* comes after the parser's reasons: another CPU held the flow's lock for too long */
 #define IDS_REASONS_SIZE 8
+#define IDS_FOUND_SIZE 8
 #define IDS_WEIGHTS_AT __builtin_offsetof(struct ids_nn_q16, w)
 #define IDS_PARAMETERS (IDS_WEIGHTS_AT / 8 + sizeof(struct ids_nn_q16) - IDS_WEIGHTS_AT)
 #define IDS_SLOTS 2	      /* for model parameters: generation g uses slot g % 2 */
@@ -28,8 +29,16 @@ _Static_assert(IDS_BUSY < IDS_REASONS_SIZE, "every reason needs a counter");
 struct ids_counts { /* one per CPU */
 	__u64 packets;
 	__u64 reason[IDS_REASONS_SIZE];
-	__u64 lost; /* suspects that were dropped without a copy, because the ring buffer was full */
+	__u64 found[IDS_FOUND_SIZE]; /* enum ids_found: what became of the packets' flows */
+	__u64 lost;		     /* suspects that were dropped without a copy, because the ring buffer was full */
 };
+
+#ifdef IDS_LRU
+struct ids_locked_flow {
+	struct ids_flow flow;
+	__u64 lock;
+};
+#endif
 
 struct ids_verdicts { /* one per CPU and generation */
 	__u64 n[IDS_MAX_CLASSES];

@@ -1,5 +1,6 @@
 """Frames, and variants of the kernel program that are built once, for all tests of the kernel."""
 
+import mmap
 from functools import lru_cache
 
 import numpy as np
@@ -7,7 +8,7 @@ from made_models import port_tree
 
 from ids_repro.kernel.program import Program
 from ids_repro.kernel.variants import Variant
-from ids_repro.native.layouts import PROBE
+from ids_repro.native.layouts import ENTRY, PROBE
 
 ETHERNET = bytes(12)
 RETURNS = {("xdp", "pass"): 2, ("xdp", "drop"): 1, ("tc", "pass"): 0, ("tc", "drop"): 2}
@@ -50,3 +51,9 @@ def probed(hook: str, frames: list[bytes], now_ns: int = 10**9) -> np.ndarray:
     probes = np.zeros(len(frames), PROBE)
     probes["now_ns"] = now_ns + 1000 * np.arange(len(frames))
     return program(hook, probe=True).probe(probes, frames)
+
+
+def states(loaded: Program) -> np.ndarray:
+    """Return the states of flows of two and more packets, which have an entry in the flow table; dtype FLOW."""
+    entries = np.frombuffer(mmap.mmap(loaded.fds["entries"], loaded.variant.flows * ENTRY.itemsize), ENTRY)
+    return entries["flow"][entries["flow"]["num"] > 0]

@@ -132,7 +132,8 @@ int main(int argc, char **argv)
 	}
 	if (ids_begin("afxdp", argv[3], argv[4]))
 		return ids_fail(argv[4]);
-	if (ids_table_init(&classifier.table, 1 << 16) || set_up() || join(argv[1], atoi(argv[2])))
+	if (ids_fixed_init(&classifier.table, IDS_RECEIVER_FLOWS, ids_secret()) || set_up() ||
+	    join(argv[1], atoi(argv[2])))
 		return ids_fail(argv[1]);
 	waiting = (struct pollfd){ .fd = fd, .events = POLLIN };
 	ids_ready();

@@ -6,6 +6,7 @@
 #include "float_mlp.h"
 #include "../classifiers.h"
 #include "../flow.h"
+#include "fixed_table.h"
 #include "link_layer.h"
 #include "table.h"
 
@@ -34,6 +35,24 @@ int ids_extract(const struct ids_row *rows, __u64 n, __s64 *x, __u64 *flow)
 	}
 	free(table.slots);
 	return failed ? -1 : 0;
+}
+
+/*
+ * The same with a table of so many flows, a power of two, as the kernel has it. first (n) says which packets started a
+ * flow; found (IDS_N_FOUND) counts what became of the packets' flows.
+ */
+int ids_extract_fixed(const struct ids_row *rows, __u64 n, __u64 flows, __u64 secret, __s64 *x, __u8 *first,
+		      __u64 *found)
+{
+	struct ids_fixed_table table;
+	__u64 i;
+	int failed = ids_fixed_init(&table, flows, secret);
+
+	for (i = 0; i < n && !failed; i++)
+		first[i] = ids_fixed_update(&table, &rows[i].packet, rows[i].ts_ns, x + i * IDS_N_FEATURES);
+	memcpy(found, table.found, sizeof(table.found));
+	ids_fixed_free(&table);
+	return failed;
 }
 
 /*

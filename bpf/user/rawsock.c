@@ -124,7 +124,8 @@ static void take(const __u8 *frame, __u32 len, __u64 now_ns, struct ids_totals *
 		ids_classify_packet(&workers->classifier, &item.packet, now_ns);
 	} else {
 		ids_make_key(&item.packet, &key);
-		t->queue_drops += !hand_over(&workers[ids_hash(&key) % n_workers], &item);
+		t->queue_drops += !hand_over(
+			&workers[(ids_flow_hash(&key, workers->classifier.table.secret) >> 16) % n_workers], &item);
 	}
 }
 
@@ -174,7 +175,7 @@ int main(int argc, char **argv)
 	if (fd < 0)
 		return ids_fail(argv[1]);
 	for (i = 0; i < n_workers; i++) {
-		if (ids_table_init(&workers[i].classifier.table, 1 << 16))
+		if (ids_fixed_init(&workers[i].classifier.table, IDS_RECEIVER_FLOWS, ids_secret()))
 			return ids_fail("flow table of a worker");
 		errno = n_workers > 1 ? pthread_create(&workers[i].thread, NULL, work, &workers[i]) : 0;
 		if (errno)

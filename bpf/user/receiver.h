@@ -9,16 +9,18 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/random.h>
 #include <time.h>
 
 #include "../flow.h"
 #include "../int_mlp_fused.h"
-#include "table.h"
+#include "fixed_table.h"
 
-#define IDS_WAIT_US 5000 /* how long a receiver waits for a packet before it checks for signals */
+#define IDS_RECEIVER_FLOWS (1 << 16) /* as many as the kernel program has by default */
+#define IDS_WAIT_US 5000	     /* how long a receiver waits for a packet before it checks for signals */
 
 struct ids_classifier {
-	struct ids_table table;
+	struct ids_fixed_table table;
 	struct ids_nn_fused_scratch scratch;
 	__u64 classified, verdict[IDS_MAX_CLASSES];
 };
@@ -65,12 +67,6 @@ static inline int ids_begin(const char *name, const char *n_classes, const char 
 	return n ? 0 : -1;
 }
 
-static inline void ids_ready(void)
-{
-	puts("ready");
-	fflush(stdout);
-}
-
 static inline __u64 ids_clock_ns(void)
 {
 	struct timespec now;
@@ -79,13 +75,26 @@ static inline __u64 ids_clock_ns(void)
 	return now.tv_sec * 1000000000ULL + now.tv_nsec;
 }
 
+/* Draw a number that nobody outside can know, for the flow table's hash. */
+static inline __u64 ids_secret(void)
+{
+	__u64 secret = 0;
+
+	return getrandom(&secret, sizeof(secret), 0) == sizeof(secret) ? secret : ids_clock_ns();
+}
+
+static inline void ids_ready(void)
+{
+	puts("ready");
+	fflush(stdout);
+}
+
 static inline void ids_classify_packet(struct ids_classifier *c, const struct ids_packet *p, __u64 now_ns)
 {
 	__s64 x[IDS_X_SIZE], logits[IDS_MAX_CLASSES];
 	int class;
 
-	if (ids_table_update(&c->table, p, now_ns, x) < 0)
-		return;
+	ids_fixed_update(&c->table, p, now_ns, x);
 	class = ids_classes == 2 ? ids_nn_fused_classify(&ids_params, 2, x, &c->scratch, logits) :
 				   ids_nn_fused_classify(&ids_params, 7, x, &c->scratch, logits);
 	c->verdict[class]++;

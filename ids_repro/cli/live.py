@@ -20,12 +20,13 @@ CLASSIFIERS = ("nn", *(one.struct for one in rows_in("kernel").values() if not o
 
 
 def _attach(args: argparse.Namespace) -> int:
-    from ..kernel.variants import Variant
+    from ..kernel.variants import Variant, table_bytes
     from ..live import attached
 
     variant = Variant(classifier=args.classifier, arithmetic=args.arithmetic, action=args.action, flows=args.flows)
     attached.attach(args.iface, args.model, MODES[args.hook], variant)
-    print(f"{args.iface}: {args.model.name} decides now; 'status {args.iface}' shows what it sees")
+    table = f"its table of {args.flows:,} flows takes {table_bytes(args.flows) / 1e6:,.1f} MB"
+    print(f"{args.iface}: {args.model.name} decides now; {table}; 'status {args.iface}' shows what it sees")
     return 0
 
 
@@ -39,7 +40,7 @@ def add_attach(add: Add) -> None:
     command.add_argument("--hook", choices=MODES, default="xdp-drv", help="default: %(default)s")
     text = "count only, drop attacks, or give them to 'samples' instead of the stack; default: %(default)s"
     command.add_argument("--action", choices=("count", "filter", "redirect"), default="count", help=text)
-    text = "entries of the flow table; default: %(default)s"
+    text = "flows that the flow table has room for, a power of two; 80 bytes each; default: %(default)s"
     command.add_argument("--flows", type=int, default=65536, metavar="N", help=text)
 
 

@@ -25,7 +25,7 @@ LABEL = "class7"  # the column with a flow's class; a table may lack it
 PIECE_PACKETS = 1 << 16
 _CLIENTS, _SERVER = 0x0A000000, 0xF0000000  # in a `Trace`: the first flow's client address, and every flow's server
 # A packet's headers in network byte order: Ethernet, IPv4 without options, TCP. UDP shares the ports with TCP.
-_FRAME = np.dtype(
+FRAME = np.dtype(
     [
         ("macs", "V12"),
         ("ethertype", ">u2"),
@@ -82,11 +82,11 @@ class Trace:
 
     def headers(self) -> list[bytes]:
         """Return each packet as an Ethernet frame without payload, made from the table's values."""
-        frames = np.zeros(len(self.rows), _FRAME)
+        frames = np.zeros(len(self.rows), FRAME)
         frames["ethertype"], frames["version"], frames["ttl"], frames["offset"] = 0x0800, 0x45, 64, 5 << 4
         for name in ("saddr", "daddr", "sport", "dport", "len", "proto", "tcp_flags"):
             frames[name] = self.rows[name]
-        data, size = frames.tobytes(), _FRAME.itemsize
+        data, size = frames.tobytes(), FRAME.itemsize
         return [data[at : at + size] for at in range(0, len(data), size)]
 
 

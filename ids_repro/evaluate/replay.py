@@ -17,6 +17,8 @@ from ..models.model import Model
 from ..native.layouts import PROBE, STRUCTS
 from .rows import KERNEL_PROGRAMS
 
+REPLAY_FLOWS = 1 << 20  # so many that no bucket of the flow table is full, and no flow of a capture is evicted
+
 
 def load_program(struct: str, n_classes: int, hook: str = "xdp") -> Program:
     """Load a kernel program for test runs, without a model.
@@ -35,7 +37,8 @@ def load_program(struct: str, n_classes: int, hook: str = "xdp") -> Program:
     UserError
         If the program cannot be built or loaded; see `kernel.program.Program`.
     """
-    return Program(replace(VARIANTS[KERNEL_PROGRAMS[struct]], hook=hook, n_classes=n_classes, probe=True))
+    variant = VARIANTS[KERNEL_PROGRAMS[struct]]
+    return Program(replace(variant, hook=hook, n_classes=n_classes, probe=True, flows=REPLAY_FLOWS))
 
 
 def classify_in_kernel(program: Program, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

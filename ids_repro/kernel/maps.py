@@ -7,6 +7,7 @@ as one that another process built and pinned (package live).
 from __future__ import annotations
 
 import ctypes
+import mmap
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..config import UserError
-from ..native.layouts import COUNTS, FLOW, GENERATIONS, MLP_Q16, SLOTS, SUSPECT, VERDICTS
+from ..native.layouts import BUCKET, COUNTS, GENERATIONS, MLP_Q16, SLOTS, SUSPECT, VERDICTS, WAYS
 from ..network import facts
 from .bcc import libbcc
 from .bpf_syscall import read_all, read_element, wait_for_grace_period, write_element
@@ -58,7 +59,8 @@ class Maps:
         packed = variant.params is not None and variant.layout == "packed"
         model = ("params",) * packed + ("parameters", "layers") * (variant.layout == "paper")
         suspects = ("suspects",) * (variant.action == "redirect")
-        return ("flows", "counts", "verdicts", "retired", "generation", *model, *suspects)
+        table = ("flows",) if variant.table == "lru" else ("buckets", "entries")
+        return (*table, "counts", "verdicts", "retired", "generation", *model, *suspects)
 
     def leaf_size(self, name: str) -> int:
         """Return the size of one entry of a map [byte], in a per-CPU map for one CPU."""
@@ -169,8 +171,8 @@ class Maps:
         Returns
         -------
         numpy.void, dtype COUNTS
-            Packets, packets by reason (index into KERNEL_REASONS) and suspects lost because the ring buffer was full,
-            each summed over the CPUs.
+            Packets, packets by reason (index into KERNEL_REASONS) and by what became of their flow (index into FOUND),
+            and suspects lost because the ring buffer was full; each summed over the CPUs.
         """
         return self._per_cpu("counts", 0, COUNTS)
 
@@ -195,22 +197,29 @@ class Maps:
         """Return the verdicts of each class of all generations before the last 16; see `verdicts`."""
         return self._read("retired", 0, np.zeros(1, VERDICTS))["n"][0]
 
-    def flows(self) -> np.ndarray:
-        """Return the flow table as it is now.
+    def flows_held(self) -> int:
+        """Return how many flows the flow table holds; one that has timed out counts until its place is taken."""
+        if self.variant.table == "lru":
+            return self._read_lru()
+        return int(np.count_nonzero(self._buckets()["tag"]))
 
-        Returns
-        -------
-        ndarray of shape (n_flows,), dtype FLOW
-            The states of the flows, in no particular order.
-        """
-        return self._all_flows()
+    def _forget_flows(self) -> None:
+        if self.variant.table == "lru":
+            self._read_lru(delete=True)
+        else:
+            self._buckets(mmap.PROT_READ | mmap.PROT_WRITE)[:] = np.zeros((), BUCKET)
 
-    def _all_flows(self, delete: bool = False) -> np.ndarray:
+    def _buckets(self, access: int = mmap.PROT_READ) -> np.ndarray:
+        """Map the kernel's own memory of the buckets: an array of shape (n_buckets,), dtype BUCKET."""
+        size = self.variant.flows // WAYS * BUCKET.itemsize
+        return np.frombuffer(mmap.mmap(self.fds["buckets"], size, prot=access), BUCKET)
+
+    def _read_lru(self, delete: bool = False) -> int:
+        """Read the map that variants with ``table="lru"`` have, and return how many flows it holds."""
         info = map_info(self.fds["flows"])
         n = int(info["max_entries"])
-        keys, leaves = np.zeros(n, f"V{info['key_size']}"), np.zeros(n, FLOW)
-        batches = read_all(self.fds["flows"], keys, leaves, delete)
-        return np.concatenate([leaves[:count].copy() for count in batches])
+        keys, leaves = np.zeros(n, f"V{info['key_size']}"), np.zeros(n, f"V{info['value_size']}")
+        return sum(read_all(self.fds["flows"], keys, leaves, delete))
 
     def suspects(self, most: int = RING_SUSPECTS, wait_ms: int = 0) -> np.ndarray:
         """Take the suspects out of the ring buffer, where the action "redirect" puts them.
@@ -256,4 +265,4 @@ class Maps:
         for key in range(GENERATIONS):
             self._write("verdicts", key, np.zeros(possible_cpus(), VERDICTS))
         self._write("retired", 0, np.zeros(1, VERDICTS))
-        self._all_flows(delete=True)
+        self._forget_flows()

@@ -49,7 +49,8 @@ class Program(Maps):
         package = import_bcc()
         kind = package.BPF.SCHED_CLS if variant.hook == "tc" else package.BPF.XDP
         try:
-            secret = f"-DIDS_SECRET={secrets.randbits(64)}ULL"  # of ids_fold in bpf/parse.h
+            self.secret = secrets.randbits(64)  # of the flow table's hash, and of ids_fold in bpf/parse.h
+            secret = f"-DIDS_SECRET={self.secret}ULL"
             self._bpf = package.BPF(src_file=bytes(BPF / "ids.bpf.c"), cflags=[*variant.flags(), secret])
             self._function = self._bpf.load_func(b"ids_main", kind)
             self._layers = [

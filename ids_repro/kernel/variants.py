@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ..config import BPF, TASKS
+import psutil
+
+from ..config import BPF, TASKS, UserError
 from ..implementations import rows_in
+from ..native.layouts import BUCKET, ENTRY, LEAST_FLOWS, MOST_FLOWS, WAYS
 
 HOOKS = ("xdp", "tc")
 # IDS_ACTION and IDS_CHURN of bpf/ids.bpf.c, by name.
@@ -32,7 +36,7 @@ class Variant:
         drops a packet whose class is not normal, and "redirect" gives such a packet to user space, as a suspect,
         instead of to the stack.
     flows : int
-        Entries of the flow table, from which the least recently used flow is evicted (LRU).
+        How many flows the flow table has room for: a power of two from 1,024 to 4,194,304.
     probe : bool
         Whether to build for test runs, in which a struct ids_probe stands before the frame.
     churn : {None, "ports", "flows"}
@@ -43,6 +47,9 @@ class Variant:
     layout : {"packed", "paper"}
         Where the net in q16 has its parameters. "packed": in one struct, which one look-up finds. "paper": each in a
         map element of its own, with a tail call for each layer, as the paper describes.
+    table : {"shared", "lru"}
+        The flow table: that of bpf/flow_table.h, or, for comparison, the kernel's map that evicts the least recently
+        used flow.
     """
 
     hook: str = "xdp"
@@ -54,6 +61,7 @@ class Variant:
     churn: str | None = None
     arithmetic: str = "fused"
     layout: str = "packed"
+    table: str = "shared"
 
     @property
     def params(self) -> str | None:
@@ -82,6 +90,8 @@ class Variant:
         if self.churn:
             defines["IDS_CHURN"] = CHURN[self.churn]
         switches = {
+            "IDS_TSO": platform.machine() == "x86_64",  # a plain store releases a lock
+            "IDS_LRU": self.table == "lru",
             "IDS_TC": self.hook == "tc",
             "IDS_PROBE": self.probe,
             "IDS_EMPTY": self.classifier == "empty",
@@ -89,6 +99,21 @@ class Variant:
         }
         chosen = [f"-D{name}" for name, on in switches.items() if on]
         return [f"-I{BPF}", "-fwrapv", *(f"-D{k}={v}" for k, v in defines.items()), *chosen]
+
+
+def table_bytes(flows: int) -> int:
+    """Return the memory that a flow table of so many flows takes [byte]."""
+    return flows // WAYS * (BUCKET.itemsize + WAYS * ENTRY.itemsize)
+
+
+def require_table(flows: int) -> None:
+    """Raise UserError unless a flow table of so many flows is possible and fits into this machine's free memory."""
+    if not LEAST_FLOWS <= flows <= MOST_FLOWS or flows & (flows - 1):
+        raise UserError(f"a flow table of {flows:,} flows: use a power of two from {LEAST_FLOWS:,} to {MOST_FLOWS:,}")
+    free = psutil.virtual_memory().available
+    if table_bytes(flows) > free:
+        needs = f"{table_bytes(flows) >> 20:,} MB, and this machine has {free >> 20:,} MB free"
+        raise UserError(f"a flow table of {flows:,} flows needs {needs}: choose fewer")
 
 
 # The variants that are measured and compared, by the names that tables give them. `every_variant` adds the hook and
@@ -100,6 +125,8 @@ VARIANTS = {
     "nn_q16_paper": Variant(classifier="nn", arithmetic="q16", layout="paper"),
     "nn_q16_packed": Variant(classifier="nn", arithmetic="q16"),
     "nn_fused_packed": Variant(classifier="nn"),
+    "flow_lru": Variant(table="lru"),
+    "nn_fused_lru": Variant(classifier="nn", table="lru"),
 }
 # Every other implementation that runs in the kernel has a variant too.
 for _one in rows_in("kernel").values():

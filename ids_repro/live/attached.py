@@ -23,8 +23,8 @@ from ..kernel import attach as hooks
 from ..kernel.info import prog_info
 from ..kernel.maps import Maps
 from ..kernel.program import Program
-from ..kernel.variants import Variant
-from ..native.layouts import COUNTS, FLOW, GENERATIONS, KERNEL_REASONS, SUSPECT, VERDICTS
+from ..kernel.variants import Variant, require_table
+from ..native.layouts import BUCKET, COUNTS, ENTRY, GENERATIONS, KERNEL_REASONS, SUSPECT, VERDICTS
 from ..network import facts
 from ..require import require_programs, require_root
 from . import pins
@@ -37,7 +37,7 @@ VERSION = {
     "variant": sorted(asdict(Variant())),
     "reasons": list(KERNEL_REASONS),
     "maps": sorted(Maps.names(Variant(action="redirect"))),
-    "bytes": [dtype.itemsize for dtype in (COUNTS, VERDICTS, FLOW, SUSPECT)],
+    "bytes": [dtype.itemsize for dtype in (COUNTS, VERDICTS, BUCKET, ENTRY, SUSPECT)],
 }
 
 
@@ -215,6 +215,7 @@ def attach(iface: str, path: Path, mode: str, variant: Variant) -> None:
         If the interface already runs a program, if it has no such hook, or if the model cannot be read. Then nothing
         is changed.
     """
+    require_table(variant.flows)
     model = _read(path)
     variant = replace(variant, hook="tc" if mode == "tc" else "xdp", n_classes=model.n_classes)
     params = model.params(variant.params)

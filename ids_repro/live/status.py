@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 
-from ..kernel.info import map_info, prog_info, timed_runs
-from ..native.layouts import GENERATIONS, KERNEL_REASONS
+import numpy as np
+
+from ..kernel.info import prog_info, timed_runs
+from ..native.layouts import FOUND, GENERATIONS, KERNEL_REASONS
 from .attached import Live
 
 # The model of a generation whose name is missing: a swap forgot the oldest of 16 names, then somebody killed it.
@@ -27,11 +29,13 @@ def look(live: Live, seconds: float = 1.0) -> dict:
         "iface", "mode", "since", "classifier", "arithmetic", "n_classes", "action": what is attached.
         "packets", "reasons", "lost": counts since then; "lost" are suspects that found the ring buffer full.
         "packets_per_s", "ns_per_packet": of these seconds. The latter is by the kernel's clock, None without packets.
-        "flows", "flows_max": entries of the flow table that are used, and all.
+        "flows", "flows_max": flows that the flow table holds, and has room for.
+        "new_flows_per_s": of these seconds. "evicted_unproven", "evicted_proven", "unkept": flows that lost their place
+        in a full bucket, and flows that found none (bpf/README.md); "busy" among the reasons: another CPU had the lock.
         "generation", "verdicts": the model that decides now; counts by class, of all generations.
         "models": of each of the last 16 generations "generation", "file", "sha256" and "verdicts".
     """
-    begin, packets, before = time.monotonic(), live.counts()["packets"], prog_info(live.fd)
+    begin, first, before = time.monotonic(), live.counts(), prog_info(live.fd)
     with timed_runs():
         time.sleep(seconds)
         after = prog_info(live.fd)
@@ -43,12 +47,11 @@ def look(live: Live, seconds: float = 1.0) -> dict:
         **{"iface": live.iface, "mode": live.mode, "since": live.since},
         **{name: getattr(live.variant, name) for name in ("classifier", "arithmetic", "n_classes", "action")},
         "packets": int(counts["packets"]),
-        "packets_per_s": float(counts["packets"] - packets) / took_s,
+        "packets_per_s": float(counts["packets"] - first["packets"]) / took_s,
         "ns_per_packet": int(after["run_time_ns"] - before["run_time_ns"]) / runs if runs else None,
         "reasons": dict(zip(KERNEL_REASONS, counts["reason"].tolist(), strict=False)),
         "lost": int(counts["lost"]),
-        "flows": len(live.flows()),
-        "flows_max": int(map_info(live.fds["flows"])["max_entries"]),
+        **_flows(live, first, counts, took_s),
         "generation": generation,
         "verdicts": live.by_class(verdicts),
         "models": [
@@ -56,6 +59,13 @@ def look(live: Live, seconds: float = 1.0) -> dict:
             for n, of_model in kept.items()
         ],
     }
+
+
+def _flows(live: Live, first: np.void, counts: np.void, took_s: float) -> dict:
+    """Return what `look` says of the flow table, from the counts at its begin and at its end."""
+    started = (counts["found"] - first["found"])[1:].sum()
+    about = {"flows": live.flows_held(), "flows_max": live.variant.flows, "new_flows_per_s": float(started) / took_s}
+    return about | dict(zip(FOUND[2:], counts["found"].tolist()[2:], strict=False))
 
 
 def table(found: dict) -> str:
@@ -69,6 +79,8 @@ def table(found: dict) -> str:
         f"{'packets':14}{found['packets']:>16,}{found['packets_per_s']:>12,.0f} /s",
         *(f"  {name:12}{n:>16,}" for name, n in found["reasons"].items() if n),
         f"{'flows':14}{found['flows']:>16,}  of {found['flows_max']:,}",
+        f"{'  new':14}{'':16}{found['new_flows_per_s']:>12,.0f} /s",
+        *(f"  {name.replace('_', ' '):18}{found[name]:>10,}" for name in FOUND[2:] if found[name]),
         f"{'ns per packet':14}{'no packet' if ns is None else format(ns, ',.0f'):>16}",
     ]
     if found["action"] == "redirect":

@@ -121,10 +121,11 @@ STRUCTS = {
     "dt": Struct(TREE),
 }
 
-# bpf/ids.h: room for counters of reasons, generations whose verdicts are counted separately, and slots for parameters.
-REASONS_SIZE, GENERATIONS, SLOTS = 8, 16, 2
+# bpf/ids.h: room for counters of reasons and of what became of flows, generations whose verdicts are counted
+# separately, and slots for parameters.
+REASONS_SIZE, FOUND_SIZE, GENERATIONS, SLOTS = 8, 8, 16, 2
 # struct ids_counts and ids_verdicts of bpf/ids.h: what the kernel program counts on each CPU.
-COUNTS = np.dtype([("packets", "u8"), ("reason", "u8", REASONS_SIZE), ("lost", "u8")])
+COUNTS = np.dtype([("packets", "u8"), ("reason", "u8", REASONS_SIZE), ("found", "u8", FOUND_SIZE), ("lost", "u8")])
 VERDICTS = np.dtype([("n", "u8", MAX_CLASSES)])
 # struct ids_probe of bpf/ids.h: it comes before the frame in a test run, and the program writes its results into it.
 PROBE = np.dtype(
@@ -153,19 +154,24 @@ SUSPECT = np.dtype(
         ("data", "u1", 128),
     ]
 )
-# struct ids_flow of bpf/flow.h: the state of a flow.
+# struct ids_flow of bpf/flow.h: the state of a flow. The length of its packets and its flags share a number.
 FLOW = np.dtype(
     [
         ("first_us", "u8"),
         ("last_us", "u8"),
-        ("len_sum", "u8"),
         ("iat_sum", "u8"),
+        ("len_sum_and_flags", "u8"),
         ("dir_sum", "u4"),
         ("num", "u4"),
-        ("side", "u1"),
-        ("fin", "u1"),
-        ("ended", "u1"),
-        ("pad", "u1", 5),
-        ("lock", "u8"),
     ]
 )
+# bpf/flow_table.h: how many flows share a bucket; enum ids_found, what becomes of a packet's flow in the table.
+WAYS = 8
+LEAST_FLOWS, MOST_FLOWS = 1 << 10, 1 << 22  # sizes of the flow table, powers of two
+FOUND = ("known", "started", "evicted_unproven", "evicted_proven", "unkept")
+# struct ids_bucket of bpf/flow_table.h
+BUCKET = np.dtype(
+    [("lock", "u8"), ("tag", "u4", WAYS), ("seen", "u2", WAYS), ("more", "u1", WAYS), ("once", "u8", WAYS)]
+)
+# struct ids_entry of bpf/flow_table.h
+ENTRY = np.dtype([("key", "V24"), ("flow", FLOW)])

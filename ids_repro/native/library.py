@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from .build import build
-from .layouts import N_FEATURES, ROW, STRUCTS
+from .layouts import FOUND, N_FEATURES, ROW, STRUCTS
 
 
 @lru_cache
@@ -97,6 +97,35 @@ def extract(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if library().ids_extract(_pointer(rows), ctypes.c_uint64(len(rows)), _pointer(x), _pointer(flow)):
         raise MemoryError("no memory for the flow table")
     return x, flow
+
+
+def extract_fixed(rows: np.ndarray, flows: int, secret: int) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """Run bpf/flow_table.h, the kernel's flow table, over packets in the order of arrival.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_packets,), dtype ROW
+    flows : int
+        How many flows the table has room for: a power of two.
+    secret : int
+        Key of the hash, 64 bits. With the kernel program's, the same flows are evicted.
+
+    Returns
+    -------
+    x : ndarray of shape (n_packets, 12), int64
+        x1..x12 after each packet, Q16.
+    first : ndarray of shape (n_packets,), uint8
+        1 where a packet started a flow.
+    found : dict of str to int
+        Packets by what became of their flow: keys of `layouts.FOUND`.
+    """
+    rows = np.ascontiguousarray(rows, ROW)
+    x, first = np.zeros((len(rows), N_FEATURES), np.int64), np.zeros(len(rows), np.uint8)
+    found, u64 = np.zeros(len(FOUND), np.uint64), ctypes.c_uint64
+    function = library().ids_extract_fixed
+    if function(_pointer(rows), u64(len(rows)), u64(flows), u64(secret), _pointer(x), _pointer(first), _pointer(found)):
+        raise MemoryError("no memory for the flow table")
+    return x, first, dict(zip(FOUND, found.tolist(), strict=True))
 
 
 def predict(

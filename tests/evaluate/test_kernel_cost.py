@@ -31,7 +31,7 @@ def test_the_bench_is_one_json_object_of_medians_and_records_nothing(by_classes,
     assert set(found["one_flow"]) == set(kernel_cost.BENCH)
     assert set(found["new_flows"]) == set(kernel_cost.BENCH)
     assert all(ns > 0 for traffic in kernel_cost.TRAFFIC for ns in found[traffic].values())
-    assert all(insns < 20_000 for insns in found["verified_insns"].values())
+    assert all(insns < 40_000 for insns in found["verified_insns"].values())
 
 
 @pytest.mark.root
@@ -43,7 +43,7 @@ def test_a_variant_is_a_record_with_its_size_and_a_line_of_the_table(by_classes,
     made = records.current(records.read(tmp_path / "kernel_cost.jsonl"), "kernel_cost")
     assert len(made) == 2 * len(rows) + 1 and all(len(r["raw"]["ns_per_packet"]) == 3 for r in made)
     table = cost_table(Results(made)).set_index("variant")
-    assert (table.loc[list(rows), "verified_insns"] < 20_000).all()
+    assert (table.loc[list(rows), "verified_insns"] < 40_000).all()
     assert (table.loc[list(rows), "stack_bytes"] <= 512).all()
     beyond = table["one_flow_ns"] - table.loc["flow_tc", "one_flow_ns"]
     assert table.loc["dt_tc", "one_flow_beyond_ns"] == beyond["dt_tc"]
@@ -65,6 +65,6 @@ def test_the_cost_of_new_flows_is_recorded_by_table_size(by_classes, sample, tmp
     ("churn", "packets", "flows"), [(None, 1000, 1), ("ports", 70_000, 65_536), ("flows", 70_000, 70_000)]
 )
 def test_churn_makes_that_many_flows(sample, churn, packets, flows):
-    with Program(Variant(flows=1 << 18, churn=churn)) as loaded:
+    with Program(Variant(flows=1 << 20, churn=churn)) as loaded:
         loaded.time(sample.headers()[0], packets)
-        assert len(loaded.flows()) == flows
+        assert loaded.flows_held() == flows

@@ -8,12 +8,13 @@ import platform
 
 import numpy as np
 import pytest
-from loaded_programs import ipv4, program
+from loaded_programs import ipv4
 
 from ids_repro.config import UserError
 from ids_repro.kernel import bpf_syscall
 from ids_repro.kernel.info import MAP_INFO, map_info
-from ids_repro.native.layouts import FLOW
+from ids_repro.kernel.program import Program
+from ids_repro.kernel.variants import Variant
 
 
 @pytest.mark.root
@@ -35,11 +36,10 @@ def test_an_entry_of_an_array_map_comes_back_as_it_was_written():
 @pytest.mark.root
 @pytest.mark.bpf
 def test_a_hash_map_is_read_in_batches_and_emptied_if_asked():
-    loaded, n = program("xdp", "dt"), 3000
-    loaded.reset()
+    loaded, n = Program(Variant(table="lru")), 3000
     for port in range(1, n + 1):
         loaded.run(ipv4(sport=port))
-    keys, leaves = np.zeros(n // 2, f"V{map_info(loaded.fds['flows'])['key_size']}"), np.zeros(n // 2, FLOW)
+    keys, leaves = np.zeros(n // 2, f"V{map_info(loaded.fds['flows'])['key_size']}"), np.zeros(n // 2, "V48")
     for delete, expected in ((False, n), (True, n), (False, 0)):
         found = [keys[:count].copy() for count in bpf_syscall.read_all(loaded.fds["flows"], keys, leaves, delete)]
         assert len(np.unique(np.concatenate(found))) == expected

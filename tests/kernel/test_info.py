@@ -6,6 +6,7 @@ from loaded_programs import UDP
 from ids_repro.kernel.info import map_info, prog_info, stack_bytes, timed_runs
 from ids_repro.kernel.program import Program
 from ids_repro.kernel.variants import VARIANTS, Variant
+from ids_repro.native.layouts import WAYS
 
 
 @pytest.mark.root
@@ -22,7 +23,7 @@ def test_sizes_are_the_compilers_and_the_kernels():
 @pytest.mark.bpf
 def test_a_map_has_the_entries_that_the_variant_asks_for():
     with Program(Variant(flows=1 << 12)) as loaded:
-        assert map_info(loaded.fds["flows"])["max_entries"] == 1 << 12
+        assert map_info(loaded.fds["buckets"])["max_entries"] == (1 << 12) // WAYS
 
 
 @pytest.mark.root

@@ -121,12 +121,12 @@ def test_attached_by_one_process_it_is_seen_swapped_and_detached_by_others(serve
         (found,) = json.loads(apart(server, "status", "--json").stdout)
         return found
 
-    done = apart(server, "attach", "eth0", "--model", files["binary"], "--classifier", "dt", "--flows", 1000)
+    done = apart(server, "attach", "eth0", "--model", files["binary"], "--classifier", "dt", "--flows", 1024)
     assert (done.returncode, done.stderr) == (0, "")
     send(OPEN)
     send(BLOCKED)
     found = status()
-    assert (found["mode"], found["action"], found["flows"], found["flows_max"]) == ("xdp_drv", "count", 2, 1000)
+    assert (found["mode"], found["action"], found["flows"], found["flows_max"]) == ("xdp_drv", "count", 2, 1024)
     assert (found["packets"], found["reasons"]["ok"]) == (sum(found["reasons"].values()), 20)
     assert found["verdicts"] == {"Normal": 10, "Attack": 10}
     assert [model["sha256"] for model in found["models"]] == [read_model(files["binary"]).sha256()]

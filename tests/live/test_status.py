@@ -21,6 +21,10 @@ FOUND = {
     "lost": 6,
     "flows": 7,
     "flows_max": 65536,
+    "new_flows_per_s": 12.3,
+    "evicted_unproven": 0,
+    "evicted_proven": 0,
+    "unkept": 8,
     "generation": 1,
     "verdicts": {"Normal": 12000, "Attack": 340},
     "models": [
@@ -33,6 +37,8 @@ packets                 12,345         679 /s
   ok                    12,340
   not IP                     5
 flows                        7  of 65,536
+  new                                   12 /s
+  unkept                     8
 ns per packet              123
 verdicts              Normal        Attack  model
   >gen. 1                  0           340  b.joblib bbbbbbbbbbbb

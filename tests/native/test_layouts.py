@@ -14,7 +14,7 @@ from ids_repro.models import fixed, int_mlp, int_mlp_fused
 from ids_repro.native import layouts
 
 HEADERS = ("ids.h", "user/capture.h", "user/float_mlp.h", "user/sampler.h")
-OTHERS = ("ROW", "VECTOR", "COUNTS", "VERDICTS", "PROBE", "SUSPECT", "FLOW")
+OTHERS = ("ROW", "VECTOR", "COUNTS", "VERDICTS", "PROBE", "SUSPECT", "FLOW", "BUCKET", "ENTRY")
 STRUCTS = {f"ids_{name}": struct.dtype for name, struct in layouts.STRUCTS.items()}
 STRUCTS |= {f"ids_{name.lower()}": getattr(layouts, name) for name in OTHERS}
 # ROW has the fields of struct ids_packet, which is a member of struct ids_row.
@@ -34,6 +34,10 @@ CONSTANTS = {
     "IDS_WORDS": (layouts, "WORDS"),
     "IDS_TREE_DEPTH": (layouts, "TREE_DEPTH"),
     "IDS_REASONS_SIZE": (layouts, "REASONS_SIZE"),
+    "IDS_FOUND_SIZE": (layouts, "FOUND_SIZE"),
+    "IDS_WAYS": (layouts, "WAYS"),
+    "IDS_LEAST_FLOWS": (layouts, "LEAST_FLOWS"),
+    "IDS_MOST_FLOWS": (layouts, "MOST_FLOWS"),
     "IDS_GENERATIONS": (layouts, "GENERATIONS"),
     "IDS_SLOTS": (layouts, "SLOTS"),
     "IDS_NORMAL": (config, "NORMAL"),
@@ -55,6 +59,7 @@ CONSTANTS = {
 ENUMERATIONS = {
     "ids_feature": (*FEATURES, "n_features"),
     "ids_reason": (*layouts.REASONS, "n_reasons"),
+    "ids_found": (*layouts.FOUND, "n_found"),
     "ids_outcome": (*layouts.OUTCOMES, "n_outcomes"),
 }
 SPELT = {"no_timestamp": "NO_TIME"}  # C's name, where it is not Python's in capitals

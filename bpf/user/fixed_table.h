@@ -1,0 +1,51 @@
+/* Read by library.c and receiver.h: the flow table of a fixed size, as the kernel has it, in user space. */
+#ifndef IDS_FIXED_TABLE_H
+#define IDS_FIXED_TABLE_H
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "../flow_table.h"
+
+struct ids_fixed_table {
+	struct ids_bucket *buckets;
+	struct ids_entries *entries;
+	__u32 n_buckets;
+	__u64 secret;
+	__u64 found[IDS_N_FOUND]; /* packets by what became of their flow */
+};
+
+/* Take memory for so many flows, a power of two and at least IDS_WAYS. Return 0, or -1 if there is none. */
+static inline int ids_fixed_init(struct ids_fixed_table *t, __u64 flows, __u64 secret)
+{
+	memset(t, 0, sizeof(*t));
+	t->n_buckets = flows / IDS_WAYS;
+	t->secret = secret;
+	t->buckets = aligned_alloc(128, t->n_buckets * sizeof(*t->buckets));
+	t->entries = aligned_alloc(128, t->n_buckets * sizeof(*t->entries));
+	if (!t->buckets || !t->entries)
+		return -1;
+	memset(t->buckets, 0, t->n_buckets * sizeof(*t->buckets));
+	memset(t->entries, 0, t->n_buckets * sizeof(*t->entries));
+	return 0;
+}
+
+static inline void ids_fixed_free(struct ids_fixed_table *t)
+{
+	free(t->buckets);
+	free(t->entries);
+}
+
+/* Pass one packet through the table, and write its features to x. Return 1 if it started a flow. */
+static inline __u32 ids_fixed_update(struct ids_fixed_table *t, const struct ids_packet *p, __u64 now_ns, __s64 *x)
+{
+	struct ids_key key;
+	__u8 side = ids_make_key(p, &key);
+	__u64 hash = ids_flow_hash(&key, t->secret);
+	__u32 at = ids_bucket_of(hash, t->n_buckets), first;
+
+	t->found[ids_table_pass(&t->buckets[at], &t->entries[at], hash, &key, p, side, now_ns, x, &first)]++;
+	return first;
+}
+
+#endif

@@ -1,0 +1,143 @@
+"""The flow table of kernel and user space: the same states and evictions; no flow is lost before its bucket is full."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from loaded_programs import UDP
+
+from ids_repro.config import UserError
+from ids_repro.data.packet_table import Trace
+from ids_repro.evaluate.blinding import Flood, share_found
+from ids_repro.kernel.program import Program
+from ids_repro.kernel.variants import Variant, require_table, table_bytes
+from ids_repro.native import library
+from ids_repro.native.layouts import KERNEL_REASONS, PROBE, ROW
+
+SERVER = 0xC0A80001
+ROOM = 1 << 20  # flows: no bucket is full with the flows of these tests
+
+
+def traffic(n_packets: int, n_flows: int, seed: int = 0) -> np.ndarray:
+    """Return packets of TCP and UDP flows in both directions, some out of order; dtype ROW.
+
+    One packet in seven is of 500 flows, so that some flows are long. TCP's flags begin and end flows.
+    """
+    rng = np.random.default_rng(seed)
+    rows = np.zeros(n_packets, ROW)
+    flow = rng.integers(0, n_flows, n_packets)
+    flow[::7] = rng.integers(0, 500, len(flow[::7]))
+    back = rng.random(n_packets) < 0.3
+    client, port = 0x0A000000 + flow, 1024 + flow % 50_000
+    rows["saddr"], rows["daddr"] = np.where(back, SERVER, client), np.where(back, client, SERVER)
+    rows["sport"], rows["dport"] = np.where(back, 80, port), np.where(back, port, 80)
+    rows["len"], rows["proto"] = rng.integers(40, 65536, n_packets), np.where(flow % 3, 6, 17)
+    flags = rng.choice([0x02, 0x10, 0x01, 0x11, 0x04, 0x12], n_packets, p=[0.3, 0.5, 0.05, 0.1, 0.01, 0.04])
+    rows["tcp_flags"] = np.where(rows["proto"] == 6, flags, 0)
+    late = np.where(rng.random(n_packets) < 0.01, rng.integers(0, 10**9, n_packets), 0)
+    rows["ts_ns"] = 10**18 + np.cumsum(rng.integers(0, 10**6, n_packets)) - late
+    return rows
+
+
+@pytest.mark.root
+@pytest.mark.bpf
+@pytest.mark.parametrize("hook", ["xdp", "tc"])
+def test_the_kernel_evicts_the_flows_that_user_space_evicts(hook):
+    """100,000 flows in a table of 1,024: every feature, every start of a flow and every count is the same."""
+    rows = traffic(150_000, 100_000)
+    probes = np.zeros(len(rows), PROBE)
+    probes["now_ns"] = rows["ts_ns"]
+    with Program(Variant(hook=hook, probe=True, flows=1024)) as program:
+        seen = program.probe(probes, Trace(rows).headers())
+        x, first, found = library.extract_fixed(rows, 1024, program.secret)
+        np.testing.assert_array_equal(seen["x"], x)
+        np.testing.assert_array_equal(seen["first"], first)
+        assert program.counts()["found"].tolist()[: len(found)] == list(found.values())
+        assert program.flows_held() == 1024
+        assert min(list(found.values())[:4]) > 0, "each way to lose a place, or to get one, is there"
+        program.reset()
+        assert program.flows_held() == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_until_a_bucket_is_full_features_are_those_of_the_table_that_grows(seed):
+    rows = traffic(100_000, 20_000, seed)
+    rows["len"][::11] = 65_536 + np.arange(len(rows[::11]))  # lengths of jumbograms have no place in a packed state
+    x, _, found = library.extract_fixed(rows, ROOM, secret=seed + 1)
+    np.testing.assert_array_equal(x, library.extract(rows)[0])
+    assert found["evicted_unproven"] == found["evicted_proven"] == found["unkept"] == 0
+
+
+def test_the_shipped_capture_has_the_same_features_in_both_tables(sample):
+    x, _, _ = library.extract_fixed(sample.rows, ROOM, secret=12345)
+    np.testing.assert_array_equal(x, library.extract(sample.rows)[0])
+
+
+def test_which_flows_are_evicted_depends_on_the_secret():
+    rows = traffic(20_000, 5_000)
+    firsts = [library.extract_fixed(rows, 1024, secret)[1] for secret in (1, 2, 1)]
+    assert (firsts[0] != firsts[1]).any()
+    np.testing.assert_array_equal(firsts[0], firsts[2])
+
+
+def test_a_packet_that_comes_late_does_not_make_proven_flows_look_idle():
+    """5,000 answered flows fill a table of 1,024; then new flows begin whose packets are stamped a second earlier."""
+    n = 5_000
+    rows = np.zeros(3 * n, ROW)
+    client = 0x0A000000 + np.repeat(np.arange(n), 2)
+    back = np.arange(2 * n) % 2 == 1
+    rows["saddr"][: 2 * n], rows["daddr"][: 2 * n] = np.where(back, SERVER, client), np.where(back, client, SERVER)
+    rows["saddr"][2 * n :], rows["daddr"][2 * n :] = 0x0B000000 + np.arange(n), SERVER
+    rows["len"], rows["proto"], rows["ts_ns"] = 100, 17, 10**18
+    rows["ts_ns"][2 * n :] -= 10**9
+    _, _, found = library.extract_fixed(rows, 1024, secret=7)
+    assert found["evicted_proven"] == 0
+    assert found["unkept"] > n
+
+
+@pytest.mark.root
+@pytest.mark.bpf
+@pytest.mark.parametrize("flood", [Flood(1_000_000), Flood(1_000_000, packets=2), Flood(1_000_000, 4, answered=True)])
+def test_a_flood_of_new_flows_does_not_displace_proven_ones(flood):
+    """0.3 s of it start at least 75,000 flows, in a table of 16,384; the map that forgets the oldest loses more."""
+    shares = {}
+    for table in ("shared", "lru"):
+        with Program(Variant(probe=True, flows=1 << 14, table=table)) as program:
+            shares[table] = share_found(program, flood, seconds=0.3)
+    assert shares["shared"] >= 0.999
+    assert shares["lru"] < shares["shared"]
+
+
+@pytest.mark.root
+@pytest.mark.bpf
+@pytest.mark.parametrize("table", ["shared", "lru"])
+def test_two_cpus_on_one_flow_count_every_packet_once(table):
+    """Each packet is in the flow's state, or counted as busy."""
+    cpus, n = sorted(os.sched_getaffinity(0)), 200_000
+    assert len(cpus) > 1
+
+    def send(cpu: int) -> None:
+        os.sched_setaffinity(0, {cpu})
+        program.time(UDP, n)
+
+    with Program(Variant(table=table)) as program, ThreadPoolExecutor(2) as pool:
+        list(pool.map(send, (cpus[0], cpus[-1])))
+        counts = program.counts()
+        reasons = dict(zip(KERNEL_REASONS, counts["reason"].tolist(), strict=False))
+        assert counts["packets"] == 2 * n == reasons["ok"] + reasons["busy"]
+        assert reasons["ok"] > n
+        if table == "shared":
+            assert counts["found"].sum() == reasons["ok"]
+            assert counts["found"][0] == reasons["ok"] - 1, "the first packet started the flow, the others found it"
+
+
+@pytest.mark.parametrize("flows", [0, 512, 1000, 65_537, 1 << 23])
+def test_a_size_that_is_no_power_of_two_or_out_of_range_is_refused(flows):
+    with pytest.raises(UserError, match="use a power of two from 1,024 to 4,194,304"):
+        require_table(flows)
+
+
+def test_a_table_says_how_much_memory_it_takes():
+    require_table(1024)
+    assert table_bytes(1 << 16) == (1 << 16) * 80
