@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import config, records
 from ..published import published
-from . import claims, classification, discrepancies, kernel_cost, packet_by_packet, sweep_figures, throughput
+from . import blinding, claims, classification, discrepancies, kernel_cost, packet_by_packet, sweep_figures, throughput
 from .exhibit import TEMPLATES, Exhibit, Results, circumstances
 from .style import COLUMN_IN
 
@@ -37,7 +37,11 @@ def sections(results: Results, width_in: float = COLUMN_IN, methods: str = "all"
     return {
         "Claims": [claims.exhibit(results)],
         "Tables II and III": [classification.exhibit(results, task) for task in config.TASKS],
-        "Cost in the kernel": [kernel_cost.exhibit(results), kernel_cost.flow_churn(results, width_in)],
+        "Cost in the kernel": [
+            kernel_cost.exhibit(results),
+            kernel_cost.flow_churn(results, width_in),
+            blinding.exhibit(results, width_in),
+        ],
         "Figs. 4 and 5": [throughput.exhibit(results), *sweep_figures.exhibits(results, width_in, methods)],
         "Packet by packet": [packet_by_packet.exhibit(results)],
         "As released": [discrepancies.exhibit(results)],

@@ -1,0 +1,98 @@
+"""Whether a flood of new flows blinds the detector: how many packets of other flows still find their flow's state."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.lines import Line2D
+
+from .exhibit import Block, Exhibit, Results, no_records, origin
+from .style import COLUMN_IN, STYLE, Chart
+
+NAMES = {"shared": "our flow table", "lru": "the kernel's LRU map"}
+COLOURS = {"shared": "#0072b2", "lru": "#d55e00"}
+DASHES = ("-", "--", ":")  # of the sizes, the smallest first
+NOTES = (
+    "1,000 flows in the background have begun with a packet and its answer; their mean gaps reach from 10 ms to "
+    "10 s. Then a flood of new flows begins. A packet of the background finds its flow's state if it is not treated as "
+    "the first of a flow. Every packet goes through the loaded XDP program by a test run with a clock of its own: this "
+    "is made-up traffic. Unkept: packets of flows that found no place, each of which counts as the first of a flow."
+)
+
+
+def table(results: Results) -> pd.DataFrame:
+    """Return one line for each table, size and flood of the records of kind "blinding".
+
+    Returns
+    -------
+    DataFrame
+        table, flows, rate_pps, packets, answered, flood_s; share_found of the background's packets during the flood;
+        known, started, evicted_unproven, evicted_proven, unkept: packets of background and flood (0 of the LRU map,
+        which does not say).
+    """
+    names = ("table", "flows", "rate_pps", "packets", "answered", "flood_s")
+    return pd.DataFrame(
+        {name: record["asked"][name] for name in names}
+        | {"share_found": record["raw"]["share_found"]}
+        | record["raw"]["found_packets"]
+        for record in results.current("blinding")
+    )
+
+
+def _kind(line) -> str:
+    if line.packets == 1:
+        return "one packet a flow"
+    return f"{line.packets} packets a flow" + ", answers forged" * line.answered
+
+
+def _blocks(frame: pd.DataFrame) -> list[Block]:
+    """Return a block for each size of the table: the floods as lines, the tables as columns."""
+    blocks = []
+    for flows, part in frame.groupby("flows"):
+        lines: dict[tuple, dict[str, str]] = {}
+        for line in part.itertuples():
+            text = lines.setdefault(
+                (line.rate_pps, _kind(line)), {"Flood [packets/s]": f"{line.rate_pps:,}", "of": _kind(line)}
+            )
+            text[f"{NAMES[line.table]}: found [%]"] = f"{100 * line.share_found:.3f}"
+            if line.table == "shared":
+                text["unkept"] = f"{line.unkept:,}"
+        blocks.append(Block(f"Room for {flows:,} flows", pd.DataFrame(lines.values()).fillna("")))
+    return blocks
+
+
+def exhibit(results: Results, width_in: float = COLUMN_IN) -> Exhibit:
+    """Return the figure and the table of the share of packets that find their flow's state, over the rate of a flood.
+
+    Parameters
+    ----------
+    results : Results
+        Records of kind "blinding" are used.
+    width_in : float
+    """
+    frame, used = table(results), results.current("blinding")
+    with mpl.rc_context(STYLE):
+        figure = Chart(figsize=(width_in, 2.4), layout="constrained")
+        axis = figure.subplots()
+        handles = []
+        if used:
+            one = frame[frame["packets"] == 1]
+            sizes = sorted(one["flows"].unique())
+            for (kind, flows), part in one.groupby(["table", "flows"]):
+                part = part.sort_values("rate_pps")
+                dashes = DASHES[sizes.index(flows) % len(DASHES)]
+                look = {"color": COLOURS[kind], "linestyle": dashes, "marker": "o", "markersize": 2.6, "linewidth": 1}
+                axis.plot(part["rate_pps"] / 1e6, 100 * part["share_found"], **look)
+            handles = [Line2D([], [], color=COLOURS[kind], label=NAMES[kind]) for kind in NAMES]
+            looks = zip(sizes, DASHES, strict=False)
+            handles += [Line2D([], [], color="0.35", linestyle=d, label=f"{n:,} flows") for n, d in looks]
+            figure.legend(handles=handles, loc="outside upper center", ncols=3)
+        axis.set(
+            xlabel="Flood of new flows [million packets/s]", ylabel="Packets that find their flow [%]", ylim=(0, 103)
+        )
+        figure.sign(f"blinding.jsonl: {origin(used)}" if used else no_records("blinding"))
+    seconds = ", ".join(f"{value:g}" for value in sorted(set(frame["flood_s"]))) if used else ""
+    caption = "Share of the packets of background flows that find their flow's state during a flood of new flows"
+    source = f" of {seconds} s. {origin(used)}. Records: blinding.jsonl." if used else f": {no_records('blinding')}."
+    blocks = _blocks(frame) if used else []
+    return Exhibit("blinding", caption + source, frame, blocks, NOTES, figure, bool(used))
