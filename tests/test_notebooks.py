@@ -19,8 +19,8 @@ from ids_repro.sweep.methods import METHODS
 
 NAMES = ["01_dataset", "02_training", "03_quantization", "04_inference", "05_packet_processing", "06_report"]
 PAPERMILL = Path(sys.executable).with_name("papermill")
-DRAWN = ("fig4", "fig5a", "fig5b", "flow_churn", "per_packet")
-TABLES = ("claims", "discrepancies", "kernel_cost", "table2", "table3", "throughput")
+DRAWN = ("fig4", "fig5a", "fig5b", "flow_churn", "blinding", "per_packet")
+TABLES = ("blinding", "claims", "discrepancies", "kernel_cost", "table2", "table3", "throughput")
 MADE = [f"{name}.{kind}" for name in DRAWN for kind in ("pdf", "png", "svg")] + ["report.html"]
 MADE = sorted([*MADE, *(f"{name}.{kind}" for name in TABLES for kind in ("csv", "md"))])
 
