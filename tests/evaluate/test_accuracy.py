@@ -49,7 +49,7 @@ def made(flows, tmp_path_factory):
 def test_the_test_part_of_each_model_becomes_records(flows, made):
     models, rows = made
     frame = classification.accuracies(rows)
-    assert len(frame) == len(records.current(rows, "accuracy")) == 2 * 2 * 7
+    assert len(frame) == len(records.current(rows, "accuracy")) == 2 * 2 * (len(ROWS) + 1)
     for model in models:
         _, _, test = dataset.split(flows, model.seed)
         truth = flows.target(model.task)[test]
