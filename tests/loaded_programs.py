@@ -54,6 +54,8 @@ def probed(hook: str, frames: list[bytes], now_ns: int = 10**9) -> np.ndarray:
 
 
 def states(loaded: Program) -> np.ndarray:
-    """Return the states of flows of two and more packets, which have an entry in the flow table; dtype FLOW."""
+    """Return the states of the flows of two and more packets that the flow table holds; dtype FLOW."""
     entries = np.frombuffer(mmap.mmap(loaded.fds["entries"], loaded.variant.flows * ENTRY.itemsize), ENTRY)
-    return entries["flow"][entries["flow"]["num"] > 0]
+    buckets = loaded._buckets()
+    held = (buckets["tag"] != 0) & (buckets["seen"] & 2 == 0)  # IDS_IS_ONCE of bpf/flow_table.h
+    return entries["flow"].reshape(held.shape)[held]

@@ -291,7 +291,9 @@ def test_a_filter_that_others_added_later_stays_when_ours_goes(ids, server, file
 BAD = {
     "no such interface": (("eth7",), "there is no interface 'eth7' here: use one of lo, eth0"),
     "no native XDP": (("lo",), "lo does not take a xdp_drv program: its driver has no native XDP; xdp_skb works"),
-    "no flow table": (("lo", "--flows", 0), "could not build or load"),
+    "no flow table": (("lo", "--flows", 0), "a flow table of 0 flows: use a power of two from 1,024 to 4,194,304"),
+    "no power of two": (("lo", "--flows", 1000), "a flow table of 1,000 flows: use a power of two"),
+    "too many flows": (("lo", "--flows", 1 << 23), "a flow table of 8,388,608 flows: use a power of two"),
 }
 
 
