@@ -28,7 +28,8 @@ TRAFFIC = {"one_flow": None, "new_flows": "flows"}
 CHURN = TRAFFIC | {"new_ports": "ports"}
 RUNS = 10_000  # of one program in a round
 FLOAT = "nn_float_c"  # The compiled float net runs in user space, on vectors: it has no packet and no flow.
-TABLES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18)  # entries of the flow tables that `churn` measures
+TABLES = (1 << 10, 1 << 16, 1 << 18)  # entries of the flow tables that `churn` measures
+CHURNED = ("flow", "flow_lru", "nn_fused_packed")  # and the variants, names in VARIANTS
 BENCH = (*VARIANTS, "nn_fused_packed_7", "dt_7")  # what `bench` measures, by `name_of`
 
 Key = tuple[str, ...]
@@ -134,7 +135,7 @@ def churn(
     results: Path = RESULTS,
     tables: Sequence[int] = TABLES,
 ) -> pd.DataFrame:
-    """Measure flow extraction alone and with nn_fused, for several sizes of the flow table and each traffic of CHURN.
+    """Measure the variants of CHURNED for several sizes of the flow table and each traffic of CHURN.
 
     Parameters
     ----------
@@ -152,7 +153,7 @@ def churn(
     """
     started, frame, cases = time.time(), capture.headers()[0], {}
     with contextlib.ExitStack() as stack:
-        sizes = [(name, entries) for name in ("flow", "nn_fused_packed") for entries in tables]
+        sizes = [(name, entries) for name in CHURNED for entries in tables]
         for name, entries in tqdm(sizes, desc="building flow tables", unit="table"):
             for traffic, new in CHURN.items():
                 program = _load(stack, replace(VARIANTS[name], flows=entries, churn=new), models)

@@ -30,6 +30,7 @@ DASHES = {
 }
 CLASSIFIERS = {
     "flow": ("#009e73", "flow extraction"),
+    "flow_lru": ("#d55e00", "flow extraction, LRU map"),
     "nn_fused_packed": ("#0072b2", "NN fused"),
 }
 
