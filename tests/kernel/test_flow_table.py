@@ -54,7 +54,7 @@ def test_the_kernel_evicts_the_flows_that_user_space_evicts(hook):
         np.testing.assert_array_equal(seen["x"], x)
         np.testing.assert_array_equal(seen["first"], first)
         assert program.counts()["found"].tolist()[: len(found)] == list(found.values())
-        assert program.flows_held() == 1024
+        assert 1000 < program.flows_held() <= 1024, "a flow that ended has given its place back"
         assert min(list(found.values())[:4]) > 0, "each way to lose a place, or to get one, is there"
         program.reset()
         assert program.flows_held() == 0
