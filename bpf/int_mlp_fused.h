@@ -44,10 +44,9 @@ struct ids_nn_fused_scratch {
 };
 
 /* Sum n_in products for two columns at once. */
-static __always_inline __s64 ids_swar(const struct ids_nn_fused *m, int l, int n_in, int word, const __s64 *a,
-				      __s64 start)
+static __always_inline __s64 ids_swar(const struct ids_nn_fused *m, int l, int n_in, int word, const __s64 *a)
 {
-	__s64 sum = start;
+	__s64 sum = 0;
 	int k;
 
 #pragma clang loop unroll(full)
@@ -68,16 +67,35 @@ static __always_inline __s64 ids_upper(__s64 sum, int shift)
 	return (sum + (1LL << (IDS_LANE - 1))) >> (IDS_LANE + shift);
 }
 
+/*
+ * One hidden layer, four words at a time: an activation is loaded once for four, and the four sums stay in BPF's ten
+ * registers. The barrier keeps the order; without it the compiler loads ahead and spills the sums to the stack.
+ */
 static __always_inline void ids_hidden(const struct ids_nn_fused *m, int l, int n_in, const __s64 *a, __s64 *out)
 {
-	int g;
+	int g, i, k;
 
 #pragma clang loop unroll(full)
-	for (g = 0; g < IDS_WORDS; g++) {
-		__s64 sum = ids_swar(m, l, n_in, g, a, IDS_HALF << IDS_LANE | IDS_HALF);
+	for (g = 0; g < IDS_WORDS; g += 4) {
+		__s64 sum[4];
 
-		out[2 * g] = ids_relu(ids_lower(sum, IDS_SHIFT));
-		out[2 * g + 1] = ids_relu(ids_upper(sum, IDS_SHIFT));
+#pragma clang loop unroll(full)
+		for (i = 0; i < 4; i++)
+			sum[i] = IDS_HALF << IDS_LANE | IDS_HALF;
+#pragma clang loop unroll(full)
+		for (k = 0; k < n_in; k++) {
+			__s64 ak = a[k];
+
+#pragma clang loop unroll(full)
+			for (i = 0; i < 4; i++)
+				sum[i] += ak * m->w[l][k][g + i];
+			asm volatile("" : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3]));
+		}
+#pragma clang loop unroll(full)
+		for (i = 0; i < 4; i++) {
+			out[2 * (g + i)] = ids_relu(ids_lower(sum[i], IDS_SHIFT));
+			out[2 * (g + i) + 1] = ids_relu(ids_upper(sum[i], IDS_SHIFT));
+		}
 	}
 }
 
@@ -94,7 +112,7 @@ static __always_inline int ids_nn_fused_classify(const struct ids_nn_fused *m, i
 	ids_hidden(m, 1, IDS_HIDDEN, t->a[1], t->a[0]);
 #pragma clang loop unroll(full)
 	for (g = 0; g < (n_classes + 1) / IDS_LANES; g++) {
-		__s64 sum = ids_swar(m, IDS_LAYERS - 1, IDS_HIDDEN, g, t->a[0], 0);
+		__s64 sum = ids_swar(m, IDS_LAYERS - 1, IDS_HIDDEN, g, t->a[0]);
 
 		logits[2 * g] = ids_lower(sum, 0);
 		if (2 * g + 1 < n_classes)
