@@ -6,6 +6,7 @@ one of this machine and another.
 
 from __future__ import annotations
 
+import abc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class Link:
+class Link(abc.ABC):
     """Two hosts and the link between them. Each kind of link is a subclass.
 
     Parameters
@@ -62,20 +63,20 @@ class Link:
     drain_s: float = 0.05
     mode: ClassVar[str]
 
+    @abc.abstractmethod
     def set_routes(self) -> None:
         """Tell each end the other's MAC address.
 
         Where a program drops every packet, nobody answers ARP. A link that goes down loses these entries, so they are
         set again whenever it is up.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def hold_server(self) -> None:
         """Hold the server's work to its CPU, before other work there, and note in `held` how.
 
         Call this again whenever a program was attached: the driver may then have new queues or threads.
         """
-        raise NotImplementedError
 
     def counters(self) -> dict[str, int]:
         """Return the packets counted at both interfaces since they were made.
