@@ -9,12 +9,17 @@
 
 #include "flow.h"
 
-#define GEN_SPORT (14 + 20) /* offsets in a frame of Ethernet, IPv4 and TCP without options */
+#define GEN_IP_CHECK (14 + 10) /* offsets in a frame of Ethernet, IPv4 and TCP without options */
+#define GEN_SADDR (14 + 12)
+#define GEN_SPORT (14 + 20)
 #define GEN_CHECK (14 + 20 + 16)
 #define GEN_SIZE (14 + 20 + 20)
 #define GEN_FRACTION 8			   /* fractional bits of a nanosecond */
 #define GEN_LAG (50000ULL << GEN_FRACTION) /* the generator catches up at most this much; more would be a burst */
 #define GEN_LOOKS 400			   /* how often one run reads the clock; in all about 10 us */
+#define GEN_FIRST_PORT 1024
+#define GEN_FIRST_SOURCE 0xc6120000 /* 198.18.0.0/15, which RFC 2544 keeps for benchmarks */
+#define GEN_SOURCES (1 << 17)
 
 struct gen_state {  /* Python takes BCC's type of it (ids_repro/sweep/generators.py) */
 	__u64 gap;  /* time between packets, ns with 8 fractional bits */
@@ -23,12 +28,21 @@ struct gen_state {  /* Python takes BCC's type of it (ids_repro/sweep/generators
 	__u64 sent;
 	__u64 first_ns, last_ns;
 	__u32 ifindex;
-	__u32 sum;  /* unfolded sum of all that TCP's checksum covers except the source port */
-	__u32 port; /* source port of the next packet */
-	__u32 step; /* added to the port for each packet: 0 keeps one flow, 1 makes every packet a new flow */
+	__u32 ip_sum;  /* unfolded sum of all that IPv4's checksum covers except the source address */
+	__u32 tcp_sum; /* of all that TCP's covers except the source address and the source port */
+	__u32 saddr;   /* source address of the next packet: first the client's own, then those of GEN_SOURCES */
+	__u32 port;    /* source port of the next packet */
+	__u32 new;     /* 0 keeps one flow; 1 makes every packet a new flow */
 };
 
 BPF_ARRAY(state, struct gen_state, 1); /* only one CPU runs this */
+
+static __always_inline __u16 gen_checksum(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ids_ntoh16((__u16)~sum);
+}
 
 int trafficgen(struct xdp_md *ctx)
 {
@@ -36,7 +50,7 @@ int trafficgen(struct xdp_md *ctx)
 	int zero = 0;
 	struct gen_state *s = state.lookup(&zero);
 	__u64 now_ns = 0, now = 0;
-	__u32 sum, i;
+	__u32 saddr, i;
 
 	if (!s || !s->left || data + GEN_SIZE > end)
 		return XDP_DROP;
@@ -56,16 +70,17 @@ int trafficgen(struct xdp_md *ctx)
 	s->left--;
 	s->sent++;
 
-	if (!s->step) /* one flow: the frame needs no change */
+	if (!s->new) /* one flow: the frame needs no change */
 		return bpf_redirect(s->ifindex, 0);
-	/* This frame may have been sent before with another port, so the port and the checksum are written again. */
-	sum = s->sum + s->port;
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
+	/* This frame may have been sent before as another flow, so all that differs between flows is written again. */
+	saddr = (s->saddr & 0xffff) + (s->saddr >> 16);
+	*(__u16 *)(data + GEN_IP_CHECK) = gen_checksum(s->ip_sum + saddr);
+	*(__u32 *)(data + GEN_SADDR) = ids_ntoh32(s->saddr);
 	*(__u16 *)(data + GEN_SPORT) = ids_ntoh16((__u16)s->port);
-	*(__u16 *)(data + GEN_CHECK) = ids_ntoh16((__u16)~sum);
-	s->port += s->step;
-	if (s->port > 0xffff)
-		s->port = 1024;
+	*(__u16 *)(data + GEN_CHECK) = gen_checksum(s->tcp_sum + saddr + s->port);
+	if (++s->port > 0xffff) {
+		s->port = GEN_FIRST_PORT;
+		s->saddr = GEN_FIRST_SOURCE | ((s->saddr - GEN_FIRST_SOURCE + 1) & (GEN_SOURCES - 1));
+	}
 	return bpf_redirect(s->ifindex, 0);
 }

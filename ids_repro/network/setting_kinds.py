@@ -14,6 +14,7 @@ from ..config import UserError
 from .facts import cpu_set, ethtool, first, has_clsact, state
 
 PERMANENT = 0x80  # NUD_PERMANENT, the state of a neighbour entry that somebody set
+MAIN, BLACKHOLE, ONLINK = 254, 6, 4  # RT_TABLE_MAIN, RTN_BLACKHOLE, RTNH_F_ONLINK
 
 
 def offload(iface: str, name: str) -> str | None:
@@ -45,6 +46,25 @@ def _set_neighbour(iface: str, address: str, mac: str | None) -> None:
             ip.neigh("replace", dst=address, lladdr=mac, ifindex=index, state="permanent")
 
 
+def _route(_: str, network: str) -> str | None:
+    """Return the gateway of the route to a network, "blackhole", or None if there is no such route."""
+    with IPRoute() as ip:
+        for route in ip.get_routes(family=socket.AF_INET, table=MAIN):
+            if f"{route.get_attr('RTA_DST')}/{route['dst_len']}" == network:
+                return "blackhole" if route["type"] == BLACKHOLE else route.get_attr("RTA_GATEWAY")
+    return None
+
+
+def _set_route(iface: str, network: str, to: str | None) -> None:
+    with IPRoute() as ip:
+        if to is None:
+            ip.route("del", dst=network)
+        elif to == "blackhole":
+            ip.route("replace", dst=network, type="blackhole")
+        else:
+            ip.route("replace", dst=network, gateway=to, oif=socket.if_nametoindex(iface), flags=ONLINK)
+
+
 def _xdp(iface: str, _: str) -> str:
     return "attached" if state(iface)["xdp"] else "none"
 
@@ -71,12 +91,13 @@ def _set_affinity(_: str, pid: str, text: str) -> None:
     os.sched_setaffinity(int(pid), cpu_set(text))
 
 
-# Kind to read(iface, name) -> value and write(iface, name, value). The name is a path, an offload, an address or a
-# thread id; of xdp and clsact there is one each, which has no name.
+# Kind to read(iface, name) -> value and write(iface, name, value). The name is a path, an offload, an address, a
+# network or a thread id; of xdp and clsact there is one each, which has no name.
 KINDS: dict[str, tuple[Callable, Callable]] = {
     "file": (lambda _, path: Path(path).read_text().strip(), lambda _, path, text: Path(path).write_text(text)),
     "offload": (offload, _set_offload),
     "neighbour": (_neighbour, _set_neighbour),
+    "route": (_route, _set_route),
     "affinity": (_affinity, _set_affinity),
     "xdp": (_xdp, _detach_xdp),
     "clsact": (_clsact, _remove_clsact),

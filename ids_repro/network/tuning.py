@@ -2,7 +2,7 @@
 
 Before a setting changes, the value that it has is written to a file in /run. Both the file and the settings last until
 the machine restarts. So what a killed run has changed is put back when the next run begins. The settings are offloads,
-neighbour entries and, on the server, what holds its work to one CPU.
+neighbour entries, a route and, on the server, what holds its work to one CPU.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def change(iface: str, kind: str, name: str, value: str) -> None:
     iface : str
         An interface for which `begin` was called.
     kind, name : str
-        ``file`` and a path; ``offload`` and its name; ``neighbour`` and an address; ``affinity`` and a process id.
+        A key of `setting_kinds.KINDS`, and its name there.
     value : str
         The new value.
 

@@ -78,7 +78,8 @@ class LiveFrames:
         rate_pps : int
             The rate to keep [packets/s]. Packets that the link does not take are not sent later.
         flows : {"new", "one"}
-            "new": every packet has the next source port and so is a new flow. "one": all have the same port.
+            "new": every packet has the next source port and so is a new flow; after the last port comes the next of the
+            addresses `uplink.SOURCES`. "one": all have the same port.
         packets : int, optional
             Stop after so many packets.
 
@@ -92,14 +93,13 @@ class LiveFrames:
         UserError
             If the target does not answer; see `Wire.peer`.
         """
-        index, frame, covered = self.wire.syn()
+        syn = self.wire.syn()
         gap = round((1 << GAP_BITS) * 1e9 / rate_pps)
         left = FOREVER if packets is None else packets
-        self._state[0] = self._state.Leaf(
-            gap=gap, left=left, ifindex=index, sum=covered, port=FIRST_PORT, step=int(flows == "new")
-        )
+        fields = {"ifindex": syn.index, "saddr": syn.saddr, "ip_sum": syn.ip_sum, "tcp_sum": syn.tcp_sum}
+        self._state[0] = self._state.Leaf(gap=gap, left=left, port=FIRST_PORT, new=int(flows == "new"), **fields)
         run, stop = Run(), threading.Event()
-        thread = threading.Thread(target=self._send, args=(frame, rate_pps, stop, run), daemon=True)
+        thread = threading.Thread(target=self._send, args=(syn.frame, rate_pps, stop, run), daemon=True)
         thread.start()
         try:
             yield run
@@ -139,8 +139,8 @@ def hping3(wire: Wire, interval_us: int, flows: str) -> Iterator[Run]:
         I_s, the sending interval [us]; 0 sends as fast as hping3 can (--flood). hping3 sends more slowly than 1/I_s,
         so the rate is always measured.
     flows : {"new", "one"}
-        "new": every packet has the next source port and so is a new flow (hping3's default). "one": all have the same
-        port.
+        "new": every packet has the next source port (hping3's default), so the first 64,512 are new flows. "one": all
+        have the same port.
 
     Yields
     ------

@@ -17,6 +17,7 @@ from ..network.hosts import Host
 from ..network.namespaces import network
 from ..require import require_programs
 from .link import CLIENT_OFFLOADS, PROGRAMS, SERVER_OFFLOADS, Link, ask, require_two
+from .uplink import SOURCES
 
 CLIENT, SERVER = "10.77.0.1", "10.77.0.2"
 # The server sees this as a broadcast address: its stack takes packets as far as TCP and answers none. Resets to
@@ -41,10 +42,10 @@ class NamespaceLink(Link):
     mode: ClassVar[str] = "netns"
 
     def set_routes(self) -> None:
-        """Tell the client the server's MAC address, and the server's stack that the target is a broadcast address."""
+        """Tell the client the server's MAC address, and the server's stack where the target and `SOURCES` are."""
         mac = ask(self.server, facts.state, self.server.iface)["mac"]
         self.client.call(_set_neighbours, self.client.iface, mac)
-        self.server.call(_accept_broadcast, self.server.iface)
+        self.server.call(_set_server_routes, self.server.iface)
 
     def hold_server(self) -> None:
         """Hold the server's NAPI thread to its CPU; see `Link.hold_server`."""
@@ -60,10 +61,12 @@ def _set_neighbours(iface: str, mac: str) -> None:
             ip.neigh("replace", dst=address, lladdr=mac, ifindex=index, state="permanent")
 
 
-def _accept_broadcast(iface: str) -> None:
+def _set_server_routes(iface: str) -> None:
+    """Make the target a broadcast address, and let the reverse path filter take packets from `SOURCES`."""
     with IPRoute() as ip:
         index = ip.link_lookup(ifname=iface)[0]
         ip.route("replace", dst=f"{TARGET}/32", oif=index, table=LOCAL, type="broadcast", scope="link")
+        ip.route("replace", dst=SOURCES, oif=index, scope="link")
 
 
 def _run(host: Host, *argv: str) -> None:

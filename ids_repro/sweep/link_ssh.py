@@ -21,6 +21,7 @@ from ..network.ssh import SshHost, connected
 from ..provenance import checkout_sha256
 from ..require import require_programs, require_root
 from .link import CLIENT_OFFLOADS, PROGRAMS, SERVER_OFFLOADS, Link, ask, require_two
+from .uplink import SOURCES
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,19 @@ class SshLink(Link):
     mode: ClassVar[str] = "ssh"
 
     def set_routes(self) -> None:
-        """Tell each end the other's MAC address; see `Link.set_routes`."""
+        """Tell each end the other's MAC address; see `Link.set_routes`.
+
+        What the server answers to `SOURCES` goes to the client, which drops it. Without these routes it would go to
+        the gateway of either.
+        """
         for host, peer, address in (
             (self.client, self.server, self.target),
             (self.server, self.client, self.client.address),
         ):
             mac = ask(peer, facts.state, peer.iface)["mac"]
             ask(host, tuning.change, host.iface, "neighbour", address, mac)
+        ask(self.server, tuning.change, self.server.iface, "route", SOURCES, self.client.address)
+        ask(self.client, tuning.change, self.client.iface, "route", SOURCES, "blackhole")
 
     def hold_server(self) -> None:
         """Wait until the link is up, then hold the server's interface to its CPU; see `Link.hold_server`."""

@@ -6,13 +6,41 @@ import contextlib
 import socket
 import struct
 import time
+from dataclasses import dataclass
 
 from pyroute2 import IPRoute
 
 from ..config import UserError
 
 FIRST_PORT, DPORT = 1024, 80  # of hping3's packets: the first source port, and the destination port
+# Live frames that make new flows come from these addresses, after all ports of the client's own. RFC 2544 keeps them
+# for benchmarks, so no real host has one. They are GEN_FIRST_SOURCE and GEN_SOURCES of bpf/trafficgen.bpf.c.
+SOURCES = "198.18.0.0/15"
 ANSWER_S = 1.0  # how long the target may take to answer ARP
+
+
+@dataclass(frozen=True)
+class Syn:
+    """What is needed to send the TCP SYNs that hping3 sends, and those of other flows.
+
+    Parameters
+    ----------
+    index : int
+        The interface index.
+    frame : bytes
+        hping3's first SYN, from source port `FIRST_PORT`, with its Ethernet header.
+    saddr : int
+        Its source address.
+    ip_sum, tcp_sum : int
+        The unfolded sums of all that the checksums of IPv4 and TCP cover, except the source address and the source
+        port. The checksums of a SYN from any other address and port follow from them.
+    """
+
+    index: int
+    frame: bytes
+    saddr: int
+    ip_sum: int
+    tcp_sum: int
 
 
 class Wire:
@@ -70,18 +98,8 @@ class Wire:
                     asked = True
                 time.sleep(0.05)
 
-    def syn(self) -> tuple[int, bytes, int]:
-        """Return what is needed to send the TCP SYNs that hping3 sends.
-
-        Returns
-        -------
-        index : int
-            The interface index.
-        frame : bytes
-            hping3's first SYN, from source port `FIRST_PORT`, with its Ethernet header.
-        covered : int
-            The unfolded sum of all that TCP's checksum covers except the source port. The checksum of a SYN from any
-            other port follows from it.
+    def syn(self) -> Syn:
+        """Make hping3's first SYN to the target.
 
         Raises
         ------
@@ -92,13 +110,15 @@ class Wire:
         with IPRoute() as ip:
             link = self._link(ip)
             (address, *_) = ip.get_addr(family=socket.AF_INET, index=link["index"])
-        ends = socket.inet_aton(address.get_attr("IFA_LOCAL")) + socket.inet_aton(self.target)
+        source = socket.inet_aton(address.get_attr("IFA_LOCAL"))
+        ends = source + socket.inet_aton(self.target)
         macs = (bytes.fromhex(mac.replace(":", "")) for mac in (peer, link.get_attr("IFLA_ADDRESS")))
         ipv4 = struct.pack("!BBHHHBBH8s", 0x45, 0, 40, 1, 0, 64, socket.IPPROTO_TCP, 0, ends)
         tcp = struct.pack("!HHIIBBHHH", FIRST_PORT, DPORT, 1, 0, 5 << 4, 0x02, 512, 0, 0)
-        covered = _sum(ends + struct.pack("!HH", socket.IPPROTO_TCP, len(tcp)) + tcp)
-        packet = _checked(ipv4, 10, _sum(ipv4)) + _checked(tcp, 16, covered)
-        return link["index"], b"".join(macs) + b"\x08\x00" + packet, covered - FIRST_PORT
+        ip_sum, tcp_sum = _sum(ipv4), _sum(ends + struct.pack("!HH", socket.IPPROTO_TCP, len(tcp)) + tcp)
+        frame = b"".join(macs) + b"\x08\x00" + _checked(ipv4, 10, ip_sum) + _checked(tcp, 16, tcp_sum)
+        ip_sum, tcp_sum = ip_sum - _sum(source), tcp_sum - _sum(source) - FIRST_PORT
+        return Syn(link["index"], frame, int.from_bytes(source, "big"), ip_sum, tcp_sum)
 
 
 def _checked(header: bytes, at: int, total: int) -> bytes:

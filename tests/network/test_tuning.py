@@ -15,6 +15,7 @@ from ids_repro.network.namespaces import network
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("nothing_left")]
 TWO = {"one": "10.99.0.1", "two": "10.99.0.2"}
 GRO = ("offload", "generic-receive-offload")
+SOURCES = "198.18.0.0/15"
 
 
 @pytest.fixture
@@ -55,6 +56,24 @@ def test_a_setting_is_in_the_file_before_it_changes_and_is_put_back_at_the_end(h
     assert gro(host) == "on"
     host.call(tuning.put_back, "eth0")
     assert (gro(host), written(tmp_path)) == ("off", [])
+
+
+@pytest.mark.parametrize("to", ["10.99.0.2", "blackhole"])
+@pytest.mark.parametrize("before", [None, "10.99.0.7", "blackhole"])
+def test_a_route_leads_where_it_did_before(host, begin, before, to):
+    def route() -> str | None:
+        return host.call(setting_kinds.KINDS["route"][0], "eth0", SOURCES)
+
+    if before:
+        host.call(setting_kinds.KINDS["route"][1], "eth0", SOURCES, before)
+    assert route() == before
+    begin()
+    host.call(tuning.change, "eth0", "route", SOURCES, to)
+    assert route() == to
+    leads = host.run(["ip", "route", "get", "198.19.1.2"], capture_output=True)
+    assert (leads.returncode == 0) == (to != "blackhole")
+    host.call(tuning.put_back, "eth0")
+    assert route() == before
 
 
 def test_a_setting_that_the_interface_does_not_take_is_named(host, begin):

@@ -4,6 +4,7 @@ Covers also: ids_repro.sweep.load_agent and ids_repro.sweep.sender, through whic
 """
 
 import contextlib
+import ipaddress
 import re
 import signal
 import socket
@@ -21,6 +22,7 @@ from ids_repro.config import UserError
 from ids_repro.sweep import generators
 from ids_repro.sweep.link_netns import two_namespaces
 from ids_repro.sweep.sender import Sender
+from ids_repro.sweep.uplink import FIRST_PORT, SOURCES
 
 pytestmark = [pytest.mark.root, pytest.mark.bpf]
 SO_RCVBUFFORCE = 33
@@ -104,14 +106,38 @@ def test_one_flow_keeps_its_port(on, sender):
         assert len({str(fields(frame)) for frame in frames}) == 1  # and each sum is right
 
 
-def test_ports_go_round_before_they_run_out(on, sender):
+def test_after_the_last_port_comes_another_address_so_every_packet_is_a_new_flow(on, sender):
     with tap(on.server) as packets:
         packets.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 28)
-        with sender.running(20, generator="live_frames", rate_pps=50_000, flows="new", packets=64_514):
+        with sender.running(20, generator="live_frames", rate_pps=50_000, flows="new", packets=2 * 64_512 + 2):
             frames = received(packets)
-    assert ports(frames)[-3:] == [65535, 1024, 1025]
     assert ports(frames)[:3] == [1024, 1025, 1026]
-    assert len({str(fields(frame)) for frame in frames}) == 1
+    assert ports(frames)[-3:] == [65535, 1024, 1025]
+    assert len(frames) == len({frame[26:38] for frame in frames}) == 2 * 64_512 + 2  # addresses and ports
+    first, *others = dict.fromkeys(ipaddress.ip_address(frame[26:30]) for frame in frames)
+    assert str(first) == on.client.address
+    assert others == [others[0], others[0] + 1]
+    assert all(address in ipaddress.ip_network(SOURCES) for address in others)
+    same = {str(fields(frame) | {"ip": fields(frame)["ip"][:2]}) for frame in frames[::101]}  # and the sums are right
+    assert len(same) == 1
+
+
+def test_the_server_takes_new_flows_from_addresses_that_its_reverse_path_filter_would_drop(on, sender):
+    def dropped() -> int:
+        lines = Path("/proc/net/netstat").read_text().splitlines()
+        heads, values = (line.split() for line in lines if line.startswith("TcpExt:"))
+        return int(dict(zip(heads, values, strict=True))["IPReversePathFilter"])
+
+    def filters() -> None:
+        for name in ("all", on.server.iface):
+            Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("1")
+
+    on.server.call(filters)
+    before = on.server.call(dropped)
+    with sender.running(20, generator="live_frames", rate_pps=200_000, flows="new", packets=3 * 64_512) as out:
+        assert until(lambda: out is not None and on.counters()["received_interface"] > 0)
+        time.sleep(1.2)
+    assert on.server.call(dropped) == before
 
 
 def test_live_frames_stop_after_as_many_as_asked(on, sender):
@@ -204,3 +230,11 @@ def test_without_hping3_its_remedy_is_named_and_live_frames_go_on(on, tmp_path, 
 def test_the_gap_has_as_many_fractional_bits_as_in_c():
     text = (config.BPF / "trafficgen.bpf.c").read_text()
     assert int(re.search(r"#define GEN_FRACTION (\d+)", text)[1]) == generators.GAP_BITS
+
+
+def test_new_flows_come_from_the_addresses_that_python_knows():
+    text = (config.BPF / "trafficgen.bpf.c").read_text()
+    first = int(re.search(r"#define GEN_FIRST_SOURCE (0x\w+)", text)[1], 16)
+    bits = int(re.search(r"#define GEN_SOURCES \(1 << (\d+)\)", text)[1])
+    assert ipaddress.ip_network((first, 32 - bits)) == ipaddress.ip_network(SOURCES)
+    assert int(re.search(r"#define GEN_FIRST_PORT (\d+)", text)[1]) == FIRST_PORT

@@ -80,6 +80,7 @@ for name in eth0 p0 br0; do
     cat /sys/class/net/$name/queues/rx-*/rps_cpus
 done
 ip neigh show nud permanent
+ip route
 """
 
 
@@ -312,6 +313,8 @@ def test_a_second_run_is_refused_and_ctrl_c_puts_everything_back_on_both_machine
         "server: generic-receive-offload: on",
         "client: 10.77.0.3 dev eth0 lladdr",
         "server: 10.77.0.1 dev eth0 lladdr",
+        "server: 198.18.0.0/15 via 10.77.0.1 dev eth0",
+        "client: blackhole 198.18.0.0/15",
     ):
         assert any(now.startswith(line) for now in during)
         assert not any(then.startswith(line) and "eth0" in then for then in before)
