@@ -15,7 +15,7 @@ from machine_state import until
 from ids_repro import config, notebooks, records
 from ids_repro.config import UserError
 from ids_repro.network.namespaces import leftovers
-from ids_repro.sweep.methods import METHODS
+from ids_repro.sweep.methods import choose_methods
 
 NAMES = ["01_dataset", "02_training", "03_quantization", "04_inference", "05_packet_processing", "06_report"]
 PAPERMILL = Path(sys.executable).with_name("papermill")
@@ -124,7 +124,7 @@ def test_every_number_has_its_record(reproduced):
         assert confusions[task, "nn_q16_kernel"] == confusions[task, "nn_q16_c"]
         assert confusions[task, "dt_kernel"] == confusions[task, "dt_c"]
     assert {r["asked"]["profile"] for r in rows if r["kind"] == "sweep"} == {"tiny"}
-    assert len(records.current(rows, "sweep")) == 2 * len(METHODS)
+    assert len(records.current(rows, "sweep")) == 2 * len(choose_methods("all"))
 
 
 @pytest.mark.root

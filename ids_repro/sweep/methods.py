@@ -32,6 +32,8 @@ class Method:
     all_cpus : bool
         Of a raw socket: one classifying thread for each CPU of the machine. Otherwise one thread receives and
         classifies, on the server's CPU.
+    table : {"shared", "lru"}
+        The flow table of a kernel program; see `kernel.variants.Variant`. "all" leaves out the methods with "lru".
     """
 
     mode: str
@@ -39,6 +41,7 @@ class Method:
     arithmetic: str = "fused"
     layout: str = "packed"
     all_cpus: bool = False
+    table: str = "shared"
 
     def variant(self, n_classes: int) -> Variant:
         """Return the kernel program of a method. It counts every packet and then drops it.
@@ -49,7 +52,8 @@ class Method:
             2 or 7.
         """
         hook = "tc" if self.mode == "tc" else "xdp"
-        return Variant(hook, self.classifier, n_classes, action="sink", arithmetic=self.arithmetic, layout=self.layout)
+        net = {"arithmetic": self.arithmetic, "layout": self.layout}
+        return Variant(hook, self.classifier, n_classes, action="sink", table=self.table, **net)
 
 
 METHODS = {
@@ -63,6 +67,7 @@ METHODS = {
     "afxdp_nn_fused": Method("afxdp", "nn"),
     "rawsock1_nn_fused": Method("rawsock", "nn"),
     "rawsockN_nn_fused": Method("rawsock", "nn", all_cpus=True),
+    "xdp_drv_nn_fused_lru": Method("xdp_drv", "nn", table="lru"),
 }
 
 
@@ -72,8 +77,9 @@ def choose_methods(methods: str | Sequence[str]) -> list[str]:
     Parameters
     ----------
     methods : str or sequence of str
-        Names in METHODS, as a sequence or as one string with commas between them; "all" for all. Names of earlier
-        versions (`records.RENAMED`) are accepted too.
+        Names in METHODS, as a sequence or as one string with commas between them. "all" is every method but those with
+        the LRU map, which are there to compare the flow tables. Names of earlier versions (`records.RENAMED`) are
+        accepted too.
 
     Raises
     ------
@@ -81,7 +87,8 @@ def choose_methods(methods: str | Sequence[str]) -> list[str]:
         If there is no such method.
     """
     if isinstance(methods, str):
-        methods = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",")]
+        every = [name for name, method in METHODS.items() if method.table != "lru"]
+        methods = every if methods == "all" else [name.strip() for name in methods.split(",")]
     methods = [current_name(name) for name in methods]
     unknown = [name for name in methods if name not in METHODS]
     if unknown:

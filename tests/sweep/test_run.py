@@ -53,7 +53,7 @@ run_sweep(load_model("binary", 0, folder), profile, ["rawsock1_nn_fused"], resul
 def swept(models, tmp_path_factory):
     """The file of records of a short sweep over all methods, and what the sweep returned."""
     folder = tmp_path_factory.mktemp("sweep")
-    return folder / "sweep.jsonl", run_sweep(models["binary"], SHORT, results=folder)
+    return folder / "sweep.jsonl", run_sweep(models["binary"], SHORT, list(METHODS), results=folder)
 
 
 def test_every_method_and_rate_is_a_record(swept):
