@@ -29,6 +29,7 @@ static __always_inline void ids_keep(__u32 k, __s64 value);
 #endif
 #include "classifiers.h"
 #include "ids.h"
+#include "probe.h"
 
 #ifdef IDS_LRU
 BPF_TABLE("lru_hash", struct ids_key, struct ids_locked_flow, flows, IDS_FLOWS);
@@ -208,14 +209,8 @@ static __always_inline int ids_finish(ids_ctx *ctx, struct ids_work *w, struct i
 #ifdef IDS_PROBE
 	struct ids_probe *probe = (void *)(long)ctx->data;
 
-	if ((void *)(probe + 1) <= (void *)(long)ctx->data_end) {
-		__builtin_memcpy(probe->x, w->x, sizeof(probe->x));
-		__builtin_memcpy(probe->logits, w->logits, sizeof(probe->logits));
-		probe->reason = w->reason;
-		probe->verdict = verdict;
-		probe->first = w->first;
-		probe->generation = g;
-	}
+	if ((void *)(probe + 1) <= (void *)(long)ctx->data_end)
+		ids_probe_keep(probe, w, verdict, g);
 #endif
 #if IDS_ACTION == IDS_SINK
 	return IDS_DROP;
@@ -282,13 +277,17 @@ int ids_main(ids_ctx *ctx)
 	if (data + sizeof(*probe) > end)
 		return IDS_PASS;
 	data += sizeof(*probe);
-	w->now_ns = probe->now_ns;
+	w->now_ns = probe->flood.left ? probe->flood.now_ns : probe->now_ns;
 #else
 	w->now_ns = bpf_ktime_get_ns();
 #endif
 	c->packets++;
 	w->reason = ids_parse(data, end, IDS_STRIPPED(ctx), &packet);
 #ifdef IDS_PROBE
+	if (probe->flood.left) {
+		w->reason = IDS_OK;
+		ids_flood_next(&probe->flood, &packet);
+	}
 	if (probe->use_x) {
 		w->reason = IDS_OK;
 		__builtin_memcpy(w->x, probe->x, sizeof(probe->x));

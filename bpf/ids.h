@@ -56,18 +56,6 @@ struct ids_work { /* what does not fit on BPF's stack of 512 bytes */
 	__u32 churn;
 };
 
-struct ids_probe { /* in native byte order; BPF_PROG_TEST_RUN returns it in the packet */
-	__u8 eth[16];
-	__u64 now_ns;
-	__u64 use_x; /* classify the given x and ignore the frame */
-	__s64 x[IDS_N_FEATURES];
-	__s64 logits[IDS_MAX_CLASSES];
-	__u64 reason;
-	__u64 verdict;
-	__u64 first;	  /* the packet started a flow */
-	__u64 generation; /* of the model that classified the packet */
-};
-
 struct ids_suspect { /* in the ring buffer: a packet that was classified as an attack */
 	__u64 now_ns, generation;
 	__s64 x[IDS_N_FEATURES];

@@ -29,10 +29,16 @@ def sample() -> packets.Capture:
 
 
 @pytest.fixture(scope="session")
-def flows(tmp_path_factory) -> dataset.Dataset:
-    """Return one feature vector for each flow of the shipped capture."""
+def everything(tmp_path_factory) -> dataset.Dataset:
+    """Return a feature vector for each packet of the shipped capture."""
     table = tmp_path_factory.mktemp("dataset") / "lab.parquet"
-    return dataset.prepare(config.SAMPLE, config.SAMPLE.with_suffix(".csv"), table).sample()
+    return dataset.prepare(config.SAMPLE, config.SAMPLE.with_suffix(".csv"), table)
+
+
+@pytest.fixture(scope="session")
+def flows(everything) -> dataset.Dataset:
+    """Return one feature vector for each flow of the shipped capture."""
+    return everything.sample()
 
 
 @pytest.fixture(scope="session")

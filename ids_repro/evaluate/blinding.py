@@ -8,33 +8,34 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from .. import records
-from ..config import RESULTS, Profile
-from ..data.packet_table import FRAME
+from ..config import CLASSES, NORMAL, RESULTS, Profile
+from ..data.dataset import Dataset
+from ..data.packet_table import FRAME, Trace
+from ..data.packets import Capture
 from ..kernel.program import Program
 from ..kernel.variants import Variant
-from ..native import library
-from ..native.layouts import FOUND, PROBE
+from ..models.model import Model
+from ..native.layouts import FLOOD, FOUND, PROBE
 
 TABLES = ("lru", "shared")  # flow tables, names in `kernel.variants.Variant`
 SIZES = (1 << 10, 1 << 16, 1 << 18)  # flows that a table has room for
 RATES_PPS = (0, 200_000, 800_000, 3_000_000)
 SECOND = 10**9  # in ns
-PIECE = 100_000  # packets in one piece of a run
+START_NS = 10**18  # of every run
+HOOK = "tc"  # a test run of XDP that repeats first changes the kernel's dispatcher, which takes 2 ms
 BACKGROUND_FLOWS = 1000
 GAPS_S = (0.01, 10.0)  # between two packets of a background flow: the range of their means
 WARM_UP_S = 2.0  # of the background alone, so that its flows are established
 ANSWER_S = 0.001  # after which the first packet of a background flow is answered
 SERVER = 0xC0A80001
-_WIDTH = -(-FRAME.itemsize // 8) * 8
-_RUN = np.dtype([("probe", PROBE), ("frame", FRAME), ("pad", f"V{_WIDTH - FRAME.itemsize}")])
 
 
 @dataclass(frozen=True)
@@ -60,34 +61,35 @@ class Flood:
 FLOODS = (*map(Flood, RATES_PPS), Flood(RATES_PPS[-1], packets=2), Flood(RATES_PPS[-1], packets=4, answered=True))
 
 
-def _frames(n: int) -> np.ndarray:
-    """Return n test runs of a TCP packet of 60 bytes without addresses; dtype _RUN."""
-    runs = np.zeros(n, _RUN)
-    frame = runs["frame"]
-    frame["ethertype"], frame["version"], frame["ttl"], frame["offset"] = 0x0800, 0x45, 64, 5 << 4
-    frame["proto"], frame["len"], frame["tcp_flags"] = 6, 60, 0x10
-    return runs
+def flood_before(flood: Flood, at_ns: np.ndarray, begin_ns: int) -> np.ndarray:
+    """Return the part of a flood that comes before each of n packets.
+
+    Parameters
+    ----------
+    flood : Flood
+    at_ns : ndarray of shape (n,), uint64
+        Times of the packets, rising [ns].
+    begin_ns : int
+        When the flood begins. It lasts as long as the packets do.
+
+    Returns
+    -------
+    ndarray of shape (n,), dtype FLOOD
+    """
+    out = np.zeros(len(at_ns), FLOOD)
+    if flood.rate_pps:
+        sent = np.maximum(at_ns.astype(np.int64) - begin_ns, 0) * (flood.rate_pps / SECOND)
+        upto = np.maximum.accumulate(sent.astype(np.uint64))
+        out["number"] = np.concatenate([[0], upto[:-1]])
+        out["left"] = upto - out["number"]
+        out["gap_ns"] = SECOND // flood.rate_pps
+        out["now_ns"] = begin_ns + out["number"] * SECOND // flood.rate_pps
+        out["packets"], out["answered"] = flood.packets, flood.answered
+    return out
 
 
-def _set_ends(frame: np.ndarray, client: np.ndarray, sport: np.ndarray, back: np.ndarray) -> None:
-    """Set addresses and ports of packets between clients and the server; `back` is the server's way."""
-    frame["saddr"], frame["daddr"] = np.where(back, SERVER, client), np.where(back, client, SERVER)
-    frame["sport"], frame["dport"] = np.where(back, 80, sport), np.where(back, sport, 80)
-
-
-def flood_runs(flood: Flood, start: int, stop: int) -> np.ndarray:
-    """Return packets number start to stop of a flood, at times counted from its begin; dtype _RUN."""
-    number = np.arange(start, stop)
-    flow = number // flood.packets
-    runs = _frames(len(number))
-    runs["probe"]["now_ns"] = number * SECOND // flood.rate_pps
-    back = (number % flood.packets % 2 == 1) & flood.answered
-    _set_ends(runs["frame"], 0x0B000000 + flow // 50_000, 1024 + flow % 50_000, back)
-    return runs
-
-
-def background_runs(seconds: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return the packets of the background flows, sorted by time, and which of them are the first of their flow.
+def background(seconds: float, seed: int = 0) -> tuple[np.ndarray, list[bytes], np.ndarray]:
+    """Return the packets of the background flows, by rising time, and which of them are the first of their flow.
 
     Each flow begins within the warm-up with a packet and its answer. Then its ends take turns. The mean of its gaps is
     drawn evenly on a logarithmic scale between GAPS_S, and the gaps are exponential.
@@ -100,7 +102,10 @@ def background_runs(seconds: float, seed: int = 0) -> tuple[np.ndarray, np.ndarr
 
     Returns
     -------
-    runs : ndarray of shape (n,), dtype _RUN
+    at_ns : ndarray of shape (n,), uint64
+        Times from the begin [ns].
+    frames : list of bytes
+        TCP packets of 60 bytes.
     begins : ndarray of shape (n,), bool
     """
     rng = np.random.default_rng(seed)
@@ -114,33 +119,41 @@ def background_runs(seconds: float, seed: int = 0) -> tuple[np.ndarray, np.ndarr
         numbers.append(np.arange(len(at)))
     at, flow, number = map(np.concatenate, (times, flows, numbers))
     order = np.argsort(at, kind="stable")
-    runs = _frames(len(at))
-    runs["probe"]["now_ns"] = at[order] * SECOND
-    _set_ends(runs["frame"], 0x0A000000 + flow[order], np.full(len(at), 40_000), number[order] % 2 == 1)
-    return runs, number[order] == 0
+    flow, number, back = flow[order], number[order], number[order] % 2 == 1
+    frame = np.zeros(len(at), FRAME)
+    frame["ethertype"], frame["version"], frame["ttl"], frame["offset"] = 0x0800, 0x45, 64, 5 << 4
+    frame["proto"], frame["len"], frame["tcp_flags"] = 6, 60, 0x10
+    client = 0x0A000000 + flow
+    frame["saddr"], frame["daddr"] = np.where(back, SERVER, client), np.where(back, client, SERVER)
+    frame["sport"], frame["dport"] = np.where(back, 80, 40_000), np.where(back, 40_000, 80)
+    return (at[order] * SECOND).astype(np.uint64), [one.tobytes() for one in frame], number == 0
 
 
-def _pieces(
-    background: np.ndarray, flood: Flood, seconds: float, begin_ns: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the packets in the order of time, in pieces, and where in each piece the background's are."""
-    before = np.searchsorted(background["probe"]["now_ns"], begin_ns)
-    for at in range(0, before, PIECE):
-        piece = background[at : min(at + PIECE, before)]
-        yield piece, np.arange(len(piece))
-    rest, total = background[before:], int(flood.rate_pps * seconds)
-    for start in range(0, max(total, 1), PIECE):
-        stop = min(start + PIECE, total)
-        end_ns = begin_ns + (stop * SECOND // flood.rate_pps if flood.rate_pps else int(seconds * SECOND))
-        n = np.searchsorted(rest["probe"]["now_ns"], end_ns)
-        some, rest = rest[:n], rest[n:]
-        if stop > start:
-            runs = flood_runs(flood, start, stop)
-            runs["probe"]["now_ns"] += begin_ns
-            at = np.searchsorted(runs["probe"]["now_ns"], some["probe"]["now_ns"])
-            yield np.insert(runs, at, some), at + np.arange(len(some))
-        else:
-            yield some, np.arange(len(some))
+def pass_flooded(
+    program: Program, at_ns: np.ndarray, frames: Sequence[bytes], flood: Flood, begin_ns: int
+) -> np.ndarray:
+    """Return what a program says of packets while a flood of new flows passes it too.
+
+    Parameters
+    ----------
+    program : Program
+        Built with ``probe=True``; its flow table and counts are emptied first.
+    at_ns : ndarray of shape (n,), uint64
+        Times of the packets, rising [ns].
+    frames : sequence of bytes
+        The packets.
+    flood : Flood
+    begin_ns : int
+        When the flood begins.
+
+    Returns
+    -------
+    ndarray of shape (n,), dtype PROBE
+    """
+    program.reset()
+    probes = np.zeros(len(at_ns), PROBE)
+    probes["now_ns"], probes["flood"] = at_ns, flood_before(flood, at_ns, begin_ns)
+    return program.probe(probes, frames)
 
 
 def share_found(program: Program, flood: Flood, seconds: float) -> float:
@@ -149,24 +162,21 @@ def share_found(program: Program, flood: Flood, seconds: float) -> float:
     Parameters
     ----------
     program : Program
-        Built with ``probe=True``; its flow table is emptied first.
+        Built with ``probe=True``; its flow table and counts are emptied first.
     flood : Flood
     seconds : float
         How long the flood lasts.
     """
-    program.reset()
-    background, begins = background_runs(WARM_UP_S + seconds)
-    background["probe"]["now_ns"] += 10**18
-    begin_ns = 10**18 + int(WARM_UP_S * SECOND)
-    firsts = []
-    for runs, at in _pieces(background, flood, seconds, begin_ns):
-        packets = runs.view(np.uint8).reshape(len(runs), _RUN.itemsize)
-        size = PROBE.itemsize + FRAME.itemsize
-        library.test_runs(program.fd, packets, np.full(len(runs), size, np.uint32))
-        firsts.append(runs["probe"]["first"][at])
-    first = np.concatenate(firsts)
-    during = (background["probe"]["now_ns"][: len(first)] >= begin_ns) & ~begins[: len(first)]
-    return float(np.mean(first[during] == 0))
+    at_ns, frames, begins = background(WARM_UP_S + seconds)
+    begin_ns = START_NS + int(WARM_UP_S * SECOND)
+    out = pass_flooded(program, START_NS + at_ns, frames, flood, begin_ns)
+    during = (out["now_ns"] >= begin_ns) & ~begins
+    return float(np.mean(out["first"][during] == 0))
+
+
+def _case(table: str, flows: int, flood: Flood, profile: Profile) -> dict:
+    """Return what one measurement is asked for."""
+    return {"table": table, "flows": flows, **asdict(flood), "flood_s": profile.flood_s, "profile": profile.name}
 
 
 def measure(
@@ -190,20 +200,92 @@ def measure(
     Returns
     -------
     list of dict
-        The records.
+        The records, of kind "blinding".
     """
     made, cases = [], list(itertools.product(sizes, tables, floods))
-    with tqdm(total=len(cases), desc="floods of new flows", unit="flood") as bar:
-        for size, table in itertools.product(sizes, tables):
-            with Program(Variant(probe=True, flows=size, table=table)) as program:
-                for flood in floods:
-                    started = time.time()
-                    share = share_found(program, flood, profile.flood_s)
-                    found = program.counts()["found"].tolist()
-                    asked = {"table": table, "flows": size, **asdict(flood), "flood_s": profile.flood_s}
-                    raw = {"share_found": share, "found_packets": dict(zip(FOUND, found, strict=False))}
-                    path = results / "blinding.jsonl"
-                    asked |= {"profile": profile.name}
-                    made.append(records.append(path, "blinding", asked, raw, started=started))
-                    bar.update()
+    for size, table, flood in tqdm(cases, desc="floods of new flows", unit="flood"):
+        with Program(Variant(HOOK, probe=True, flows=size, table=table)) as program:
+            started = time.time()
+            share = share_found(program, flood, profile.flood_s)
+            found = program.counts()["found"].tolist()
+        raw = {"share_found": share, "found_packets": dict(zip(FOUND, found, strict=False))}
+        asked = _case(table, size, flood, profile)
+        made.append(records.append(results / "blinding.jsonl", "blinding", asked, raw, started=started))
+    return made
+
+
+def flagged(program: Program, capture: Capture | Trace, everything: Dataset, flood: Flood, seconds: float) -> dict:
+    """Count the packets of attacks that a program flags while a flood of new flows passes.
+
+    Parameters
+    ----------
+    program : Program
+        Built with ``probe=True`` for two classes, with a model.
+    capture : Capture or Trace
+        The packets, each of which passes at its time.
+    everything : Dataset
+        A vector for every packet of the capture, with its label.
+    flood : Flood
+        It lasts for so many seconds in the middle of the capture. What comes before passes without it.
+    seconds : float
+
+    Returns
+    -------
+    dict
+        "packets" and "flagged": for each class of attack, how many of its packets passed during the flood, and how many
+        of these were flagged.
+    """
+    at_ns = capture.rows["ts_ns"].astype(np.uint64)
+    middle, half = (int(at_ns[0]) + int(at_ns[-1])) // 2, int(seconds * SECOND) // 2
+    n = np.searchsorted(at_ns, np.uint64(middle + half))
+    out = pass_flooded(program, at_ns[:n], capture.headers()[:n], flood, middle - half)
+    chosen = everything.take((everything.packet < n) & (everything.label != NORMAL))
+    chosen = chosen.take(at_ns[chosen.packet] >= middle - half)
+    verdict = out["verdict"][chosen.packet].astype(np.int64)
+    counts = (np.bincount(chosen.label[mask], minlength=len(CLASSES)) for mask in (verdict >= 0, verdict == 1))
+    packets, alarms = ({name: int(k) for name, k in zip(CLASSES, count, strict=True)} for count in counts)
+    attacks = [name for name in CLASSES if name != CLASSES[NORMAL]]
+    return {"packets": {a: packets[a] for a in attacks}, "flagged": {a: alarms[a] for a in attacks}}
+
+
+def measure_verdicts(
+    model: Model,
+    capture: Capture | Trace,
+    everything: Dataset,
+    profile: Profile,
+    results: Path = RESULTS,
+    flows: int = Variant.flows,
+) -> list[dict]:
+    """Measure what floods do to verdicts: `flagged` for each kind of table, without a flood and with the fastest ones.
+
+    Parameters
+    ----------
+    model : Model
+        A quantized model of two classes; its net runs in our arithmetic.
+    capture, everything
+        See `flagged`.
+    profile : Profile
+        Its ``flooded_s`` is how long the flood lasts.
+    results : Path
+        Folder of the records, which are appended to blinding.jsonl.
+    flows : int
+        Size of the flow tables.
+
+    Returns
+    -------
+    list of dict
+        The records, of kind "blinded_verdicts".
+    """
+    floods = [flood for flood in FLOODS if flood.rate_pps in (0, RATES_PPS[-1])]
+    made, cases = [], list(itertools.product(TABLES, floods))
+    profile = replace(profile, flood_s=profile.flooded_s)
+    identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
+    for table, flood in tqdm(cases, desc="verdicts in a flood", unit="flood"):
+        variant = Variant(HOOK, "nn", probe=True, flows=flows, table=table)
+        with Program(variant, model.params(variant.params)) as program:
+            started = time.time()
+            raw = flagged(program, capture, everything, flood, profile.flood_s)
+        asked = _case(table, flows, flood, profile) | {"dataset": everything.meta["name"]}
+        path = results / "blinding.jsonl"
+        made.append(records.append(path, "blinded_verdicts", asked, raw, started=started, identity=identity))
     return made

@@ -128,13 +128,13 @@ class Program(Maps):
         return self._test_run(ctypes.create_string_buffer(data.ljust(size, b"\0"), size), size, repeat).duration
 
     def probe(self, probes: np.ndarray, frames: Sequence[bytes] | None = None) -> np.ndarray:
-        """Run the program once for each probe, inside the kernel, and return the probes as the program left them.
+        """Run the program for each probe, inside the kernel, and return the probes as the program left them.
 
         Parameters
         ----------
         probes : ndarray of shape (n,), dtype PROBE
             If ``use_x`` is 1 the program classifies the vector ``x``. If it is 0 the program handles the frame as if
-            it arrived at ``now_ns``.
+            it arrived at ``now_ns``. Before that it handles the packets of ``flood``, of which it keeps no results.
         frames : sequence of bytes, optional
             One Ethernet frame for each probe.
 
@@ -159,7 +159,9 @@ class Program(Maps):
             packets = np.zeros((len(part), PROBE.itemsize + width), np.uint8)
             packets[:, : PROBE.itemsize] = _bytes(out[start : start + len(part)])
             packets[:, PROBE.itemsize :] = _bytes(np.array([f.ljust(width, b"\0") for f in part], f"V{width}"))
-            library.test_runs(self.fd, packets, np.array([PROBE.itemsize + len(f) for f in part], np.uint32))
+            sizes = np.array([PROBE.itemsize + len(f) for f in part], np.uint32)
+            repeats = 1 + out["flood"]["left"][start : start + len(part)].astype(np.uint32)
+            library.test_runs(self.fd, packets, sizes, repeats)
             out[start : start + len(part)] = packets[:, : PROBE.itemsize].copy().view(PROBE).ravel()
         return out
 

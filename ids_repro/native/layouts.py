@@ -127,12 +127,17 @@ REASONS_SIZE, FOUND_SIZE, GENERATIONS, SLOTS = 8, 8, 16, 2
 # struct ids_counts and ids_verdicts of bpf/ids.h: what the kernel program counts on each CPU.
 COUNTS = np.dtype([("packets", "u8"), ("reason", "u8", REASONS_SIZE), ("found", "u8", FOUND_SIZE), ("lost", "u8")])
 VERDICTS = np.dtype([("n", "u8", MAX_CLASSES)])
-# struct ids_probe of bpf/ids.h: it comes before the frame in a test run, and the program writes its results into it.
+# struct ids_flood of bpf/probe.h: `left` packets of new flows, which a test run makes before the frame's own packet.
+FLOOD = np.dtype(
+    [("left", "u8"), ("number", "u8"), ("now_ns", "u8"), ("gap_ns", "u8"), ("packets", "u4"), ("answered", "u4")]
+)
+# struct ids_probe of bpf/probe.h: it comes before the frame in a test run, and the program writes its results into it.
 PROBE = np.dtype(
     [
         ("eth", "u1", 16),
         ("now_ns", "u8"),
         ("use_x", "u8"),
+        ("flood", FLOOD),
         ("x", "i8", N_FEATURES),
         ("logits", "i8", MAX_CLASSES),
         ("reason", "i8"),

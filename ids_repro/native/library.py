@@ -165,8 +165,8 @@ def predict(
     return logits, classes
 
 
-def test_runs(program: int, packets: np.ndarray, sizes: np.ndarray) -> None:
-    """Run a loaded BPF program once on each packet by BPF_PROG_TEST_RUN.
+def test_runs(program: int, packets: np.ndarray, sizes: np.ndarray, repeats: np.ndarray) -> None:
+    """Run a loaded BPF program on each packet by BPF_PROG_TEST_RUN.
 
     Parameters
     ----------
@@ -176,6 +176,8 @@ def test_runs(program: int, packets: np.ndarray, sizes: np.ndarray) -> None:
         One packet per row. The program's changes to a packet are written back into its row.
     sizes : ndarray of shape (n,), uint32
         Length of each packet [byte].
+    repeats : ndarray of shape (n,), uint32
+        How often the program runs on each packet. Each run gets the packet as the run before it left it.
 
     Raises
     ------
@@ -183,8 +185,7 @@ def test_runs(program: int, packets: np.ndarray, sizes: np.ndarray) -> None:
         If the kernel refuses a run. The packets before that one have been run.
     """
     n, stride = packets.shape
-    done = library().ids_test_runs(
-        ctypes.c_int(program), _pointer(packets), ctypes.c_uint64(stride), _pointer(sizes), ctypes.c_uint64(n)
-    )
+    sized = ctypes.c_int(program), _pointer(packets), ctypes.c_uint64(stride), _pointer(sizes), _pointer(repeats)
+    done = library().ids_test_runs(*sized, ctypes.c_uint64(n))
     if done < n:
         raise OSError(ctypes.get_errno(), "BPF_PROG_TEST_RUN: " + os.strerror(ctypes.get_errno()))

@@ -15,8 +15,10 @@ DASHES = ("-", "--", ":")  # of the sizes, the smallest first
 NOTES = (
     "1,000 flows in the background have begun with a packet and its answer; their mean gaps reach from 10 ms to "
     "10 s. Then a flood of new flows begins. A packet of the background finds its flow's state if it is not treated as "
-    "the first of a flow. Every packet goes through the loaded XDP program by a test run with a clock of its own: this "
-    "is made-up traffic. Unkept: packets of flows that found no place, each of which counts as the first of a flow."
+    "the first of a flow. Every packet goes through the loaded TC program by a test run with a clock of its own: this "
+    "is made-up traffic. Unkept: packets of flows that found no place, each of which counts as the first of a flow. "
+    "Flagged: the share of the attacks' packets that the net (fused, two classes) does not call normal, in the middle "
+    "of a capture, which passes at its own pace while the flood does."
 )
 
 
@@ -39,10 +41,10 @@ def table(results: Results) -> pd.DataFrame:
     )
 
 
-def _kind(line) -> str:
-    if line.packets == 1:
+def _kind(packets: int, answered: bool) -> str:
+    if packets == 1:
         return "one packet a flow"
-    return f"{line.packets} packets a flow" + ", answers forged" * line.answered
+    return f"{packets} packets a flow" + ", answers forged" * answered
 
 
 def _blocks(frame: pd.DataFrame) -> list[Block]:
@@ -51,14 +53,27 @@ def _blocks(frame: pd.DataFrame) -> list[Block]:
     for flows, part in frame.groupby("flows"):
         lines: dict[tuple, dict[str, str]] = {}
         for line in part.itertuples():
-            text = lines.setdefault(
-                (line.rate_pps, _kind(line)), {"Flood [packets/s]": f"{line.rate_pps:,}", "of": _kind(line)}
-            )
+            kind = _kind(line.packets, line.answered)
+            text = lines.setdefault((line.rate_pps, kind), {"Flood [packets/s]": f"{line.rate_pps:,}", "of": kind})
             text[f"{NAMES[line.table]}: found [%]"] = f"{100 * line.share_found:.3f}"
             if line.table == "shared":
                 text["unkept"] = f"{line.unkept:,}"
         blocks.append(Block(f"Room for {flows:,} flows", pd.DataFrame(lines.values()).fillna("")))
     return blocks
+
+
+def _verdicts(results: Results) -> list[Block]:
+    """Return the block of what a flood does to verdicts, from records of kind "blinded_verdicts"; none without any."""
+    lines = []
+    for record in results.current("blinded_verdicts"):
+        asked, packets, flagged = record["asked"], record["raw"]["packets"], record["raw"]["flagged"]
+        share = {name: 100 * flagged[name] / packets[name] for name in packets if packets[name]}
+        line = {"Flow table": NAMES[asked["table"]], "Flood [packets/s]": f"{asked['rate_pps']:,}"}
+        line |= {"of": _kind(asked["packets"], asked["answered"]), "for [s]": f"{asked['flood_s']:g}"}
+        line |= {"attack packets": f"{sum(packets.values()):,}"}
+        line |= {"flagged [%]": f"{100 * sum(flagged.values()) / max(sum(packets.values()), 1):.1f}"}
+        lines.append(line | {name: f"{value:.1f}" for name, value in share.items()})
+    return [Block("Packets of attacks that are flagged [%]", pd.DataFrame(lines).fillna("–"))] if lines else []
 
 
 def exhibit(results: Results, width_in: float = COLUMN_IN) -> Exhibit:
@@ -67,7 +82,7 @@ def exhibit(results: Results, width_in: float = COLUMN_IN) -> Exhibit:
     Parameters
     ----------
     results : Results
-        Records of kind "blinding" are used.
+        Records of kinds "blinding" and "blinded_verdicts" are used.
     width_in : float
     """
     frame, used = table(results), results.current("blinding")
@@ -94,5 +109,5 @@ def exhibit(results: Results, width_in: float = COLUMN_IN) -> Exhibit:
     seconds = ", ".join(f"{value:g}" for value in sorted(set(frame["flood_s"]))) if used else ""
     caption = "Share of the packets of background flows that find their flow's state during a flood of new flows"
     source = f" of {seconds} s. {origin(used)}. Records: blinding.jsonl." if used else f": {no_records('blinding')}."
-    blocks = _blocks(frame) if used else []
+    blocks = (_blocks(frame) if used else []) + _verdicts(results)
     return Exhibit("blinding", caption + source, frame, blocks, NOTES, figure, bool(used))

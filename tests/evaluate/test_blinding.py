@@ -7,37 +7,70 @@ import numpy as np
 import pytest
 
 from ids_repro import config, records
+from ids_repro.data.features import FEATURES
+from ids_repro.data.packet_table import FRAME
 from ids_repro.evaluate import blinding
-from ids_repro.evaluate.blinding import Flood, background_runs, flood_runs
+from ids_repro.evaluate.blinding import Flood, background, flood_before, pass_flooded
+from ids_repro.kernel.program import Program
+from ids_repro.kernel.variants import Variant
+from ids_repro.native.layouts import FOUND
 from ids_repro.report.blinding import exhibit
 from ids_repro.report.exhibit import Results
 
-
-def ends(runs) -> list[tuple]:
-    return [tuple(int(frame[name]) for name in ("saddr", "sport", "daddr", "dport")) for frame in runs["frame"]]
+SECOND = blinding.SECOND
 
 
-def test_each_packet_of_a_flood_is_of_a_new_flow_at_its_time():
-    runs = flood_runs(Flood(1000), 0, 60_000)
-    assert len(set(ends(runs))) == 60_000
-    assert runs["probe"]["now_ns"][[0, 1, 59_999]].tolist() == [0, 10**6, 59_999 * 10**6]
+def frame(saddr: int, daddr: int, sport: int, dport: int) -> bytes:
+    """A TCP packet of 60 bytes."""
+    made = np.zeros(1, FRAME)
+    made["ethertype"], made["version"], made["offset"], made["proto"], made["len"] = 0x0800, 0x45, 5 << 4, 6, 60
+    made["saddr"], made["daddr"], made["sport"], made["dport"] = saddr, daddr, sport, dport
+    return made.tobytes()
 
 
-def test_flows_of_a_flood_may_have_several_packets_and_forged_answers():
-    plain, answered = (ends(flood_runs(Flood(1000, 4, forged), 4, 12)) for forged in (False, True))
-    assert [len(set(part)) for part in (plain[:4], plain)] == [1, 2]
-    assert answered[0] == answered[2] == plain[0]
-    assert answered[1] == answered[3] == (*plain[0][2:], *plain[0][:2])
+def test_each_packet_of_a_flood_comes_before_one_packet_and_at_its_time():
+    at_ns = np.array([0, 5, 10, 10, 12], np.uint64) * SECOND
+    part = flood_before(Flood(1000, 2, answered=True), at_ns, begin_ns=5 * SECOND)
+    assert part["number"].tolist() == [0, 0, 0, 5000, 5000]
+    assert part["left"].tolist() == [0, 0, 5000, 0, 2000]
+    assert part["now_ns"].tolist() == [5 * SECOND] * 3 + [10 * SECOND] * 2
+    assert set(part["gap_ns"].tolist()) == {SECOND // 1000}
+    assert not flood_before(Flood(0), at_ns, 0)["left"].any()
+
+
+@pytest.mark.root
+@pytest.mark.bpf
+@pytest.mark.parametrize("table", ["shared", "lru"])
+@pytest.mark.parametrize(("packets", "answered"), [(1, False), (4, False), (4, True)])
+def test_the_kernel_makes_the_flows_of_a_flood_before_the_packet(packets, answered, table):
+    """The packet is of the flood's last flow, of which one packet has not passed yet."""
+    n, start = 60_000 - 1, blinding.START_NS
+    flow = n // packets
+    ends = (0x0B000000 + flow // 50_000, 0xC0A80001, 1024 + flow % 50_000, 80)
+    at_ns = np.array([start + n * 1000], np.uint64)
+    with Program(Variant(blinding.HOOK, probe=True, flows=1 << 20, table=table)) as program:
+        (out,) = pass_flooded(program, at_ns, [frame(*ends)], Flood(1_000_000, packets, answered), start)
+        counts = program.counts()
+    assert counts["packets"] == n + 1
+    if table == "shared":
+        found = dict(zip(FOUND, counts["found"].tolist(), strict=False))
+        assert (found["started"], found["known"]) == (-(-(n + 1) // packets), n + 1 - -(-(n + 1) // packets))
+    x = dict(zip(FEATURES, (out["x"] / 2**16).tolist(), strict=True))
+    earlier = packets - 1
+    assert (out["first"], x["sport"], x["dport"]) == (earlier == 0, ends[2], 80)
+    forward = 1 + (earlier - earlier // 2 if answered else earlier)
+    assert x["dir_mean"] == pytest.approx(forward / packets, abs=1e-4)
+    assert (x["iat"], x["len_mean"]) == (1 if earlier else 0, 60)
 
 
 def test_the_background_has_its_flows_and_gaps_and_both_directions():
-    runs, begins = background_runs(20)
-    at, end = runs["probe"]["now_ns"].astype(np.int64), ends(runs)
-    assert (np.diff(at) >= 0).all() and at[-1] < 20 * 10**9
+    at_ns, frames, begins = background(20)
+    frames = np.frombuffer(b"".join(frames), FRAME)
+    assert (np.diff(at_ns.astype(np.int64)) >= 0).all() and at_ns[-1] < 20 * SECOND
     assert begins.sum() == blinding.BACKGROUND_FLOWS
-    assert sum(one[0] == blinding.SERVER for one in end) > 0.3 * len(end)
-    clients = [one[0] if one[0] != blinding.SERVER else one[2] for one in end]
-    counts = np.unique(clients, return_counts=True)[1]
+    back = frames["saddr"] == blinding.SERVER
+    assert back.mean() > 0.3
+    counts = np.unique(np.where(back, frames["daddr"], frames["saddr"]), return_counts=True)[1]
     assert counts.max() > 1000 and counts.min() < 10, "gaps reach from 10 ms to 10 s"
 
 
@@ -56,3 +89,18 @@ def test_shares_become_records_and_the_records_a_table_and_a_figure(tmp_path):
     assert [name for name in ("Room for 1,024 flows", "answers forged", "unkept") if name not in found.markdown()] == []
     assert found.chart is not None and found.has_records
     assert not exhibit(Results([])).has_records
+
+
+@pytest.mark.root
+@pytest.mark.bpf
+def test_a_flood_hides_attacks_behind_the_lru_map_and_not_behind_our_table(models, sample, everything, tmp_path):
+    profile = config.profile("smoke", flooded_s=1.0)
+    made = blinding.measure_verdicts(models["binary"], sample, everything, profile, tmp_path)
+    packets = [one["raw"]["packets"] for one in made]
+    assert packets.count(packets[0]) == 8 and sum(packets[0].values()) > 100
+    asked = [(one["asked"]["table"], one["asked"]["rate_pps"], one["asked"]["packets"]) for one in made]
+    alarms = dict(zip(asked, (one["raw"]["flagged"] for one in made), strict=True))
+    without = alarms["shared", 0, 1]
+    assert [alarms["lru", 0, 1], alarms["shared", 3_000_000, 1], alarms["shared", 3_000_000, 2]] == [without] * 3
+    assert alarms["lru", 3_000_000, 2] != without
+    assert "Packets of attacks that are flagged" in exhibit(Results(records.read(tmp_path))).markdown()

@@ -34,12 +34,6 @@ CHANGES = {
 }
 
 
-@pytest.fixture(scope="module")
-def everything(tmp_path_factory):
-    table = tmp_path_factory.mktemp("dataset") / "lab.parquet"
-    return dataset.prepare(config.SAMPLE, config.SAMPLE.with_suffix(".csv"), table)
-
-
 def changed(a, b):
     """Return the names of what differs between two setups."""
 

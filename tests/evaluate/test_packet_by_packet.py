@@ -16,12 +16,6 @@ PROFILE = config.profile("smoke", seeds=(0,))
 
 
 @pytest.fixture(scope="module")
-def everything(tmp_path_factory):
-    table = tmp_path_factory.mktemp("dataset") / "lab.parquet"
-    return dataset.prepare(config.SAMPLE, config.SAMPLE.with_suffix(".csv"), table)
-
-
-@pytest.fixture(scope="module")
 def made(everything, models, tmp_path_factory):
     """Measure the sample's test flows, and return the records that were written."""
     folder = tmp_path_factory.mktemp("per_packet")

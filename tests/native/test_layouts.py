@@ -13,8 +13,8 @@ from ids_repro.kernel.variants import ACTIONS
 from ids_repro.models import fixed, int_mlp, int_mlp_fused
 from ids_repro.native import layouts
 
-HEADERS = ("ids.h", "user/capture.h", "user/float_mlp.h", "user/sampler.h")
-OTHERS = ("ROW", "VECTOR", "COUNTS", "VERDICTS", "PROBE", "SUSPECT", "FLOW", "BUCKET", "ENTRY")
+HEADERS = ("probe.h", "user/capture.h", "user/float_mlp.h", "user/sampler.h")
+OTHERS = ("ROW", "VECTOR", "COUNTS", "VERDICTS", "FLOOD", "PROBE", "SUSPECT", "FLOW", "BUCKET", "ENTRY")
 STRUCTS = {f"ids_{name}": struct.dtype for name, struct in layouts.STRUCTS.items()}
 STRUCTS |= {f"ids_{name.lower()}": getattr(layouts, name) for name in OTHERS}
 # ROW has the fields of struct ids_packet, which is a member of struct ids_row.

@@ -133,7 +133,7 @@ def test_every_packet_of_every_capture_has_the_same_features_and_verdict_in_the_
 def test_a_test_run_that_the_kernel_refuses_is_an_error():
     no_program = -1
     with pytest.raises(OSError, match="BPF_PROG_TEST_RUN: "):
-        library.test_runs(no_program, np.zeros((3, 64), np.uint8), np.full(3, 64, np.uint32))
+        library.test_runs(no_program, np.zeros((3, 64), np.uint8), np.full(3, 64, np.uint32), np.ones(3, np.uint32))
 
 
 @pytest.mark.parametrize("struct", STRUCTS)

@@ -1,0 +1,64 @@
+/* Read by ids.bpf.c: test runs, in which a packet brings the clock along and takes the results home. */
+/* The twin of the layouts is PROBE in ids_repro/native/layouts.py. */
+#ifndef IDS_PROBE_H
+#define IDS_PROBE_H
+
+#include "ids.h"
+
+#define IDS_FLOOD_SOURCE 0x0b000000 /* 11.0.0.0, the first address of a flood's flows */
+#define IDS_FLOOD_TARGET 0xc0a80001 /* 192.168.0.1 */
+#define IDS_FLOOD_PORTS 50000
+
+/* A flood of new flows. With `repeat`, one test run makes `left` packets of it before the frame's own packet. */
+struct ids_flood {
+	__u64 left;
+	__u64 number; /* of the next packet */
+	__u64 now_ns, gap_ns;
+	__u32 packets;	/* of each flow, one after another */
+	__u32 answered; /* every other packet of a flow goes the other way, as if its target had answered */
+};
+
+struct ids_probe { /* in native byte order; BPF_PROG_TEST_RUN returns it in the packet */
+	__u8 eth[16];
+	__u64 now_ns;
+	__u64 use_x; /* classify the given x and ignore the frame */
+	struct ids_flood flood;
+	__s64 x[IDS_N_FEATURES];
+	__s64 logits[IDS_MAX_CLASSES];
+	__u64 reason;
+	__u64 verdict;
+	__u64 first;	  /* the packet started a flow */
+	__u64 generation; /* of the model that classified the packet */
+};
+
+/* Make *p the next packet of the flood: of TCP, 60 bytes. */
+static __always_inline void ids_flood_next(struct ids_flood *f, struct ids_packet *p)
+{
+	__u32 packets = f->packets ? f->packets : 1;
+	__u64 flow = f->number / packets, nth = f->number % packets;
+	__u64 client = IDS_FLOOD_SOURCE + flow / IDS_FLOOD_PORTS, back = f->answered & nth;
+	__u16 port = 1024 + flow % IDS_FLOOD_PORTS;
+
+	p->saddr = back & 1 ? IDS_FLOOD_TARGET : client;
+	p->daddr = back & 1 ? client : IDS_FLOOD_TARGET;
+	p->sport = back & 1 ? 80 : port;
+	p->dport = back & 1 ? port : 80;
+	p->proto = IDS_TCP;
+	p->len = 60;
+	p->tcp_flags = IDS_ACK;
+	f->left--;
+	f->number++;
+	f->now_ns += f->gap_ns;
+}
+
+static __always_inline void ids_probe_keep(struct ids_probe *probe, const struct ids_work *w, int verdict, __u64 g)
+{
+	__builtin_memcpy(probe->x, w->x, sizeof(probe->x));
+	__builtin_memcpy(probe->logits, w->logits, sizeof(probe->logits));
+	probe->reason = w->reason;
+	probe->verdict = verdict;
+	probe->first = w->first;
+	probe->generation = g;
+}
+
+#endif
