@@ -131,28 +131,39 @@ static __always_inline __u32 ids_way_of(const struct ids_bucket *b, __u64 hash)
 	return (way + (__u32)(*(volatile __u64 *)&b->lock >> 1)) & 15;
 }
 
+/* All bits set if a way is free, none if not: only the tag of a free way is even. */
+static __always_inline __u64 ids_is_free(__u32 tag)
+{
+	return (__u64)(tag & 1) - 1;
+}
+
 /* The way that a new flow takes, by the rule above; *found says what was there. */
 static __always_inline __u32 ids_choose(const struct ids_bucket *b, __u64 tick, __u32 *found)
 {
-	__u64 best = 0;
-	__u32 way;
+	__u64 now = (tick + IDS_LATE) << 2, best = 0, any_free = 0, way, i;
 
 #pragma clang loop unroll(full)
-	for (way = 0; way < IDS_WAYS; way++) {
-		__u64 seen = b->seen[way], apart = (tick - (seen >> 2)) & IDS_TICKS;
-		/* a flow that was seen after the time of this packet is not idle */
-		__u64 age = apart & ~ids_if_negative(IDS_TICKS - IDS_LATE - (__s64)apart);
-		__u64 may = (~seen | ids_if_negative(IDS_PROTECT - (__s64)age)) & 1;
-		__u64 free = ids_if_negative((__s64)b->tag[way] - 1) & 1;
-		__u64 rank = (free << 16 | may << 15 | age) << 3 | way;
+	for (i = 0; i < IDS_WAYS; i++)
+		any_free |= ids_is_free(b->tag[i]);
+	if (any_free) {
+		*found = IDS_STARTED;
+		way = 0;
+#pragma clang loop unroll(full)
+		for (i = 0; i < IDS_WAYS; i++)
+			way ^= (way ^ i) & ids_is_free(b->tag[i]);
+		return way;
+	}
+#pragma clang loop unroll(full)
+	for (i = 0; i < IDS_WAYS; i++) {
+		__u64 seen = b->seen[i], age = (now - seen) & IDS_TICKS << 2; /* in ticks / 4, IDS_LATE too much */
+		__u64 may =
+			((seen & IDS_IS_PROVEN) - 1) | ids_if_negative(((IDS_PROTECT + IDS_LATE) << 2) - (__s64)age);
+		__u64 rank = (1 << 20 | age << 1 | i) & may;
 
 		best ^= (best ^ rank) & ids_if_negative((__s64)best - (__s64)rank);
 	}
 	way = best & (IDS_WAYS - 1);
-	if (best >> 19)
-		*found = IDS_STARTED;
-	else
-		*found = best >> 18 ? IDS_EVICTED_UNPROVEN + (b->seen[way] & 1) : IDS_UNKEPT;
+	*found = best ? IDS_EVICTED_UNPROVEN + (b->seen[way] & IDS_IS_PROVEN) : IDS_UNKEPT;
 	return way;
 }
 
@@ -203,20 +214,18 @@ static __always_inline int ids_table_pass(struct ids_bucket *b, struct ids_entri
 {
 	__u64 now_us = now_ns / 1000;
 	__u32 tick = now_ns >> IDS_TICK & IDS_TICKS, way = ids_way_of(b, hash);
-	struct ids_flow fresh = {};
-	struct ids_entry *e;
+	struct ids_entry *e = &entries->way[way & (IDS_WAYS - 1)];
+	struct ids_flow fresh;
 	__u32 found;
 	int known = 0;
 
-	e = &entries->way[way & (IDS_WAYS - 1)];
 	if (way < IDS_WAYS) {
 		way &= IDS_WAYS - 1;
 		if (!(b->seen[way] & IDS_IS_ONCE))
 			known = ids_same_key(&e->key, key);
 		else if (b->more[way] == ids_more(hash)) {
 			known = 1;
-			ids_unpack(b->once[way], now_us, &fresh);
-			e->flow = fresh;
+			ids_unpack(b->once[way], now_us, &e->flow);
 			e->key = *key;
 		}
 	}
@@ -229,6 +238,7 @@ static __always_inline int ids_table_pass(struct ids_bucket *b, struct ids_entri
 		return *first ? IDS_STARTED : IDS_KNOWN;
 	}
 	*first = 1;
+	fresh.len_sum_and_flags = 0;
 	ids_flow_add(&fresh, p, side, now_us, 1, x);
 	way = ids_choose(b, tick, &found);
 	if (found == IDS_UNKEPT || fresh.ended)

@@ -1,19 +1,23 @@
 """The flow table of kernel and user space: the same states and evictions; no flow is lost before its bucket is full."""
 
+import itertools
 import os
+import threading
+import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from loaded_programs import UDP
 
 from ids_repro.config import UserError
+from ids_repro.data.features import FEATURES
 from ids_repro.data.packet_table import Trace
 from ids_repro.evaluate.blinding import Flood, share_found
 from ids_repro.kernel.program import Program
 from ids_repro.kernel.variants import Variant, require_table, table_bytes
 from ids_repro.native import library
-from ids_repro.native.layouts import KERNEL_REASONS, PROBE, ROW
+from ids_repro.native.layouts import FOUND, KERNEL_REASONS, PROBE, ROW
 
 SERVER = 0xC0A80001
 ROOM = 1 << 20  # flows: no bucket is full with the flows of these tests
@@ -103,33 +107,81 @@ def test_a_flood_of_new_flows_does_not_displace_proven_ones(flood):
     """0.3 s of it start at least 75,000 flows, in a table of 16,384; the map that forgets the oldest loses more."""
     shares = {}
     for table in ("shared", "lru"):
-        with Program(Variant(probe=True, flows=1 << 14, table=table)) as program:
+        with Program(Variant("tc", probe=True, flows=1 << 14, table=table)) as program:
             shares[table] = share_found(program, flood, seconds=0.3)
     assert shares["shared"] >= 0.999
     assert shares["lru"] < shares["shared"]
 
 
+def on_two_cpus(program: Program, *parts: tuple[np.ndarray, np.ndarray]) -> list[np.ndarray]:
+    """Pass two parts of packets at the same time, each on a CPU of its own; return the probes of each."""
+    cpus, together = sorted(os.sched_getaffinity(0)), threading.Barrier(2)
+    assert len(cpus) > 1
+
+    def send(at: int) -> np.ndarray:
+        os.sched_setaffinity(0, {cpus[-at]})
+        rows = parts[at]
+        probes = np.zeros(len(rows), PROBE)
+        probes["now_ns"] = rows["ts_ns"]
+        frames = Trace(rows).headers()
+        together.wait()
+        return program.probe(probes, frames)
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(send, range(2)))
+
+
 @pytest.mark.root
 @pytest.mark.bpf
 @pytest.mark.parametrize("table", ["shared", "lru"])
-def test_two_cpus_on_one_flow_count_every_packet_once(table):
-    """Each packet is in the flow's state, or counted as busy."""
-    cpus, n = sorted(os.sched_getaffinity(0)), 200_000
-    assert len(cpus) > 1
-
-    def send(cpu: int) -> None:
-        os.sched_setaffinity(0, {cpu})
-        program.time(UDP, n)
-
-    with Program(Variant(table=table)) as program, ThreadPoolExecutor(2) as pool:
-        list(pool.map(send, (cpus[0], cpus[-1])))
+def test_two_cpus_on_one_bucket_give_the_states_of_some_serial_order(table):
+    """For 10 s. The packets of the CPUs differ in length, so that x7 says how many of each came before a packet."""
+    n, lens, total = 4000, np.array([100, 1100]), Counter()
+    end = time.monotonic() + (10 if table == "shared" else 1)
+    with Program(Variant(probe=True, table=table)) as program:
+        for flow in itertools.count():
+            parts = np.zeros((2, n), ROW)
+            parts["saddr"], parts["daddr"], parts["sport"], parts["dport"] = SERVER + 1 + flow, SERVER, 1024, 80
+            parts["proto"], parts["len"], parts["ts_ns"] = 17, lens[:, None], 10**18
+            seen = on_two_cpus(program, *parts)
+            ok = [part[part["reason"] == KERNEL_REASONS.index("ok")] for part in seen]
+            busy = sum((part["reason"] == KERNEL_REASONS.index("busy")).sum() for part in seen)
+            assert len(ok[0]) + len(ok[1]) + busy == 2 * n
+            assert ok[0]["first"].sum() + ok[1]["first"].sum() == 1
+            # x7 of a CPU's i-th packet, after i of its own and k of the other's: (i own + k other) / (i + k).
+            before = []
+            for own, other, part in ((*lens, ok[0]), (*lens[::-1], ok[1])):
+                mean, i = part["x"][:, FEATURES.index("len_mean")] / 2**16, np.arange(1, len(part) + 1)
+                k = i * (mean - own) / (other - mean)
+                assert np.abs(k - np.round(k)).max() < 0.3  # x7 has 16 fractional bits
+                before.append(np.round(k).astype(int))
+            assert (np.diff(before[0]) >= 0).all()
+            np.testing.assert_array_equal(before[1], np.searchsorted(before[0], np.arange(1, len(ok[1]) + 1), "left"))
+            total.update(packets=2 * n, busy=int(busy), mixed=int((np.diff(before[0]) > 0).sum()))
+            if time.monotonic() > end:
+                break
         counts = program.counts()
-        reasons = dict(zip(KERNEL_REASONS, counts["reason"].tolist(), strict=False))
-        assert counts["packets"] == 2 * n == reasons["ok"] + reasons["busy"]
-        assert reasons["ok"] > n
-        if table == "shared":
-            assert counts["found"].sum() == reasons["ok"]
-            assert counts["found"][0] == reasons["ok"] - 1, "the first packet started the flow, the others found it"
+    assert counts["packets"] == total["packets"]
+    assert counts["reason"][KERNEL_REASONS.index("busy")] == total["busy"]
+    if table == "shared":
+        assert counts["found"][: len(FOUND)].tolist() == [counts["found"][0], flow + 1, 0, 0, 0]
+        assert counts["found"].sum() == total["packets"] - total["busy"]
+    assert total["mixed"] > 1000, "the two CPUs did take turns"
+    print(f"{table}: {total}")
+
+
+@pytest.mark.root
+@pytest.mark.bpf
+def test_two_cpus_with_a_nics_spread_of_flows_are_hardly_ever_busy():
+    """Receive-side scaling gives each flow to one CPU. Only flows that share a bucket can meet."""
+    rows = traffic(400_000, 50_000)
+    parts = [rows[rows["saddr"] + rows["daddr"] & 1 == cpu] for cpu in range(2)]
+    with Program(Variant(probe=True)) as program:
+        on_two_cpus(program, *parts)
+        reasons = dict(zip(KERNEL_REASONS, program.counts()["reason"].tolist(), strict=False))
+    print(reasons)
+    assert reasons["ok"] + reasons["busy"] == len(rows)
+    assert reasons["busy"] < 0.001 * len(rows)
 
 
 @pytest.mark.parametrize("flows", [0, 512, 1000, 65_537, 1 << 23])
