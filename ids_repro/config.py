@@ -95,7 +95,7 @@ PROFILES = {
         rates_pps=(200_000, 450_000, 800_000, 1_600_000, 3_200_000, 10_000_000),
         churn_pps=(450_000, 900_000),
         refine=3,
-        flood_s=0.25,
+        flood_s=2.0,
         flooded_s=5.0,
     ),
     # Sec. V-B1: 100 s a point, I_s from 0 to 10 us. Ten epochs on the paper's 1,234,772 flows are 193,000 updates.
