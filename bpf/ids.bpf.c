@@ -8,6 +8,8 @@
  *   IDS_CLASSES     2 or 7
  *   IDS_ACTION      IDS_COUNT, IDS_FILTER, IDS_SINK or IDS_REDIRECT
  *   IDS_FLOWS       number of entries of the flow table
+ *   IDS_LRU         for comparison: the kernel's LRU map instead of the table of flow_table.h
+ *   IDS_TSO         stores become visible in their order, as on x86, so a plain one releases a lock
  *   IDS_CHURN       for benchmarks: 1 gives every packet a new source port, as hping3 does; 2 also gives a new address
  *                   after every 65,536 packets, so every packet starts a flow
  *   IDS_PROBE       for tests and replays: a struct ids_probe before the frame carries the clock in and the results out

@@ -43,6 +43,7 @@ struct ids_dt_scratch { /* a walk keeps nothing */
 static __always_inline int ids_dt_classify(const struct ids_dt *t, int n_classes, const __s64 *x,
 					   struct ids_dt_scratch *scratch, __s64 *logits)
 {
+	(void)n_classes, (void)scratch, (void)logits;
 	return ids_tree_walk(t, x);
 }
 

@@ -17,11 +17,12 @@ struct ids_nn_float_scratch {
 
 /* Features (12) in Q16 -> class. The logits stay in t: they are no integers. */
 static inline int ids_nn_float_classify(const struct ids_nn_float *m, int n_classes, const __s64 *x,
-					struct ids_nn_float_scratch *t, __s64 *unused)
+					struct ids_nn_float_scratch *t, __s64 *integers)
 {
 	float *logits = t->logits, a[IDS_HIDDEN], sum[IDS_HIDDEN];
 	int j, k, l, best = 0;
 
+	(void)integers;
 	for (k = 0; k < IDS_N_FEATURES; k++)
 		a[k] = (float)(x[k] - m->min[k]) * m->scale[k];
 	for (l = 0; l < IDS_LAYERS; l++) {

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..config import BPF, BUILD, UserError
 
 # -fwrapv: an int64 wraps on overflow, as NumPy's does.
-CFLAGS = ("-O2", "-fwrapv", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-unused-parameter")
+CFLAGS = ("-O2", "-fwrapv", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
 
 
 def build(source: str, output: str, flags: Sequence[str] = (), sources: Path = BPF, folder: Path = BUILD) -> Path:
