@@ -7,10 +7,11 @@
  * What a packet of a new flow costs is cache misses, so such a packet touches two lines: the tags of its bucket, and the
  * states of flows of one packet, which fit into 64 bits each. An entry, one line, is written from the second packet on.
  *
- * The rule of replacement. A flow is proven once both of its ends have sent, or once it has had IDS_PROOF_PACKETS packets
- * over at least IDS_PROOF_US. A new flow takes a free way. If there is none, it takes the way of the flow that has been
- * idle for the longest time, among the flows that are not proven or have been idle for more than IDS_PROTECT ticks. If
- * there is no such flow, the new flow is not kept: its next packet starts it again. A flow that ends gives its way back.
+ * The rule of replacement. A flow has earned its place once both of its ends have sent, or once it has had
+ * IDS_PROOF_PACKETS packets over at least IDS_PROOF_US. It is proven from the first packet after that at which fewer than
+ * IDS_MOST_PROVEN flows of its bucket are proven and have not been idle for more than IDS_PROTECT ticks. A new flow takes
+ * a free way. If there is none, it takes the way of the flow that has been idle for the longest time, among the flows
+ * that are not proven or have been idle for more than IDS_PROTECT ticks. A flow that ends gives its way back.
  */
 #ifndef IDS_FLOW_TABLE_H
 #define IDS_FLOW_TABLE_H
@@ -20,12 +21,13 @@
 #define IDS_WAYS 8
 #define IDS_LEAST_FLOWS (1 << 10) /* sizes of the table, powers of two */
 #define IDS_MOST_FLOWS (1 << 22)
-#define IDS_TICK 28	 /* a tick is 2^28 ns, 0.268 s */
-#define IDS_TICKS 0x3fff /* a time in ticks has 14 bits: it wraps after 73 minutes, long after a flow has timed out */
-#define IDS_LATE 256	 /* ticks: a packet may come so much later than one with a younger time, 69 s */
-#define IDS_PROTECT 112	 /* ticks, 30 s */
-#define IDS_IS_PROVEN 1	 /* in the lowest bits of `seen` */
-#define IDS_IS_ONCE 2	 /* the state is in `once`, not in the entry */
+#define IDS_TICK 28	  /* a tick is 2^28 ns, 0.268 s */
+#define IDS_TICKS 0x3fff  /* a time in ticks has 14 bits: it wraps after 73 minutes, long after a flow has timed out */
+#define IDS_LATE 256	  /* ticks: a packet may come so much later than one with a younger time, 69 s */
+#define IDS_PROTECT 112	  /* ticks, 30 s */
+#define IDS_IS_PROVEN 1	  /* in the lowest bits of `seen` */
+#define IDS_IS_ONCE 2	  /* the state is in `once`, not in the entry */
+#define IDS_MOST_PROVEN 6 /* of the flows of a bucket; the other ways are for new flows */
 #define IDS_PROOF_PACKETS 4
 #define IDS_PROOF_US 1000000
 
@@ -35,14 +37,12 @@
  *   IDS_STARTED           it started in a free way, or again after its end
  *   IDS_EVICTED_UNPROVEN  it started in the way of a flow that was not proven, which is lost
  *   IDS_EVICTED_PROVEN    it started in the way of a proven flow that had been idle for long, which is lost
- *   IDS_UNKEPT            it started, and is not kept
  */
 enum ids_found {
 	IDS_KNOWN,
 	IDS_STARTED,
 	IDS_EVICTED_UNPROVEN,
 	IDS_EVICTED_PROVEN,
-	IDS_UNKEPT,
 	IDS_N_FOUND,
 };
 
@@ -137,33 +137,45 @@ static __always_inline __u64 ids_is_free(__u32 tag)
 	return (__u64)(tag & 1) - 1;
 }
 
+/*
+ * How long a flow has been idle, counted from IDS_LATE ticks before its last packet, in quarters of a tick. So a flow that
+ * was seen at most IDS_LATE ticks after the time of this packet has a small age, not one of nearly 73 minutes.
+ */
+static __always_inline __u64 ids_age(__u64 tick, __u64 seen)
+{
+	return (((tick + IDS_LATE) << 2 | 3) - seen) & IDS_TICKS << 2;
+}
+
+/* All bits set if a flow of this age has lost the protection of a proven flow, none if not. */
+static __always_inline __u64 ids_is_idle(__u64 age)
+{
+	return ids_if_negative(((IDS_PROTECT + IDS_LATE) << 2) - (__s64)age);
+}
+
 /* The way that a new flow takes, by the rule above; *found says what was there. */
 static __always_inline __u32 ids_choose(const struct ids_bucket *b, __u64 tick, __u32 *found)
 {
-	__u64 now = (tick + IDS_LATE) << 2, best = 0, any_free = 0, way, i;
+	__u64 best = 0, any_free = 0, way = 0, i;
 
 #pragma clang loop unroll(full)
 	for (i = 0; i < IDS_WAYS; i++)
 		any_free |= ids_is_free(b->tag[i]);
 	if (any_free) {
-		*found = IDS_STARTED;
-		way = 0;
 #pragma clang loop unroll(full)
 		for (i = 0; i < IDS_WAYS; i++)
 			way ^= (way ^ i) & ids_is_free(b->tag[i]);
+		*found = IDS_STARTED;
 		return way;
 	}
 #pragma clang loop unroll(full)
 	for (i = 0; i < IDS_WAYS; i++) {
-		__u64 seen = b->seen[i], age = (now - seen) & IDS_TICKS << 2; /* in ticks / 4, IDS_LATE too much */
-		__u64 may =
-			((seen & IDS_IS_PROVEN) - 1) | ids_if_negative(((IDS_PROTECT + IDS_LATE) << 2) - (__s64)age);
-		__u64 rank = (1 << 20 | age << 1 | i) & may;
+		__u64 age = ids_age(tick, b->seen[i]), may = ((b->seen[i] & IDS_IS_PROVEN) - 1ULL) | ids_is_idle(age);
+		__u64 rank = (age << 1 | i) & may;
 
 		best ^= (best ^ rank) & ids_if_negative((__s64)best - (__s64)rank);
 	}
-	way = best & (IDS_WAYS - 1);
-	*found = best ? IDS_EVICTED_UNPROVEN + (b->seen[way] & IDS_IS_PROVEN) : IDS_UNKEPT;
+	way = best & (IDS_WAYS - 1); /* 0 if no flow may go, which only packets that come late can bring about */
+	*found = IDS_EVICTED_UNPROVEN + (b->seen[way] & IDS_IS_PROVEN);
 	return way;
 }
 
@@ -196,12 +208,27 @@ static __always_inline void ids_unpack(__u64 once, __u64 now_us, struct ids_flow
 	f->dir_sum = f->num = 1;
 }
 
-static __always_inline int ids_is_proven(const struct ids_flow *f)
+static __always_inline int ids_has_earned(const struct ids_flow *f)
 {
 	__s64 answered = (__s64)f->dir_sum - f->num, packets = IDS_PROOF_PACKETS - 1 - (__s64)f->num;
 	__s64 span = f->first_us + IDS_PROOF_US - 1 - f->last_us;
 
 	return (ids_if_negative(answered) | (ids_if_negative(packets) & ids_if_negative(span))) & 1;
+}
+
+/* Whether the flow in a way is proven after a packet, by the rule above: IDS_IS_PROVEN or 0. */
+static __always_inline __u32 ids_prove(const struct ids_bucket *b, __u32 way, const struct ids_flow *f, __u64 tick)
+{
+	__u64 proven = 0, i;
+
+	if (b->seen[way] & ~ids_is_idle(ids_age(tick, b->seen[way])) & IDS_IS_PROVEN)
+		return IDS_IS_PROVEN;
+	if (!ids_has_earned(f))
+		return 0;
+#pragma clang loop unroll(full)
+	for (i = 0; i < IDS_WAYS; i++)
+		proven += b->seen[i] & b->tag[i] & ~ids_is_idle(ids_age(tick, b->seen[i])) & 1;
+	return proven < IDS_MOST_PROVEN ? IDS_IS_PROVEN : 0;
 }
 
 /*
@@ -232,7 +259,7 @@ static __always_inline int ids_table_pass(struct ids_bucket *b, struct ids_entri
 	if (known) {
 		*first = ids_flow_over(&e->flow, now_us);
 		ids_flow_add(&e->flow, p, side, now_us, *first, x);
-		b->seen[way] = tick << 2 | ids_is_proven(&e->flow);
+		b->seen[way] = tick << 2 | (*first ? 0 : ids_prove(b, way, &e->flow, tick));
 		if (e->flow.ended)
 			b->tag[way] = 0;
 		return *first ? IDS_STARTED : IDS_KNOWN;
@@ -241,8 +268,8 @@ static __always_inline int ids_table_pass(struct ids_bucket *b, struct ids_entri
 	fresh.len_sum_and_flags = 0;
 	ids_flow_add(&fresh, p, side, now_us, 1, x);
 	way = ids_choose(b, tick, &found);
-	if (found == IDS_UNKEPT || fresh.ended)
-		return found == IDS_UNKEPT ? IDS_UNKEPT : IDS_STARTED;
+	if (fresh.ended)
+		return IDS_STARTED;
 	way &= IDS_WAYS - 1;
 	b->tag[way] = ids_tag(hash);
 	b->more[way] = ids_more(hash);

@@ -69,26 +69,25 @@ static __always_inline __s64 ids_upper(__s64 sum, int shift)
 
 /*
  * One hidden layer, four words at a time: an activation is loaded once for four, and the four sums stay in BPF's ten
- * registers. The barrier keeps the order; without it the compiler loads ahead and spills the sums to the stack.
+ * registers. The barrier keeps the order; without it clang loads ahead and spills the sums to the stack.
  */
 static __always_inline void ids_hidden(const struct ids_nn_fused *m, int l, int n_in, const __s64 *a, __s64 *out)
 {
+	const __s64 start = IDS_HALF << IDS_LANE | IDS_HALF;
 	int g, i, k;
 
 #pragma clang loop unroll(full)
 	for (g = 0; g < IDS_WORDS; g += 4) {
-		__s64 sum[4];
+		__s64 sum[4] = { start, start, start, start };
 
-#pragma clang loop unroll(full)
-		for (i = 0; i < 4; i++)
-			sum[i] = IDS_HALF << IDS_LANE | IDS_HALF;
 #pragma clang loop unroll(full)
 		for (k = 0; k < n_in; k++) {
-			__s64 ak = a[k];
+			const __s64 *w = &m->w[l][k][g], ak = a[k];
 
-#pragma clang loop unroll(full)
-			for (i = 0; i < 4; i++)
-				sum[i] += ak * m->w[l][k][g + i];
+			sum[0] += ak * w[0];
+			sum[1] += ak * w[1];
+			sum[2] += ak * w[2];
+			sum[3] += ak * w[3];
 			asm volatile("" : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3]));
 		}
 #pragma clang loop unroll(full)

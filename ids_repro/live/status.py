@@ -30,8 +30,8 @@ def look(live: Live, seconds: float = 1.0) -> dict:
         "packets", "reasons", "lost": counts since then; "lost" are suspects that found the ring buffer full.
         "packets_per_s", "ns_per_packet": of these seconds. The latter is by the kernel's clock, None without packets.
         "flows", "flows_max": flows that the flow table holds, and has room for.
-        "new_flows_per_s": of these seconds. "evicted_unproven", "evicted_proven", "unkept": flows that lost their place
-        in a full bucket, and flows that found none (bpf/README.md); "busy" among the reasons: another CPU had the lock.
+        "new_flows_per_s": of these seconds. "evicted_unproven", "evicted_proven": flows that lost their place in a full
+        bucket (bpf/README.md); "busy" among the reasons: another CPU had the lock.
         "generation", "verdicts": the model that decides now; counts by class, of all generations.
         "models": of each of the last 16 generations "generation", "file", "sha256" and "verdicts".
     """

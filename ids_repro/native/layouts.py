@@ -173,7 +173,7 @@ FLOW = np.dtype(
 # bpf/flow_table.h: how many flows share a bucket; enum ids_found, what becomes of a packet's flow in the table.
 WAYS = 8
 LEAST_FLOWS, MOST_FLOWS = 1 << 10, 1 << 22  # sizes of the flow table, powers of two
-FOUND = ("known", "started", "evicted_unproven", "evicted_proven", "unkept")
+FOUND = ("known", "started", "evicted_unproven", "evicted_proven")
 # struct ids_bucket of bpf/flow_table.h
 BUCKET = np.dtype(
     [("lock", "u8"), ("tag", "u4", WAYS), ("seen", "u2", WAYS), ("more", "u1", WAYS), ("once", "u8", WAYS)]

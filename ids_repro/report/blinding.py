@@ -16,9 +16,8 @@ NOTES = (
     "1,000 flows in the background have begun with a packet and its answer; their mean gaps reach from 10 ms to "
     "10 s. Then a flood of new flows begins. A packet of the background finds its flow's state if it is not treated as "
     "the first of a flow. Every packet goes through the loaded TC program by a test run with a clock of its own: this "
-    "is made-up traffic. Unkept: packets of flows that found no place, each of which counts as the first of a flow. "
-    "Flagged: the share of the attacks' packets that the net (fused, two classes) does not call normal, in the middle "
-    "of a capture, which passes at its own pace while the flood does."
+    "is made-up traffic. Flagged: the share of the attacks' packets that the net (fused, two classes) does not call "
+    "normal, in the middle of a capture, which passes at its own pace while the flood does."
 )
 
 
@@ -29,7 +28,7 @@ def table(results: Results) -> pd.DataFrame:
     -------
     DataFrame
         table, flows, rate_pps, packets, answered, flood_s; share_found of the background's packets during the flood;
-        known, started, evicted_unproven, evicted_proven, unkept: packets of background and flood (0 of the LRU map,
+        known, started, evicted_unproven, evicted_proven: packets of background and flood (0 of the LRU map,
         which does not say).
     """
     names = ("table", "flows", "rate_pps", "packets", "answered", "flood_s")
@@ -56,8 +55,6 @@ def _blocks(frame: pd.DataFrame) -> list[Block]:
             kind = _kind(line.packets, line.answered)
             text = lines.setdefault((line.rate_pps, kind), {"Flood [packets/s]": f"{line.rate_pps:,}", "of": kind})
             text[f"{NAMES[line.table]}: found [%]"] = f"{100 * line.share_found:.3f}"
-            if line.table == "shared":
-                text["unkept"] = f"{line.unkept:,}"
         blocks.append(Block(f"Room for {flows:,} flows", pd.DataFrame(lines.values()).fillna("")))
     return blocks
 

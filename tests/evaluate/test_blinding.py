@@ -79,14 +79,14 @@ def test_the_background_has_its_flows_and_gaps_and_both_directions():
 def test_shares_become_records_and_the_records_a_table_and_a_figure(tmp_path):
     floods = (Flood(0), Flood(200_000), Flood(200_000, 4, answered=True))
     profile = config.profile("smoke", flood_s=0.05)
-    made = blinding.measure(profile, tmp_path, sizes=(1024,), floods=floods)
+    made = blinding.measure(profile, tmp_path, sizes=(1 << 12,), floods=floods)
     assert [one["asked"]["table"] for one in made] == ["lru"] * 3 + ["shared"] * 3
     shares = {
         (r["asked"]["table"], r["asked"]["rate_pps"], r["asked"]["packets"]): r["raw"]["share_found"] for r in made
     }
     assert shares["lru", 200_000, 1] < shares["shared", 200_000, 1]
     found = exhibit(Results(records.read(tmp_path)))
-    assert [name for name in ("Room for 1,024 flows", "answers forged", "unkept") if name not in found.markdown()] == []
+    assert [name for name in ("Room for 4,096 flows", "answers forged") if name not in found.markdown()] == []
     assert found.chart is not None and found.has_records
     assert not exhibit(Results([])).has_records
 
@@ -101,6 +101,9 @@ def test_a_flood_hides_attacks_behind_the_lru_map_and_not_behind_our_table(model
     asked = [(one["asked"]["table"], one["asked"]["rate_pps"], one["asked"]["packets"]) for one in made]
     alarms = dict(zip(asked, (one["raw"]["flagged"] for one in made), strict=True))
     without = alarms["shared", 0, 1]
-    assert [alarms["lru", 0, 1], alarms["shared", 3_000_000, 1], alarms["shared", 3_000_000, 2]] == [without] * 3
-    assert alarms["lru", 3_000_000, 2] != without
+    changed = {case: sum(abs(alarms[case][name] - without[name]) for name in without) for case in alarms}
+    assert changed["lru", 0, 1] == 0
+    # A flow that has not proven itself yet may lose its place.
+    assert max(changed["shared", 3_000_000, 1], changed["shared", 3_000_000, 2]) <= 0.01 * sum(packets[0].values())
+    assert changed["lru", 3_000_000, 2] > 0.01 * sum(packets[0].values())
     assert "Packets of attacks that are flagged" in exhibit(Results(records.read(tmp_path))).markdown()

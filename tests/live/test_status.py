@@ -23,8 +23,7 @@ FOUND = {
     "flows_max": 65536,
     "new_flows_per_s": 12.3,
     "evicted_unproven": 0,
-    "evicted_proven": 0,
-    "unkept": 8,
+    "evicted_proven": 8,
     "generation": 1,
     "verdicts": {"Normal": 12000, "Attack": 340},
     "models": [
@@ -38,7 +37,7 @@ packets                 12,345         679 /s
   not IP                     5
 flows                        7  of 65,536
   new                                   12 /s
-  unkept                     8
+  evicted proven             8
 ns per packet              123
 verdicts              Normal        Attack  model
   >gen. 1                  0           340  b.joblib bbbbbbbbbbbb
