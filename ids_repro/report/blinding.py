@@ -12,6 +12,7 @@ from .style import COLUMN_IN, STYLE, Chart
 NAMES = {"shared": "our flow table", "lru": "the kernel's LRU map"}
 COLOURS = {"shared": "#0072b2", "lru": "#d55e00"}
 DASHES = ("-", "--", ":")  # of the sizes, the smallest first
+LEAST = 0.01  # share [%] below which the axis is linear, so that 0 has a place
 NOTES = (
     "1,000 flows in the background have begun with a packet and its answer; their mean gaps reach from 10 ms to "
     "10 s. Then a flood of new flows begins. A packet of the background finds its flow's state if it is not treated as "
@@ -73,8 +74,42 @@ def _verdicts(results: Results) -> list[Block]:
     return [Block("Packets of attacks that are flagged [%]", pd.DataFrame(lines).fillna("–"))] if lines else []
 
 
+def _draw(figure: Chart, frame: pd.DataFrame) -> None:
+    """Draw the share of packets that do not find their flow: over the rate, and for each kind of the fastest flood."""
+    by_rate, by_kind = figure.subplots(1, 2, sharey=True, width_ratios=(1.2, 1))
+    frame = frame.assign(lost=100 * (1 - frame["share_found"]))
+    frame["kind"] = [_kind(line.packets, line.answered) for line in frame.itertuples()]
+    sizes, kinds = sorted(frame["flows"].unique()), list(dict.fromkeys(frame.sort_values("packets")["kind"]))
+    fastest = frame[frame["rate_pps"] == frame["rate_pps"].max()]
+    for (table_kind, flows), part in frame.groupby(["table", "flows"]):
+        dashes = DASHES[sizes.index(flows) % len(DASHES)]
+        look = {"color": COLOURS[table_kind], "linestyle": dashes, "marker": "o", "markersize": 2.6, "linewidth": 1}
+        one = part[part["packets"] == 1].sort_values("rate_pps")
+        by_rate.plot(one["rate_pps"] / 1e6, one["lost"], clip_on=False, **look)
+        some = fastest.loc[fastest.index.intersection(part.index)].sort_values("packets")
+        by_kind.plot([kinds.index(kind) for kind in some["kind"]], some["lost"], clip_on=False, **look)
+    by_rate.set_yscale("symlog", linthresh=LEAST, linscale=0.4)
+    by_rate.set_ylim(0, 100)
+    by_rate.set_yticks([0, LEAST, 0.1, 1, 10, 100], ["0", f"{LEAST:g}", "0.1", "1", "10", "100"])
+    by_rate.set(xlabel="One packet a flow [Mpps]", ylabel="Packets that lost their flow [%]")
+    by_kind.set_xticks(range(len(kinds)), [_short(kind) for kind in kinds])
+    by_kind.set(xlabel=f"Packets a flow, {fastest['rate_pps'].max() / 1e6:g} Mpps", xlim=(-0.3, len(kinds) - 0.7))
+    handles = [Line2D([], [], color=COLOURS[name], label=NAMES[name]) for name in NAMES]
+    handles += [
+        Line2D([], [], color="0.35", linestyle=DASHES[at % len(DASHES)], label=f"{n:,} flows")
+        for at, n in enumerate(sizes)
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+
+
+def _short(kind: str) -> str:
+    """Return a name of `_kind` as short as a tick needs it: "1", "2", "4, forged"."""
+    number = "1" if kind.startswith("one") else kind.split()[0]
+    return number + ", forged" * ("forged" in kind)
+
+
 def exhibit(results: Results, width_in: float = COLUMN_IN) -> Exhibit:
-    """Return the figure and the table of the share of packets that find their flow's state, over the rate of a flood.
+    """Return the table of the share of packets that find their flow's state in a flood, and the figure of the others.
 
     Parameters
     ----------
@@ -85,23 +120,10 @@ def exhibit(results: Results, width_in: float = COLUMN_IN) -> Exhibit:
     frame, used = table(results), results.current("blinding")
     with mpl.rc_context(STYLE):
         figure = Chart(figsize=(width_in, 2.4), layout="constrained")
-        axis = figure.subplots()
-        handles = []
         if used:
-            one = frame[frame["packets"] == 1]
-            sizes = sorted(one["flows"].unique())
-            for (kind, flows), part in one.groupby(["table", "flows"]):
-                part = part.sort_values("rate_pps")
-                dashes = DASHES[sizes.index(flows) % len(DASHES)]
-                look = {"color": COLOURS[kind], "linestyle": dashes, "marker": "o", "markersize": 2.6, "linewidth": 1}
-                axis.plot(part["rate_pps"] / 1e6, 100 * part["share_found"], **look)
-            handles = [Line2D([], [], color=COLOURS[kind], label=NAMES[kind]) for kind in NAMES]
-            looks = zip(sizes, DASHES, strict=False)
-            handles += [Line2D([], [], color="0.35", linestyle=d, label=f"{n:,} flows") for n, d in looks]
-            figure.legend(handles=handles, loc="outside upper center", ncols=3)
-        axis.set(
-            xlabel="Flood of new flows [million packets/s]", ylabel="Packets that find their flow [%]", ylim=(0, 103)
-        )
+            _draw(figure, frame)
+        else:
+            figure.subplots()
         figure.sign(f"blinding.jsonl: {origin(used)}" if used else no_records("blinding"))
     seconds = ", ".join(f"{value:g}" for value in sorted(set(frame["flood_s"]))) if used else ""
     caption = "Share of the packets of background flows that find their flow's state during a flood of new flows"
