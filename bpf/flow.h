@@ -1,5 +1,6 @@
-/* Read by ids.bpf.c, trafficgen.bpf.c and bpf/user: packet -> key of its flow; flow state -> the twelve features. */
+/* Read by bucket.h, int_mlp.h, int_tree.h, trafficgen.bpf.c, user/library.c, user/receiver.h and user/table.h: flows. */
 /*
+ * Packet -> key of its flow; state of the flow -> the twelve features.
  * The NumPy twin is ids_repro/data/flow.py.
  * This header uses no maps, helpers, contexts or clocks: the caller owns the flow table and passes the time.
  */
@@ -88,10 +89,13 @@ static __always_inline void ids_follow_tcp(struct ids_flow *f, __u8 flags, int f
 		f->ended = 1;
 }
 
-/* Return 1 if a packet at this time starts a new flow: the state is zeroed, or its flow has ended or timed out. */
+/*
+ * Return 1 if a packet at this time starts a new flow: the state is zeroed, its flow has ended or timed out, or its number
+ * of packets is the largest that 32 bits hold.
+ */
 static __always_inline int ids_flow_over(const struct ids_flow *f, __u64 now_us)
 {
-	return f->num == 0 || f->ended || (now_us > f->last_us && now_us - f->last_us > IDS_IDLE_US) ||
+	return (__u32)(f->num + 1) <= 1 || f->ended || (now_us > f->last_us && now_us - f->last_us > IDS_IDLE_US) ||
 	       (now_us > f->first_us && now_us - f->first_us > IDS_ACTIVE_US);
 }
 

@@ -134,7 +134,8 @@ static __always_inline int ids_track(const struct ids_packet *p, struct ids_work
 {
 	struct ids_key key;
 	__u8 side = ids_make_key(p, &key);
-	__u64 hash = ids_flow_hash(&key, IDS_SECRET);
+	const struct ids_hash_keys keys = ids_keys_of(IDS_SECRET);
+	__u64 hash = ids_flow_hash(&key, &keys);
 	__u32 at = ids_bucket_of(hash, IDS_FLOWS / IDS_WAYS);
 	struct ids_bucket *b = buckets.lookup(&at);
 	struct ids_entries *e = entries.lookup(&at);

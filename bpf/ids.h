@@ -1,4 +1,4 @@
-/* Read by ids.bpf.c: the values of its -D flags, and the layouts that it shares with Python. */
+/* Read by ids.bpf.c and probe.h: the values of its -D flags, and the layouts that it shares with Python. */
 /* The twins of the layouts are in ids_repro/native/layouts.py, those of the flags in ids_repro/kernel/variants.py. */
 #ifndef IDS_IDS_H
 #define IDS_IDS_H

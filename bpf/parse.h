@@ -1,4 +1,4 @@
-/* Read by ids.bpf.c, trafficgen.bpf.c and bpf/user: frame -> packet, or the reason why the frame has none. */
+/* Read by flow.h and user/link_layer.h: frame -> packet, or the reason why the frame has none. */
 /*
  * The kernel and user space use this same parser. It uses no maps, helpers, contexts or clocks.
  * README.md in this directory lists every case, and tests/native/test_library.py tests each of them.
@@ -15,7 +15,7 @@
 #endif
 #include <linux/types.h>
 
-#include "fixed.h"
+#include "keyed_hash.h"
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define ids_ntoh16(v) __builtin_bswap16(v)
@@ -87,16 +87,15 @@ static __always_inline __u32 ids_get32(const void *p)
  * 75 ns with 128 bits, for IPv4 packets too (medians of 300 interleaved rounds). A second map for IPv6 costs no time
  * either, but it doubles every look-up and insertion in the program's code.
  * Two addresses in one /64 stay different, unless they differ only in the highest bit of the lower half. Two other
- * addresses collide by chance once in 2^63. Nobody can construct a collision, because each build of the kernel program
- * has its own secret (IDS_SECRET, set in ids_repro/kernel/program.py).
+ * addresses that somebody chooses collide with a probability of 2^-32, because each load of the kernel program has its own
+ * secret (IDS_SECRET, set in ids_repro/kernel/program.py).
  */
 static __always_inline __u64 ids_fold(const __u8 *address)
 {
 	__u64 high = (__u64)ids_get32(address) << 32 | ids_get32(address + 4);
 	__u64 low = (__u64)ids_get32(address + 8) << 32 | ids_get32(address + 12);
 
-	high *= IDS_SECRET | 1;
-	return (low + (high ^ high >> 32)) | 1ULL << 63;
+	return (low + ids_product(high, ids_stretch(IDS_SECRET, 4))) | 1ULL << 63;
 }
 
 /* Parse the IPv4 header at ip. Set *at to the transport header's offset from ip, or to 0 in a later fragment. */

@@ -19,6 +19,10 @@ MODELS = DATA / "models"
 RESULTS = DATA / "results"
 BUILD = ROOT / "build"
 
+# How long the lab is recorded [s], and how many bytes of each packet: the longest headers are 94 bytes (Ethernet 14,
+# IPv4 without options 20, TCP with options at most 60).
+LAB_SECONDS, LAB_SNAPLEN = 370.0, 96
+
 # The paper's names in the paper's order (Table III); a class's number is its index.
 CLASSES = ("Botnet", "Brute force", "DoS", "Infiltration", "Normal", "Portscan", "Web attack")
 NORMAL = CLASSES.index("Normal")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ids_repro.config import ROOT
+from ids_repro.config import BPF, ROOT
 
 PACKAGE, TESTS = ROOT / "ids_repro", ROOT / "tests"
 
@@ -33,6 +33,7 @@ ROOMS = {
     "lab": ("network", "data.labels"),
     "report": (),
 }
+LABELS = "data.labels"  # a room within a room: `lab` may import it, so it may import no other module of `data`
 FOR_PEOPLE = ("explore", "notebooks", "cli", "__main__")  # these may import everything
 
 MODULE_LINES, FUNCTION_LINES = 300, 45
@@ -86,6 +87,8 @@ def allowed(module: str) -> tuple[str, ...] | None:
     room = module.split(".")[0]
     if room in FOR_PEOPLE:
         return (*TOP, *ROOMS, *FOR_PEOPLE)
+    if module == LABELS or module.startswith(f"{LABELS}."):
+        return (*TOP, LABELS, *ROOMS["data"])
     return (*TOP, room, *ROOMS[room]) if room in ROOMS else None
 
 
@@ -203,6 +206,12 @@ def test_the_report_and_the_status_line_load_neither_pytorch_nor_scikit_learn_no
     assert loaded_by(["ids_repro.live.status"]) & HEAVY == set()
 
 
+def test_the_command_line_loads_a_room_only_when_its_command_runs():
+    code = "from ids_repro.cli import make_parser; make_parser(); import sys; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {name.split(".")[0] for name in run.stdout.split()} & {"pandas", "matplotlib", "pyroute2", *HEAVY} == set()
+
+
 def test_a_rooms_name_loads_nothing_heavier_than_numpy():
     rooms = [name for name, path in modules(PACKAGE).items() if path.name == "__init__.py"]
     assert loaded_by(rooms) <= {"ids_repro", "numpy"}
@@ -299,3 +308,16 @@ def test_no_test_patches_a_global_path_or_default_arguments_or_sleep():
             if name in forbidden
         ]
     )
+
+
+def test_the_first_line_of_a_header_names_the_files_that_include_it():
+    files = [path for path in sorted(BPF.rglob("*")) if path.suffix in (".c", ".h")]
+    wrong = []
+    for header in (path for path in files if path.suffix == ".h"):
+        first = header.read_text().splitlines()[0]
+        named = set(re.findall(r"[\w/.]+\.[ch]\b", first.split(":")[0]))
+        include = re.compile(rf'#include "(\.\./|user/)?{re.escape(header.name)}"')
+        by = {path for path in files if include.search(path.read_text())}
+        if {path.name for path in by} != {Path(name).name for name in named}:
+            wrong.append(f"{header.name} names {sorted(named)}, but {sorted(path.name for path in by)} read it")
+    none_of(wrong)

@@ -11,7 +11,7 @@ struct ids_fixed_table {
 	struct ids_bucket *buckets;
 	struct ids_entries *entries;
 	__u32 n_buckets;
-	__u64 secret;
+	struct ids_hash_keys keys;
 	__u64 found[IDS_N_FOUND]; /* packets by what became of their flow */
 };
 
@@ -20,7 +20,7 @@ static inline int ids_fixed_init(struct ids_fixed_table *t, __u64 flows, __u64 s
 {
 	memset(t, 0, sizeof(*t));
 	t->n_buckets = flows / IDS_WAYS;
-	t->secret = secret;
+	t->keys = ids_keys_of(secret);
 	t->buckets = aligned_alloc(128, t->n_buckets * sizeof(*t->buckets));
 	t->entries = aligned_alloc(128, t->n_buckets * sizeof(*t->entries));
 	if (!t->buckets || !t->entries)
@@ -41,7 +41,7 @@ static inline __u32 ids_fixed_update(struct ids_fixed_table *t, const struct ids
 {
 	struct ids_key key;
 	__u8 side = ids_make_key(p, &key);
-	__u64 hash = ids_flow_hash(&key, t->secret);
+	__u64 hash = ids_flow_hash(&key, &t->keys);
 	__u32 at = ids_bucket_of(hash, t->n_buckets), first;
 
 	t->found[ids_table_pass(&t->buckets[at], &t->entries[at], hash, &key, p, side, now_ns, x, &first)]++;

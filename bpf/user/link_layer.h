@@ -1,4 +1,4 @@
-/* Read by library.c, capture.h, order.h and sampler.h: captured frame -> packet, for each link layer of captures. */
+/* Read by capture.h, library.c, order.h and sampler.h: captured frame -> packet, for each link layer of captures. */
 /* Only user space needs this: the kernel programs see Ethernet only. */
 #ifndef IDS_LINK_LAYER_H
 #define IDS_LINK_LAYER_H

@@ -125,7 +125,7 @@ static void take(const __u8 *frame, __u32 len, __u64 now_ns, struct ids_totals *
 	} else {
 		ids_make_key(&item.packet, &key);
 		t->queue_drops += !hand_over(
-			&workers[(ids_flow_hash(&key, workers->classifier.table.secret) >> 16) % n_workers], &item);
+			&workers[(ids_flow_hash(&key, &workers->classifier.table.keys) >> 16) % n_workers], &item);
 	}
 }
 

@@ -1,4 +1,4 @@
-/* Read by rawsock.c and afxdp.c, the receivers: the model, the classification of a packet, and the report. */
+/* Read by afxdp.c and rawsock.c: the model, the classification of a packet, and the report. */
 /*
  * A receiver prints "ready" when it has started, and then takes packets until SIGTERM. On SIGUSR1 it waits until no
  * packet is left and prints its counts since the start as one line of JSON. It does the same at the end.

@@ -1,5 +1,5 @@
-/* Read by library.c, sampler.h and receiver.h: the flow table of user space. */
-/* Open addressing; the table grows by doubling. The kernel's twin is the map "flows" in ids.bpf.c. */
+/* Read by library.c and sampler.h: the flow table of datasets. */
+/* Open addressing; the table grows by doubling and never forgets a live flow. The kernel's table is flow_table.h. */
 #ifndef IDS_TABLE_H
 #define IDS_TABLE_H
 

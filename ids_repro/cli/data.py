@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from ..config import DATA, INTERIM
+from ..config import DATA, INTERIM, LAB_SECONDS, LAB_SNAPLEN
 from .add import Add
 
 
@@ -21,14 +21,12 @@ def _record(args: argparse.Namespace) -> int:
 
 def add_record(add: Add) -> None:
     """Add the command record."""
-    from ..lab.record import SECONDS, SNAPLEN
-
     command = add("record", _record, "record the lab capture between namespaces of its own (root)")
     command.add_argument("--out", type=Path, default=DATA / "raw" / "lab", metavar="DIR", help="default: %(default)s")
-    command.add_argument("--seconds", type=float, default=SECONDS, metavar="N", help="default: %(default)s")
+    command.add_argument("--seconds", type=float, default=LAB_SECONDS, metavar="N", help="default: %(default)s")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
     text = "bytes a packet; default: %(default)s"
-    command.add_argument("--snaplen", type=int, default=SNAPLEN, metavar="N", help=text)
+    command.add_argument("--snaplen", type=int, default=LAB_SNAPLEN, metavar="N", help=text)
 
 
 def _extract(args: argparse.Namespace) -> int:

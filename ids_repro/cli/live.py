@@ -36,7 +36,8 @@ def add_attach(add: Add) -> None:
     command.add_argument("iface", metavar="IFACE")
     command.add_argument("--model", type=Path, required=True, metavar="PATH", help=_MODEL)
     command.add_argument("--classifier", choices=CLASSIFIERS, default="nn", help="default: %(default)s")
-    command.add_argument("--arithmetic", choices=("fused", "q16"), default="fused", help="default: %(default)s")
+    text = "of the net: ours, or the paper's (q16); default: %(default)s"
+    command.add_argument("--arithmetic", choices=("fused", "q16"), default="fused", help=text)
     command.add_argument("--hook", choices=MODES, default="xdp-drv", help="default: %(default)s")
     text = "count only, drop attacks, or give them to 'samples' instead of the stack; default: %(default)s"
     command.add_argument("--action", choices=("count", "filter", "redirect"), default="count", help=text)
@@ -53,8 +54,13 @@ def _status(args: argparse.Namespace) -> int:
         while True:
             found = []
             for iface in [args.iface] if args.iface else attached.attached():
-                with attached.find(iface) as one:
-                    found.append(status.look(one, args.look_s))
+                try:
+                    with attached.find(iface) as one:
+                        found.append(status.look(one, args.look_s))
+                except UserError as error:  # one program of another version does not hide the others
+                    if args.iface:
+                        raise
+                    print(error, file=sys.stderr)
             if args.json:
                 print(json.dumps(found), flush=True)
             else:

@@ -207,7 +207,9 @@ class Maps:
         if self.variant.table == "lru":
             self._read_lru(delete=True)
         else:
-            self._buckets(mmap.PROT_READ | mmap.PROT_WRITE)[:] = np.zeros((), BUCKET)
+            buckets = self._buckets(mmap.PROT_READ | mmap.PROT_WRITE)
+            for name in set(BUCKET.names) - {"lock"}:  # a CPU may hold it now
+                buckets[name] = 0
 
     def _buckets(self, access: int = mmap.PROT_READ) -> np.ndarray:
         """Map the kernel's own memory of the buckets: an array of shape (n_buckets,), dtype BUCKET."""

@@ -15,7 +15,7 @@ from dataclasses import astuple
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ..config import UserError
+from ..config import LAB_SECONDS, LAB_SNAPLEN, UserError
 from ..data.labels.schedule import COLUMNS
 from ..network.hosts import Host
 from ..network.namespaces import SWITCH, network
@@ -40,9 +40,6 @@ ADDRESSES = {
     "attacker3": "10.88.0.33",
     "attacker4": "10.88.0.34",
 }
-SECONDS = 370.0
-# The longest headers are 94 bytes: Ethernet 14, IPv4 without options 20, TCP with options at most 60.
-SNAPLEN = 96
 TEMPORARY = "ids-lab-"
 FILTER = "ip and (tcp or udp or icmp)"
 OFFLOADS = ("tx", "off", "rx", "off", "sg", "off", "tso", "off", "gso", "off", "gro", "off")
@@ -130,7 +127,7 @@ def _prepare(directory: Path, hosts: Iterable[Host], seed: int) -> Login:
 
 
 def record_capture(
-    out: Path, seconds: float = SECONDS, seed: int = 0, snaplen: int = SNAPLEN, progress: bool = True
+    out: Path, seconds: float = LAB_SECONDS, seed: int = 0, snaplen: int = LAB_SNAPLEN, progress: bool = True
 ) -> dict[str, object]:
     """Record a lab capture into ``out/lab.pcap`` and its schedule into ``out/lab.csv``.
 

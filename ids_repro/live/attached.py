@@ -24,7 +24,7 @@ from ..kernel.info import prog_info
 from ..kernel.maps import Maps
 from ..kernel.program import Program
 from ..kernel.variants import Variant, require_table
-from ..native.layouts import BUCKET, COUNTS, ENTRY, GENERATIONS, KERNEL_REASONS, SUSPECT, VERDICTS
+from ..native.layouts import BUCKET, COUNTS, ENTRY, FOUND, GENERATIONS, KERNEL_REASONS, SUSPECT, VERDICTS
 from ..network import facts
 from ..require import require_programs, require_root
 from . import pins
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 VERSION = {
     "variant": sorted(asdict(Variant())),
     "reasons": list(KERNEL_REASONS),
+    "found": list(FOUND),
     "maps": sorted(Maps.names(Variant(action="redirect"))),
     "bytes": [dtype.itemsize for dtype in (COUNTS, VERDICTS, BUCKET, ENTRY, SUSPECT)],
 }
@@ -69,7 +70,7 @@ class Live(Maps):
 
     def __init__(self, iface: str, folder: Path) -> None:
         about = pins.about(folder)
-        if about["version"] != VERSION:
+        if about.get("version") != VERSION:
             raise UserError(f"{iface} has a program of another version of ids_repro: detach it and attach it again")
         self.iface, self.folder, self.about = iface, folder, about
         self.mode, self.models, self.since = (about[key] for key in ("mode", "models", "since"))
@@ -223,7 +224,10 @@ def attach(iface: str, path: Path, mode: str, variant: Variant) -> None:
         folder = _folder(iface)
         if folder.exists():
             there = pins.about(folder)
-            what = f"a program of ids_repro ({there['variant']['classifier']}, {there['mode']})"
+            if there.get("version") != VERSION:
+                raise UserError(f"{iface} has a program of another version of ids_repro already: detach it first")
+            net = f"{there['variant']['arithmetic']}, " * (there["variant"]["classifier"] == "nn")
+            what = f"a program of ids_repro ({there['variant']['classifier']}, {net}{there['mode']})"
             raise UserError(f"{iface} has {what} already: swap its model, or detach it first")
         about = {"version": VERSION, "iface": iface, "mode": mode, "variant": asdict(variant), "since": time.time()}
         about["models"] = {"0": _name(path, model)}

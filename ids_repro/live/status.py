@@ -29,7 +29,7 @@ def look(live: Live, seconds: float = 1.0) -> dict:
         "iface", "mode", "since", "classifier", "arithmetic", "n_classes", "action": what is attached.
         "packets", "reasons", "lost": counts since then; "lost" are suspects that found the ring buffer full.
         "packets_per_s", "ns_per_packet": of these seconds. The latter is by the kernel's clock, None without packets.
-        "flows", "flows_max": flows that the flow table holds, and has room for.
+        "flows", "flows_max": flows that the flow table holds, timed-out ones included, and has room for.
         "new_flows_per_s": of these seconds. "evicted_unproven", "evicted_proven": flows that lost their place in a full
         bucket (bpf/README.md); "busy" among the reasons: another CPU had the lock.
         "generation", "verdicts": the model that decides now; counts by class, of all generations.
@@ -78,9 +78,9 @@ def table(found: dict) -> str:
         f"action {found['action']}, since {since}",
         f"{'packets':14}{found['packets']:>16,}{found['packets_per_s']:>12,.0f} /s",
         *(f"  {name:12}{n:>16,}" for name, n in found["reasons"].items() if n),
-        f"{'flows':14}{found['flows']:>16,}  of {found['flows_max']:,}",
+        f"{'flows':14}{found['flows']:>16,}  of {found['flows_max']:,}, timed-out ones included",
         f"{'  new':14}{'':16}{found['new_flows_per_s']:>12,.0f} /s",
-        *(f"  {name.replace('_', ' '):18}{found[name]:>10,}" for name in FOUND[2:] if found[name]),
+        *(f"  {name.replace('_', ' '):18}{found[name]:>10,}" for name in FOUND[2:]),
         f"{'ns per packet':14}{'no packet' if ns is None else format(ns, ',.0f'):>16}",
     ]
     if found["action"] == "redirect":

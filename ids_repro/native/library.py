@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from .build import build
-from .layouts import FOUND, N_FEATURES, ROW, STRUCTS
+from .layouts import FOUND, N_FEATURES, ROW, STRUCTS, WAYS
 
 
 @lru_cache
@@ -118,7 +118,14 @@ def extract_fixed(rows: np.ndarray, flows: int, secret: int) -> tuple[np.ndarray
         1 where a packet started a flow.
     found : dict of str to int
         Packets by what became of their flow: keys of `layouts.FOUND`.
+
+    Raises
+    ------
+    ValueError
+        If there can be no table of that size.
     """
+    if flows < WAYS or flows & (flows - 1):
+        raise ValueError(f"a flow table of {flows} flows: use a power of two from {WAYS} on")
     rows = np.ascontiguousarray(rows, ROW)
     x, first = np.zeros((len(rows), N_FEATURES), np.int64), np.zeros(len(rows), np.uint8)
     found, u64 = np.zeros(len(FOUND), np.uint64), ctypes.c_uint64

@@ -35,10 +35,10 @@ class Look(NamedTuple):
     panels: str
 
 
-# The paper's names (Sec. V-B1) with the net's arithmetic, in the order of Fig. 5; its N is 24. The last three are not
-# in the paper; the last is only in the table of throughput. Colours of Okabe and Ito and of Tol: those of one panel
-# differ for readers of any colour vision, as tests/report/test_style.py checks. Line styles are for those who print in
-# grey.
+# The paper's names (Sec. V-B1) with the net's arithmetic, in the order of Fig. 5; its N is 24. The paper has one net in
+# XDP_DRV, and neither AF_XDP nor the LRU map, which is only in the table of throughput. Colours of Okabe and Ito and of
+# Tol: those of one panel differ for readers of any colour vision, as tests/report/test_style.py checks. Line styles are
+# for those who print in grey.
 METHODS = {
     "no_filter": Look("No Filter", "#000000", "-", "4a 4b 5a"),
     "xdp_drv_flow": Look("XDP_DRV (Flow Extraction)", "#009e73", (0, (5, 1.2)), "4a 5a"),
@@ -53,8 +53,8 @@ METHODS = {
     "xdp_drv_nn_fused_lru": Look("XDP_DRV (NN fused, LRU map)", "#0072b2", (0, (1, 1)), ""),
 }
 NETS = (
-    "NN fused is our arithmetic. NN q16 is the paper's, in the layout of its released code: a map element for each "
-    "parameter and a program for each layer."
+    "The paper measured one net in XDP_DRV; its values stand beside both of ours. NN fused is our arithmetic. NN q16 "
+    "is the paper's, in the layout of its released code: a map element for each parameter and a program for each layer."
 )
 
 

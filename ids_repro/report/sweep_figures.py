@@ -34,7 +34,7 @@ CAPTIONS = {
         "Fig. 4. Receiving rate over sending rate. The left panels show the paper's range, the right ones all rates; "
         "their grey corner is the left panel. Medians over repeats; whiskers reach from the least to the most. A "
         "marker's shape says which generator sent; it is filled if each packet started a new flow, hollow if all "
-        f"belonged to one flow. {style.NETS} The paper has neither XDP_DRV (NN q16) nor AF_XDP."
+        f"belonged to one flow. {style.NETS} The paper has no AF_XDP."
     ),
     "fig5a": (
         "Fig. 5a. CPU utilisation of the server over sending rate, classifiers in the kernel. Areas are medians over "

@@ -77,14 +77,14 @@ def test_the_background_has_its_flows_and_gaps_and_both_directions():
 @pytest.mark.root
 @pytest.mark.bpf
 def test_shares_become_records_and_the_records_a_table_and_a_figure(tmp_path):
-    floods = (Flood(0), Flood(200_000), Flood(200_000, 4, answered=True))
+    floods = (Flood(0), Flood(3_000_000), Flood(3_000_000, 4, answered=True))
     profile = config.profile("smoke", flood_s=0.05)
     made = blinding.measure(profile, tmp_path, sizes=(1 << 12,), floods=floods)
     assert [one["asked"]["table"] for one in made] == ["lru"] * 3 + ["shared"] * 3
     shares = {
         (r["asked"]["table"], r["asked"]["rate_pps"], r["asked"]["packets"]): r["raw"]["share_found"] for r in made
     }
-    assert shares["lru", 200_000, 1] < shares["shared", 200_000, 1]
+    assert shares["lru", 3_000_000, 4] < shares["shared", 3_000_000, 4]
     found = exhibit(Results(records.read(tmp_path)))
     assert [name for name in ("Room for 4,096 flows", "answers forged") if name not in found.markdown()] == []
     assert found.chart is not None and found.has_records
@@ -95,7 +95,7 @@ def test_shares_become_records_and_the_records_a_table_and_a_figure(tmp_path):
 @pytest.mark.bpf
 def test_a_flood_hides_attacks_behind_the_lru_map_and_not_behind_our_table(models, sample, everything, tmp_path):
     profile = config.profile("smoke", flooded_s=1.0)
-    made = blinding.measure_verdicts(models["binary"], sample, everything, profile, tmp_path)
+    made = blinding.measure_verdicts(models["binary"], sample, everything, profile, tmp_path, flows=1 << 14)
     packets = [one["raw"]["packets"] for one in made]
     assert packets.count(packets[0]) == 8 and sum(packets[0].values()) > 100
     asked = [(one["asked"]["table"], one["asked"]["rate_pps"], one["asked"]["packets"]) for one in made]

@@ -35,8 +35,9 @@ TABLE = """\
 packets                 12,345         679 /s
   ok                    12,340
   not IP                     5
-flows                        7  of 65,536
+flows                        7  of 65,536, timed-out ones included
   new                                   12 /s
+  evicted unproven           0
   evicted proven             8
 ns per packet              123
 verdicts              Normal        Attack  model
