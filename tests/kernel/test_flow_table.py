@@ -223,6 +223,59 @@ def test_proven_flows_leave_ways_for_new_ones_and_keep_their_own():
     assert found["evicted_proven"] == 0
 
 
+def test_a_flow_that_begins_in_a_flood_is_there_when_its_answer_comes():
+    """3 million new flows/s pass a table of 65,536 for 0.6 s; 2,000 other flows get their answer after some time."""
+    rate, n, begins = 3_000_000, 2_000, np.random.default_rng(0).uniform(0.2e9, 0.57e9, 2_000)
+    flood = np.zeros(int(rate * 0.6), ROW)
+    number = np.arange(len(flood))
+    flood["saddr"], flood["sport"], flood["daddr"] = 0x0B000000 + number // 50_000, 1024 + number % 50_000, SERVER
+    flood["ts_ns"] = 10**18 + number * (10**9 / rate)
+    kept = {}
+    for ms in (1, 5, 10, 20):
+        ends = np.zeros(2 * n, ROW)
+        ends["saddr"] = np.concatenate([0x0A000000 + np.arange(n), np.full(n, SERVER)])
+        ends["daddr"] = np.concatenate([np.full(n, SERVER), 0x0A000000 + np.arange(n)])
+        ends["ts_ns"] = 10**18 + np.concatenate([begins, begins + ms * 1e6])
+        rows = np.concatenate([flood, ends])
+        rows["len"], rows["proto"] = 60, 17
+        order = np.argsort(rows["ts_ns"], kind="stable")
+        _, first, _ = library.extract_fixed(rows[order], 1 << 16, secret=7)
+        kept[ms] = 1 - first[order >= len(flood) + n].mean()
+    assert min(kept[1], kept[5]) > 0.99
+    assert kept[10] > 0.9
+    assert kept[20] > 0.4
+
+
+@pytest.mark.parametrize("days", [1, 7, 13, 300])
+def test_a_flow_of_one_packet_that_comes_back_after_days_has_timed_out(days):
+    rows = np.zeros(3, ROW)
+    rows["saddr"], rows["daddr"], rows["len"], rows["proto"] = SERVER + 1, SERVER, 60, 17
+    rows["ts_ns"] = 10**18 + np.array([0, days * 86_400 * 10**9, days * 86_400 * 10**9 + 10**9])
+    x, first, _ = library.extract_fixed(rows, 1024, secret=7)
+    np.testing.assert_array_equal(x, library.extract(rows)[0])
+    assert first.tolist() == [1, 1, 0]
+
+
+def test_a_few_packets_of_an_attacker_do_not_hold_the_table_for_new_flows():
+    """A table of 1,024, which 5,000 forged and answered flows would fill, each sent again every 25 s."""
+    n, users = 5_000, 2_000
+    forged = np.zeros(4 * 2 * n, ROW)
+    at = np.arange(len(forged))
+    flow, back = at // 2 % n, at % 2 == 1
+    forged["saddr"] = np.where(back, SERVER, 0x0B000000 + flow)
+    forged["daddr"] = np.where(back, 0x0B000000 + flow, SERVER)
+    forged["ts_ns"] = 10**18 + at * (25 * 10**9 // (2 * n))
+    new = np.zeros(4 * users, ROW)  # flows of four packets, 1 ms apart
+    new["saddr"], new["daddr"] = 0x0A000000 + np.arange(len(new)) // 4, SERVER
+    new["ts_ns"] = 10**18 + 30 * 10**9 + np.arange(len(new)) // 4 * 30_000_000 + np.arange(len(new)) % 4 * 1_000_000
+    rows = np.concatenate([forged, new])
+    rows["len"], rows["proto"] = 60, 17
+    order = np.argsort(rows["ts_ns"], kind="stable")
+    _, first, _ = library.extract_fixed(rows[order], 1024, secret=7)
+    later = first[(order >= len(forged)) & ((order - len(forged)) % 4 > 0)]
+    assert len(later) == 3 * users and later.mean() < 0.02
+
+
 @pytest.mark.root
 @pytest.mark.bpf
 @pytest.mark.parametrize("flood", [Flood(1_000_000), Flood(1_000_000, packets=2), Flood(1_000_000, 4, answered=True)])
