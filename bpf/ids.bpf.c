@@ -118,7 +118,7 @@ static __always_inline int ids_track(const struct ids_packet *p, struct ids_work
 	__u8 side = ids_make_key(p, &key);
 
 	f = flows.lookup(&key);
-	if (!f) { /* one look-up, not two: a second one would mark the flow as used, and keep it */
+	if (!f) { /* a second look-up would mark the flow as used, and the map would keep it */
 		w->first = ids_flow_update(&fresh.flow, p, side, w->now_ns, w->x);
 		flows.insert(&key, &fresh);
 		return IDS_OK;

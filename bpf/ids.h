@@ -44,7 +44,7 @@ struct ids_verdicts { /* one per CPU and generation */
 	__u64 n[IDS_MAX_CLASSES];
 };
 
-struct ids_work { /* what does not fit on BPF's stack of 512 bytes */
+struct ids_work { /* of one packet; it would not fit on BPF's stack of 512 bytes */
 	__s64 x[IDS_X_SIZE];
 	__s64 logits[IDS_MAX_CLASSES];
 #ifdef IDS_CLASSIFIER

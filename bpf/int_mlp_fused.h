@@ -55,8 +55,10 @@ static __always_inline __s64 ids_swar(const struct ids_nn_fused *m, int l, int n
 	return sum;
 }
 
-/* Return one column of a word, divided by 2^shift. */
-/* A negative lower lane borrows 1 from the upper lane; ids_upper adds it back. */
+/*
+ * Return the lower or the upper column of a word, divided by 2^shift. A negative lower lane borrows 1 from the upper lane;
+ * ids_upper adds it back.
+ */
 static __always_inline __s64 ids_lower(__s64 sum, int shift)
 {
 	return (__s64)((__u64)sum << IDS_LANE) >> (IDS_LANE + shift);

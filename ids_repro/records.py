@@ -1,4 +1,4 @@
-"""Records of trials: one JSON line each, with all that leads from a number back to the run that made it.
+"""Records of trials, one JSON line each. A record says all that leads from a number back to the run that made it.
 
 A line is ``{"kind", "asked", "raw", "status", "reason", "provenance"}``: what the trial was asked to do (its seed and
 repeat number included), every raw value with its unit in the key's name, how the trial ended, and where, when and with

@@ -12,7 +12,7 @@ struct ids_order { /* a heap of packets, by time and then by place in the file *
 	struct ids_row *heap;
 	__u64 n, room;
 	__u64 window_ns, newest_ns, released_ns;
-	__u64 late; /* packets that came after a younger one had left */
+	__u64 late; /* packets that arrived after a newer one had been released */
 };
 
 static inline int ids_row_before(const struct ids_row *a, const struct ids_row *b)

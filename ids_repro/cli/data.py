@@ -25,7 +25,7 @@ def add_record(add: Add) -> None:
     command.add_argument("--out", type=Path, default=DATA / "raw" / "lab", metavar="DIR", help="default: %(default)s")
     command.add_argument("--seconds", type=float, default=LAB_SECONDS, metavar="N", help="default: %(default)s")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
-    text = "bytes a packet; default: %(default)s"
+    text = "bytes of each packet; default: %(default)s"
     command.add_argument("--snaplen", type=int, default=LAB_SNAPLEN, metavar="N", help=text)
 
 
@@ -56,7 +56,7 @@ def add_extract(add: Add) -> None:
     command.add_argument("--labels", help=f"{text}, or GeneratedLabelledFlows CSV file or folder")
     command.add_argument("--out", type=Path, default=INTERIM / "dataset.parquet")
     command.add_argument("--name", default="own capture", help="what the data is called in tables and figures")
-    command.add_argument("--sampling", choices=("last", "every"), default="last", help="a vector a flow, or a packet")
+    command.add_argument("--sampling", choices=("last", "every"), default="last", help="one vector per flow or packet")
     command.add_argument("--dedup-ms", type=float, default=0, help="leave out copies of a frame within this time")
     command.add_argument("--reorder-ms", type=float, default=0, help="let packets wait this long for older ones")
     command.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler; this machine's cores by default")

@@ -86,12 +86,12 @@ def _bench(args: argparse.Namespace) -> int:
         print(json.dumps(found))
         return 0
     for variant, flow in found["one_flow"].items():
-        print(f"{variant:18} {flow:7.0f} ns a packet, {found['new_flows'][variant]:7.0f} ns if each starts a flow")
+        print(f"{variant:18} {flow:7.0f} ns per packet, {found['new_flows'][variant]:7.0f} ns if each starts a flow")
     return 0
 
 
 def add_bench(add: Add) -> None:
     """Add the command bench."""
-    command = add("bench", _bench, "ns a packet of the kernel program's variants, in interleaved rounds (root)")
+    command = add("bench", _bench, "ns per packet of the kernel program's variants, in interleaved rounds (root)")
     command.add_argument("--rounds", type=int, default=30, help="of 10,000 packets for each variant")
     command.add_argument("--json", action="store_true", help="one JSON object of medians")

@@ -75,7 +75,7 @@ def _status(args: argparse.Namespace) -> int:
 
 def add_status(add: Add) -> None:
     """Add the command status."""
-    command = add("status", _status, "what attached classifiers see: packets, verdicts, flows, ns a packet (root)")
+    command = add("status", _status, "what attached classifiers see: packets, verdicts, flows, ns per packet (root)")
     command.set_defaults(look_s=LOOK_S)  # no option sets it; a test may, between make_parser and run_command
     command.add_argument("iface", nargs="?", metavar="IFACE", help="all interfaces by default")
     command.add_argument("--watch", action="store_true", help="go on until Ctrl-C")

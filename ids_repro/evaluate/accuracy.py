@@ -94,7 +94,7 @@ def study(
     if not profile.seeds:
         raise UserError("accuracy needs at least 1 seed")
     if len(data.counts()) < 2:
-        raise UserError(f"there is nothing to tell apart: {data.counts()}")
+        raise UserError(f"the data has only one class ({data.counts()}): accuracy needs at least two")
     models = _trained(data, profile)
     said = _in_kernel(models, data, trace) if kernel else {}
     found: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))

@@ -83,7 +83,7 @@ def setup(model: Model, learn: Dataset, seen: Dataset, on: Iterable[str]) -> Set
     Parameters
     ----------
     model : Model
-        Trained on `learn`. Its unit of time may be another one, because the normaliser is fitted here again.
+        Trained on `learn`, maybe with another unit of time: the normaliser is fitted here again.
     learn, seen : Dataset
         The sampled vectors of what `datasets` returns.
     on : iterable of str

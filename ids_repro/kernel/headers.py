@@ -34,7 +34,7 @@ def _version(tree: Path) -> tuple[int, ...]:
 
 
 def _newest(sources: Path, arch: str) -> tuple[Path, Path] | None:
-    """Return the newest pair of trees: the shared half and the generated half.
+    """Return the newest complete pair of trees of kernel headers: the one for all architectures and the generated one.
 
     A tree that holds both halves is returned as both. None is returned if there is no complete pair.
     """

@@ -118,7 +118,7 @@ class Maps:
         """
         paper = self.variant.layout == "paper"
         if self.variant.params is None or len(params) != (MLP_Q16.itemsize if paper else self.leaf_size("params")):
-            raise UserError(f"this model has {len(params)} bytes, not what {self.variant} takes: quantize it again")
+            raise UserError(f"this model has {len(params)} bytes, not what the program reads: quantize it again")
 
     def swap(self, params: bytes) -> int:
         """Replace the model under traffic; no packet is classified by parts of two models (Sec. IV-B).
@@ -143,7 +143,7 @@ class Maps:
             which has no second slot.
         """
         if self.variant.layout == "paper":
-            raise UserError("the paper's layout cannot swap a model at once: it has a map element a parameter")
+            raise UserError("the paper's layout has a map element for each parameter, so it swaps no model at once")
         self.require(params)
         number = self.generation + 1
         wait_for_grace_period()

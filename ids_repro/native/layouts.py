@@ -159,7 +159,7 @@ SUSPECT = np.dtype(
         ("data", "u1", 128),
     ]
 )
-# struct ids_flow of bpf/flow.h: the state of a flow. The length of its packets and its flags share a number.
+# struct ids_flow of bpf/flow.h: the state of a flow. The sum of its packets' lengths and its flags share one number.
 FLOW = np.dtype(
     [
         ("first_us", "u8"),

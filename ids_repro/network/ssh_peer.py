@@ -41,7 +41,7 @@ def _reply(call: dict) -> dict:
     """Return the answer to a call: the value of the function, or what is wrong."""
     try:
         if call["module"] not in MODULES:
-            raise UserError(f"{call['module']} is not served")
+            raise UserError(f"functions of {call['module']} cannot be called over ssh")
         return {"value": getattr(importlib.import_module(call["module"]), call["function"])(*call["args"])}
     except UserError as error:
         return {"error": str(error)}

@@ -86,7 +86,7 @@ def table(results: Results, task: str) -> pd.DataFrame:
 
 
 def accuracies(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return one line a record of kind "accuracy": what was asked, the accuracy, and the agreement with floats."""
+    """Return one line per record of kind "accuracy": what was asked, the accuracy, and the agreement with floats."""
     raws = [(record["asked"], record["raw"]) for record in rows]
     return pd.DataFrame(
         asked | {"accuracy": metrics.accuracy(raw["confusion"]), "agreement": raw["agreement_with_float"]}
@@ -95,7 +95,7 @@ def accuracies(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def timings(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return one line a record of kind "inference": task, row, how, and the median and quartiles over rounds [ns]."""
+    """Return one line per record of kind "inference": task, row, how, and the median and quartiles over rounds [ns]."""
     lines = []
     for record in rows:
         ours = metrics.median_quartiles(record["raw"]["ns_per_inference"])

@@ -18,15 +18,15 @@ from .style import COLUMN_IN, STYLE, Chart
 TRAFFIC = ("one_flow", "new_flows")
 SIZES = ("verified_insns", "xlated_bytes", "jited_bytes", "stack_bytes")
 NOTES = (
-    "Time a packet by BPF_PROG_TEST_RUN in interleaved rounds: median and, in brackets, the quartiles. Beyond flow: "
+    "Time per packet, by BPF_PROG_TEST_RUN in interleaved rounds: median and, in brackets, the quartiles. Beyond flow: "
     "the median less that of the variant flow (on TC: flow_tc), which only extracts features. Verified instructions: "
     "how many the verifier walked. A row without sizes runs in user space."
 )
 # How the figure draws each kind of traffic and each classifier.
 DASHES = {
     "one_flow": ("-", "one flow"),
-    "new_ports": (":", "a new port a packet (hping3)"),
-    "new_flows": ("--", "a new flow a packet"),
+    "new_ports": (":", "a new port per packet (hping3)"),
+    "new_flows": ("--", "a new flow per packet"),
 }
 CLASSIFIERS = {
     "flow": ("#009e73", "flow extraction"),
@@ -44,7 +44,7 @@ def exhibit(results: Results) -> Exhibit:
 
 
 def table(results: Results) -> pd.DataFrame:
-    """Return what a packet costs in each variant of the kernel program, a line a variant.
+    """Return what a packet costs in each variant of the kernel program, one line per variant.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def _text(frame: pd.DataFrame) -> pd.DataFrame:
             "Variant": line.variant,
             "One flow [ns]": time(line, "one_flow"),
             "beyond flow": count(line.one_flow_beyond_ns, "+"),
-            "A new flow a packet [ns]": time(line, "new_flows"),
+            "A new flow per packet [ns]": time(line, "new_flows"),
             "beyond flow ": count(line.new_flows_beyond_ns, "+"),
             "Verified instructions": count(line.verified_insns),
             "Translated [B]": count(line.xlated_bytes),
@@ -103,7 +103,7 @@ def _text(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def flow_churn(results: Results, width_in: float = COLUMN_IN) -> Exhibit:
-    """Return the figure of ns a packet over the entries of the flow table: one flow, new ports, new flows.
+    """Return the figure of ns per packet over the entries of the flow table: one flow, new ports, new flows.
 
     Parameters
     ----------

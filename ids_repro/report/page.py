@@ -76,7 +76,7 @@ def write_all(
 
 @contextlib.contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Let objects pile up: figures are many small ones that all live on, and the search takes an eighth of the time."""
+    """Collect no garbage while figures are drawn: they are many small objects, all of which live on."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -65,7 +65,7 @@ def methods_of(panel: str) -> tuple[str, ...]:
 
 # A marker's shape says what sent, its filling whether each packet started a new flow.
 GENERATORS = {"live_frames": ("o", "live frames"), "hping3": ("s", "hping3")}
-FLOWS = {"new": "a new flow a packet", "one": "one flow"}
+FLOWS = {"new": "a new flow per packet", "one": "one flow"}
 COLUMN_IN = 3.5  # the width of one column of a paper set in two
 STYLE = {
     "font.family": "sans-serif",
@@ -98,7 +98,7 @@ STYLE = {
     "savefig.dpi": 300,
 }
 
-# What draws each kind of file, and what the file says of itself. No dates and no names of programs: the same records
+# The canvas and the metadata of each kind of file. Dates and names of programs are left out, so that the same records
 # make the same bytes.
 CANVASES = {"svg": FigureCanvasSVG, "png": FigureCanvasAgg, "pdf": FigureCanvasPdf}
 PROPERTIES = {
@@ -149,8 +149,8 @@ class Chart(Figure):
     def _drawn(self, kind: str) -> bytes:
         file, properties = io.BytesIO(), PROPERTIES[kind]
         footer = self.footer.get_text() if self.footer else ""
-        # The .svg is laid out as the .png. The .pdf measures letters in its own way and has no footer. Its layout comes
-        # last: a layout begins where the one before it ended, and the bytes shall not depend on who asks first.
+        # The .svg is laid out as the .png. The .pdf measures letters in its own way and has no footer. It is laid out
+        # last, because a layout starts from the one before. So the bytes are the same, whichever file is first.
         if kind == "pdf":
             self.file("svg"), self.file("png")
             properties = properties | {"Subject": footer}

@@ -9,12 +9,12 @@ from .exhibit import Results
 
 # How the server's CPU spent its time, in the words of Fig. 5; "steal" is what the hypervisor took.
 CPU = ("usr", "sys", "soft", "idle", "steal")
-# What the trials of one line of Fig. 4 share, and what those of one point of it share besides.
+# Trials that agree in LINE make one line of Fig. 4; those that also agree in ASKED make one point of it.
 LINE, ASKED = ("method", "generator", "flows"), ("interval_us", "rate_pps")
 
 
 def at_rate(part: pd.DataFrame, rate_pps: float) -> pd.Series:
-    """Return what one line of Fig. 4 says at one R_TX.
+    """Interpolate one line of Fig. 4 at an R_TX.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def at_rate(part: pd.DataFrame, rate_pps: float) -> pd.Series:
     -------
     Series
         The numbers of `medians`, on the straight line between the measured points on either side, whose rates are
-        below_pps and above_pps. NaN, all of it, where there is none on one side: nothing is extrapolated.
+        below_pps and above_pps. All are NaN if the rate is outside the measured range: nothing is extrapolated.
     """
     part = part.sort_values("r_tx_pps")
     x = part["r_tx_pps"].to_numpy()

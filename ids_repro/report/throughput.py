@@ -33,7 +33,7 @@ def exhibit(results: Results) -> Exhibit:
 
 
 def table(results: Results) -> pd.DataFrame:
-    """Return one line a method, generator and kind of flows.
+    """Return one line per method, generator and kind of flows.
 
     Parameters
     ----------

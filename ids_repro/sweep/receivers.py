@@ -33,7 +33,7 @@ class Receiver:
     ----------
     counts : callable
         Returns a dict of what the receiver counted so far. "received": the packets it took. "verdicts": packets of each
-        class. "drops": packets that it lost itself, by place; those lost at "ring" the interface counts as dropped too.
+        class. "drops": packets that it lost itself, by place; the interface also counts those lost at "ring".
         Where nothing receives, there is only "drops".
     workers : int
         Number of classifying threads.

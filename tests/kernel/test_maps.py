@@ -101,5 +101,8 @@ def test_models_are_swapped_under_traffic_without_a_mixture(models, classifier):
 
 
 def test_the_papers_layout_refuses_a_swap(models):
-    with Program(VARIANTS["nn_q16_paper"]) as loaded, pytest.raises(UserError, match="a map element a parameter"):
+    with (
+        Program(VARIANTS["nn_q16_paper"]) as loaded,
+        pytest.raises(UserError, match="a map element for each"),
+    ):
         loaded.swap(models["binary"].params("nn_q16"))

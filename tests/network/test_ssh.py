@@ -53,7 +53,7 @@ def test_it_says_what_the_far_end_is_and_calls_its_functions(there):
     assert session.ask(facts.addresses, "lo") == ["127.0.0.1"]
     with pytest.raises(UserError, match="there is no interface 'eth9'"):
         session.ask(facts.state, "eth9")
-    with pytest.raises(UserError, match="json is not served"):
+    with pytest.raises(UserError, match="functions of json cannot be called over ssh"):
         session.ask(json.loads, "1")
 
 

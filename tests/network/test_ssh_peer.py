@@ -53,7 +53,7 @@ def test_what_goes_wrong_is_an_answer_and_the_next_call_is_answered_too():
         call(facts.__name__, "addresses", "eth9"),
         call(facts.__name__, "addresses", "lo"),
     )
-    assert refused == {"error": "os is not served"}
+    assert refused == {"error": "functions of os cannot be called over ssh"}
     assert failed["error"].startswith("there is no interface 'eth9'; there are ")
     assert missing["error"].startswith("OSError: ")
     assert good == {"value": ["127.0.0.1"]}

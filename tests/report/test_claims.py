@@ -55,7 +55,7 @@ def test_a_better_net_holds_for_the_reason_that_the_papers_layout_is_slower(tmp_
     rows = records.read(tmp_path)
     verdict, why = reason(rows, "XDP_DRV (NN fused): highest sending rate")
     assert verdict == claims.BETTER
-    assert "1,500 [1,500, 3,000] kpps; 18 trials of 100 to 3,000 kpps, live frames, a new flow a packet" in why
+    assert "1,500 [1,500, 3,000] kpps; 18 trials of 100 to 3,000 kpps, live frames, a new flow per packet" in why
     assert "in the paper's layout it is 450 [450, 600] kpps here" in why
     verdict, why = reason(rows, "XDP_DRV (NN fused): received less")
     assert verdict == claims.BETTER and "between measured rates of 600 and 1,500 kpps" in why

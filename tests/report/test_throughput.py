@@ -63,7 +63,7 @@ def test_a_rate_that_was_not_reached_is_at_least_and_compared_with_nothing(tmp_p
 
 def test_it_is_read_by_generator_in_the_papers_order(results, frame):
     (title, block), (other, _) = throughput.blocks(frame)
-    assert title == "Sent by live frames, a new flow a packet" and other.startswith("Sent by hping3")
+    assert title == "Sent by live frames, a new flow per packet" and other.startswith("Sent by hping3")
     assert list(block["Method"][:3]) == ["No Filter", "XDP_DRV (Flow Extraction)", "XDP_DRV (NN fused)"]
     assert list(block["Method"][-2:]) == ["XDP_DRV (NN q16)", "AF_XDP (NN fused)"]
     assert block["Method"].str.contains("8-core").any()
