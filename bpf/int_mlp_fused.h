@@ -34,7 +34,7 @@ _Static_assert((IDS_LANE_MAX + IDS_HALF) >> IDS_SHIFT < 1 << 15, "a hidden activ
 struct ids_nn_fused {
 	__s64 min[IDS_X_SIZE];	 /* Q16 */
 	__s64 range[IDS_X_SIZE]; /* max - min, Q16, below 2^47 */
-	__s64 mul[IDS_X_SIZE];	 /* 16383 / range * 2^shift, below 2^15 */
+	__s64 mul[IDS_X_SIZE];	 /* 16383 / range * 2^shift, at most 2^15 */
 	__s64 shift[IDS_X_SIZE];
 	__s64 w[IDS_LAYERS][IDS_HIDDEN][IDS_WORDS]; /* w[l][row k][word]: columns 2 word and 2 word + 1 */
 };

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..config import UserError
+from ..native.layouts import HIDDEN, N_FEATURES
 
 INT8_MAX = 127  # 2^(b-1) - 1 of Eq. (1)
+RANGE_END = 1 << 47  # a feature's range is below this, so that no product with it overflows int64
 
 
 def to_fixed(value: np.ndarray | float, bits: int) -> np.ndarray:
@@ -39,6 +41,25 @@ def clip(value: np.ndarray, limit: np.ndarray | int) -> np.ndarray:
     """
     value = np.where(limit - value < 0, limit, value)
     return np.where(value + limit < 0, -limit, value)
+
+
+def layer_shapes(n_classes: int) -> list[tuple[int, int]]:
+    """Return the shape (M_{l-1}, M_l) of the weights of each layer (Sec. IV-B)."""
+    sizes = (N_FEATURES, HIDDEN, HIDDEN, n_classes)
+    return list(zip(sizes, sizes[1:], strict=False))
+
+
+def range_fault(min_: np.ndarray, range_: np.ndarray) -> str | None:
+    """Return in words what is wrong with the normalisation of an integer net; None if it is within its limits.
+
+    Parameters
+    ----------
+    min_, range_ : ndarray of shape (12,), int64
+        Smallest value and width of each feature, Q16.
+    """
+    if np.any(min_ <= -(1 << 62)) or np.any(min_ >= 1 << 62) or np.any(range_ < 1) or np.any(range_ >= RANGE_END):
+        return "the smallest value or the width of a feature is out of range: the width is from 1 to 2^47 - 1"
+    return None
 
 
 def require_finite(parameters: list[np.ndarray]) -> None:

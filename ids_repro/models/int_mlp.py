@@ -7,11 +7,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..config import UserError
-from ..native.layouts import MLP_Q16, Q
-from .fixed import INT8_MAX, clip, require_finite, round_shift, tie_pairs, to_fixed
+from ..native.layouts import LAYERS, MLP_Q16, N_FEATURES, Q
+from .fixed import (
+    INT8_MAX,
+    RANGE_END,
+    clip,
+    layer_shapes,
+    range_fault,
+    require_finite,
+    round_shift,
+    tie_pairs,
+    to_fixed,
+)
 from .scaling import MinMax
 
 S_BITS, DEQUANT_BITS = 46, 32  # bpf/int_mlp.h: fractional bits of s and of 1/(sigma sigma_weight)
+SIGMA_END = 1 << 45  # the first layer's sigma is below this, so that a normalised feature times sigma does not overflow
 
 
 @dataclass(frozen=True)
@@ -93,6 +104,57 @@ class IntMlp:
             out["w"][layer, : w.shape[1], : w.shape[0]] = w.T
         return out.tobytes()
 
+    @classmethod
+    def from_struct(cls, struct: np.ndarray, n_classes: int) -> IntMlp:
+        """Make a net of the struct that `to_bytes` wrote.
+
+        Parameters
+        ----------
+        struct : ndarray of shape (), dtype MLP_Q16
+            The struct ids_nn_q16.
+        n_classes : int
+            2 or 7.
+        """
+        shapes = layer_shapes(n_classes)
+        return cls(
+            *(struct[name][:N_FEATURES].copy() for name in ("min", "range", "s")),
+            struct["sigma"][:LAYERS].copy(),
+            [struct["dequant"][layer, :n_out].copy() for layer, (_, n_out) in enumerate(shapes)],
+            [struct["w"][layer, :n_out, :n_in].T.copy() for layer, (n_in, n_out) in enumerate(shapes)],
+        )
+
+    def fault(self, n_classes: int) -> str | None:
+        """Return in words which parameter is out of its range; None if all are within theirs.
+
+        Parameters
+        ----------
+        n_classes : int
+            Number of the task's classes.
+        """
+        if self.n_classes != n_classes:
+            return f"nn_q16 tells {self.n_classes} classes apart, the task has {n_classes}"
+        if fault := range_fault(self.min_, self.range_):
+            return f"nn_q16: {fault}"
+        if np.any(self.s != reciprocal(self.range_)):
+            return "nn_q16: a multiplier s is not 1/range with 46 fractional bits"
+        if np.any(self.sigma < 1) or self.sigma[0] >= SIGMA_END or any(np.any(d < 0) for d in self.dequant):
+            return "nn_q16: a scale factor is out of range"
+        if any(np.any(w < -INT8_MAX) for w in self.weights):
+            return "nn_q16: a weight is below -127"
+        return self.overflow()
+
+    def overflow(self) -> str | None:
+        """Return in words which layer could overflow int64, None if none can: a product must not reach 2^62.
+
+        The int8 weights bound every product.
+        """
+        for layer, (w, d) in enumerate(zip(self.weights, self.dequant, strict=True)):
+            y = INT8_MAX * np.abs(w.astype(np.int64)).sum(axis=0).astype(float) * d
+            following = self.sigma[layer + 1] if layer + 1 < len(self.weights) else 1
+            if max(y.max(), y.max() / 2 ** (DEQUANT_BITS - Q) * following) >= 2.0**62:
+                return f"layer {layer + 1} of the net overflows int64: its thresholds are too far apart"
+        return None
+
     def tied(self) -> IntMlp:
         """Return a net in which pairs of classes have equal logits, to test argmax; see `fixed.tie_pairs`."""
         return replace(self, weights=tie_pairs(self.weights), dequant=tie_pairs(self.dequant))
@@ -119,25 +181,21 @@ def quantize_mlp(weights: list[np.ndarray], scaler: MinMax, alpha: list[float], 
     """
     require_finite([*weights, np.asarray(alpha), *alpha_w])
     sigma = to_fixed(INT8_MAX / np.asarray(alpha), Q)
-    if np.any(sigma < 1) or sigma[0] >= 1 << 45:
+    if np.any(sigma < 1) or sigma[0] >= SIGMA_END:
         raise UserError(f"a threshold is beyond 16-bit fixed point: {', '.join(f'{a:g}' for a in alpha)}")
     weights_q, dequant = [], []
     for layer, (w, a_w) in enumerate(zip(weights, alpha_w, strict=True)):
         sigma_w = INT8_MAX / np.asarray(a_w, np.float64)
         weights_q.append(np.clip(np.round(w * sigma_w), -INT8_MAX, INT8_MAX).astype(np.int8))
         dequant.append(to_fixed(1.0 / (sigma[layer] / (1 << Q) * sigma_w), DEQUANT_BITS))
-    if np.any(scaler.range_ >= 1 << 47):
+    if np.any(scaler.range_ >= RANGE_END):
         raise UserError("a feature spans 2^31 units or more: q16 cannot normalise it without overflow")
-    s = to_fixed((1 << Q) / scaler.range_, S_BITS)
-    net = IntMlp(scaler.min_, scaler.range_, s, sigma, dequant, weights_q)
-    _check_range(net)
+    net = IntMlp(scaler.min_, scaler.range_, reciprocal(scaler.range_), sigma, dequant, weights_q)
+    if overflow := net.overflow():
+        raise UserError(overflow)
     return net
 
 
-def _check_range(net: IntMlp) -> None:
-    """Refuse a net if a product could reach 2^62. The int8 weights bound every product."""
-    for layer, (w, d) in enumerate(zip(net.weights, net.dequant, strict=True)):
-        y = INT8_MAX * np.abs(w.astype(np.int64)).sum(axis=0).astype(float) * d
-        following = net.sigma[layer + 1] if layer + 1 < len(net.weights) else 1
-        if max(y.max(), y.max() / 2 ** (DEQUANT_BITS - Q) * following) >= 2.0**62:
-            raise UserError(f"layer {layer + 1} of the net overflows int64: its thresholds are too far apart")
+def reciprocal(range_: np.ndarray) -> np.ndarray:
+    """Return 1/range of features of width `range_`, Q16, with 46 fractional bits; int64 of the same shape."""
+    return to_fixed((1 << Q) / range_, S_BITS)

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..config import UserError
-from ..native.layouts import LANE_BITS, LANES, MLP_FUSED, WORDS
-from .fixed import require_finite, tie_pairs
+from ..native.layouts import LANE_BITS, LANES, MLP_FUSED, N_FEATURES, WORDS
+from .fixed import RANGE_END, layer_shapes, range_fault, require_finite, tie_pairs
 from .scaling import MinMax
 
 # As in bpf/int_mlp_fused.h.
@@ -27,7 +27,8 @@ SHIFT = 16  # requantisation divides a column's sum by 2^16 and rounds
 HALF = 1 << (SHIFT - 1)
 LANE_MAX = (1 << (LANE_BITS - 1)) - 1 - HALF  # largest sum of a column before it is rounded
 
-MUL_BITS = 15  # a feature's multiplier is below 2^15: times a range below 2^47, it stays below 2^62
+MUL_BITS = 15  # a feature's multiplier is at most 2^15: times a range below 2^47, it stays below 2^62
+SHIFTS = (1, 48)  # a feature's shift: for a range of 1, and for one of 2^47
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class FusedMlp:
         UserError
             If a column's sum could leave its lane, since it would then change the other column of its word.
         """
-        if max(bound.max() for bound in self.bounds()) > LANE_MAX:
+        if self._leaves_lane():
             raise UserError("a column of the net leaves its 32-bit lane: quantize the model again (notebook 03)")
         out = np.zeros((), MLP_FUSED)
         for name, value in {"min": self.min_, "range": self.range_, "mul": self.mul, "shift": self.shift}.items():
@@ -116,6 +117,47 @@ class FusedMlp:
         for layer, w in enumerate(self.weights):
             out["w"][layer, : len(w)] = pack_lanes(w)
         return out.tobytes()
+
+    def _leaves_lane(self) -> bool:
+        """Return whether the sum of some column could leave its lane."""
+        return max(bound.max() for bound in self.bounds()) > LANE_MAX
+
+    @classmethod
+    def from_struct(cls, struct: np.ndarray, n_classes: int) -> FusedMlp:
+        """Make a net of the struct that `to_bytes` wrote.
+
+        Parameters
+        ----------
+        struct : ndarray of shape (), dtype MLP_FUSED
+            The struct ids_nn_fused.
+        n_classes : int
+            2 or 7.
+        """
+        parts = (struct[name][:N_FEATURES].copy() for name in ("min", "range", "mul", "shift"))
+        shapes = enumerate(layer_shapes(n_classes))
+        return cls(*parts, [unpack_lanes(struct["w"][layer, :n_in])[:, :n_out] for layer, (n_in, n_out) in shapes])
+
+    def fault(self, n_classes: int) -> str | None:
+        """Return in words which parameter is out of its range; None if all are within theirs.
+
+        Parameters
+        ----------
+        n_classes : int
+            Number of the task's classes.
+        """
+        if self.n_classes != n_classes:
+            return f"nn_fused tells {self.n_classes} classes apart, the task has {n_classes}"
+        if fault := range_fault(self.min_, self.range_):
+            return f"nn_fused: {fault}"
+        if np.any(self.mul < 1) or np.any(self.mul > 1 << MUL_BITS):
+            return f"nn_fused: a multiplier is out of range: it is 1 to 2^{MUL_BITS}"
+        if np.any(self.shift < SHIFTS[0]) or np.any(self.shift > SHIFTS[1]):
+            return f"nn_fused: a shift is out of range: it is {SHIFTS[0]} to {SHIFTS[1]}"
+        if np.any((self.range_ * self.mul) >> self.shift > INPUT_MAX):
+            return f"nn_fused: a feature becomes larger than {INPUT_MAX}, so that a sum could leave its 32-bit lane"
+        if self._leaves_lane():
+            return "nn_fused: a column's sum could leave its 32-bit lane"
+        return None
 
     def tied(self) -> FusedMlp:
         """Return a net in which pairs of classes have equal logits, to test argmax; see `fixed.tie_pairs`."""
@@ -167,7 +209,7 @@ def quantize_fused(weights: list[np.ndarray], scaler: MinMax) -> FusedMlp:
     UserError
         If a feature spans 2^31 units or more, or a weight is not finite.
     """
-    if np.any(scaler.range_ >= 1 << 47):
+    if np.any(scaler.range_ >= RANGE_END):
         raise UserError("a feature spans 2^31 units or more: fused cannot quantise it without overflow")
     require_finite(weights)
     shift = MUL_BITS - 1 - np.floor(np.log2(INPUT_MAX / scaler.range_)).astype(np.int64)
@@ -203,3 +245,18 @@ def pack_lanes(weights: np.ndarray) -> np.ndarray:
     columns = np.zeros((len(weights), WORDS, LANES), np.int64)
     columns.reshape(len(weights), -1)[:, : weights.shape[1]] = weights
     return (columns << (LANE_BITS * np.arange(LANES))).sum(axis=2)
+
+
+def unpack_lanes(words: np.ndarray) -> np.ndarray:
+    """Take the columns of weights out of their lanes; the opposite of `pack_lanes`.
+
+    Parameters
+    ----------
+    words : ndarray of shape (K, 8), int64
+
+    Returns
+    -------
+    ndarray of shape (K, 16), int64
+    """
+    lower = words.astype(np.int32).astype(np.int64)  # the lowest 32 bits, with their sign
+    return np.stack([lower, (words - lower) >> LANE_BITS], axis=2).reshape(len(words), -1)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.tree import DecisionTreeClassifier
 
 from ..config import UserError
 from ..data.features import as_float
-from ..native.layouts import TREE, TREE_DEPTH
+from ..native.layouts import N_FEATURES, TREE, TREE_DEPTH
+
+if TYPE_CHECKING:
+    from sklearn.tree import DecisionTreeClassifier
 
 ALWAYS_LEFT = np.iinfo(np.int64).max  # a threshold that sends every feature left
 
@@ -51,6 +54,33 @@ class IntTree:
         out = np.zeros((), TREE)
         out["threshold"], out["feature"], out["leaf"] = self.threshold, self.feature, self.leaf
         return out.tobytes()
+
+    @classmethod
+    def from_struct(cls, struct: np.ndarray, n_classes: int) -> IntTree:
+        """Make a tree of the struct that `to_bytes` wrote.
+
+        Parameters
+        ----------
+        struct : ndarray of shape (), dtype TREE
+            The struct ids_dt.
+        n_classes : int
+            Number of classes, which the struct does not depend on.
+        """
+        return cls(*(struct[name].copy() for name in ("threshold", "feature", "leaf")))
+
+    def fault(self, n_classes: int) -> str | None:
+        """Return in words which index is out of range; None if all are within theirs.
+
+        Parameters
+        ----------
+        n_classes : int
+            Number of the task's classes.
+        """
+        if np.any(self.feature >= N_FEATURES):
+            return f"a feature index of dt is out of range: there are {N_FEATURES} features"
+        if np.any(self.leaf >= n_classes):
+            return f"a class of dt is out of range: the task has {n_classes} classes"
+        return None
 
 
 def integer_threshold(threshold: np.ndarray) -> np.ndarray:
