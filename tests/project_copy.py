@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from ids_repro import config
-from ids_repro.models.model import Model, save_model
+from ids_repro.models.model import Model
+from ids_repro.models.model_file import save_model
 
 NOT_COPIED = (".*", "build", "executed", "tests", "__pycache__", "*.egg-info")
 GENERATED = ("interim", "models", "raw", "results")  # in data/

@@ -22,7 +22,8 @@ from ..data.packets import Capture
 from ..implementations import rows_in
 from ..kernel.program import Program
 from ..kernel.variants import VARIANTS
-from ..models.model import Model, load_model
+from ..models.model import Model
+from ..models.model_file import load_model
 from ..native import library
 from .rows import KERNEL_PROGRAMS
 

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from pyroute2 import IPRoute
@@ -24,13 +23,12 @@ from ..kernel.info import prog_info
 from ..kernel.maps import Maps
 from ..kernel.program import Program
 from ..kernel.variants import Variant, require_table
+from ..models.model import Model
+from ..models.model_file import read_model
 from ..native.layouts import BUCKET, COUNTS, ENTRY, FOUND, GENERATIONS, KERNEL_REASONS, SUSPECT, VERDICTS
 from ..network import facts
 from ..require import require_programs, require_root
 from . import pins
-
-if TYPE_CHECKING:
-    from ..models.model import Model
 
 # A process that opens pinned maps must agree on all of this with the process that pinned them.
 VERSION = {
@@ -204,7 +202,7 @@ def attach(iface: str, path: Path, mode: str, variant: Variant) -> None:
     ----------
     iface : str
     path : Path
-        A model's file (`models.model.save_model`), which also gives the number of classes.
+        A model's file (`models.model_file.save_model`), which also gives the number of classes.
     mode : {"xdp_drv", "xdp_skb", "tc"}
     variant : Variant
         Classifier, arithmetic, action and size of the flow table. Its hook is replaced by that of `mode`, its number
@@ -217,7 +215,8 @@ def attach(iface: str, path: Path, mode: str, variant: Variant) -> None:
         is changed.
     """
     require_table(variant.flows)
-    model = _read(path)
+    require_root("a program on an interface")
+    model = read_model(path)
     variant = replace(variant, hook="tc" if mode == "tc" else "xdp", n_classes=model.n_classes)
     params = model.params(variant.params)
     with _alone():
@@ -238,16 +237,6 @@ def attach(iface: str, path: Path, mode: str, variant: Variant) -> None:
             undo.pop_all()
 
 
-def _read(path: Path) -> Model:
-    """Read a model; the import of PyTorch and scikit-learn waits until a model is needed."""
-    from ..models.model import read_model
-
-    require_root("a program on an interface")
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file; notebooks 02 and 03 put models into data/models/")
-    return read_model(path)
-
-
 def _name(path: Path, model: Model) -> dict:
     """Return what `Live.models` keeps of a model."""
     return {"file": path.name, "sha256": model.sha256()}
@@ -266,7 +255,8 @@ def swap(iface: str, path: Path) -> int:
     UserError
         If the model tells another number of classes apart, or for the reasons of `find`. Then nothing is changed.
     """
-    model = _read(path)
+    require_root("a program on an interface")
+    model = read_model(path)
     with _alone(), Live(iface, _existing(iface)) as live:
         if model.n_classes != live.variant.n_classes:
             raise UserError(

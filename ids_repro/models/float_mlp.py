@@ -49,6 +49,21 @@ class MLP(nn.Module):
         sizes = (n_features, HIDDEN, HIDDEN, n_classes)
         self.layers = nn.ModuleList(nn.Linear(i, o, bias=False) for i, o in zip(sizes, sizes[1:], strict=False))
 
+    @classmethod
+    def of(cls, weights: list[np.ndarray]) -> MLP:
+        """Make a net with these weights. No random number is drawn.
+
+        Parameters
+        ----------
+        weights : list of ndarray of shape (M_{l-1}, M_l), float32
+            W^(l) of each layer.
+        """
+        with torch.device("meta"):  # the parameters get no memory and no values before the weights take their places
+            net = cls(weights[-1].shape[1], len(weights[0]))
+        parts = {f"layers.{layer}.weight": torch.tensor(np.ascontiguousarray(w.T)) for layer, w in enumerate(weights)}
+        net.load_state_dict(parts, assign=True)
+        return net
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map inputs of shape (n, 12), float32, normalised, to logits of shape (n, n_classes)."""
         for layer in self.layers[:-1]:

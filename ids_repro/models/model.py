@@ -1,29 +1,30 @@
-"""A model is everything that was made for one task and seed. This module also writes and reads its file."""
+"""A model is everything that was made for one task and seed."""
 
 from __future__ import annotations
 
 import hashlib
-import warnings
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-import joblib
-from sklearn.exceptions import InconsistentVersionWarning
-from sklearn.tree import DecisionTreeClassifier
+import numpy as np
 
-from ..config import MODELS, TASKS, UserError
-from ..native import layouts
-from .calibration import Threshold
-from .float_mlp import MLP, float_bytes
+from ..config import TASKS, UserError
+from .float_tree import FloatTree
 from .scaling import MinMax
 
-FORMAT = 1  # of a model file; raise it when the meaning of a field changes
+if TYPE_CHECKING:
+    from sklearn.tree import DecisionTreeClassifier
+
+    from .float_mlp import MLP
 
 
 @dataclass(frozen=True)
 class Model:
     """Everything that was made for one task and seed: the float models and, once quantized, the integer models.
+
+    It holds numbers only. `mlp` and `tree` are made of them when they are first asked for, so that a program which
+    needs the integer models alone loads neither PyTorch nor scikit-learn.
 
     Parameters
     ----------
@@ -31,9 +32,9 @@ class Model:
         A key of `config.TASKS`.
     seed : int
         Seed of the split, the weights and the shuffling.
-    mlp : MLP
-        The float net.
-    tree : DecisionTreeClassifier
+    weights : list of ndarray of shape (M_{l-1}, M_l), float32
+        W^(l) of each layer of the float net.
+    float_tree : FloatTree
         The float tree.
     scaler : MinMax
         Fitted on the training part.
@@ -48,18 +49,36 @@ class Model:
     twins : dict of str to object, optional
         The integer models by the name of their C struct: "nn_q16" (`IntMlp`), "nn_fused" (`FusedMlp`) and "dt"
         (`IntTree`). The C computes the same, bit for bit. Each has ``predict(x)``, ``logits(x)`` and ``to_bytes()``.
+    detector_threshold : int, optional
+        Evidence at which a detector flags a flow.
+    false_alarm_share : float, optional
+        Share of normal flows that a detector was seen to flag at this threshold, from 0 to 1.
     """
 
     task: str
     seed: int
-    mlp: MLP
-    tree: DecisionTreeClassifier
+    weights: list[np.ndarray]
+    float_tree: FloatTree
     scaler: MinMax
     history: list[dict]
     data_sha256: str
     thresholds: tuple | None = None
     alpha: tuple[float, ...] | None = None
     twins: dict[str, Any] | None = None
+    detector_threshold: int | None = None
+    false_alarm_share: float | None = None
+
+    @cached_property
+    def mlp(self) -> MLP:
+        """The float net in PyTorch."""
+        from .float_mlp import MLP
+
+        return MLP.of(self.weights)
+
+    @cached_property
+    def tree(self) -> DecisionTreeClassifier:
+        """The float tree in scikit-learn."""
+        return self.float_tree.fitted(self.seed)
 
     @property
     def n_classes(self) -> int:
@@ -86,7 +105,9 @@ class Model:
         """
         self._require_twins()
         if struct == "nn_float":
-            return float_bytes(self.mlp.weights(), self.scaler)
+            from .float_mlp import float_bytes
+
+            return float_bytes(self.weights, self.scaler)
         return self.twins[struct].to_bytes()
 
     def sha256(self) -> str:
@@ -103,77 +124,3 @@ class Model:
     def _require_twins(self) -> None:
         if self.twins is None:
             raise UserError(f"the {self.task} model of seed {self.seed} is not quantized yet: run notebook 03")
-
-
-def model_path(task: str, seed: int, folder: Path = MODELS) -> Path:
-    """Return where `save_model` writes the model of a task and seed."""
-    return folder / f"{task}-{seed}.joblib"
-
-
-def save_model(model: Model, folder: Path = MODELS) -> Path:
-    """Write a model into a folder and return its path.
-
-    The file gets its name when it is complete, so no reader ever finds half a model.
-    """
-    path = model_path(model.task, model.seed, folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    joblib.dump({"version": layout_version(model), "model": model}, part)
-    part.replace(path)
-    return path
-
-
-def layout_version(model: Model) -> dict:
-    """Return what a model file and the code that reads it must agree on.
-
-    Returns
-    -------
-    dict
-        The format; the size of each C struct [byte]; and the names of the fields of each class in the file.
-    """
-    kinds = (Model, MinMax, Threshold, *(type(twin) for twin in (model.twins or {}).values()))
-    structs = {name: struct.dtype.itemsize for name, struct in layouts.STRUCTS.items()}
-    return {"format": FORMAT} | structs | {kind.__name__: [field.name for field in fields(kind)] for kind in kinds}
-
-
-def read_model(path: Path) -> Model:
-    """Read the model in a file, whatever its task and seed.
-
-    Raises
-    ------
-    UserError
-        If the file is damaged, holds no model, or was written by another version of the code.
-    """
-    again = "run notebooks 02 and 03 again"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", InconsistentVersionWarning)
-            found = joblib.load(path)
-    except Exception as error:  # a pickle that is cut off or from other code can fail in any way
-        raise UserError(f"{path}: cannot be read as a model ({type(error).__name__}: {error}); {again}") from None
-    theirs, model = (found.get("version", {}), found.get("model")) if isinstance(found, dict) else ({}, found)
-    if not isinstance(model, Model):
-        raise UserError(f"{path}: holds no model; {again}")
-    for name, ours in layout_version(model).items():
-        if theirs.get(name) != ours:
-            made = f"its {name} is {theirs.get(name, 'not given')}, this one's {ours}"
-            raise UserError(f"{path}: a model of another version of ids_repro ({made}); {again}")
-    return model
-
-
-def load_model(task: str, seed: int, folder: Path = MODELS) -> Model:
-    """Read the model of a task and seed that `save_model` wrote.
-
-    Raises
-    ------
-    UserError
-        If there is no such model, or the file is damaged, holds another model, or was written by another version of the
-        code.
-    """
-    path = model_path(task, seed, folder)
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such model yet; run notebooks 02 and 03 first, or 'make reproduce'")
-    model = read_model(path)
-    if (model.task, model.seed) != (task, seed):
-        raise UserError(f"{path}: holds the {model.task} model of seed {model.seed}; run notebooks 02 and 03 again")
-    return model

@@ -14,10 +14,12 @@ from ..config import MODELS, PROFILES, SAMPLE, TASKS, Profile, UserError
 from ..data import dataset
 from ..data.features import as_float
 from .calibration import thresholds
+from .float_tree import FloatTree
 from .int_mlp import IntMlp, quantize_mlp
 from .int_mlp_fused import quantize_fused
 from .int_tree import quantize_tree
-from .model import Model, load_model, read_model, save_model
+from .model import Model
+from .model_file import load_model, read_model, save_model
 from .scaling import MinMax
 from .training import train_mlp, train_tree
 
@@ -27,7 +29,8 @@ def _q16(model: Model) -> IntMlp:
     return quantize_mlp(model.mlp.weights(), model.scaler, list(model.alpha), alpha_w)
 
 
-# How each integer model is made from a calibrated model, by the name of its C struct (`layouts.STRUCTS`).
+# How each integer model is made from a calibrated model, by the name of its C struct (`layouts.STRUCTS`); the names are
+# those of `model_file.READERS`.
 TWINS = {
     "nn_q16": _q16,
     "nn_fused": lambda model: quantize_fused(model.mlp.weights(), model.scaler),
@@ -72,7 +75,6 @@ def train_model(data: dataset.Dataset, task: str, seed: int, profile: Profile, b
     y = data.target(task)
     _require_classes(y, train, task)
     scaler = MinMax.fit(data.x[train])
-
     begun = bar.n if bar is not None else 0
 
     def progress(done: float, loss: float, accuracy: float) -> None:
@@ -84,7 +86,8 @@ def train_model(data: dataset.Dataset, task: str, seed: int, profile: Profile, b
     inputs = scaler.transform(data.x[train])
     mlp, history = train_mlp(inputs, y[train], held_out, len(TASKS[task]), seed, epochs, profile.batch_size, progress)
     tree = train_tree(as_float(data.x[train]), y[train], seed)
-    return Model(task, seed, mlp, tree, scaler, history, data.meta["sha256"])
+    weights = [w.astype(np.float32) for w in mlp.weights()]
+    return Model(task, seed, weights, FloatTree.of(tree), scaler, history, data.meta["sha256"])
 
 
 def _require_classes(y: np.ndarray, train: np.ndarray, task: str) -> None:
@@ -194,7 +197,7 @@ def quantize_all(
     Raises
     ------
     UserError
-        As `quantize_model` and `model.load_model` do.
+        As `quantize_model` and `model_file.load_model` do.
     """
     pairs = tqdm(tasks_and_seeds(profile), desc="calibrating", unit="model")
     done = [quantize_model(load_model(task, seed, folder), data, input_alpha, method) for task, seed in pairs]
@@ -209,7 +212,7 @@ def load_all(profile: Profile, folder: Path = MODELS) -> list[Model]:
     Raises
     ------
     UserError
-        As `model.load_model` does.
+        As `model_file.load_model` does.
     """
     return [load_model(task, seed, folder) for task, seed in tasks_and_seeds(profile)]
 
@@ -232,7 +235,7 @@ def any_model(task: str, folder: Path = MODELS) -> Model:
     UserError
         If the file of the first saved model cannot be read.
     """
-    saved = sorted(folder.glob(f"{task}-*.joblib"))
+    saved = sorted(folder.glob(f"{task}-*.npz"))
     model = read_model(saved[0]) if saved else None
     if model is not None and model.twins is not None:
         return model

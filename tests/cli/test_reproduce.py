@@ -22,7 +22,7 @@ def test_a_program_that_is_not_installed(refused, monkeypatch, tmp_path):
 def test_models_that_are_not_there(project):
     done = project.cli("reproduce", "--only", "05")
     assert done.returncode == 2
-    assert "binary-0.joblib: there is no such model yet; run notebooks 02 and 03 first" in done.stderr
+    assert "binary-0.npz: there is no such model yet; run notebooks 02 and 03 first" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -15,7 +15,7 @@ from ids_repro.data.labels.source import label_source
 from ids_repro.evaluate import accuracy
 from ids_repro.implementations import rows_in
 from ids_repro.models import pipeline
-from ids_repro.models.model import save_model
+from ids_repro.models.model_file import save_model
 from ids_repro.report import classification
 from ids_repro.report.exhibit import Results
 

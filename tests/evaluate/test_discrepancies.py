@@ -10,7 +10,7 @@ from ids_repro.config import UserError
 from ids_repro.data import dataset
 from ids_repro.evaluate import discrepancies, released_code
 from ids_repro.evaluate.rows import predictions
-from ids_repro.models.model import save_model
+from ids_repro.models.model_file import save_model
 from ids_repro.models.scaling import MinMax
 from ids_repro.native.layouts import Q
 from ids_repro.published import NONE

@@ -7,7 +7,7 @@ from ids_repro import config, records
 from ids_repro.config import UserError
 from ids_repro.data import dataset
 from ids_repro.evaluate import packet_by_packet
-from ids_repro.models.model import save_model
+from ids_repro.models.model_file import save_model
 from ids_repro.native.layouts import FIRST_PACKETS
 from ids_repro.report.exhibit import Results
 from ids_repro.report.packet_by_packet import LOOKS, PACKETS, alarms, table

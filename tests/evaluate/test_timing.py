@@ -5,7 +5,7 @@ import pytest
 
 from ids_repro import config, records
 from ids_repro.evaluate import timing
-from ids_repro.models.model import save_model
+from ids_repro.models.model_file import save_model
 from ids_repro.report import classification
 from ids_repro.report.exhibit import Results
 

@@ -27,7 +27,7 @@ from ids_repro.kernel.info import prog_info
 from ids_repro.kernel.program import Program
 from ids_repro.kernel.variants import Variant
 from ids_repro.live import attached, pins, suspicious
-from ids_repro.models.model import read_model, save_model
+from ids_repro.models.model_file import read_model, save_model
 from ids_repro.network import facts
 from ids_repro.network.hosts import Host
 from ids_repro.network.namespaces import network
@@ -306,7 +306,31 @@ def test_an_attach_that_fails_leaves_nothing(ids, files, what):
 
 
 def test_a_model_file_that_is_not_there(ids, tmp_path):
-    assert "there is no such file" in ids("attach", "eth0", "--model", tmp_path / "none.joblib")[1]
+    assert "there is no such file" in ids("attach", "eth0", "--model", tmp_path / "none.npz")[1]
+
+
+def test_attach_and_swap_need_neither_pytorch_nor_scikit_learn(server, files):
+    code = f"""
+import sys
+from ids_repro.cli import main
+model = {str(files["binary"])!r}
+print(main(["attach", "eth0", "--model", model]), main(["swap", "eth0", "--model", model]), main(["detach", "eth0"]))
+print(main(["models", "show", model]), {{"torch", "sklearn", "joblib"}} & set(sys.modules))
+"""
+    done = server.run([sys.executable, "-c", code], cwd=config.ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert (lines[-1], "0 0 0" in lines) == ("0 set()", True)
+
+
+@pytest.mark.parametrize("command", ["attach", "swap"])
+def test_a_file_that_could_run_code_is_refused_and_changes_nothing(ids, files, tmp_path, command):
+    old = tmp_path / "binary-0.joblib"
+    old.write_bytes(np.array([{"model": None}], object).dumps())  # a pickle, as models were once kept
+    code, said = ids(command, "eth0", "--model", old)
+    assert code == 2 and said.count("\n") == 1
+    assert f"{old}: cannot be read as a model" in said and said.endswith("run notebooks 02 and 03 again\n")
+    assert not pins.FOLDER.exists()
 
 
 KILLS = {

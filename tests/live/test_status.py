@@ -27,8 +27,8 @@ FOUND = {
     "generation": 1,
     "verdicts": {"Normal": 12000, "Attack": 340},
     "models": [
-        {"generation": 0, "file": "a.joblib", "sha256": "a" * 64, "verdicts": {"Normal": 12000, "Attack": 0}},
-        {"generation": 1, "file": "b.joblib", "sha256": "b" * 64, "verdicts": {"Normal": 0, "Attack": 340}},
+        {"generation": 0, "file": "a.npz", "sha256": "a" * 64, "verdicts": {"Normal": 12000, "Attack": 0}},
+        {"generation": 1, "file": "b.npz", "sha256": "b" * 64, "verdicts": {"Normal": 0, "Attack": 340}},
     ],
 }
 TABLE = """\
@@ -41,8 +41,8 @@ flows                        7  of 65,536, timed-out ones included
   evicted proven             8
 ns per packet              123
 verdicts              Normal        Attack  model
-  >gen. 1                  0           340  b.joblib bbbbbbbbbbbb
-   gen. 0             12,000             0  a.joblib aaaaaaaaaaaa
+  >gen. 1                  0           340  b.npz bbbbbbbbbbbb
+   gen. 0             12,000             0  a.npz aaaaaaaaaaaa
   all                 12,000           340"""
 
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from ids_repro import config
 from ids_repro.evaluate import parity_vectors
@@ -139,11 +138,10 @@ def test_parameters_that_are_no_numbers_are_refused(models, flows, value):
         quantize_mlp(weights, model.scaler, [1.0] * 3, ones)
     with pytest.raises(config.UserError, match="not finite: train it again"):
         quantize_mlp(model.mlp.weights(), model.scaler, [1.0, value, 1.0], ones)
-    broken = copy.deepcopy(model.mlp)
-    with torch.no_grad():
-        broken.layers[1].weight[4, 3] = value
+    broken = copy.deepcopy(model.weights)
+    broken[1][3, 4] = value
     with pytest.raises(config.UserError, match="not finite: train it again"):
-        pipeline.quantize_model(replace(model, mlp=broken), flows)
+        pipeline.quantize_model(replace(model, weights=broken), flows)
 
 
 @pytest.mark.parametrize(("alpha", "layer"), [([1.0, 1e-9, 1.0], 1), ([1.0, 1e6, 1e-6], 2)])

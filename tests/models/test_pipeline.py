@@ -9,7 +9,7 @@ from ids_repro import config
 from ids_repro.data import dataset
 from ids_repro.data.features import FEATURES
 from ids_repro.models import pipeline
-from ids_repro.models.model import load_model, save_model
+from ids_repro.models.model_file import load_model, save_model
 from ids_repro.native.layouts import Q
 
 SHORT = config.profile("smoke", seeds=(3, 4), epochs=1, min_steps=0)
@@ -81,9 +81,9 @@ def test_a_check_takes_a_model_trained_now_if_none_is_saved_or_quantized(models,
 @pytest.mark.root
 def test_parity_ends_with_a_sentence_before_it_compares_anything(models, project):
     project.save(models)
-    path = project.root / "data/models/binary-0.joblib"
+    path = project.root / "data/models/binary-0.npz"
     path.write_bytes(path.read_bytes()[:1000])
     done = project.cli("parity")
     assert done.returncode == 2 and done.stdout == ""
-    assert "binary-0.joblib: cannot be read as a model" in done.stderr and "Traceback" not in done.stderr
+    assert "binary-0.npz: cannot be read as a model" in done.stderr and "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1, "the comparison, which loads programs, would show its progress bar"

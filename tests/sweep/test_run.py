@@ -20,7 +20,7 @@ from machine_state import alive, load_processes, until
 
 from ids_repro import config, records
 from ids_repro.config import UserError
-from ids_repro.models.model import save_model
+from ids_repro.models.model_file import save_model
 from ids_repro.network.namespaces import leftovers
 from ids_repro.sweep.generators import GENERATORS
 from ids_repro.sweep.link_netns import two_namespaces
@@ -39,7 +39,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from ids_repro import config
-from ids_repro.models.model import load_model
+from ids_repro.models.model_file import load_model
 from ids_repro.sweep.run import run_sweep
 folder, generator = Path(sys.argv[1]), sys.argv[2]
 profile = config.profile("smoke", churn_pps=(), trial_s=1.0, repeats=4, refine=0)
