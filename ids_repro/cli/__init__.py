@@ -30,6 +30,7 @@ COMMANDS: tuple[Callable[[Add], None], ...] = (
     live.add_swap,
     live.add_samples,
     live.add_detach,
+    live.add_models,
     evaluate.add_accuracy,
 )
 
