@@ -5,6 +5,7 @@ The rules about imports read the source, so an import inside a function or under
 
 import ast
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -247,6 +248,73 @@ def test_every_file_that_a_text_names_exists():
         named = set(re.findall(r"\b(?:tests|bpf|ids_repro)/[\w/.]+\.(?:py|h|c|md)\b", path.read_text()))
         missing += [f"{path} names {one}" for one in named if "NAME" not in one and not (ROOT / one).exists()]
     none_of(missing)
+
+
+# Modules whose files run code when they are read.
+CODE_IN_FILES = {"pickle", "cPickle", "_pickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
+# Calls that run what a text or a file says, and what makes each of them safe; None if nothing does.
+CALLS_OF_CODE = {
+    r"(builtins\.)?(eval|exec)": None,
+    r"(\w+\.)*read_pickle": None,
+    r"(\w+\.)*unsafe_load|(\w+\.)*full_load": None,
+    r"yaml\.load(_all)?": None,
+    r"torch\.load": "weights_only=True",
+    r"(np|numpy)\.load": "allow_pickle=False",
+    r"(\w+\.)*read_array": "allow_pickle=False",
+}
+
+
+def runs_code(node: ast.AST) -> str | None:
+    """Return the part of a program that could run code from a file, None if the node is none."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+        wrong = [name for name in named if not getattr(node, "level", 0) and name.split(".")[0] in CODE_IN_FILES]
+        return f"import of {wrong[0]}" if wrong else None
+    if isinstance(node, ast.Call):
+        name, given = ast.unparse(node.func), {ast.unparse(one) for one in node.keywords}
+        for pattern, safe in CALLS_OF_CODE.items():
+            if re.fullmatch(pattern, name) and safe not in given:
+                return f"{name}() without {safe}" if safe else f"{name}()"
+    return None
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("import joblib", "import of joblib"),
+        ("from pickle import loads", "import of pickle"),
+        ("import sklearn, cloudpickle.x", "import of cloudpickle.x"),
+        ("torch.load(path)", "torch.load() without weights_only=True"),
+        ("torch.load(path, weights_only=False)", "torch.load() without weights_only=True"),
+        ("torch.load(path, weights_only=True)", None),
+        ("np.load(path)", "np.load() without allow_pickle=False"),
+        ("np.load(path, allow_pickle=False)", None),
+        ("numpy.load(path, allow_pickle=True)", "numpy.load() without allow_pickle=False"),
+        ("pd.read_pickle(path)", "pd.read_pickle()"),
+        ("yaml.load(text)", "yaml.load()"),
+        ("yaml.safe_load(text)", None),
+        ("eval(text)", "eval()"),
+        ("json.loads(text)", None),
+        ("model.eval()", None),
+        ("from .code import Code", None),
+    ],
+)
+def test_what_could_run_code_from_a_file_is_recognised(line, part):
+    assert [found for node in ast.walk(ast.parse(line)) if (found := runs_code(node))] == ([part] if part else [])
+
+
+def test_no_file_that_a_user_hands_over_can_run_code():
+    """In the package and the notebooks; a test may hand over a pickle, so of the tests the imports alone count."""
+    trees = {str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = [cell["source"] for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+        trees |= {f"{path.relative_to(ROOT)}, code cell {n}": ast.parse("".join(c)) for n, c in enumerate(cells, 1)}
+    found = [(where, node) for where, tree in trees.items() for node in ast.walk(tree)]
+    for path in sorted(TESTS.rglob("*.py")):
+        found += [
+            (path.relative_to(ROOT), node) for node in nodes(path) if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
+    none_of([f"{where}:{node.lineno} has {part}" for where, node in found if (part := runs_code(node))])
 
 
 def defines_a_layout(node: ast.AST) -> bool:
