@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -114,21 +114,28 @@ def read_model(path: Path) -> Model:
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; notebooks 02 and 03 put models into data/models/")
     try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise RefusedError(f"it has {size:,} bytes, and no model has more than {MOST_BYTES:,}")
-        with zipfile.ZipFile(path) as archive:
-            header = Header.parse(_array(HEADER, _bytes(archive, HEADER, 0, MOST_TEXT)).tobytes())
-            model = _model(header, _members(archive, header))
+        with path.open("rb") as file:
+            model = _read(file)
+    except PermissionError:
+        raise  # it says all that there is to say
     except RefusedError as error:
         raise UserError(f"{path}: {error}; {AGAIN}") from None
-    except zipfile.BadZipFile as error:
-        text = "a model is an .npz file, which holds no code, and older files (.joblib) are not read"
-        raise UserError(f"{path}: cannot be read as a model ({error}): {text}; {AGAIN}") from None
     except Exception as error:  # a zip file that is damaged on purpose can fail in any way
-        what = f"{type(error).__name__}: {error!a:.200}"
-        raise UserError(f"{path}: cannot be read as a model ({what}); {AGAIN}") from None
+        raise UserError(f"{path}: cannot be read as a model ({error!a:.200}); {AGAIN}") from None
     return model
+
+
+def _read(file: BinaryIO) -> Model:
+    """Read a model from an open file; whatever is wrong with it is an exception."""
+    size = file.seek(0, io.SEEK_END)
+    if size > MOST_BYTES:
+        raise RefusedError(f"it has {size:,} bytes, and no model has more than {MOST_BYTES:,}")
+    if not zipfile.is_zipfile(file):
+        text = "it is no complete .npz file, and older files (.joblib) are not read, because they could run code"
+        raise RefusedError(f"cannot be read as a model: {text}")
+    with zipfile.ZipFile(file) as archive:
+        header = Header.parse(_array(HEADER, _bytes(archive, HEADER, 0, MOST_TEXT)).tobytes())
+        return _model(header, _members(archive, header))
 
 
 def describe(path: Path) -> dict[str, Any]:
