@@ -10,7 +10,7 @@
  * Range proof: activation k lies in [0, P_k]. In layer 1 the clamp sets P_k = IDS_INPUT_MAX; later P_k is the most that
  * column k of the previous layer can produce. So a lane's sum lies between -sum_k max(-w_k, 0) P_k and
  * sum_k max(w_k, 0) P_k. In the twin, quantize_fused scales each column until both bounds are within IDS_LANE_MAX, and
- * fused_bytes refuses weights for which they are not.
+ * FusedMlp.to_bytes refuses weights for which they are not.
  * Why not three lanes of 21 bits with int8 weights: that takes 184 multiplications instead of 240, but it decided
  * differently from the float net in up to 1 % of the flows.
  */
