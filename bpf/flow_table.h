@@ -36,46 +36,20 @@ static __always_inline void ids_unpack(__u64 once, __u64 now_us, struct ids_flow
 	f->dir_sum = f->num = 1;
 }
 
-/*
- * Steps k2 and k3 (Sec. IV-C): find or start the flow of a packet in its locked bucket, update it and compute x1..x12.
- * *first says whether the packet starts a flow. Return enum ids_found.
- */
-static __always_inline int ids_table_pass(struct ids_bucket *b, struct ids_entries *entries, __u64 hash,
-					  const struct ids_key *key, const struct ids_packet *p, __u8 side,
-					  __u64 now_ns, __s64 *x, __u32 *first)
+/* Start a flow in a bucket with its first packet, and compute x1..x12. Return enum ids_found. */
+static __always_inline int ids_table_start(struct ids_bucket *b, struct ids_entries *entries, __u64 hash,
+					   const struct ids_key *key, const struct ids_packet *p, __u8 side, __u64 tick,
+					   __u64 now_us, __s64 *x)
 {
-	__u64 now_us = now_ns / 1000;
-	__u32 tick = now_ns >> IDS_TICK & IDS_TICKS, way = ids_way_of(b, hash);
-	struct ids_entry *e = &entries->way[way & (IDS_WAYS - 1)];
 	struct ids_flow fresh;
-	__u32 found;
-	int known = 0;
+	struct ids_entry *e;
+	__u32 found, way;
 
-	if (way < IDS_WAYS) {
-		way &= IDS_WAYS - 1;
-		if (!(b->seen[way] & IDS_IS_ONCE))
-			known = ids_same_key(&e->key, key);
-		else if (b->more[way] == ids_more(hash)) {
-			known = 1;
-			ids_unpack(b->once[way], now_us, &e->flow);
-			e->key = *key;
-		}
-	}
-	if (known) {
-		*first = ids_flow_over(&e->flow, now_us);
-		ids_flow_add(&e->flow, p, side, now_us, *first, x);
-		b->seen[way] = tick << 2 | (*first ? 0 : ids_prove(b, way, &e->flow, tick));
-		if (e->flow.ended)
-			b->tag[way] = 0;
-		return *first ? IDS_STARTED : IDS_KNOWN;
-	}
-	*first = 1;
 	fresh.len_sum_and_flags = 0;
 	ids_flow_add(&fresh, p, side, now_us, 1, x);
-	way = ids_choose(b, tick, now_us, &found);
 	if (fresh.ended)
 		return IDS_STARTED;
-	way &= IDS_WAYS - 1;
+	way = ids_choose(b, tick, now_us, &found) & (IDS_WAYS - 1);
 	b->tag[way] = ids_tag(hash);
 	b->more[way] = ids_more(hash);
 	b->seen[way] = tick << 2;
@@ -88,6 +62,41 @@ static __always_inline int ids_table_pass(struct ids_bucket *b, struct ids_entri
 		e->flow = fresh;
 	}
 	return found;
+}
+
+/*
+ * Steps k2 and k3 (Sec. IV-C): find or start the flow of a packet in its locked bucket, update it and compute x1..x12.
+ * *first says whether the packet starts a flow. Return enum ids_found.
+ */
+static __always_inline int ids_table_pass(struct ids_bucket *b, struct ids_entries *entries, __u64 hash,
+					  const struct ids_key *key, const struct ids_packet *p, __u8 side,
+					  __u64 now_ns, __s64 *x, __u32 *first)
+{
+	__u64 now_us = now_ns / 1000;
+	__u32 tick = now_ns >> IDS_TICK & IDS_TICKS, way = ids_way_of(b, hash);
+	struct ids_entry *e = &entries->way[way & (IDS_WAYS - 1)];
+	int known = 0;
+
+	if (way < IDS_WAYS) {
+		way &= IDS_WAYS - 1;
+		if (!(b->seen[way] & IDS_IS_ONCE))
+			known = ids_same_key(&e->key, key);
+		else if (b->more[way] == ids_more(hash)) {
+			known = 1;
+			ids_unpack(b->once[way], now_us, &e->flow);
+			e->key = *key;
+		}
+	}
+	if (!known) {
+		*first = 1;
+		return ids_table_start(b, entries, hash, key, p, side, tick, now_us, x);
+	}
+	*first = ids_flow_over(&e->flow, now_us);
+	ids_flow_add(&e->flow, p, side, now_us, *first, x);
+	b->seen[way] = tick << 2 | (*first ? 0 : ids_prove(b, way, &e->flow, tick));
+	if (e->flow.ended)
+		b->tag[way] = 0;
+	return *first ? IDS_STARTED : IDS_KNOWN;
 }
 
 #endif

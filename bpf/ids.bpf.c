@@ -20,6 +20,7 @@
 
 #include "hook.h"
 #include "flow_table.h"
+#include "lock.h"
 
 #ifdef IDS_PAPER
 static __always_inline __s64 ids_parameter(__u32 at);
@@ -84,30 +85,6 @@ static __always_inline void ids_keep(__u32 k, __s64 value)
 	activations.update(&k, &value);
 }
 #endif
-
-/*
- * Lock a bucket or a flow, so that one CPU at a time updates it: a NIC's queues may give a flow's two directions to two
- * CPUs. Return 0 if another CPU holds the lock for too long.
- */
-static __always_inline int ids_lock(__u64 *lock)
-{
-	int i;
-
-	for (i = 0; i < IDS_TRIES; i++)
-		if (!__sync_val_compare_and_swap(lock, 0, 1))
-			return 1;
-	return 0;
-}
-
-static __always_inline void ids_unlock(__u64 *lock)
-{
-#ifdef IDS_TSO /* where stores become visible in their order, as on x86, a plain one will do */
-	asm volatile("" : : : "memory");
-	*(volatile __u64 *)lock = 0;
-#else
-	__sync_lock_test_and_set(lock, 0);
-#endif
-}
 
 /* Steps k2 and k3: find or start the packet's flow and compute the features. Return IDS_OK or IDS_BUSY. */
 #ifdef IDS_LRU
@@ -177,21 +154,10 @@ static __always_inline int ids_put_suspect(const struct ids_work *w, const void 
 					   __u64 g)
 {
 	struct ids_suspect *s = suspects.ringbuf_reserve(sizeof(struct ids_suspect));
-	__u32 i;
 
 	if (!s)
 		return 0;
-	s->now_ns = w->now_ns;
-	s->generation = g;
-	__builtin_memcpy(s->x, w->x, sizeof(s->x));
-	s->verdict = verdict;
-	s->len = end - data;
-	s->caplen = 0;
-	s->pad = 0;
-	for (i = 0; i < IDS_SUSPECT_BYTES && data + i + 1 <= end; i++) {
-		s->data[i] = *(__u8 *)(data + i);
-		s->caplen = i + 1;
-	}
+	ids_fill_suspect(s, w, data, end, verdict, g);
 	suspects.ringbuf_submit(s, 0);
 	return 1;
 }
@@ -257,13 +223,58 @@ int ids_layer3(ids_ctx *ctx)
 }
 #endif
 
+/* Set when the packet arrived, and *frame to its first byte. Return 0 if a test run brings no struct ids_probe. */
+static __always_inline int ids_begin(ids_ctx *ctx, struct ids_work *w, void **frame)
+{
+	w->first = 0;
+#ifdef IDS_PROBE
+	struct ids_probe *probe = *frame;
+
+	if (*frame + sizeof(*probe) > (void *)(long)ctx->data_end)
+		return 0;
+	*frame += sizeof(*probe);
+	w->now_ns = probe->flood.left ? probe->flood.now_ns : probe->now_ns;
+#else
+	w->now_ns = bpf_ktime_get_ns();
+#endif
+	return 1;
+}
+
+/* Steps k1 to k3: from the frame to the features. `begin` is where a probe stands. Return the reason. */
+static __always_inline int ids_extract(ids_ctx *ctx, void *begin, void *frame, struct ids_work *w, struct ids_counts *c)
+{
+	struct ids_packet packet;
+	int reason = ids_parse(frame, (void *)(long)ctx->data_end, IDS_STRIPPED(ctx), &packet);
+
+#ifdef IDS_PROBE
+	struct ids_probe *probe = begin;
+
+	if (probe->flood.left) {
+		reason = IDS_OK;
+		ids_flood_next(&probe->flood, &packet);
+	}
+	if (probe->use_x) {
+		__builtin_memcpy(w->x, probe->x, sizeof(probe->x));
+		return IDS_OK;
+	}
+#endif
+	if (reason != IDS_OK)
+		return reason;
+#ifdef IDS_CHURN
+	packet.sport += w->churn;
+	if (IDS_CHURN == 2) /* each CPU counts its own packets, so it needs its own addresses */
+		packet.saddr += (w->churn >> 16) + (bpf_get_smp_processor_id() << 16);
+	w->churn++;
+#endif
+	return ids_track(&packet, w, c);
+}
+
 int ids_main(ids_ctx *ctx)
 {
 #ifdef IDS_EMPTY
 	return IDS_PASS;
 #else
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct ids_packet packet;
+	void *begin = (void *)(long)ctx->data, *frame = begin;
 	struct ids_counts *c;
 	struct ids_work *w;
 	__u64 g;
@@ -271,40 +282,10 @@ int ids_main(ids_ctx *ctx)
 
 	c = counts.lookup(&zero);
 	w = work.lookup(&zero);
-	if (!c || !w)
+	if (!c || !w || !ids_begin(ctx, w, &frame))
 		return IDS_PASS;
-	w->first = 0;
-#ifdef IDS_PROBE
-	struct ids_probe *probe = data;
-
-	if (data + sizeof(*probe) > end)
-		return IDS_PASS;
-	data += sizeof(*probe);
-	w->now_ns = probe->flood.left ? probe->flood.now_ns : probe->now_ns;
-#else
-	w->now_ns = bpf_ktime_get_ns();
-#endif
 	c->packets++;
-	w->reason = ids_parse(data, end, IDS_STRIPPED(ctx), &packet);
-#ifdef IDS_PROBE
-	if (probe->flood.left) {
-		w->reason = IDS_OK;
-		ids_flood_next(&probe->flood, &packet);
-	}
-	if (probe->use_x) {
-		w->reason = IDS_OK;
-		__builtin_memcpy(w->x, probe->x, sizeof(probe->x));
-	} else
-#endif
-		if (w->reason == IDS_OK) {
-#ifdef IDS_CHURN
-		packet.sport += w->churn;
-		if (IDS_CHURN == 2) /* each CPU counts its own packets, so it needs its own addresses */
-			packet.saddr += (w->churn >> 16) + (bpf_get_smp_processor_id() << 16);
-		w->churn++;
-#endif
-		w->reason = ids_track(&packet, w, c);
-	}
+	w->reason = ids_extract(ctx, begin, frame, w, c);
 	if (w->reason != IDS_OK)
 		return ids_finish(ctx, w, c, -1, 0);
 #ifdef IDS_PAPER

@@ -21,7 +21,6 @@
 #define IDS_PARAMETERS (IDS_WEIGHTS_AT / 8 + sizeof(struct ids_nn_q16) - IDS_WEIGHTS_AT)
 #define IDS_SLOTS 2	      /* for model parameters: generation g uses slot g % 2 */
 #define IDS_GENERATIONS 16    /* verdicts are counted separately for this many generations */
-#define IDS_TRIES 64	      /* attempts to lock a flow; if all fail, the packet passes unclassified */
 #define IDS_SUSPECT_BYTES 128 /* copied to the ring buffer from the start of a frame */
 
 _Static_assert(IDS_BUSY < IDS_REASONS_SIZE, "every reason needs a counter");
@@ -64,5 +63,24 @@ struct ids_suspect { /* in the ring buffer: a packet that was classified as an a
 	__u32 pad;
 	__u8 data[IDS_SUSPECT_BYTES];
 };
+
+/* Fill a suspect from its packet: frame from data to end. */
+static __always_inline void ids_fill_suspect(struct ids_suspect *s, const struct ids_work *w, const void *data,
+					     const void *end, int verdict, __u64 g)
+{
+	__u32 i;
+
+	s->now_ns = w->now_ns;
+	s->generation = g;
+	__builtin_memcpy(s->x, w->x, sizeof(s->x));
+	s->verdict = verdict;
+	s->len = end - data;
+	s->caplen = 0;
+	s->pad = 0;
+	for (i = 0; i < IDS_SUSPECT_BYTES && data + i + 1 <= end; i++) {
+		s->data[i] = *(__u8 *)(data + i);
+		s->caplen = i + 1;
+	}
+}
 
 #endif

@@ -231,6 +231,19 @@ def test_modules_and_functions_are_short():
     none_of(long)
 
 
+def test_files_and_functions_of_c_are_short():
+    long = []
+    for path in (path for path in sorted(BPF.rglob("*")) if path.suffix in (".c", ".h")):
+        lines = path.read_text().splitlines()
+        if len(lines) > MODULE_LINES:
+            long.append(f"{path.name} has {len(lines)} lines, at most {MODULE_LINES} are allowed")
+        begins = [at for at, line in enumerate(lines) if line == "{"]
+        for begin, end in ((at, lines.index("}", at)) for at in begins):
+            if end - begin + 1 > FUNCTION_LINES:
+                long.append(f"{path.name}:{begin}: the function has {end - begin + 1} lines")
+    none_of(long)
+
+
 def test_every_module_has_a_test_file_or_is_named_in_one():
     texts = "\n".join(path.read_text() for path in sorted(TESTS.rglob("test_*.py")) if path != Path(__file__))
     untested = []

@@ -19,14 +19,10 @@ from .calibration import Threshold
 from .file_header import FORMAT, INTEGER_MODELS, OPTIONAL, Header, RefusedError
 from .fixed import layer_shapes
 from .float_tree import NODE, FloatTree
-from .int_mlp import IntMlp
-from .int_mlp_fused import FusedMlp
-from .int_tree import IntTree
 from .model import Model
 from .scaling import MinMax
+from .twins import TWINS
 
-# How each integer model is made again from its C struct.
-READERS = {"nn_q16": IntMlp.from_struct, "nn_fused": FusedMlp.from_struct, "dt": IntTree.from_struct}
 AGAIN = "run notebooks 02 and 03 again"
 HEADER = "header"  # the member that holds the JSON text
 MOST_BYTES = 8 << 20  # of a file; a model has 2 MB, and more after a training of very many epochs
@@ -278,11 +274,11 @@ def _thresholds(header: Header, arrays: dict[str, np.ndarray]) -> tuple[list[Thr
     return made[:LAYERS], [made[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
 
 
-def _twins(header: Header, arrays: dict[str, np.ndarray]) -> dict[str, IntMlp | FusedMlp | IntTree] | None:
+def _twins(header: Header, arrays: dict[str, np.ndarray]) -> dict[str, Any] | None:
     """Return the integer models, each made of its struct."""
     if header.sha256 is None:
         return None
-    twins = {name: make(arrays[name], header.n_classes) for name, make in READERS.items()}
+    twins = {name: twin.read(arrays[name], header.n_classes) for name, twin in TWINS.items()}
     for name, twin in twins.items():
         if fault := twin.fault(header.n_classes):
             raise RefusedError(fault)

@@ -15,27 +15,11 @@ from ..data import dataset
 from ..data.features import as_float
 from .calibration import thresholds
 from .float_tree import FloatTree
-from .int_mlp import IntMlp, quantize_mlp
-from .int_mlp_fused import quantize_fused
-from .int_tree import quantize_tree
 from .model import Model
 from .model_file import load_model, read_model, save_model
 from .scaling import MinMax
 from .training import train_mlp, train_tree
-
-
-def _q16(model: Model) -> IntMlp:
-    alpha_w = [np.array([t.alpha for t in columns]) for columns in model.thresholds[1]]
-    return quantize_mlp(model.mlp.weights(), model.scaler, list(model.alpha), alpha_w)
-
-
-# How each integer model is made from a calibrated model, by the name of its C struct (`layouts.STRUCTS`); the names are
-# those of `model_file.READERS`.
-TWINS = {
-    "nn_q16": _q16,
-    "nn_fused": lambda model: quantize_fused(model.mlp.weights(), model.scaler),
-    "dt": lambda model: quantize_tree(model.tree),
-}
+from .twins import TWINS
 
 
 def tasks_and_seeds(profile: Profile) -> list[tuple[str, int]]:
@@ -171,7 +155,7 @@ def quantize_model(model: Model, data: dataset.Dataset, input_alpha: float | Non
     if input_alpha is not None:
         alpha[0] = input_alpha
     calibrated = replace(model, thresholds=found, alpha=tuple(alpha))
-    return replace(calibrated, twins={name: quantize(calibrated) for name, quantize in TWINS.items()})
+    return replace(calibrated, twins={name: twin.quantize(calibrated) for name, twin in TWINS.items()})
 
 
 def quantize_all(

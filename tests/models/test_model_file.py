@@ -1,6 +1,6 @@
 """A model file: it is read as it was saved, without code and without heavy libraries, and any fault is one sentence.
 
-Covers also: ids_repro.models.file_header, whose checks are those of the file.
+Covers also: ids_repro.models.file_header, whose checks are those of the file, and ids_repro.models.twins.
 """
 
 import io
@@ -19,7 +19,8 @@ from ids_repro.data.features import as_float
 from ids_repro.evaluate import parity_vectors
 from ids_repro.models import file_header, pipeline
 from ids_repro.models.int_mlp_fused import pack_lanes, unpack_lanes
-from ids_repro.models.model_file import HEADER, READERS, describe, load_model, model_path, read_model, save_model
+from ids_repro.models.model_file import HEADER, describe, load_model, model_path, read_model, save_model
+from ids_repro.models.twins import TWINS
 from ids_repro.native import layouts
 from ids_repro.native.layouts import MLP_FUSED, Struct
 
@@ -92,7 +93,7 @@ def test_what_a_detector_stores_is_kept(models, tmp_path):
 
 
 def test_every_integer_model_can_be_written_and_read():
-    assert list(READERS) == list(pipeline.TWINS) == list(file_header.INTEGER_MODELS)
+    assert list(TWINS) == list(file_header.INTEGER_MODELS)
 
 
 def test_lanes_are_unpacked_as_they_were_packed():
@@ -407,7 +408,7 @@ def test_what_is_in_a_file_can_be_told(models, tmp_path, task):
     assert found["alpha"] == list(model.alpha)
     assert found["thresholds"]["inputs"] == [t.alpha for t in model.thresholds[0]]
     assert [len(layer) for layer in found["thresholds"]["columns"]] == [16, 16, model.n_classes]
-    assert found["structs"] == {name: layouts.STRUCTS[name].dtype.itemsize for name in READERS}
+    assert found["structs"] == {name: layouts.STRUCTS[name].dtype.itemsize for name in TWINS}
     assert found["accuracy"] == max(epoch["accuracy"] for epoch in model.history)
     floats = describe(save_model(replace(model, twins=None), tmp_path))
     absent = ("sha256", "alpha", "thresholds", "structs", "detector_threshold", "false_alarm_share")

@@ -10,6 +10,7 @@ from ids_repro.data import dataset
 from ids_repro.data.features import FEATURES
 from ids_repro.models import pipeline
 from ids_repro.models.model_file import load_model, save_model
+from ids_repro.models.twins import TWINS
 from ids_repro.native.layouts import Q
 
 SHORT = config.profile("smoke", seeds=(3, 4), epochs=1, min_steps=0)
@@ -24,7 +25,7 @@ def test_every_model_is_trained_quantized_and_read_in_one_folder(flows, tmp_path
     read = pipeline.load_all(SHORT, tmp_path)
     assert len({model.sha256() for model in read}) == len(pairs)
     for before, after, model in zip(trained, quantized, read, strict=True):
-        assert set(after.twins) == set(pipeline.TWINS) and after.alpha[0] == 1
+        assert set(after.twins) == set(TWINS) and after.alpha[0] == 1
         assert model.sha256() == after.sha256()
         for ours, theirs in zip(model.mlp.weights(), before.mlp.weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
@@ -74,7 +75,7 @@ def test_a_check_takes_a_quantized_model_that_was_saved(models, tmp_path):
 def test_a_check_takes_a_model_trained_now_if_none_is_saved_or_quantized(models, tmp_path):
     floats = save_model(replace(models["binary"], twins=None), tmp_path)
     made = pipeline.any_model("binary", tmp_path)
-    assert made.task == "binary" and set(made.twins) == set(pipeline.TWINS)
+    assert made.task == "binary" and set(made.twins) == set(TWINS)
     assert list(tmp_path.iterdir()) == [floats]
 
 

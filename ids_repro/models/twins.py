@@ -1,0 +1,41 @@
+"""The integer models, as a table: how each is made from a calibrated model, and how again from its C struct."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .int_mlp import IntMlp, quantize_mlp
+from .int_mlp_fused import FusedMlp, quantize_fused
+from .int_tree import IntTree, quantize_tree
+from .model import Model
+
+
+class Twin(NamedTuple):
+    """One integer model, the NumPy twin of a classifier in C.
+
+    Attributes
+    ----------
+    quantize : callable
+        Makes it from a calibrated `Model`.
+    read : callable
+        Makes it again from its C struct, a numpy.void, and the number of classes.
+    """
+
+    quantize: Callable[[Model], Any]
+    read: Callable[[np.void, int], Any]
+
+
+def _q16(model: Model) -> IntMlp:
+    alpha_w = [np.array([t.alpha for t in columns]) for columns in model.thresholds[1]]
+    return quantize_mlp(model.mlp.weights(), model.scaler, list(model.alpha), alpha_w)
+
+
+# By the name of the C struct (`layouts.STRUCTS`).
+TWINS = {
+    "nn_q16": Twin(_q16, IntMlp.from_struct),
+    "nn_fused": Twin(lambda model: quantize_fused(model.mlp.weights(), model.scaler), FusedMlp.from_struct),
+    "dt": Twin(lambda model: quantize_tree(model.tree), IntTree.from_struct),
+}
