@@ -58,7 +58,7 @@ class Profile:
     rates_pps : tuple of int
         Rates that the live-frames generator is asked for [pps]; the last is more than a link carries.
     churn_pps : tuple of int
-        Rates at which live frames are also sent with a new source port for every packet [pps].
+        Rates at which live frames are also sent with a new flow per packet [pps].
     refine : int
         Number of further rates for each method. They lie between two of `rates_pps` and narrow down the highest rate
         without loss.

@@ -57,7 +57,7 @@ class Flood:
     answered: bool = False
 
 
-# One packet a flow at every rate; at the highest also two, and four of which two are forged answers.
+# One packet per flow at every rate; at the highest also two, and four of which two are forged answers.
 FLOODS = (*map(Flood, RATES_PPS), Flood(RATES_PPS[-1], packets=2), Flood(RATES_PPS[-1], packets=4, answered=True))
 
 
@@ -202,15 +202,18 @@ def measure(
     list of dict
         The records, of kind "blinding".
     """
-    made, cases = [], list(itertools.product(sizes, tables, floods))
-    for size, table, flood in tqdm(cases, desc="floods of new flows", unit="flood"):
-        with Program(Variant(HOOK, probe=True, flows=size, table=table)) as program:
-            started = time.time()
-            share = share_found(program, flood, profile.flood_s)
-            found = program.counts()["found"].tolist()
-        raw = {"share_found": share, "found_packets": dict(zip(FOUND, found, strict=False))}
-        asked = _case(table, size, flood, profile)
-        made.append(records.append(results / "blinding.jsonl", "blinding", asked, raw, started=started))
+    made, pairs = [], list(itertools.product(sizes, tables))
+    with tqdm(total=len(pairs) * len(floods), desc="floods of new flows", unit="flood") as bar:
+        for size, table in pairs:
+            with Program(Variant(HOOK, probe=True, flows=size, table=table)) as program:
+                for flood in floods:
+                    started = time.time()
+                    share = share_found(program, flood, profile.flood_s)
+                    found = program.counts()["found"].tolist()
+                    raw = {"share_found": share, "found_packets": dict(zip(FOUND, found, strict=False))}
+                    asked = _case(table, size, flood, profile)
+                    made.append(records.append(results / "blinding.jsonl", "blinding", asked, raw, started=started))
+                    bar.update()
     return made
 
 
@@ -277,15 +280,19 @@ def measure_verdicts(
         The records, of kind "blinded_verdicts".
     """
     floods = [flood for flood in FLOODS if flood.rate_pps in (0, RATES_PPS[-1])]
-    made, cases = [], list(itertools.product(TABLES, floods))
+    made, path = [], results / "blinding.jsonl"
     profile = replace(profile, flood_s=profile.flooded_s)
     identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
-    for table, flood in tqdm(cases, desc="verdicts in a flood", unit="flood"):
-        variant = Variant(HOOK, "nn", probe=True, flows=flows, table=table)
-        with Program(variant, model.params(variant.params)) as program:
-            started = time.time()
-            raw = flagged(program, capture, everything, flood, profile.flood_s)
-        asked = _case(table, flows, flood, profile) | {"dataset": everything.meta["name"]}
-        path = results / "blinding.jsonl"
-        made.append(records.append(path, "blinded_verdicts", asked, raw, started=started, identity=identity))
+    with tqdm(total=len(TABLES) * len(floods), desc="verdicts in a flood", unit="flood") as bar:
+        for table in TABLES:
+            variant = Variant(HOOK, "nn", probe=True, flows=flows, table=table)
+            with Program(variant, model.params(variant.params)) as program:
+                for flood in floods:
+                    started = time.time()
+                    raw = flagged(program, capture, everything, flood, profile.flood_s)
+                    asked = _case(table, flows, flood, profile) | {"dataset": everything.meta["name"]}
+                    made.append(
+                        records.append(path, "blinded_verdicts", asked, raw, started=started, identity=identity)
+                    )
+                    bar.update()
     return made

@@ -43,8 +43,8 @@ def table(results: Results) -> pd.DataFrame:
 
 def _kind(packets: int, answered: bool) -> str:
     if packets == 1:
-        return "one packet a flow"
-    return f"{packets} packets a flow" + ", answers forged" * answered
+        return "one packet per flow"
+    return f"{packets} packets per flow" + ", answers forged" * answered
 
 
 def _blocks(frame: pd.DataFrame) -> list[Block]:
@@ -91,9 +91,9 @@ def _draw(figure: Chart, frame: pd.DataFrame) -> None:
     by_rate.set_yscale("symlog", linthresh=LEAST, linscale=0.4)
     by_rate.set_ylim(0, 100)
     by_rate.set_yticks([0, LEAST, 0.1, 1, 10, 100], ["0", f"{LEAST:g}", "0.1", "1", "10", "100"])
-    by_rate.set(xlabel="One packet a flow [Mpps]", ylabel="Packets that lost their flow [%]")
+    by_rate.set(xlabel="One packet per flow [Mpps]", ylabel="Packets that lost their flow [%]")
     by_kind.set_xticks(range(len(kinds)), [_short(kind) for kind in kinds])
-    by_kind.set(xlabel=f"Packets a flow, {fastest['rate_pps'].max() / 1e6:g} Mpps", xlim=(-0.3, len(kinds) - 0.7))
+    by_kind.set(xlabel=f"Packets per flow, {fastest['rate_pps'].max() / 1e6:g} Mpps", xlim=(-0.3, len(kinds) - 0.7))
     handles = [Line2D([], [], color=COLOURS[name], label=NAMES[name]) for name in NAMES]
     handles += [
         Line2D([], [], color="0.35", linestyle=DASHES[at % len(DASHES)], label=f"{n:,} flows")

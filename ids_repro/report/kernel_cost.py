@@ -130,7 +130,7 @@ def flow_churn(results: Results, width_in: float = COLUMN_IN) -> Exhibit:
             axis.errorbar(part["flows_entries"], part["middle"], yerr=around, color=colour, linestyle=dashes, **look)
             names[name] = Line2D([], [], color=colour, label=name)
             kinds[kind] = Line2D([], [], color="0.35", linestyle=dashes, label=kind)
-        axis.set(xlabel="Entries of the flow table", ylabel="Time a packet [ns]", ylim=(0, None))
+        axis.set(xlabel="Entries of the flow table", ylabel="Time per packet [ns]", ylim=(0, None))
         axis.set_xscale("log", base=2)
         axis.set_xticks(sorted({line["flows_entries"] for line in lines}))
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))

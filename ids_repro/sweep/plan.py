@@ -31,7 +31,7 @@ def plan_trials(profile: Profile, methods: str | Sequence[str] = "all", flows: s
     methods : str or sequence of str
         See `choose_methods`.
     flows : {"both", "new", "one"}
-        "new": every packet has a new source port, as hping3 sends them. "one": all packets are of one flow. "both":
+        "new": every packet is a new flow (of hping3, the first 64,512 are). "one": all packets are of one flow. "both":
         hping3 sends new flows. Live frames send one flow, so that the sweep compares the methods and not the flow
         table; at the profile's `churn_pps` they send new flows too.
 
