@@ -69,7 +69,7 @@ static __always_inline __s64 ids_since(__u64 once, __u64 now_us)
 static __always_inline __u64 ids_idle_us(const struct ids_bucket *b, __u32 way, __u64 age, __u64 now_us)
 {
 	__s64 coarse = ((__s64)age - (IDS_LATE << 2)) * (1 << 16), fine = ids_since(b->once[way], now_us);
-	__s64 once = -(__s64)(b->seen[way] >> 1 & 1);
+	__s64 once = (__s64)((__u64)b->seen[way] << 62) >> 63; /* all bits set if IDS_IS_ONCE is */
 
 	return (coarse ^ ((coarse ^ fine) & once)) + IDS_AGE_ZERO;
 }
