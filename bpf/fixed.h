@@ -1,4 +1,4 @@
-/* Read by keyed_hash.h: fixed-point arithmetic. */
+/* Read by flow.h and keyed_hash.h: fixed-point arithmetic. */
 /* The NumPy twin is ids_repro/models/fixed.py. Compile with -fwrapv, so that int64 wraps on overflow as in NumPy. */
 #ifndef IDS_FIXED_H
 #define IDS_FIXED_H

@@ -7,6 +7,7 @@
 #ifndef IDS_FLOW_H
 #define IDS_FLOW_H
 
+#include "fixed.h"
 #include "parse.h"
 
 /* x1..x12 in the paper's order (Sec. IV-B, IV-C). A test checks that FEATURES in the NumPy twin is equal. */

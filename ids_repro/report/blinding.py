@@ -78,7 +78,7 @@ def _draw(figure: Chart, frame: pd.DataFrame) -> None:
     """Draw the share of packets that do not find their flow: over the rate, and for each kind of the fastest flood."""
     by_rate, by_kind = figure.subplots(1, 2, sharey=True, width_ratios=(1.2, 1))
     frame = frame.assign(lost=100 * (1 - frame["share_found"]))
-    frame["kind"] = [_kind(line.packets, line.answered) for line in frame.itertuples()]
+    frame["kind"] = [f"{line.packets}" + ", forged" * line.answered for line in frame.itertuples()]
     sizes, kinds = sorted(frame["flows"].unique()), list(dict.fromkeys(frame.sort_values("packets")["kind"]))
     fastest = frame[frame["rate_pps"] == frame["rate_pps"].max()]
     for (table_kind, flows), part in frame.groupby(["table", "flows"]):
@@ -92,7 +92,7 @@ def _draw(figure: Chart, frame: pd.DataFrame) -> None:
     by_rate.set_ylim(0, 100)
     by_rate.set_yticks([0, LEAST, 0.1, 1, 10, 100], ["0", f"{LEAST:g}", "0.1", "1", "10", "100"])
     by_rate.set(xlabel="One packet per flow [Mpps]", ylabel="Packets that lost their flow [%]")
-    by_kind.set_xticks(range(len(kinds)), [_short(kind) for kind in kinds])
+    by_kind.set_xticks(range(len(kinds)), kinds)
     by_kind.set(xlabel=f"Packets per flow, {fastest['rate_pps'].max() / 1e6:g} Mpps", xlim=(-0.3, len(kinds) - 0.7))
     handles = [Line2D([], [], color=COLOURS[name], label=NAMES[name]) for name in NAMES]
     handles += [
@@ -100,12 +100,6 @@ def _draw(figure: Chart, frame: pd.DataFrame) -> None:
         for at, n in enumerate(sizes)
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
-
-
-def _short(kind: str) -> str:
-    """Return a name of `_kind` as short as a tick needs it: "1", "2", "4, forged"."""
-    number = "1" if kind.startswith("one") else kind.split()[0]
-    return number + ", forged" * ("forged" in kind)
 
 
 def exhibit(results: Results, width_in: float = COLUMN_IN) -> Exhibit:
