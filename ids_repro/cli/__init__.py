@@ -11,10 +11,10 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from ..config import UserError
-from . import data, evaluate, live, reproduce, sweep
+from . import data, evaluate, live, models, reproduce, sweep
 from .add import Add
 
-__all__ = ["add", "data", "evaluate", "live", "reproduce", "sweep"]
+__all__ = ["add", "data", "evaluate", "live", "models", "reproduce", "sweep"]
 
 # Each function adds one command with its options; --help lists the commands in this order.
 COMMANDS: tuple[Callable[[Add], None], ...] = (
@@ -30,7 +30,7 @@ COMMANDS: tuple[Callable[[Add], None], ...] = (
     live.add_swap,
     live.add_samples,
     live.add_detach,
-    live.add_models,
+    models.add_models,
     evaluate.add_accuracy,
 )
 

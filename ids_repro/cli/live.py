@@ -1,4 +1,4 @@
-"""The commands for a program that stays on an interface: attach, status, swap, samples, detach; and models."""
+"""The commands for a program that stays on an interface: attach, status, swap, samples and detach."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from ..config import UserError
 from ..implementations import rows_in
 from .add import Add
+from .models import MODEL_HELP
 
 MODES = {"xdp-drv": "xdp_drv", "xdp-skb": "xdp_skb", "tc": "tc"}  # --hook -> the mode's name in the package
 LOOK_S = 1.0  # how long status looks at each program
-_MODEL = "a model's file, such as data/models/binary-0.npz"
 # "nn" is the net in either arithmetic; the other classifiers go by the names of their structs.
 CLASSIFIERS = ("nn", *(one.struct for one in rows_in("kernel").values() if not one.struct.startswith("nn_")))
 
@@ -35,7 +34,7 @@ def add_attach(add: Add) -> None:
     """Add the command attach."""
     command = add("attach", _attach, "put a classifier on an interface, where it stays (root)")
     command.add_argument("iface", metavar="IFACE")
-    command.add_argument("--model", type=Path, required=True, metavar="PATH", help=_MODEL)
+    command.add_argument("--model", type=Path, required=True, metavar="PATH", help=MODEL_HELP)
     command.add_argument("--classifier", choices=CLASSIFIERS, default="nn", help="default: %(default)s")
     text = "of the net: ours, or the paper's (q16); default: %(default)s"
     command.add_argument("--arithmetic", choices=("fused", "q16"), default="fused", help=text)
@@ -95,7 +94,7 @@ def add_swap(add: Add) -> None:
     """Add the command swap."""
     command = add("swap", _swap, "replace the model of an attached classifier under traffic (root)")
     command.add_argument("iface", metavar="IFACE")
-    command.add_argument("--model", type=Path, required=True, metavar="PATH", help=_MODEL)
+    command.add_argument("--model", type=Path, required=True, metavar="PATH", help=MODEL_HELP)
 
 
 def _samples(args: argparse.Namespace) -> int:
@@ -138,47 +137,3 @@ def add_detach(add: Add) -> None:
     """Add the command detach."""
     command = add("detach", _detach, "take a classifier off an interface (root)")
     command.add_argument("iface", metavar="IFACE")
-
-
-def _show_model(args: argparse.Namespace) -> int:
-    """Print what is in a model's file; nothing in it is run."""
-    from ..models.model_file import describe
-
-    found = describe(args.file)
-    print(json.dumps(found) if args.json else _lines_of(found))
-    return 0
-
-
-def _lines_of(found: dict[str, Any]) -> str:
-    """Return what `model_file.describe` returned as lines for a terminal."""
-
-    def numbers(values: list[float]) -> str:
-        return ", ".join(f"{value:.4g}" for value in values)
-
-    tree = f"depth {found['tree']['depth']}, {found['tree']['leaves']} leaves"
-    lines = {"task": found["task"], "classes": ", ".join(found["classes"]), "seed": found["seed"]}
-    lines |= {"data SHA-256": found["data_sha256"], "net": "-".join(map(str, found["layers"])), "tree": tree}
-    lines |= {"training": f"{found['epochs']} epochs, best validation accuracy {found['accuracy']:.4f}"}
-    if found["sha256"] is None:
-        lines |= {"integer models": "none yet: run notebook 03"}
-    else:
-        lines |= {"thresholds": f"inputs {numbers(found['thresholds']['inputs'])}; used {numbers(found['alpha'])}"}
-        for layer, columns in enumerate(found["thresholds"]["columns"], start=1):
-            lines |= {f"  columns {layer}": f"{min(columns):.4g} to {max(columns):.4g}"}
-        sizes = ", ".join(f"{name} {size:,} bytes" for name, size in found["structs"].items())
-        lines |= {"integer models": sizes, "SHA-256": found["sha256"]}
-    if found["detector_threshold"] is not None:
-        lines |= {"flags a flow at": found["detector_threshold"]}
-    if found["false_alarm_share"] is not None:
-        lines |= {"false alarms": f"{found['false_alarm_share']:.2%} of normal flows"}
-    head = f"{found['file']}: a model of format {found['format']}, {found['bytes']:,} bytes"
-    return "\n".join([head, *(f"  {name:16}{value}" for name, value in lines.items())])
-
-
-def add_models(add: Add) -> None:
-    """Add the command models."""
-    command = add("models", _show_model, "what is in a model's file; it is read as data, and nothing in it is run")
-    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
-    show = actions.add_parser("show", help="print it", description="Print what is in a model's file.")
-    show.add_argument("file", type=Path, metavar="FILE", help=_MODEL)
-    show.add_argument("--json", action="store_true", help="one JSON object, with every threshold")

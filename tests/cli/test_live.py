@@ -1,15 +1,11 @@
-"""The options of attach and their defaults, and models show; tests/live/test_attached.py tests the other commands."""
+"""The options of attach and their defaults; tests/live/test_attached.py tests the other commands."""
 
-import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ids_repro import config
-from ids_repro.cli import live, main, make_parser
+from ids_repro.cli import live, make_parser
 from ids_repro.kernel.attach import XDP_FLAGS
-from ids_repro.models.model_file import describe, save_model
 
 ATTACH = ("attach", "eth0", "--model", "model.npz")
 
@@ -29,48 +25,4 @@ def test_every_mode_of_the_kernel_can_be_chosen():
 def test_what_is_missing_or_unknown_is_an_error_of_usage(argv):
     with pytest.raises(SystemExit) as end:
         make_parser().parse_args(argv)
-    assert end.value.code == 2
-
-
-@pytest.mark.parametrize("task", config.TASKS)
-def test_models_show_prints_what_is_in_a_file(models, tmp_path, capsys, task):
-    path = save_model(models[task], tmp_path)
-    assert main(["models", "show", str(path), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == describe(path)
-    assert main(["models", "show", str(path)]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith(f"{path}: a model of format 2, {path.stat().st_size:,} bytes\n")
-    for part in (
-        task,
-        *config.TASKS[task],
-        models[task].sha256(),
-        models[task].data_sha256,
-        f"12-16-16-{models[task].n_classes}",
-    ):
-        assert part in said
-    assert "depth 5" in said and "nn_q16 1,568 bytes, nn_fused 3,584 bytes, dt 320 bytes" in said
-    assert "flags a flow at" not in said
-
-
-def test_models_show_tells_a_float_model_and_a_detector(models, tmp_path, capsys):
-    floats = save_model(replace(models["binary"], twins=None), tmp_path)
-    assert main(["models", "show", str(floats)]) == 0
-    assert "none yet: run notebook 03" in capsys.readouterr().out
-    detector = replace(models["binary"], detector_threshold=900, false_alarm_share=0.0123)
-    assert main(["models", "show", str(save_model(detector, tmp_path))]) == 0
-    said = capsys.readouterr().out
-    assert "flags a flow at 900" in said and "1.23% of normal flows" in said
-
-
-def test_models_show_refuses_what_is_no_model(refused, tmp_path):
-    path = tmp_path / "binary-0.npz"
-    assert "there is no such file" in refused("models", "show", path)
-    path.write_text("accuracy = 1.0")
-    assert "run notebooks 02 and 03 again" in refused("models", "show", path)
-
-
-@pytest.mark.parametrize("argv", [("models",), ("models", "show"), ("models", "run", "x.npz")])
-def test_models_needs_what_to_do_and_a_file(argv):
-    with pytest.raises(SystemExit) as end:
-        main(argv)
     assert end.value.code == 2
