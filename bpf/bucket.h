@@ -16,7 +16,7 @@
 #define IDS_MOST_FLOWS (1 << 22)
 #define IDS_IS_PROVEN 1	 /* in the lowest bits of `seen` */
 #define IDS_IS_ONCE 2	 /* the state is in `once`, not in the entry */
-#define IDS_ONCE_BITS 18 /* of `once`, below the time */
+#define IDS_ONCE_BITS 19 /* of `once`, below the time */
 
 struct ids_bucket {	      /* two cache lines */
 	__u64 lock;	      /* used only in the kernel: one CPU at a time */

@@ -11,9 +11,10 @@
 
 #include "int_mlp.h"
 #include "int_mlp_fused.h"
+#include "int_mlp_log2.h"
 #include "int_tree.h"
 
-#define IDS_CLASSIFIERS(DO) DO(nn_q16) DO(nn_fused) DO(dt)
+#define IDS_CLASSIFIERS(DO) DO(nn_q16) DO(nn_fused) DO(nn_log2) DO(dt)
 
 #define IDS_PASTE(a, b, c) a##b##c
 #define IDS_OF(name, rest) IDS_PASTE(ids_, name, rest)

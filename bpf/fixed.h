@@ -55,4 +55,22 @@ static __always_inline __s64 ids_clip(__s64 v, __s64 limit)
 	return (v & ~mask) | (-limit & mask);
 }
 
+/*
+ * log2(1 + v) of a number v >= 0 in Q16, in Q16. Between powers of two it is a straight line, at most 0.0861 too low.
+ * BPF cannot count leading zeros, so six comparisons find the highest bit.
+ */
+static __always_inline __s64 ids_log2(__s64 v)
+{
+	__u64 u = (__u64)v + (1 << IDS_Q), whole = 63 - IDS_Q, more;
+	int bits;
+
+#pragma clang loop unroll(full)
+	for (bits = 32; bits; bits /= 2) {
+		more = (__u64)((__s64)(u >> (64 - bits)) - 1) >> 63; /* 1 if the highest `bits` bits are 0 */
+		u <<= more * bits;
+		whole -= more * bits;
+	}
+	return (__s64)((whole << IDS_Q) + (u << 1 >> (64 - IDS_Q)));
+}
+
 #endif

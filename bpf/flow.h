@@ -1,4 +1,4 @@
-/* Read by bucket.h, int_mlp.h, int_tree.h, trafficgen.bpf.c, user/library.c, user/receiver.h and user/table.h: flows. */
+/* Read by bucket.h, int_mlp.h, trafficgen.bpf.c, user/library.c, user/receiver.h and user/table.h: flows. */
 /*
  * Packet -> key of its flow; state of the flow -> the twelve features.
  * The NumPy twin is ids_repro/data/flow.py.
@@ -57,7 +57,8 @@ struct ids_flow {
 			__u64 len_sum : 48; /* enough for 2^32 packets of 65,535 bytes */
 			__u64 side : 1;	    /* which endpoint sent the first packet: 0 the lower, 1 the higher */
 			__u64 ended : 1;    /* the next packet starts a new flow */
-			__u64 fin : 14; /* bits 0, 1: the initiator, the responder sent FIN; bits 2, 3: it was acknowledged */
+			__u64 flagged : 1;  /* by a detector, which the caller runs */
+			__u64 fin : 13; /* bits 0, 1: the initiator, the responder sent FIN; bits 2, 3: it was acknowledged */
 		};
 	};
 	__u32 dir_sum, num;
@@ -115,7 +116,7 @@ static __always_inline void ids_flow_add(struct ids_flow *f, const struct ids_pa
 		f->len_sum = f->iat_sum = 0;
 		f->dir_sum = f->num = 0;
 		f->side = side;
-		f->fin = f->ended = 0;
+		f->fin = f->ended = f->flagged = 0;
 	}
 	iat = now_us > f->last_us ? now_us - f->last_us : 0;
 	dir = side == f->side;

@@ -16,30 +16,34 @@ static __always_inline int ids_same_key(const struct ids_key *a, const struct id
 }
 
 /*
- * The state after one packet in 64 bits: its time, of which 46 bits of microseconds are kept (a flow that comes back within
- * a year has timed out), its length, and whether it had FIN. A first packet has no other state. One of more than 65,535
- * bytes does not fit.
+ * The state after one packet in 64 bits: its time, of which 45 bits of microseconds are kept (a flow that comes back within
+ * half a year has timed out), its length, whether it had FIN, and whether a detector flagged it. A first packet has no other
+ * state. One of more than 65,535 bytes does not fit.
  */
+#define IDS_ONCE_FLAGGED 1 /* the bit of `once` that is ids_flow.flagged */
+
 static __always_inline __u64 ids_pack(const struct ids_flow *f)
 {
-	return f->first_us << IDS_ONCE_BITS | f->len_sum << 2 | (f->fin & 1) << 1 | f->side;
+	return f->first_us << IDS_ONCE_BITS | f->len_sum << 3 | (f->fin & 1) << 2 | f->flagged << IDS_ONCE_FLAGGED |
+	       f->side;
 }
 
 static __always_inline void ids_unpack(__u64 once, __u64 now_us, struct ids_flow *f)
 {
 	f->first_us = f->last_us = now_us - ids_since(once, now_us);
 	f->iat_sum = 0;
-	f->len_sum = once >> 2 & 0xffff;
+	f->len_sum = once >> 3 & 0xffff;
 	f->side = once & 1;
-	f->fin = once >> 1 & 1;
+	f->flagged = once >> IDS_ONCE_FLAGGED & 1;
+	f->fin = once >> 2 & 1;
 	f->ended = 0;
 	f->dir_sum = f->num = 1;
 }
 
-/* Start a flow in a bucket with its first packet, and compute x1..x12. Return enum ids_found. */
+/* Start a flow in a bucket with its first packet, and compute x1..x12: see ids_table_pass. */
 static __always_inline int ids_table_start(struct ids_bucket *b, struct ids_entries *entries, __u64 hash,
 					   const struct ids_key *key, const struct ids_packet *p, __u8 side, __u64 tick,
-					   __u64 now_us, __s64 *x)
+					   __u64 now_us, __s64 *x, __u32 *at)
 {
 	struct ids_flow fresh;
 	struct ids_entry *e;
@@ -49,7 +53,7 @@ static __always_inline int ids_table_start(struct ids_bucket *b, struct ids_entr
 	ids_flow_add(&fresh, p, side, now_us, 1, x);
 	if (fresh.ended)
 		return IDS_STARTED;
-	way = ids_choose(b, tick, now_us, &found) & (IDS_WAYS - 1);
+	*at = way = ids_choose(b, tick, now_us, &found) & (IDS_WAYS - 1);
 	b->tag[way] = ids_tag(hash);
 	b->more[way] = ids_more(hash);
 	b->seen[way] = tick << 2;
@@ -66,11 +70,12 @@ static __always_inline int ids_table_start(struct ids_bucket *b, struct ids_entr
 
 /*
  * Steps k2 and k3 (Sec. IV-C): find or start the flow of a packet in its locked bucket, update it and compute x1..x12.
- * *first says whether the packet starts a flow. Return enum ids_found.
+ * *first says whether the packet starts a flow, *at in which way the flow is, IDS_WAYS if its only packet ended it.
+ * Return enum ids_found.
  */
 static __always_inline int ids_table_pass(struct ids_bucket *b, struct ids_entries *entries, __u64 hash,
 					  const struct ids_key *key, const struct ids_packet *p, __u8 side,
-					  __u64 now_ns, __s64 *x, __u32 *first)
+					  __u64 now_ns, __s64 *x, __u32 *first, __u32 *at)
 {
 	__u64 now_us = now_ns / 1000;
 	__u32 tick = now_ns >> IDS_TICK & IDS_TICKS, way = ids_way_of(b, hash);
@@ -87,9 +92,11 @@ static __always_inline int ids_table_pass(struct ids_bucket *b, struct ids_entri
 			e->key = *key;
 		}
 	}
+	*at = way;
 	if (!known) {
 		*first = 1;
-		return ids_table_start(b, entries, hash, key, p, side, tick, now_us, x);
+		*at = IDS_WAYS;
+		return ids_table_start(b, entries, hash, key, p, side, tick, now_us, x, at);
 	}
 	*first = ids_flow_over(&e->flow, now_us);
 	ids_flow_add(&e->flow, p, side, now_us, *first, x);
@@ -97,6 +104,28 @@ static __always_inline int ids_table_pass(struct ids_bucket *b, struct ids_entri
 	if (e->flow.ended)
 		b->tag[way] = 0;
 	return *first ? IDS_STARTED : IDS_KNOWN;
+}
+
+/*
+ * Keep that a packet raised an alarm, 0 or 1, for its flow, which is where ids_table_pass said. Return whether a packet
+ * of the flow had raised one before.
+ */
+static __always_inline int ids_table_flag(struct ids_bucket *b, struct ids_entries *entries, __u32 at, __u64 alarm)
+{
+	__u32 way = at & (IDS_WAYS - 1);
+	struct ids_flow *f = &entries->way[way].flow;
+	int before;
+
+	if (at >= IDS_WAYS)
+		return 0;
+	if (b->seen[way] & IDS_IS_ONCE) {
+		before = b->once[way] >> IDS_ONCE_FLAGGED & 1;
+		b->once[way] |= alarm << IDS_ONCE_FLAGGED;
+	} else {
+		before = f->flagged;
+		f->flagged |= alarm;
+	}
+	return before;
 }
 
 #endif

@@ -1,4 +1,4 @@
-/* Read by ids.bpf.c: what differs between XDP and TC. */
+/* Read by ids.bpf.c and probe.h: what differs between XDP and TC. */
 #ifndef IDS_HOOK_H
 #define IDS_HOOK_H
 

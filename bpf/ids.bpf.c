@@ -1,18 +1,5 @@
 /*
- * The classifier's kernel program. BCC compiles it in variants chosen by -D flags (Variant in
- * ids_repro/kernel/variants.py):
- *   IDS_TC          attach to TC ingress instead of XDP
- *   IDS_CLASSIFIER  a name of classifiers.h; without it the program only extracts flows
- *   IDS_EMPTY       pass every packet unread, to measure what running any program costs
- *   IDS_PAPER       use the paper's layout of nn_q16: one map element per parameter and activation, one program per layer
- *   IDS_CLASSES     2 or 7
- *   IDS_ACTION      IDS_COUNT, IDS_FILTER, IDS_SINK or IDS_REDIRECT
- *   IDS_FLOWS       number of entries of the flow table
- *   IDS_LRU         for comparison: the kernel's LRU map instead of the table of flow_table.h
- *   IDS_TSO         stores become visible in their order, as on x86, so a plain one releases a lock
- *   IDS_CHURN       for benchmarks: 1 gives every packet a new source port, as hping3 does; 2 also gives a new address
- *                   after every 65,536 packets, so every packet starts a flow
- *   IDS_PROBE       for tests and replays: a struct ids_probe before the frame carries the clock in and the results out
+ * The classifier's kernel program. BCC compiles it in variants chosen by -D flags, which ids.h lists.
  * Every function that accesses a map is in this file, because BCC does not translate map accesses in headers.
  */
 #include <uapi/linux/bpf.h>
@@ -45,7 +32,7 @@ BPF_PERCPU_ARRAY(work, struct ids_work, 1);
 BPF_PERCPU_ARRAY(verdicts, struct ids_verdicts, IDS_GENERATIONS);
 BPF_ARRAY(retired, struct ids_verdicts, 1); /* written by user space: verdicts of older generations */
 BPF_ARRAY(generation, __u64, 1);
-#if IDS_ACTION == IDS_REDIRECT
+#ifdef IDS_SUSPECTS
 BPF_RINGBUF_OUTPUT(suspects, 64);
 #endif
 #ifdef IDS_PAPER
@@ -86,7 +73,39 @@ static __always_inline void ids_keep(__u32 k, __s64 value)
 }
 #endif
 
-/* Steps k2 and k3: find or start the packet's flow and compute the features. Return IDS_OK or IDS_BUSY. */
+static __always_inline __u64 ids_generation(void)
+{
+	int zero = 0;
+	__u64 *g = generation.lookup(&zero);
+
+	return g ? *(volatile __u64 *)g : 0;
+}
+
+/* Steps k4 to k6 with the model that decides now. The verdict of a detector is whether the packet raises an alarm. */
+static __always_inline void ids_classify(struct ids_work *w)
+{
+#if defined(IDS_CLASSIFIER) && !defined(IDS_PAPER)
+	struct IDS_OF(IDS_CLASSIFIER, ) * m;
+	int slot;
+
+	w->generation = ids_generation();
+	slot = w->generation & (IDS_SLOTS - 1);
+	m = params.lookup(&slot);
+	if (!m)
+		return;
+	w->class = IDS_OF(IDS_CLASSIFIER, _classify)(m, IDS_CLASSES, w->x, &w->scratch, w->logits);
+#ifdef IDS_EVIDENCE
+	w->verdict = w->logits[1] - w->logits[0] >= m->flag_at;
+#else
+	w->verdict = w->class;
+#endif
+#endif
+}
+
+/*
+ * Steps k2 and k3: find or start the packet's flow and compute the features. Return IDS_OK or IDS_BUSY. A detector decides
+ * under the flow's lock, so of two packets at once the later one knows of the earlier one's alarm.
+ */
 #ifdef IDS_LRU
 static __always_inline int ids_track(const struct ids_packet *p, struct ids_work *w, struct ids_counts *c)
 {
@@ -116,84 +135,78 @@ static __always_inline int ids_track(const struct ids_packet *p, struct ids_work
 	__u32 at = ids_bucket_of(hash, IDS_FLOWS / IDS_WAYS);
 	struct ids_bucket *b = buckets.lookup(&at);
 	struct ids_entries *e = entries.lookup(&at);
-	__u32 found;
+	__u32 found, way;
 
 	if (!b || !e || !ids_lock(&b->lock))
 		return IDS_BUSY;
-	found = ids_table_pass(b, e, hash, &key, p, side, w->now_ns, w->x, &w->first);
+	found = ids_table_pass(b, e, hash, &key, p, side, w->now_ns, w->x, &w->first, &way);
+#ifdef IDS_EVIDENCE
+	ids_classify(w);
+	int before = ids_table_flag(b, e, way, w->verdict);
+
+	w->raised = w->verdict & !before;
+	w->verdict |= before;
+#endif
 	ids_unlock(&b->lock);
 	c->found[found & (IDS_FOUND_SIZE - 1)]++;
 	return IDS_OK;
 }
 #endif
 
-static __always_inline __u64 ids_generation(void)
-{
-	int zero = 0;
-	__u64 *g = generation.lookup(&zero);
-
-	return g ? *(volatile __u64 *)g : 0;
-}
-
-/* Steps k4 to k6 with the model of generation g. Return the class, or -1 if this variant has no classifier. */
-static __always_inline int ids_classify(struct ids_work *w, __u64 g)
-{
-#if defined(IDS_CLASSIFIER) && !defined(IDS_PAPER)
-	int slot = g & (IDS_SLOTS - 1);
-	struct IDS_OF(IDS_CLASSIFIER, ) *m = params.lookup(&slot);
-
-	return m ? IDS_OF(IDS_CLASSIFIER, _classify)(m, IDS_CLASSES, w->x, &w->scratch, w->logits) : -1;
-#else
-	return -1;
-#endif
-}
-
-#if IDS_ACTION == IDS_REDIRECT
-/* Copy a suspect to the ring buffer. Return 0 if the buffer is full. */
-static __always_inline int ids_put_suspect(const struct ids_work *w, const void *data, const void *end, int verdict,
-					   __u64 g)
+#ifdef IDS_SUSPECTS
+/* Copy a packet to the ring buffer. */
+static __always_inline void ids_put_suspect(ids_ctx *ctx, const struct ids_work *w, struct ids_counts *c)
 {
 	struct ids_suspect *s = suspects.ringbuf_reserve(sizeof(struct ids_suspect));
 
-	if (!s)
-		return 0;
-	ids_fill_suspect(s, w, data, end, verdict, g);
+	if (!s) {
+		c->lost++;
+		return;
+	}
+	ids_fill_suspect(s, w, (void *)(long)ctx->data, (void *)(long)ctx->data_end);
 	suspects.ringbuf_submit(s, 0);
-	return 1;
 }
 #endif
 
-/* Count a packet's outcome and return what the hook does with the packet. */
-static __always_inline int ids_finish(ids_ctx *ctx, struct ids_work *w, struct ids_counts *c, int verdict, __u64 g)
+static __always_inline void ids_count(const struct ids_work *w, struct ids_counts *c)
 {
-	int at = g & (IDS_GENERATIONS - 1);
+	int at = w->generation & (IDS_GENERATIONS - 1);
 	struct ids_verdicts *v;
 
 	c->reason[w->reason & (IDS_REASONS_SIZE - 1)]++;
-	if (verdict >= 0) {
-		v = verdicts.lookup(&at);
-		if (v)
-			v->n[verdict & (IDS_MAX_CLASSES - 1)]++;
-	}
+	if (w->verdict < 0)
+		return;
+	v = verdicts.lookup(&at);
+	if (!v)
+		return;
+	v->n[w->verdict & (IDS_MAX_CLASSES - 1)]++;
+#ifdef IDS_EVIDENCE
+	v->flagged[w->class & (IDS_MAX_CLASSES - 1)] += w->raised;
+#endif
+}
+
+/* Count a packet's outcome and return what the hook does with the packet. */
+static __always_inline int ids_finish(ids_ctx *ctx, struct ids_work *w, struct ids_counts *c)
+{
+	int attack = w->verdict >= 0 && w->verdict != IDS_NORMAL;
+
+	ids_count(w, c);
 #ifdef IDS_PROBE
 	struct ids_probe *probe = (void *)(long)ctx->data;
 
 	if ((void *)(probe + 1) <= (void *)(long)ctx->data_end)
-		ids_probe_keep(probe, w, verdict, g);
+		ids_probe_keep(probe, w);
 #endif
-#if IDS_ACTION == IDS_SINK
-	return IDS_DROP;
-#elif IDS_ACTION == IDS_FILTER
-	return verdict >= 0 && verdict != IDS_NORMAL ? IDS_DROP : IDS_PASS;
-#elif IDS_ACTION == IDS_REDIRECT
-	if (verdict < 0 || verdict == IDS_NORMAL)
-		return IDS_PASS;
-	if (!ids_put_suspect(w, (void *)(long)ctx->data, (void *)(long)ctx->data_end, verdict, g))
-		c->lost++;
-	return IDS_DROP;
-#else
+#ifdef IDS_EVIDENCE
+	if (w->raised)
+		ids_put_suspect(ctx, w, c);
+#elif defined(IDS_SUSPECTS)
+	if (attack)
+		ids_put_suspect(ctx, w, c);
+#endif
+	if (IDS_ACTION == IDS_SINK || (IDS_ACTION != IDS_COUNT && attack))
+		return IDS_DROP;
 	return IDS_PASS;
-#endif
 }
 
 #ifdef IDS_PAPER
@@ -219,26 +232,10 @@ int ids_layer3(ids_ctx *ctx)
 	if (!w || !c)
 		return IDS_PASS;
 	ids_layer_q16(NULL, 2, IDS_HIDDEN, IDS_CLASSES, &w->scratch, w->logits);
-	return ids_finish(ctx, w, c, ids_argmax(IDS_CLASSES, w->logits), 0);
+	w->verdict = ids_argmax(IDS_CLASSES, w->logits);
+	return ids_finish(ctx, w, c);
 }
 #endif
-
-/* Set when the packet arrived, and *frame to its first byte. Return 0 if a test run brings no struct ids_probe. */
-static __always_inline int ids_begin(ids_ctx *ctx, struct ids_work *w, void **frame)
-{
-	w->first = 0;
-#ifdef IDS_PROBE
-	struct ids_probe *probe = *frame;
-
-	if (*frame + sizeof(*probe) > (void *)(long)ctx->data_end)
-		return 0;
-	*frame += sizeof(*probe);
-	w->now_ns = probe->flood.left ? probe->flood.now_ns : probe->now_ns;
-#else
-	w->now_ns = bpf_ktime_get_ns();
-#endif
-	return 1;
-}
 
 /* Steps k1 to k3: from the frame to the features. `begin` is where a probe stands. Return the reason. */
 static __always_inline int ids_extract(ids_ctx *ctx, void *begin, void *frame, struct ids_work *w, struct ids_counts *c)
@@ -255,6 +252,9 @@ static __always_inline int ids_extract(ids_ctx *ctx, void *begin, void *frame, s
 	}
 	if (probe->use_x) {
 		__builtin_memcpy(w->x, probe->x, sizeof(probe->x));
+#ifdef IDS_EVIDENCE
+		ids_classify(w);
+#endif
 		return IDS_OK;
 	}
 #endif
@@ -277,7 +277,6 @@ int ids_main(ids_ctx *ctx)
 	void *begin = (void *)(long)ctx->data, *frame = begin;
 	struct ids_counts *c;
 	struct ids_work *w;
-	__u64 g;
 	int zero = 0;
 
 	c = counts.lookup(&zero);
@@ -287,13 +286,15 @@ int ids_main(ids_ctx *ctx)
 	c->packets++;
 	w->reason = ids_extract(ctx, begin, frame, w, c);
 	if (w->reason != IDS_OK)
-		return ids_finish(ctx, w, c, -1, 0);
+		return ids_finish(ctx, w, c);
 #ifdef IDS_PAPER
 	ids_normalise_q16(NULL, w->x, w->scratch.a);
 	ids_layer_q16(NULL, 0, IDS_N_FEATURES, IDS_HIDDEN, &w->scratch, NULL);
 	layers.call(ctx, 0);
 #endif
-	g = ids_generation();
-	return ids_finish(ctx, w, c, ids_classify(w, g), g);
+#ifndef IDS_EVIDENCE
+	ids_classify(w);
+#endif
+	return ids_finish(ctx, w, c);
 #endif
 }

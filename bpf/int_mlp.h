@@ -1,4 +1,4 @@
-/* Read by classifiers.h, int_mlp_fused.h and user/float_mlp.h: the net in arithmetic "q16". */
+/* Read by classifiers.h, int_mlp_fused.h, int_tree.h and user/float_mlp.h: the net in arithmetic "q16". */
 /*
  * The MLP 12-16-16-{2,7} in the paper's integer arithmetic (Sec. IV-C, steps k4 to k6): int64 with 16 fractional bits.
  * The NumPy twin, ids_repro/models/int_mlp.py, defines every bit.

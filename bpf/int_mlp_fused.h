@@ -1,4 +1,4 @@
-/* Read by classifiers.h and user/receiver.h: the net in arithmetic "fused". */
+/* Read by classifiers.h and int_mlp_log2.h: the net in arithmetic "fused". */
 /*
  * Our own arithmetic for the MLP: as few operations as possible without changing the net's decisions.
  * Normalisation is part of the first quantiser: each feature has its own multiplier and shift, so features with a wide
@@ -32,6 +32,7 @@ _Static_assert(IDS_LANE_MAX + IDS_HALF < 1LL << (IDS_LANE - 1), "rounding must n
 _Static_assert((IDS_LANE_MAX + IDS_HALF) >> IDS_SHIFT < 1 << 15, "a hidden activation must fit 15 bits");
 
 struct ids_nn_fused {
+	__s64 flag_at; /* a detector flags a flow at a packet whose score, logit 1 - logit 0, is at least this */
 	__s64 min[IDS_X_SIZE];	 /* Q16 */
 	__s64 range[IDS_X_SIZE]; /* max - min, Q16, below 2^47 */
 	__s64 mul[IDS_X_SIZE];	 /* 16383 / range * 2^shift, at most 2^15 */

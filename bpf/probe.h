@@ -3,6 +3,7 @@
 #ifndef IDS_PROBE_H
 #define IDS_PROBE_H
 
+#include "hook.h"
 #include "ids.h"
 
 #define IDS_FLOOD_SOURCE 0x0b000000 /* 11.0.0.0, the first address of a flood's flows */
@@ -51,14 +52,32 @@ static __always_inline void ids_flood_next(struct ids_flood *f, struct ids_packe
 	f->now_ns += f->gap_ns;
 }
 
-static __always_inline void ids_probe_keep(struct ids_probe *probe, const struct ids_work *w, int verdict, __u64 g)
+static __always_inline void ids_probe_keep(struct ids_probe *probe, const struct ids_work *w)
 {
 	__builtin_memcpy(probe->x, w->x, sizeof(probe->x));
 	__builtin_memcpy(probe->logits, w->logits, sizeof(probe->logits));
 	probe->reason = w->reason;
-	probe->verdict = verdict;
+	probe->verdict = w->verdict;
 	probe->first = w->first;
-	probe->generation = g;
+	probe->generation = w->generation;
+}
+
+/* Set when the packet arrived, and *frame to its first byte. Return 0 if a test run brings no struct ids_probe. */
+static __always_inline int ids_begin(ids_ctx *ctx, struct ids_work *w, void **frame)
+{
+	w->first = w->raised = 0;
+	w->class = w->verdict = -1;
+#ifdef IDS_PROBE
+	struct ids_probe *probe = *frame;
+
+	if (*frame + sizeof(*probe) > (void *)(long)ctx->data_end)
+		return 0;
+	*frame += sizeof(*probe);
+	w->now_ns = probe->flood.left ? probe->flood.now_ns : probe->now_ns;
+#else
+	w->now_ns = bpf_ktime_get_ns();
+#endif
+	return 1;
 }
 
 #endif

@@ -56,6 +56,13 @@ IMPLEMENTATIONS = {
 }
 
 
+# The two parts of a detector (`models.detector`), which is in no table of the paper's.
+DETECTORS = {
+    "dt_deep": Implementation("Detector (tree)", "dt", "kernel", "dt_sklearn", variant="dt_deep"),
+    "nn_log2": Implementation("Detector (NN)", "nn_log2", "kernel", "nn_pytorch", variant="nn_log2_packed"),
+}
+
+
 def rows_in(*places: str, optimise: str = "-O2") -> dict[str, Implementation]:
     """Return the implementations that run in these places and were compiled with this optimisation, by row.
 

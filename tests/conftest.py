@@ -11,7 +11,9 @@ from ids_repro import config
 from ids_repro.cli import main
 from ids_repro.data import dataset, packets
 from ids_repro.models import pipeline
+from ids_repro.models.detector import train
 from ids_repro.models.model import Model
+from ids_repro.models.scorers import Settings
 from ids_repro.network.namespaces import leftovers
 
 
@@ -32,7 +34,7 @@ def sample() -> packets.Capture:
 def everything(tmp_path_factory) -> dataset.Dataset:
     """Return a feature vector for each packet of the shipped capture."""
     table = tmp_path_factory.mktemp("dataset") / "lab.parquet"
-    return dataset.prepare(config.SAMPLE, config.SAMPLE.with_suffix(".csv"), table)
+    return dataset.prepare(config.SAMPLE, config.SAMPLE_LABELS, table)
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +48,12 @@ def models(flows) -> dict[str, Model]:
     """Return a quantized model for each task, trained for a moment on the shipped capture."""
     short = replace(config.PROFILES["smoke"], epochs=1, min_steps=500)
     return {task: pipeline.quantize_model(pipeline.train_model(flows, task, 0, short), flows) for task in config.TASKS}
+
+
+@pytest.fixture(scope="session")
+def detector(everything) -> Model:
+    """Return a detector, trained for a moment on the shipped capture."""
+    return train(everything, settings=Settings(depth=8, epochs=1))
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ struct ids_fixed_table {
 	__u32 n_buckets;
 	struct ids_hash_keys keys;
 	__u64 found[IDS_N_FOUND]; /* packets by what became of their flow */
+	__u32 bucket, way;	  /* where the flow of the last packet is */
 };
 
 /* Take memory for so many flows, a power of two and at least IDS_WAYS. Return 0, or -1 if there is none. */
@@ -42,10 +43,18 @@ static inline __u32 ids_fixed_update(struct ids_fixed_table *t, const struct ids
 	struct ids_key key;
 	__u8 side = ids_make_key(p, &key);
 	__u64 hash = ids_flow_hash(&key, &t->keys);
-	__u32 at = ids_bucket_of(hash, t->n_buckets), first;
+	__u32 first;
 
-	t->found[ids_table_pass(&t->buckets[at], &t->entries[at], hash, &key, p, side, now_ns, x, &first)]++;
+	t->bucket = ids_bucket_of(hash, t->n_buckets);
+	t->found[ids_table_pass(&t->buckets[t->bucket], &t->entries[t->bucket], hash, &key, p, side, now_ns, x, &first,
+				&t->way)]++;
 	return first;
+}
+
+/* Keep whether the last packet raised an alarm. Return whether its flow is flagged, by this packet or one before it. */
+static inline int ids_fixed_flag(struct ids_fixed_table *t, int alarm)
+{
+	return ids_table_flag(&t->buckets[t->bucket], &t->entries[t->bucket], t->way, alarm) | alarm;
 }
 
 #endif

@@ -13,7 +13,7 @@
 #include <time.h>
 
 #include "../flow.h"
-#include "../int_mlp_fused.h"
+#include "../int_mlp_log2.h"
 #include "fixed_table.h"
 
 #define IDS_RECEIVER_FLOWS (1 << 16) /* as many as the kernel program has by default */
@@ -21,7 +21,7 @@
 
 struct ids_classifier {
 	struct ids_fixed_table table;
-	struct ids_nn_fused_scratch scratch;
+	struct ids_nn_log2_scratch scratch;
 	__u64 classified, verdict[IDS_MAX_CLASSES];
 };
 
@@ -30,7 +30,7 @@ struct ids_totals {
 };
 
 static struct ids_nn_fused ids_params;
-static int ids_classes;
+static int ids_classes, ids_detector; /* a detector says of each packet whether its flow is flagged */
 static const char *ids_name;
 static volatile sig_atomic_t ids_stop, ids_asked;
 
@@ -48,15 +48,19 @@ static inline void ids_on_signal(int signal)
 		ids_asked = 1;
 }
 
-/* Read the model and install the signal handlers. Return 0, or -1 with errno set. */
-static inline int ids_begin(const char *name, const char *n_classes, const char *path)
+/*
+ * Read the model and install the signal handlers. The task is the number of classes of nn_fused, or "detector": then the
+ * model is nn_log2. Return 0, or -1 with errno set.
+ */
+static inline int ids_begin(const char *name, const char *task, const char *path)
 {
 	struct sigaction action = { .sa_handler = ids_on_signal };
 	FILE *file = fopen(path, "rb");
 	size_t n;
 
 	ids_name = name;
-	ids_classes = atoi(n_classes);
+	ids_detector = !strcmp(task, "detector");
+	ids_classes = ids_detector ? 2 : atoi(task);
 	if (!file)
 		return -1;
 	n = fread(&ids_params, sizeof(ids_params), 1, file);
@@ -95,8 +99,13 @@ static inline void ids_classify_packet(struct ids_classifier *c, const struct id
 	int class;
 
 	ids_fixed_update(&c->table, p, now_ns, x);
-	class = ids_classes == 2 ? ids_nn_fused_classify(&ids_params, 2, x, &c->scratch, logits) :
-				   ids_nn_fused_classify(&ids_params, 7, x, &c->scratch, logits);
+	if (ids_detector) {
+		ids_nn_log2_classify(&ids_params, 2, x, &c->scratch, logits);
+		class = ids_fixed_flag(&c->table, logits[1] - logits[0] >= ids_params.flag_at);
+	} else if (ids_classes == 2)
+		class = ids_nn_fused_classify(&ids_params, 2, x, &c->scratch.fused, logits);
+	else
+		class = ids_nn_fused_classify(&ids_params, 7, x, &c->scratch.fused, logits);
 	c->verdict[class]++;
 	c->classified++;
 }

@@ -14,13 +14,13 @@ def _parity(args: argparse.Namespace) -> int:
     """Compare the implementations; the exit code is 1 if two of them differ anywhere."""
     from ..data import packets
     from ..evaluate import parity
-    from ..models import pipeline
+    from ..models import detector, pipeline
     from ..require import require_root
 
     if not args.user_space:
         require_root("the kernel's part of parity (all but --user-space)")
     capture = packets.read(args.pcap)
-    models = [pipeline.any_model(task) for task in TASKS]
+    models = [*(pipeline.any_model(task) for task in TASKS), detector.any_detector()]
     found = parity.compare(models, capture, args.n, args.user_space)
     mismatches = sum(sum(row.values()) for row in found.values())
     if args.json:
@@ -67,7 +67,7 @@ def add_accuracy(add: Add) -> None:
     """Add the command accuracy."""
     command = add("accuracy", _accuracy, "train with several seeds and score every implementation (root)")
     command.add_argument("--data", type=Path, default=SAMPLE, help="a capture, a packet table's folder, or a dataset")
-    command.add_argument("--labels", type=Path, help="label schedule of a capture; the .csv beside it by default")
+    command.add_argument("--labels", type=Path, help="label schedule of a capture; lab.csv for lab.pcap.gz by default")
     command.add_argument("--seeds", type=int, default=3, help="how many")
     command.add_argument("--user-space", action="store_true", help="without the kernel: needs no root")
     command.add_argument("--json", action="store_true", help="one JSON object with intervals")
@@ -76,11 +76,12 @@ def add_accuracy(add: Add) -> None:
 def _bench(args: argparse.Namespace) -> int:
     from ..data import packets
     from ..evaluate import kernel_cost
-    from ..models import pipeline
+    from ..models import detector, pipeline
     from ..require import require_root
 
     require_root("the benchmark of the kernel program")
     models = {len(classes): pipeline.any_model(task) for task, classes in TASKS.items()}
+    models[kernel_cost.DETECTOR] = detector.any_detector()
     found = kernel_cost.bench(models, packets.read(SAMPLE), args.rounds)
     if args.json:
         print(json.dumps(found))

@@ -33,16 +33,17 @@ def _lines_of(found: dict[str, Any]) -> str:
     lines |= {"training": f"{found['epochs']} epochs, best validation accuracy {found['accuracy']:.4f}"}
     if found["sha256"] is None:
         lines |= {"integer models": "none yet: run notebook 03"}
-    else:
+    if found["thresholds"] is not None:
         lines |= {"thresholds": f"inputs {numbers(found['thresholds']['inputs'])}; used {numbers(found['alpha'])}"}
         for layer, columns in enumerate(found["thresholds"]["columns"], start=1):
             lines |= {f"  columns {layer}": f"{min(columns):.4g} to {max(columns):.4g}"}
+    if found["sha256"] is not None:
         sizes = ", ".join(f"{name} {size:,} bytes" for name, size in found["structs"].items())
         lines |= {"integer models": sizes, "SHA-256": found["sha256"]}
-    if found["detector_threshold"] is not None:
-        lines |= {"flags a flow at": found["detector_threshold"]}
-    if found["false_alarm_share"] is not None:
-        lines |= {"false alarms": f"{found['false_alarm_share']:.2%} of normal flows"}
+    for name, one in (found["detector"] or {}).items():
+        flags = f"{one['false_alarms']:.3%} of normal flows and {one['found']:.1%} of attack flows"
+        lines |= {f"detector {name}": f"score {one['flag_at']} flags a flow: {flags}; budget {one['budget']:.3%}"}
+    lines |= {f"  {name}": value for name, value in found["about"].items()}
     head = f"{found['file']}: a model of format {found['format']}, {found['bytes']:,} bytes"
     return "\n".join([head, *(f"  {name:16}{value}" for name, value in lines.items())])
 

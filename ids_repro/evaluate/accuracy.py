@@ -17,7 +17,7 @@ from .. import metrics, records
 from ..config import MODELS, RESULTS, SAMPLE, TASKS, Profile, UserError
 from ..data import dataset, extract, packets
 from ..data.features import as_float
-from ..data.labels.source import label_source
+from ..data.labels.source import label_source, labels_beside
 from ..data.packet_table import PacketTable, Trace
 from ..data.packets import Capture
 from ..implementations import IMPLEMENTATIONS, row_in_c
@@ -35,7 +35,7 @@ def read(source: Path | str, schedule: Path | str | None = None) -> tuple[datase
     source : Path or str
         A packet table (a folder), a capture, or a Parquet file that `data.extract.run` wrote.
     schedule : Path or str, optional
-        The label schedule of a capture. The default is the file beside the capture with the suffix .csv.
+        The label schedule of a capture; see `labels_beside` for the default.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def read(source: Path | str, schedule: Path | str | None = None) -> tuple[datase
     source = Path(source)
     if source.suffix == ".parquet":
         return dataset.load(source).sample(), None
-    labeller = None if source.is_dir() else label_source(schedule or source.with_suffix(".csv"))
+    labeller = None if source.is_dir() else label_source(schedule or labels_beside(source))
     name = "lab capture" if source.resolve() == SAMPLE else source.resolve().name
     with tempfile.TemporaryDirectory() as folder:
         extract.run(source, Path(folder) / "vectors.parquet", labeller, name=name)
@@ -121,8 +121,7 @@ def _in_kernel(
         return kernel_verdicts(models, trace, data.packet)
     out: dict[tuple[str, int], dict] = defaultdict(dict)
     for struct, model in itertools.product(KERNEL_PROGRAMS, models):
-        with load_program(struct, model.n_classes) as program:
-            program.set_params(model.params(struct))
+        with load_program(struct, model) as program:
             out[model.task, model.seed][f"{struct}_kernel"] = classify_in_kernel(program, data.x)[1]
     return out
 

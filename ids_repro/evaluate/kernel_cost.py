@@ -32,7 +32,10 @@ TABLES = (1 << 10, 1 << 16, 1 << 18)  # entries of the flow tables that `churn` 
 CHURNED = ("flow", "flow_lru", "nn_fused_packed")  # and the variants, names in VARIANTS
 BENCH = (*VARIANTS, "nn_fused_packed_7", "dt_7")  # what `bench` measures, by `name_of`
 
+DETECTOR = "detector"  # the key of the model that variants for detectors run, beside the numbers of classes
+
 Key = tuple[str, ...]
+Models = Mapping[int | str, Model]
 
 
 def name_of(name: str, variant: Variant) -> str:
@@ -49,8 +52,9 @@ def name_of(name: str, variant: Variant) -> str:
     return "_".join(part for part in parts if part)
 
 
-def _load(stack: contextlib.ExitStack, variant: Variant, models: Mapping[int, Model]) -> Program:
-    params = models[variant.n_classes].params(variant.params) if variant.params else None
+def _load(stack: contextlib.ExitStack, variant: Variant, models: Models) -> Program:
+    model = models[DETECTOR if variant.evidence else variant.n_classes]
+    params = model.params(variant.params) if variant.params else None
     return stack.enter_context(Program(variant, params))
 
 
@@ -62,7 +66,7 @@ def _float_ns(model: Model) -> Callable[[], float]:
 Measured = tuple[dict[Key, list[float]], dict[str, dict[str, int]]]
 
 
-def _measure(models: Mapping[int, Model], capture: Capture, rounds: int, names: Collection[str]) -> Measured:
+def _measure(models: Models, capture: Capture, rounds: int, names: Collection[str]) -> Measured:
     """Return the times of each (name, traffic) in every round [ns per packet], and the sizes of each name's program.
 
     All variants and the float net are measured if `names` is empty.
@@ -81,14 +85,14 @@ def _measure(models: Mapping[int, Model], capture: Capture, rounds: int, names: 
         return interleaved(cases, rounds, "cost of a packet"), sizes
 
 
-def _identity(models: Mapping[int, Model]) -> dict[str, Any]:
+def _identity(models: Models) -> dict[str, Any]:
     """Return what makes two measurements of these models the same trial, for `records.append`."""
     hashes = [model.sha256() for model in models.values()]
     return {"model_sha256": hashes, "data_hash": next(iter(models.values())).data_sha256}
 
 
 def variants(
-    models: Mapping[int, Model],
+    models: Models,
     capture: Capture,
     profile: Profile,
     results: Path = RESULTS,
@@ -98,8 +102,8 @@ def variants(
 
     Parameters
     ----------
-    models : mapping of int to Model
-        Quantized models by number of classes, 2 and 7.
+    models : mapping of int or str to Model
+        Quantized models by number of classes, 2 and 7, and a detector as DETECTOR.
     capture : Capture
         Its first packet is sent.
     profile : Profile
@@ -129,7 +133,7 @@ def variants(
 
 
 def churn(
-    models: Mapping[int, Model],
+    models: Models,
     capture: Capture,
     profile: Profile,
     results: Path = RESULTS,
@@ -169,7 +173,7 @@ def churn(
     return pd.DataFrame(lines)
 
 
-def bench(models: Mapping[int, Model], capture: Capture, rounds: int) -> dict[str, dict[str, float]]:
+def bench(models: Models, capture: Capture, rounds: int) -> dict[str, dict[str, float]]:
     """Measure the variants of BENCH, and record nothing.
 
     Parameters

@@ -17,11 +17,12 @@ from ..models.model import Model
 from ..native import library
 from . import parity_vectors
 from .replay import classify_in_kernel, load_program, replay
-from .rows import KERNEL_PROGRAMS, classify_in_c, classify_in_numpy
+from .rows import DETECTOR_PROGRAMS, KERNEL_PROGRAMS, classify_in_c, classify_in_numpy, programs, verdicts
 
 KERNEL_VECTORS = 100_000  # Each kernel program classifies at most this many of a model's vectors.
 TIED_VECTORS = 10_000  # At most this many vectors are classified again by a model that has two equal logits.
-Found = tuple[np.ndarray, np.ndarray]  # logits and classes
+Found = tuple[np.ndarray, np.ndarray]  # logits, and classes or a detector's verdicts
+STRUCTS = tuple(KERNEL_PROGRAMS | DETECTOR_PROGRAMS)
 
 
 def compare(
@@ -31,9 +32,11 @@ def compare(
     user_space: bool = False,
     kernel_vectors: int = KERNEL_VECTORS,
     tied_vectors: int = TIED_VECTORS,
-    structs: Collection[str] = tuple(KERNEL_PROGRAMS),
+    structs: Collection[str] = STRUCTS,
 ) -> dict[str, dict[str, int]]:
     """Count the vectors on which two implementations of one struct differ in a logit or in the class.
+
+    Of a detector, the kernel must flag the same flows at the same packets as user space does.
 
     Parameters
     ----------
@@ -48,12 +51,12 @@ def compare(
     kernel_vectors, tied_vectors : int
         At most this many of the n vectors go through each kernel program, and are compared again with tied logits.
     structs : collection of str
-        Names in KERNEL_PROGRAMS.
+        Names in STRUCTS.
 
     Returns
     -------
     dict
-        {"nn_q16": {"numpy_c": 0, "c_xdp": 0, "c_tc": 0}, "nn_fused": {...}, "dt": {...}}
+        {"nn_q16": {"numpy_c": 0, "c_xdp": 0, "c_tc": 0}, "nn_fused": {...}, "dt": {...}, "nn_log2": {...}}
 
     Raises
     ------
@@ -79,16 +82,17 @@ def _compared(
     tied: int,
 ) -> Iterator[tuple[str, str, int]]:
     """Yield a struct, a pair of implementations and on how many vectors they differ; show the progress."""
-    packets, _ = library.extract(capture.rows)
-    steps = len(models) * len(structs) * (n + tied + len(packets))
+    packets, flow = library.extract(capture.rows)
+    pairs = [(model, struct) for model in models for struct in structs if struct in programs(model)]
+    steps = len(pairs) * (n + tied + len(packets))
     with tqdm(total=steps, desc="parity", unit="vector", unit_scale=True) as bar:
-        for model, struct in itertools.product(models, structs):
+        for model, struct in pairs:
             with contextlib.ExitStack() as stack:
-                programs = {hook: stack.enter_context(load_program(struct, model.n_classes, hook)) for hook in hooks}
+                loaded = {hook: stack.enter_context(load_program(struct, model, hook)) for hook in hooks}
                 differences = itertools.chain(
-                    _on_vectors(parity_vectors.tied(model), struct, programs, tied, kernel_vectors),
-                    _on_vectors(model, struct, programs, n, kernel_vectors),
-                    _on_packets(model, struct, programs, capture, packets),
+                    _on_vectors(parity_vectors.tied(model), struct, loaded, tied, kernel_vectors),
+                    _on_vectors(model, struct, loaded, n, kernel_vectors),
+                    _on_packets(model, struct, loaded, capture, packets, flow),
                 )
                 for pair, found, done in differences:
                     yield struct, pair, found
@@ -96,30 +100,31 @@ def _compared(
 
 
 def _on_vectors(
-    model: Model, struct: str, programs: dict[str, Program], n: int, kernel_vectors: int
+    model: Model, struct: str, loaded: dict[str, Program], n: int, kernel_vectors: int
 ) -> Iterator[tuple[str, int, int]]:
     """Yield a pair of implementations, on how many vectors of a piece they differ, and how many were finished now."""
-    for program in programs.values():
+    for program in loaded.values():
         program.set_params(model.params(struct))
     for x in parity_vectors.pieces(model, n):
         logits, classes = expected = classify_in_c(model, struct, x)
         yield "numpy_c", _differences(classify_in_numpy(model, struct, x), expected), len(x)
-        part = slice(kernel_vectors)
-        for hook, program in programs.items():
+        part, classes = slice(kernel_vectors), verdicts(model, struct, expected)
+        for hook, program in loaded.items():
             found = classify_in_kernel(program, x[part])
             yield f"c_{hook}", _differences(found, (logits[part], classes[part])), 0
         kernel_vectors = max(kernel_vectors - len(x), 0)
 
 
 def _on_packets(
-    model: Model, struct: str, programs: dict[str, Program], capture: Capture, packets: np.ndarray
+    model: Model, struct: str, loaded: dict[str, Program], capture: Capture, packets: np.ndarray, flow: np.ndarray
 ) -> Iterator[tuple[str, int, int]]:
-    """Yield the same for the packets of a capture, of which `packets` holds the features; see `_on_vectors`."""
-    for program in programs.values():
+    """Yield the same for the packets of a capture, of which `packets` holds the features and `flow` the flows."""
+    for program in loaded.values():
         program.set_params(model.params(struct))
     logits, classes = expected = classify_in_c(model, struct, packets)
     yield "numpy_c", _differences(classify_in_numpy(model, struct, packets), expected), len(packets)
-    for hook, program in programs.items():
+    classes = verdicts(model, struct, expected, flow)
+    for hook, program in loaded.items():
         seen = replay(program, capture)
         found = _differences((seen["logits"][:, : logits.shape[1]], seen["verdict"]), (logits, classes))
         yield f"c_{hook}", found + int(np.sum(np.any(seen["x"] != packets, axis=1))), 0

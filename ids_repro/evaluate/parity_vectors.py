@@ -9,6 +9,7 @@ import numpy as np
 
 from ..data.features import FEATURES
 from ..models.model import Model
+from ..native.layouts import TREE_LEAF
 
 INT64 = np.iinfo(np.int64)
 MAX_FEATURE = 1 << 47  # No feature of a flow reaches this. The largest is a duration of 1,800 s in us, Q16.
@@ -45,7 +46,7 @@ def boundary_vectors(model: Model) -> np.ndarray:
     limits = [0, MAX_FEATURE - 1, INT64.min, INT64.max]
     values = [[*limits, low[i], low[i] - width[i], low[i] + width[i]] for i in range(len(low))]
     for threshold, feature in zip(model.twins["dt"].threshold, model.twins["dt"].feature, strict=True):
-        if threshold < INT64.max:
+        if feature != TREE_LEAF:
             values[feature].append(threshold)
     out = [np.full_like(base, limit) for limit in limits] + [low, low - width, low + width]
     for i, centres in enumerate(values):

@@ -15,20 +15,20 @@ from ..kernel.program import Program
 from ..kernel.variants import VARIANTS
 from ..models.model import Model
 from ..native.layouts import PROBE, STRUCTS
-from .rows import KERNEL_PROGRAMS
+from .rows import KERNEL_PROGRAMS, programs
 
 REPLAY_FLOWS = 1 << 20  # so many that no bucket of the flow table is full, and no flow of a capture is evicted
 
 
-def load_program(struct: str, n_classes: int, hook: str = "xdp") -> Program:
-    """Load a kernel program for test runs, without a model.
+def load_program(struct: str, model: Model, hook: str = "xdp") -> Program:
+    """Load a kernel program for test runs, with a model.
 
     Parameters
     ----------
     struct : str
-        What the program reads, a name in KERNEL_PROGRAMS.
-    n_classes : int
-        2 or 7.
+        What the program reads, a name in `rows.programs`.
+    model : Model
+        Others of its task can replace it.
     hook : {"xdp", "tc"}
         What the program is built for.
 
@@ -37,8 +37,8 @@ def load_program(struct: str, n_classes: int, hook: str = "xdp") -> Program:
     UserError
         If the program cannot be built or loaded; see `kernel.program.Program`.
     """
-    variant = VARIANTS[KERNEL_PROGRAMS[struct]]
-    return Program(replace(variant, hook=hook, n_classes=n_classes, probe=True, flows=REPLAY_FLOWS))
+    variant = replace(VARIANTS[programs(model)[struct]], hook=hook, n_classes=model.n_classes)
+    return Program(replace(variant, probe=True, flows=REPLAY_FLOWS), model.params(struct))
 
 
 def classify_in_kernel(program: Program, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +47,7 @@ def classify_in_kernel(program: Program, x: np.ndarray) -> tuple[np.ndarray, np.
     Parameters
     ----------
     program : Program
-        A program of `load_program` that has a model.
+        A program of `load_program`.
     x : ndarray of shape (n, 12), int64
         Features, Q16.
 
@@ -106,10 +106,11 @@ def kernel_verdicts(
     """
     out: dict[tuple[str, int], dict] = {(m.task, m.seed): {} for m in models}
     with tqdm(total=len(KERNEL_PROGRAMS) * len(models), desc="replaying in the kernel", unit="replay") as bar:
-        for task, classes in ((t, c) for t, c in TASKS.items() if any(m.task == t for m in models)):
-            for struct in KERNEL_PROGRAMS:
-                with load_program(struct, len(classes)) as program:
-                    for model in (m for m in models if m.task == task):
+        for task in TASKS:
+            some = [model for model in models if model.task == task]
+            for struct in KERNEL_PROGRAMS if some else ():
+                with load_program(struct, some[0]) as program:
+                    for model in some:
                         program.set_params(model.params(struct))
                         found = replay(program, capture)["verdict"][packet]
                         out[model.task, model.seed][f"{struct}_kernel"] = found

@@ -9,12 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from ..data.features import as_float
-from ..implementations import IMPLEMENTATIONS, rows_in
+from ..implementations import DETECTORS, IMPLEMENTATIONS, rows_in
 from ..models.model import Model
 from ..native import library
 
 # The structs that a kernel program reads, and the variant of the kernel program that reads each.
 KERNEL_PROGRAMS = {one.struct: one.variant for one in rows_in("kernel").values()}
+DETECTOR_PROGRAMS = {one.struct: one.variant for one in DETECTORS.values()}
 IN_PYTHON = {
     "dt_sklearn": lambda model, x: model.tree.predict(as_float(x)),
     "nn_pytorch": lambda model, x: model.mlp.predict(model.scaler.transform(x)),
@@ -80,3 +81,55 @@ def classify_in_numpy(model: Model, struct: str, x: np.ndarray) -> tuple[np.ndar
     """Return the logits and classes of the NumPy twin of that C, which is the reference; see `classify_by_struct`."""
     twin = model.twins[struct]
     return twin.logits(x), twin.predict(x)
+
+
+def programs(model: Model) -> dict[str, str]:
+    """Return the structs of a model that a kernel program reads, and the variant that reads each."""
+    return KERNEL_PROGRAMS if model.detector is None else DETECTOR_PROGRAMS
+
+
+def verdicts(
+    model: Model, struct: str, found: tuple[np.ndarray, np.ndarray], flow: np.ndarray | None = None
+) -> np.ndarray:
+    """Return what the kernel program says of vectors: their classes, or of a detector whether their flow is flagged.
+
+    Parameters
+    ----------
+    model : Model
+    struct : str
+        Name of one of its integer models.
+    found : tuple of ndarray
+        Logits and classes of n vectors.
+    flow : ndarray of shape (n,), int, optional
+        Number of each vector's flow. The vectors are those of packets in the order of arrival. By default each vector
+        is a flow of its own.
+
+    Returns
+    -------
+    ndarray of shape (n,), int
+    """
+    logits, classes = found
+    if model.detector is None:
+        return classes
+    alarm = logits[:, 1] - logits[:, 0] >= model.twins[struct].flag_at
+    return (alarm if flow is None else raised(alarm, flow)).astype(np.int64)
+
+
+def raised(alarm: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Return for each packet whether it or an earlier packet of its flow raised an alarm.
+
+    Parameters
+    ----------
+    alarm : ndarray of shape (n,), bool
+        Of packets in the order of arrival.
+    flow : ndarray of shape (n,), int
+        Number of each packet's flow.
+
+    Returns
+    -------
+    ndarray of shape (n,), bool
+    """
+    _, flow = np.unique(flow, return_inverse=True)
+    first = np.full(flow.max(initial=-1) + 1, len(flow))
+    np.minimum.at(first, flow[alarm], np.flatnonzero(alarm))
+    return np.arange(len(flow)) >= first[flow]

@@ -58,7 +58,7 @@ class Maps:
         """Return the names of the maps of a variant that user space reads or writes."""
         packed = variant.params is not None and variant.layout == "packed"
         model = ("params",) * packed + ("parameters", "layers") * (variant.layout == "paper")
-        suspects = ("suspects",) * (variant.action == "redirect")
+        suspects = ("suspects",) * (variant.action == "redirect" or variant.evidence)
         table = ("flows",) if variant.table == "lru" else ("buckets", "entries")
         return (*table, "counts", "verdicts", "retired", "generation", *model, *suspects)
 
@@ -154,8 +154,10 @@ class Maps:
 
     def _retire(self, key: int) -> None:
         """Add the verdicts of the generation at an index to "retired", and set them to zero for the next one there."""
-        old = self._per_cpu("verdicts", key, VERDICTS)
-        self._write("retired", 0, self._read("retired", 0, np.zeros(1, VERDICTS))["n"] + old["n"])
+        old, total = self._per_cpu("verdicts", key, VERDICTS), self._read("retired", 0, np.zeros(1, VERDICTS))
+        for name in VERDICTS.names:
+            total[name] += old[name]
+        self._write("retired", 0, total)
         self._write("verdicts", key, np.zeros(possible_cpus(), VERDICTS))
 
     def _per_cpu(self, name: str, key: int, dtype: np.dtype) -> np.void:
@@ -189,13 +191,30 @@ class Maps:
         ndarray of shape (8,), uint64
             The class is the index; indices beyond the number of classes hold 0.
         """
-        if generation is not None:
-            return self._per_cpu("verdicts", generation % GENERATIONS, VERDICTS)["n"]
-        return self.retired() + sum(self._per_cpu("verdicts", key, VERDICTS)["n"] for key in range(GENERATIONS))
+        return self._of_generation("n", generation)
 
-    def retired(self) -> np.ndarray:
-        """Return the verdicts of each class of all generations before the last 16; see `verdicts`."""
-        return self._read("retired", 0, np.zeros(1, VERDICTS))["n"][0]
+    def flagged(self, generation: int | None = None) -> np.ndarray:
+        """Return how many flows a detector flagged, by the class that it gave the packet that raised the alarm.
+
+        Parameters
+        ----------
+        generation : int, optional
+            See `verdicts`.
+
+        Returns
+        -------
+        ndarray of shape (8,), uint64
+        """
+        return self._of_generation("flagged", generation)
+
+    def retired(self, what: str = "n") -> np.ndarray:
+        """Return what `verdicts` ("n") or `flagged` ("flagged") says of all generations before the last 16."""
+        return self._read("retired", 0, np.zeros(1, VERDICTS))[what][0]
+
+    def _of_generation(self, what: str, generation: int | None) -> np.ndarray:
+        if generation is not None:
+            return self._per_cpu("verdicts", generation % GENERATIONS, VERDICTS)[what]
+        return self.retired(what) + sum(self._per_cpu("verdicts", key, VERDICTS)[what] for key in range(GENERATIONS))
 
     def flows_held(self) -> int:
         """Return how many flows the flow table holds; one that has timed out counts until its place is taken."""

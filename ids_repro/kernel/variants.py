@@ -42,14 +42,18 @@ class Variant:
     churn : {None, "ports", "flows"}
         For benchmarks only: the program gives every packet a new source port, as hping3 does, or makes it the first
         packet of a flow that was never seen before.
-    arithmetic : {"fused", "q16"}
-        How the net calculates: in our arithmetic or in the paper's.
+    arithmetic : {"fused", "q16", "log2"}
+        How the net calculates: in our arithmetic, in the paper's, or in ours on logarithms of the intervals.
     layout : {"packed", "paper"}
         Where the net in q16 has its parameters. "packed": in one struct, which one look-up finds. "paper": each in a
         map element of its own, with a tail call for each layer, as the paper describes.
     table : {"shared", "lru"}
         The flow table: that of bpf/flow_table.h, or, for comparison, the kernel's map that evicts the least recently
         used flow.
+    evidence : bool
+        Whether the model is a detector, which flags a flow at a packet whose score reaches its threshold. The verdict
+        of a packet is then whether its flow is flagged. The packet that gets its flow flagged is a suspect, whatever
+        the action is.
     """
 
     hook: str = "xdp"
@@ -62,6 +66,7 @@ class Variant:
     arithmetic: str = "fused"
     layout: str = "packed"
     table: str = "shared"
+    evidence: bool = False
 
     @property
     def params(self) -> str | None:
@@ -76,10 +81,13 @@ class Variant:
         Raises
         ------
         ValueError
-            If the layout is the paper's and the classifier is not the net in q16.
+            If the layout is the paper's and the classifier is not the net in q16, or if a detector lacks a threshold,
+            two classes or our flow table.
         """
         if self.layout == "paper" and self.params != "nn_q16":
             raise ValueError("the paper's layout is that of the net in arithmetic q16")
+        if self.evidence and (self.params in (None, "nn_q16") or self.n_classes != 2 or self.table == "lru"):
+            raise ValueError("a detector is a tree or a net in fused or log2, of two classes, with our flow table")
         defines = {
             "IDS_CLASSES": self.n_classes,
             "IDS_ACTION": ACTIONS[self.action],
@@ -94,6 +102,7 @@ class Variant:
             "IDS_LRU": self.table == "lru",
             "IDS_TC": self.hook == "tc",
             "IDS_PROBE": self.probe,
+            "IDS_EVIDENCE": self.evidence,
             "IDS_EMPTY": self.classifier == "empty",
             "IDS_PAPER": self.layout == "paper",
         }
@@ -125,6 +134,8 @@ VARIANTS = {
     "nn_q16_paper": Variant(classifier="nn", arithmetic="q16", layout="paper"),
     "nn_q16_packed": Variant(classifier="nn", arithmetic="q16"),
     "nn_fused_packed": Variant(classifier="nn"),
+    "dt_deep": Variant(classifier="dt", evidence=True),
+    "nn_log2_packed": Variant(classifier="nn", arithmetic="log2", evidence=True),
     "flow_lru": Variant(table="lru"),
     "nn_fused_lru": Variant(classifier="nn", table="lru"),
 }
@@ -141,10 +152,10 @@ def every_variant() -> Iterator[tuple[str, Variant]]:
     name : str
         Its name in VARIANTS.
     variant : Variant
-        With hook "xdp" or "tc", and with 2 or 7 classes; a variant without a classifier has 2 only.
+        With hook "xdp" or "tc", and with 2 or 7 classes; one without a classifier and a detector have 2 only.
     """
     for name, variant in VARIANTS.items():
         for hook in HOOKS:
             for classes in TASKS.values():
-                if variant.params or classes is TASKS["binary"]:
+                if classes is TASKS["binary"] or (variant.params and not variant.evidence):
                     yield name, replace(variant, hook=hook, n_classes=len(classes))

@@ -5,31 +5,32 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..config import TASKS
-from ..native.layouts import LAYERS, N_FEATURES, STRUCTS, TREE_DEPTH
+from ..native.layouts import LAYERS, N_FEATURES, STRUCTS, TREE_NODES
 from .calibration import BINS, LEVELS
 from .fixed import layer_shapes
 from .float_tree import NODE
+from .model import Seen
+from .twins import DETECTOR_TWINS, TWINS, Twin
 
-FORMAT = 2  # of a model file; raise it when a member or the meaning of a number changes
-INTEGER_MODELS = tuple(name for name in STRUCTS if name != "nn_float")  # their structs, each a member
+FORMAT = 3  # of a model file; raise it when a member or the meaning of a number changes
 CANDIDATES = BINS - LEVELS + 1  # thresholds that a method of calibration compares, if it compares any
 MOST_EPOCHS = 300_000
 # The least and the most that each number of the header can be.
 LIMITS = {
     "seed": (0, 2**32 - 1),
-    "nodes": (1, (2 << TREE_DEPTH) - 1),
+    "nodes": (1, TREE_NODES),
     "tree_classes": (1, max(map(len, TASKS.values()))),
     "epochs": (1, MOST_EPOCHS),
     "candidates": (0, CANDIDATES),
-    "detector_threshold": (-(2**63), 2**63 - 1),
 }
-OPTIONAL = ("detector_threshold", "false_alarm_share")
+SHARES = tuple(Seen.__dataclass_fields__)  # each from 0 to 1
+MOST_ABOUT, MOST_CHARACTERS = 32, 200  # entries of `about`, and characters of a text in it
 
 
 class RefusedError(Exception):
@@ -56,7 +57,9 @@ class Header:
         Epochs of the net's training.
     candidates : int
         Thresholds that the method of calibration compared: 1921, or 0 if it compares none.
-    detector_threshold, false_alarm_share : optional
+    detector : dict or None
+        Of a detector: the fields of `Seen` for each of its integer models.
+    about : dict
         As in `Model`.
     """
 
@@ -68,18 +71,23 @@ class Header:
     tree_classes: int
     epochs: int
     candidates: int
-    detector_threshold: int | None = None
-    false_alarm_share: float | None = None
+    detector: dict[str, dict[str, float]] | None = None
+    about: dict[str, str | float] = field(default_factory=dict)
 
     @property
     def n_classes(self) -> int:
         """Number of classes, 2 or 7."""
         return len(TASKS[self.task])
 
+    @property
+    def twins(self) -> dict[str, Twin]:
+        """The integer models of such a file, by the names of their structs."""
+        return TWINS if self.detector is None else DETECTOR_TWINS
+
     def text(self) -> bytes:
         """Return the header as JSON, with the format, the sizes of the C structs and the names of the classes."""
-        rest = {name: value for name, value in asdict(self).items() if name not in OPTIONAL or value is not None}
-        return json.dumps(_layouts() | {"classes": TASKS[self.task]} | rest, indent=1, allow_nan=False).encode()
+        rest = _layouts() | {"classes": TASKS[self.task]} | asdict(self)
+        return json.dumps(rest, indent=1, allow_nan=False).encode()
 
     @classmethod
     def parse(cls, text: bytes) -> Header:
@@ -102,8 +110,8 @@ class Header:
                 for struct in sorted({*theirs, *ours}):
                     _same(struct, theirs.get(struct, "not given"), ours.get(struct, "not given"))
             _same(name, theirs, ours)
-        names, must = set(cls.__dataclass_fields__) | {"classes"}, set(cls.__dataclass_fields__) - set(OPTIONAL)
-        for name in sorted(must - set(found)):
+        names = set(cls.__dataclass_fields__) | {"classes"}
+        for name in sorted(names - set(found)):
             raise RefusedError(f"its header has no {name!r}")
         for name in sorted(set(found) - names):
             raise RefusedError(f"its header has {name!a:.40}, which no model has")
@@ -128,6 +136,9 @@ class Header:
         }
         if self.sha256 is None:
             return floats
+        structs = {name: (STRUCTS[name].dtype, ()) for name in self.twins}
+        if self.detector is not None:
+            return floats | structs
         n = LAYERS + sum(columns for _, columns in layer_shapes(self.n_classes))
         return floats | {
             "alpha": (f8, (LAYERS,)),
@@ -135,7 +146,7 @@ class Header:
             "threshold_counts": (i8, (n, BINS)),
             "threshold_edges": (f8, (n, BINS + 1)),
             "threshold_criterion": (f8, (n, self.candidates)),
-            **{name: (STRUCTS[name].dtype, ()) for name in INTEGER_MODELS},
+            **structs,
         }
 
 
@@ -159,11 +170,36 @@ def _check(found: dict[str, Any]) -> None:
         if not (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) or name == "sha256" and value is None):
             raise RefusedError(f"its {name} is no SHA-256")
     for name, (least, most) in LIMITS.items():
-        value = found.get(name)
-        if not (type(value) is int and least <= value <= most or name in OPTIONAL and value is None):
+        value = found[name]
+        if not (type(value) is int and least <= value <= most):
             raise RefusedError(f"its {name} is {value!a:.40}, and it must be a whole number from {least} to {most}")
-    share = found.get("false_alarm_share")
-    if share is not None and not (type(share) in (int, float) and math.isfinite(share) and 0 <= share <= 1):
-        raise RefusedError(f"its false_alarm_share is {share!a:.40}, and it must be from 0 to 1")
+    _check_detector(found["detector"], found["task"])
+    _check_about(found["about"])
     if found["candidates"] not in (0, CANDIDATES):
         raise RefusedError(f"its candidates are {found['candidates']}, and there are 0 or {CANDIDATES}")
+
+
+def _check_detector(found: object, task: str) -> None:
+    """Check what a header says of a detector; None if the model is none."""
+    if found is None:
+        return
+    if task != "binary" or not isinstance(found, dict) or sorted(found) != sorted(DETECTOR_TWINS):
+        raise RefusedError(f"its detector must be a binary model that has {' and '.join(DETECTOR_TWINS)}")
+    for struct, seen in found.items():
+        if not isinstance(seen, dict) or sorted(seen) != sorted(SHARES):
+            raise RefusedError(f"its detector {struct!r} must have {', '.join(SHARES)}")
+        for name, share in seen.items():
+            if not (type(share) in (int, float) and math.isfinite(share) and 0 <= share <= 1):
+                raise RefusedError(
+                    f"the {name} of its detector {struct!r} is {share!a:.40}, and it must be from 0 to 1"
+                )
+
+
+def _check_about(found: object) -> None:
+    """Check what a header says of the training."""
+    if not isinstance(found, dict) or len(found) > MOST_ABOUT:
+        raise RefusedError(f"its 'about' must be an object of at most {MOST_ABOUT} entries")
+    for name, value in found.items():
+        short = isinstance(value, str) and len(value) <= MOST_CHARACTERS
+        if len(name) > MOST_CHARACTERS or not (short or type(value) in (int, float) and math.isfinite(value)):
+            raise RefusedError(f"its 'about' has {name!a:.40}, which is neither a number nor a short text")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..native.layouts import N_FEATURES, TREE_DEPTH
+from ..native.layouts import N_FEATURES, TREE_DEPTH, TREE_NODES
 
 if TYPE_CHECKING:
     from sklearn.tree import DecisionTreeClassifier
@@ -74,7 +74,7 @@ class FloatTree:
         for name, column in self.nodes.items():
             nodes[name] = column
         n_classes = np.array([len(self.classes)], np.intp)
-        made = DecisionTreeClassifier(max_depth=TREE_DEPTH, random_state=seed)
+        made = DecisionTreeClassifier(max_depth=self.depth, random_state=seed)
         made.n_features_in_ = made.max_features_ = N_FEATURES
         made.n_outputs_, made.n_classes_, made.classes_ = 1, np.int64(len(self.classes)), self.classes
         made.tree_ = Tree(N_FEATURES, n_classes, 1)
@@ -94,6 +94,26 @@ class FloatTree:
     def n_leaves(self) -> int:
         """Number of leaves."""
         return int(np.count_nonzero(~self._inner()))
+
+    def scores(self, n_classes: int, unit: float) -> np.ndarray:
+        """Return how much each node looks like an attack: log((a + 1/2) / (n + 1/2)) of its training vectors.
+
+        Parameters
+        ----------
+        n_classes : int
+            Number of the task's classes. Only with two there is a class "attack"; otherwise every score is 0.
+        unit : float
+            What a score of 1 stands for.
+
+        Returns
+        -------
+        ndarray of shape (n_nodes,), int64
+        """
+        if n_classes != 2:
+            return np.zeros(len(self.values), np.int64)
+        counts = np.zeros((len(self.values), 2))
+        counts[:, self.classes] = self.values * self.nodes["n_node_samples"][:, None]
+        return np.round(np.log((counts[:, 1] + 0.5) / (counts[:, 0] + 0.5)) / unit).astype(np.int64)
 
     def _inner(self) -> np.ndarray:
         """Return which nodes have children; bool of shape (n_nodes,)."""
@@ -126,6 +146,7 @@ class FloatTree:
             return "a number of the tree is not finite"
         if np.any(self.values < 0) or np.any(nodes["n_node_samples"] < 1):
             return "the tree has a negative share or a node without training vectors"
-        if self.depth > TREE_DEPTH:
-            return f"the tree has depth {self.depth}; the kernel's has {TREE_DEPTH}"
+        if self.depth > TREE_DEPTH or n > TREE_NODES:
+            most = f"the kernel's has at most {TREE_DEPTH} and {TREE_NODES:,}"
+            return f"the tree has depth {self.depth} and {n:,} nodes; {most}"
         return None

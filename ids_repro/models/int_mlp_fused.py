@@ -18,7 +18,7 @@ import numpy as np
 
 from ..config import UserError
 from ..native.layouts import LANE_BITS, LANES, MLP_FUSED, N_FEATURES, WORDS
-from .fixed import RANGE_END, layer_shapes, range_fault, require_finite, tie_pairs
+from .fixed import NO_FLAG, RANGE_END, layer_shapes, range_fault, require_finite, tie_pairs
 from .scaling import MinMax
 
 # As in bpf/int_mlp_fused.h.
@@ -48,6 +48,8 @@ class FusedMlp:
         16383/range of each feature as mul / 2^shift.
     weights : list of ndarray of shape (M_{l-1}, M_l), int64
         Weights in the units of their rows and columns, 14 to 18 bits.
+    flag_at : int
+        Score, logit 1 - logit 0, at which a detector flags a flow.
     """
 
     min_: np.ndarray
@@ -55,6 +57,9 @@ class FusedMlp:
     mul: np.ndarray
     shift: np.ndarray
     weights: list[np.ndarray]
+    flag_at: int = NO_FLAG
+
+    struct = "nn_fused"
 
     @property
     def n_classes(self) -> int:
@@ -102,7 +107,7 @@ class FusedMlp:
         return out
 
     def to_bytes(self) -> bytes:
-        """Return the net as the struct ids_nn_fused that C reads; entries that the net does not use are zero.
+        """Return the net as its struct that C reads; entries that the net does not use are zero.
 
         Raises
         ------
@@ -112,6 +117,7 @@ class FusedMlp:
         if self._leaves_lane():
             raise UserError("a column of the net leaves its 32-bit lane: quantize the model again (notebook 03)")
         out = np.zeros((), MLP_FUSED)
+        out["flag_at"] = self.flag_at
         for name, value in {"min": self.min_, "range": self.range_, "mul": self.mul, "shift": self.shift}.items():
             out[name][: len(value)] = value
         for layer, w in enumerate(self.weights):
@@ -135,7 +141,8 @@ class FusedMlp:
         """
         parts = (struct[name][:N_FEATURES].copy() for name in ("min", "range", "mul", "shift"))
         shapes = enumerate(layer_shapes(n_classes))
-        return cls(*parts, [unpack_lanes(struct["w"][layer, :n_in])[:, :n_out] for layer, (n_in, n_out) in shapes])
+        weights = [unpack_lanes(struct["w"][layer, :n_in])[:, :n_out] for layer, (n_in, n_out) in shapes]
+        return cls(*parts, weights, int(struct["flag_at"]))
 
     def fault(self, n_classes: int) -> str | None:
         """Return in words which parameter is out of its range; None if all are within theirs.
@@ -146,17 +153,17 @@ class FusedMlp:
             Number of the task's classes.
         """
         if self.n_classes != n_classes:
-            return f"nn_fused tells {self.n_classes} classes apart, the task has {n_classes}"
+            return f"{self.struct} tells {self.n_classes} classes apart, the task has {n_classes}"
         if fault := range_fault(self.min_, self.range_):
-            return f"nn_fused: {fault}"
+            return f"{self.struct}: {fault}"
         if np.any(self.mul < 1) or np.any(self.mul > 1 << MUL_BITS):
-            return f"nn_fused: a multiplier is out of range: it is 1 to 2^{MUL_BITS}"
+            return f"{self.struct}: a multiplier is out of range: it is 1 to 2^{MUL_BITS}"
         if np.any(self.shift < SHIFTS[0]) or np.any(self.shift > SHIFTS[1]):
-            return f"nn_fused: a shift is out of range: it is {SHIFTS[0]} to {SHIFTS[1]}"
+            return f"{self.struct}: a shift is out of range: it is {SHIFTS[0]} to {SHIFTS[1]}"
         if np.any((self.range_ * self.mul) >> self.shift > INPUT_MAX):
-            return f"nn_fused: a feature becomes larger than {INPUT_MAX}, so that a sum could leave its 32-bit lane"
+            return f"{self.struct}: a feature becomes larger than {INPUT_MAX}: a sum could leave its 32-bit lane"
         if self._leaves_lane():
-            return "nn_fused: a column's sum could leave its 32-bit lane"
+            return f"{self.struct}: a column's sum could leave its 32-bit lane"
         return None
 
     def tied(self) -> FusedMlp:

@@ -7,52 +7,69 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..config import UserError
+from ..config import CLASSES, UserError
 from ..data.features import as_float
-from ..native.layouts import N_FEATURES, TREE, TREE_DEPTH
+from ..native.layouts import N_FEATURES, TREE, TREE_DEPTH, TREE_LEAF, TREE_NODES
+from .fixed import NO_FLAG
 
 if TYPE_CHECKING:
-    from sklearn.tree import DecisionTreeClassifier
+    from .float_tree import FloatTree
 
-ALWAYS_LEFT = np.iinfo(np.int64).max  # a threshold that sends every feature left
+THRESHOLD_END = 1 << 47  # a threshold is below this, and at least -2^47
+SCORE_UNIT = 1 / 64  # a score of 64 stands for odds of e to 1
 
 
 @dataclass(frozen=True)
 class IntTree:
-    """The tree as a complete binary tree of depth 5 on Q16 features.
+    """The tree on Q16 features, as an array of nodes.
 
-    Node 1 is the root. From node i the walk goes left to node 2i if x <= threshold, otherwise right to node 2i + 1. A
-    leaf above the last level is continued down to it by nodes that send every feature left.
+    Node 0 is the root. At an inner node i the walk goes left to node i + 1 if x <= threshold, otherwise right.
 
     Parameters
     ----------
-    threshold : ndarray of shape (32,), int64
-        Threshold of node i = 1..31, Q16. Entry 0 is unused.
-    feature : ndarray of shape (32,), uint8
-        Index of the feature that node i compares.
-    leaf : ndarray of shape (32,), uint8
-        Class of node 32 + i.
+    threshold : ndarray of shape (n_nodes,), int64
+        Of an inner node: its threshold, Q16, within 48 bits. Of a leaf: its score.
+    feature : ndarray of shape (n_nodes,), int64
+        Index of the feature that an inner node compares; 15 marks a leaf.
+    low : ndarray of shape (n_nodes,), int64
+        Of an inner node: its right child. Of a leaf: its class.
+    n_classes : int
+        Number of the task's classes, 2 or 7.
+    flag_at : int
+        Score at which a detector flags a flow.
     """
 
     threshold: np.ndarray
     feature: np.ndarray
-    leaf: np.ndarray
+    low: np.ndarray
+    n_classes: int
+    flag_at: int = NO_FLAG
+
+    def leaves(self, x: np.ndarray) -> np.ndarray:
+        """Return the leaf that each vector of shape (n, 12), int64, Q16 comes to; int64 of shape (n,)."""
+        node, every = np.zeros(len(x), np.int64), np.arange(len(x))
+        for _ in range(TREE_DEPTH):
+            inner = self.feature[node] != TREE_LEAF
+            right = x[every, np.where(inner, self.feature[node], 0)] > self.threshold[node]
+            node = np.where(inner, np.where(right, self.low[node], node + 1), node)
+        return node
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Classify features of shape (n, 12), int64, Q16; int64 of shape (n,)."""
-        node = np.ones(len(x), np.int64)
-        for _ in range(TREE_DEPTH):
-            node = 2 * node + (x[np.arange(len(x)), self.feature[node]] > self.threshold[node])
-        return self.leaf[node - len(self.leaf)].astype(np.int64)
+        return self.low[self.leaves(x)]
 
     def logits(self, x: np.ndarray) -> np.ndarray:
-        """Return an array of shape (n, 0), because a tree has no logits."""
-        return np.zeros((len(x), 0), np.int64)
+        """Return 0 and the leaf's score if there are two classes, else zeros; int64 of shape (n, n_classes)."""
+        out = np.zeros((len(x), self.n_classes), np.int64)
+        if self.n_classes == 2:
+            out[:, 1] = self.threshold[self.leaves(x)]
+        return out
 
     def to_bytes(self) -> bytes:
         """Return the tree as the struct ids_dt that C reads."""
         out = np.zeros((), TREE)
-        out["threshold"], out["feature"], out["leaf"] = self.threshold, self.feature, self.leaf
+        out["flag_at"] = self.flag_at
+        out["node"][: len(self.low)] = self.threshold << 16 | self.feature << 12 | self.low
         return out.tobytes()
 
     @classmethod
@@ -64,9 +81,10 @@ class IntTree:
         struct : ndarray of shape (), dtype TREE
             The struct ids_dt.
         n_classes : int
-            Number of classes, which the struct does not depend on.
+            Number of the task's classes, which the struct does not depend on.
         """
-        return cls(*(struct[name].copy() for name in ("threshold", "feature", "leaf")))
+        node = struct["node"][: np.flatnonzero(np.append(1, struct["node"]))[-1]]  # unused nodes are zero
+        return cls(node >> 16, node >> 12 & 15, node & (TREE_NODES - 1), n_classes, int(struct["flag_at"]))
 
     def fault(self, n_classes: int) -> str | None:
         """Return in words which index is out of range; None if all are within theirs.
@@ -76,10 +94,15 @@ class IntTree:
         n_classes : int
             Number of the task's classes.
         """
-        if np.any(self.feature >= N_FEATURES):
+        n = len(self.low)
+        inner = np.flatnonzero(self.feature != TREE_LEAF)
+        most = len(CLASSES) if self.flag_at != NO_FLAG else n_classes
+        if np.any(self.feature[inner] >= N_FEATURES):
             return f"a feature index of dt is out of range: there are {N_FEATURES} features"
-        if np.any(self.leaf >= n_classes):
-            return f"a class of dt is out of range: the task has {n_classes} classes"
+        if not n or np.any(self.low[inner] <= inner + 1) or np.any(np.append(inner + 1, self.low[inner]) >= n):
+            return "a node index of dt is out of range: a child must come after its parent"
+        if np.any(np.delete(self.low, inner) >= most):
+            return f"a class of dt is out of range: there are {most} classes"
         return None
 
 
@@ -97,10 +120,10 @@ def integer_threshold(threshold: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n,), int64
-        Q16; -1 if even 0 goes right.
+        Q16; -1 if even 0 goes right. No feature reaches 2^47, so a higher threshold becomes 2^47 - 1.
     """
     low = np.full(len(threshold), -1, np.int64)  # goes left: no feature is negative
-    high = np.full(len(threshold), 1 << 62, np.int64)  # goes right
+    high = np.full(len(threshold), THRESHOLD_END, np.int64)  # goes right
     while np.any(high - low > 1):
         middle = low + (high - low) // 2
         left = as_float(middle).astype(np.float32) <= threshold
@@ -108,35 +131,38 @@ def integer_threshold(threshold: np.ndarray) -> np.ndarray:
     return low
 
 
-def quantize_tree(tree: DecisionTreeClassifier) -> IntTree:
+def quantize_tree(tree: FloatTree, n_classes: int, kinds: np.ndarray | None = None) -> IntTree:
     """Convert a tree of scikit-learn to integers. The result gives every vector the class that the tree gives it.
 
     Parameters
     ----------
-    tree : DecisionTreeClassifier
+    tree : FloatTree
         Fitted on features in their own units.
+    n_classes : int
+        Number of the task's classes. With two, a leaf's score is log((a + 1/2) / (n + 1/2)) of its a attacks and n
+        normal vectors in training, in units of `SCORE_UNIT`, rounded.
+    kinds : ndarray of shape (n_nodes,), int, optional
+        Classes of the leaves, instead of those that the tree gives.
 
     Raises
     ------
     UserError
-        If the tree is deeper than 5.
+        If the tree is deeper than 16 or has more than 4,096 nodes.
     """
-    t = tree.tree_
-    if t.max_depth > TREE_DEPTH:
-        raise UserError(f"the tree has depth {t.max_depth}; the kernel's has {TREE_DEPTH}")
-    size = 1 << TREE_DEPTH
-    out = IntTree(np.full(size, ALWAYS_LEFT), np.zeros(size, np.uint8), np.zeros(size, np.uint8))
-    limits = integer_threshold(t.threshold)
-
-    def place(source: int, node: int) -> None:
-        leaf = t.children_left[source] < 0
-        if node >= size:
-            out.leaf[node - size] = tree.classes_[t.value[source, 0].argmax()]
-            return
-        if not leaf:
-            out.threshold[node], out.feature[node] = limits[source], t.feature[source]
-        place(source if leaf else t.children_left[source], 2 * node)
-        place(source if leaf else t.children_right[source], 2 * node + 1)
-
-    place(0, 1)
-    return out
+    left, right = tree.nodes["left_child"], tree.nodes["right_child"]
+    if tree.depth > TREE_DEPTH or len(left) > TREE_NODES:
+        most = f"the kernel's has at most {TREE_DEPTH} and {TREE_NODES:,}"
+        raise UserError(f"the tree has depth {tree.depth} and {len(left):,} nodes; {most}")
+    inner = left >= 0
+    order, waiting = [], [0]
+    while waiting:  # the left child comes next, the right one waits
+        order.append(waiting.pop())
+        if inner[order[-1]]:
+            waiting += [right[order[-1]], left[order[-1]]]
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    classes = tree.classes[tree.values.argmax(axis=1)] if kinds is None else kinds
+    numbers = np.where(inner, integer_threshold(tree.nodes["threshold"]), tree.scores(n_classes, SCORE_UNIT))
+    features = np.where(inner, tree.nodes["feature"], TREE_LEAF)
+    low = np.where(inner, place[right], classes)
+    return IntTree(numbers[order], features[order], low[order], n_classes)

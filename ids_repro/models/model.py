@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,25 @@ if TYPE_CHECKING:
     from sklearn.tree import DecisionTreeClassifier
 
     from .float_mlp import MLP
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a detector was seen to do at its threshold, on the flows by which the threshold was chosen.
+
+    Parameters
+    ----------
+    budget : float
+        Largest share of normal flows that it may flag.
+    false_alarms : float
+        Share of normal flows that it flags.
+    found : float
+        Share of attack flows that it flags.
+    """
+
+    budget: float
+    false_alarms: float
+    found: float
 
 
 @dataclass(frozen=True)
@@ -48,11 +67,12 @@ class Model:
         Threshold of each layer's input with which nn_q16 was made.
     twins : dict of str to object, optional
         The integer models by the name of their C struct: "nn_q16" (`IntMlp`), "nn_fused" (`FusedMlp`) and "dt"
-        (`IntTree`). The C computes the same, bit for bit. Each has ``predict(x)``, ``logits(x)`` and ``to_bytes()``.
-    detector_threshold : int, optional
-        Evidence at which a detector flags a flow.
-    false_alarm_share : float, optional
-        Share of normal flows that a detector was seen to flag at this threshold, from 0 to 1.
+        (`IntTree`), of a detector "nn_log2" (`Log2Mlp`) and "dt". The C computes the same, bit for bit. Each has
+        ``predict(x)``, ``logits(x)`` and ``to_bytes()``.
+    detector : dict of str to Seen, optional
+        Of a detector: what each of its integer models was seen to do.
+    about : dict of str to (str, int or float)
+        What it was trained on and how: "data", "labels", "sampling", "batch_size" and so on.
     """
 
     task: str
@@ -65,8 +85,8 @@ class Model:
     thresholds: tuple | None = None
     alpha: tuple[float, ...] | None = None
     twins: dict[str, Any] | None = None
-    detector_threshold: int | None = None
-    false_alarm_share: float | None = None
+    detector: dict[str, Seen] | None = None
+    about: dict[str, str | float] = field(default_factory=dict)
 
     @cached_property
     def mlp(self) -> MLP:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,12 +17,11 @@ import numpy as np
 from ..config import MODELS, TASKS, UserError
 from ..native.layouts import LAYERS
 from .calibration import Threshold
-from .file_header import FORMAT, INTEGER_MODELS, OPTIONAL, Header, RefusedError
+from .file_header import FORMAT, Header, RefusedError
 from .fixed import layer_shapes
 from .float_tree import NODE, FloatTree
-from .model import Model
+from .model import Model, Seen
 from .scaling import MinMax
-from .twins import TWINS
 
 AGAIN = "run notebooks 02 and 03 again"
 HEADER = "header"  # the member that holds the JSON text
@@ -30,17 +30,22 @@ MOST_TEXT = 64 << 10  # bytes of the JSON text; it has less than 2 KB
 MOST_NPY = 4 << 10  # bytes that say what an array is, before its numbers; NumPy writes 128, and more for a struct
 
 
-def model_path(task: str, seed: int, folder: Path = MODELS) -> Path:
-    """Return where `save_model` writes the model of a task and seed."""
-    return folder / f"{task}-{seed}.npz"
+def model_path(kind: str, seed: int, folder: Path = MODELS) -> Path:
+    """Return where `save_model` writes the model of a task, or the detector, of a seed."""
+    return folder / f"{kind}-{seed}.npz"
 
 
 def save_model(model: Model, folder: Path = MODELS) -> Path:
-    """Write a model into a folder and return its path.
+    """Write a model into a folder, as `write_model` does, and return its path."""
+    kind = model.task if model.detector is None else "detector"
+    return write_model(model, model_path(kind, model.seed, folder))
+
+
+def write_model(model: Model, path: Path) -> Path:
+    """Write a model's file and return its path.
 
     The file gets its name when it is complete, so no reader ever finds half a model. Equal models give equal files.
     """
-    path = model_path(model.task, model.seed, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     with part.open("wb") as file:
@@ -57,11 +62,10 @@ def _arrays(model: Model) -> dict[str, np.ndarray]:
     values |= {"history": [(epoch["loss"], epoch["accuracy"]) for epoch in model.history]}
     values |= {f"tree_{name}": column for name, column in tree.nodes.items()}
     values |= {"tree_values": tree.values, "tree_classes": tree.classes}
-    found = [t for group in (model.thresholds[0], *model.thresholds[1]) for t in group] if quantized else []
-    if quantized:
-        values |= {f"threshold_{name}": [getattr(t, name) for t in found] for name in Threshold.__dataclass_fields__}
-        values |= {name: np.frombuffer(model.params(name), np.uint8) for name in INTEGER_MODELS}
-        values |= {"alpha": model.alpha}
+    found = [t for group in (model.thresholds[0], *model.thresholds[1]) for t in group] if model.thresholds else []
+    values |= {f"threshold_{name}": [getattr(t, name) for t in found] for name in Threshold.__dataclass_fields__}
+    values |= {name: np.frombuffer(model.params(name), np.uint8) for name in model.twins or ()}
+    values |= {"alpha": model.alpha}
     header = Header(
         task=model.task,
         seed=model.seed,
@@ -71,8 +75,8 @@ def _arrays(model: Model) -> dict[str, np.ndarray]:
         tree_classes=len(tree.classes),
         epochs=len(model.history),
         candidates=len(found[0].criterion) if found else 0,
-        detector_threshold=model.detector_threshold,
-        false_alarm_share=model.false_alarm_share,
+        detector=model.detector and {name: asdict(seen) for name, seen in model.detector.items()},
+        about=model.about,
     )
     out = {HEADER: np.frombuffer(header.text(), np.uint8)}
     for name, (dtype, shape) in header.members().items():
@@ -148,8 +152,8 @@ def describe(path: Path) -> dict[str, Any]:
         "file"; "bytes"; "format"; "task"; "classes"; "seed"; "data_sha256"; "layers", the widths M_0 to M_L; "tree"
         ("depth", "leaves"); "epochs"; "accuracy", the best of an epoch on the validation part; "sha256"; "alpha", the
         threshold of each layer's input with which nn_q16 was made; "thresholds", those that the calibration chose
-        ("inputs"; "columns" of each layer); "structs", the bytes of each integer model; "detector_threshold" and
-        "false_alarm_share". What the model does not have is None.
+        ("inputs"; "columns" of each layer); "structs", the bytes of each integer model; "detector", "flag_at" and the
+        fields of `Seen` for each integer model of a detector; "about". What the model does not have is None.
 
     Raises
     ------
@@ -163,12 +167,15 @@ def describe(path: Path) -> dict[str, Any]:
     found |= {"tree": {"depth": model.float_tree.depth, "leaves": model.float_tree.n_leaves}}
     found |= {"epochs": len(model.history), "accuracy": max(epoch["accuracy"] for epoch in model.history)}
     found |= dict.fromkeys(("sha256", "alpha", "thresholds", "structs"))
-    if model.twins is not None:
+    if model.thresholds is not None:
         inputs, columns = model.thresholds
         chosen = {"inputs": [t.alpha for t in inputs], "columns": [[t.alpha for t in layer] for layer in columns]}
-        found |= {"sha256": model.sha256(), "alpha": list(model.alpha), "thresholds": chosen}
-        found |= {"structs": {name: len(model.params(name)) for name in model.twins}}
-    return found | {name: getattr(model, name) for name in OPTIONAL}
+        found |= {"alpha": list(model.alpha), "thresholds": chosen}
+    if model.twins is not None:
+        found |= {"sha256": model.sha256(), "structs": {name: len(model.params(name)) for name in model.twins}}
+    seen = (model.detector or {}).items()
+    flags = {name: {"flag_at": model.twins[name].flag_at, **asdict(one)} for name, one in seen}
+    return found | {"detector": flags or None, "about": model.about}
 
 
 def _bytes(archive: zipfile.ZipFile, name: str, least: int, most: int) -> bytes:
@@ -238,10 +245,10 @@ def _model(header: Header, arrays: dict[str, np.ndarray]) -> Model:
         history=[{"epoch": epoch, "loss": loss, "accuracy": accuracy} for epoch, (loss, accuracy) in history],
         data_sha256=header.data_sha256,
         thresholds=_thresholds(header, arrays),
-        alpha=None if header.sha256 is None else tuple(arrays["alpha"].tolist()),
+        alpha=tuple(arrays["alpha"].tolist()) if "alpha" in arrays else None,
         twins=_twins(header, arrays),
-        detector_threshold=header.detector_threshold,
-        false_alarm_share=header.false_alarm_share,
+        detector=header.detector and {name: Seen(**seen) for name, seen in header.detector.items()},
+        about=header.about,
     )
     for name in (*(f"weights_{i}" for i in range(1, LAYERS + 1)), "history"):
         if not np.isfinite(arrays[name]).all():
@@ -257,7 +264,7 @@ def _model(header: Header, arrays: dict[str, np.ndarray]) -> Model:
 
 def _thresholds(header: Header, arrays: dict[str, np.ndarray]) -> tuple[list[Threshold], list[list[Threshold]]] | None:
     """Return what `calibration.thresholds` returned: the thresholds of the inputs, and of the columns of each layer."""
-    if header.sha256 is None:
+    if "alpha" not in arrays:
         return None
     parts = {name: arrays[f"threshold_{name}"] for name in Threshold.__dataclass_fields__}
     for alpha in (arrays["alpha"], parts["alpha"]):
@@ -278,7 +285,7 @@ def _twins(header: Header, arrays: dict[str, np.ndarray]) -> dict[str, Any] | No
     """Return the integer models, each made of its struct."""
     if header.sha256 is None:
         return None
-    twins = {name: twin.read(arrays[name], header.n_classes) for name, twin in TWINS.items()}
+    twins = {name: twin.read(arrays[name], header.n_classes) for name, twin in header.twins.items()}
     for name, twin in twins.items():
         if fault := twin.fault(header.n_classes):
             raise RefusedError(fault)

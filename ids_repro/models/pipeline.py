@@ -10,7 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from .. import parallel
-from ..config import MODELS, PROFILES, SAMPLE, TASKS, Profile, UserError
+from ..config import MODELS, PROFILES, SAMPLE, SAMPLE_LABELS, TASKS, Profile, UserError
 from ..data import dataset
 from ..data.features import as_float
 from .calibration import thresholds
@@ -224,5 +224,5 @@ def any_model(task: str, folder: Path = MODELS) -> Model:
     if model is not None and model.twins is not None:
         return model
     with tempfile.TemporaryDirectory() as temporary:
-        data = dataset.prepare(SAMPLE, SAMPLE.with_suffix(".csv"), Path(temporary) / "lab.parquet").sample()
+        data = dataset.prepare(SAMPLE, SAMPLE_LABELS, Path(temporary) / "lab.parquet").sample()
     return quantize_model(train_model(data, task, 0, PROFILES["smoke"]), data)

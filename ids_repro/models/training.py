@@ -10,11 +10,12 @@ from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
 from ..config import UserError
-from ..native.layouts import TREE_DEPTH
 from .float_mlp import MLP
 
 Progress = Callable[[float, float, float], None]
+Steps = tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler | None]
 LEARNING_RATE = 1e-3  # Sec. V-A1
+DEPTH = 5  # of the tree, Sec. V-A1
 LOOK = 1000  # within an epoch, progress is reported each time after this many steps
 
 
@@ -28,6 +29,7 @@ def train_mlp(
     batch_size: int,
     progress: Progress = lambda *_: None,
     learning_rate: float = LEARNING_RATE,
+    one_cycle: bool = False,
 ) -> tuple[MLP, list[dict]]:
     """Train the MLP with Adam and keep the epoch with the best validation accuracy.
 
@@ -42,8 +44,8 @@ def train_mlp(
     progress : callable, optional
         It is called after each epoch, and every LOOK steps in a longer one. It gets the epochs done, the mean loss in
         this epoch so far, and the validation accuracy of the last complete epoch (NaN in the first).
-    learning_rate : float
-        Adam's step size.
+    learning_rate, one_cycle : float, bool
+        Adam's step size. With `one_cycle` it rises to this and then falls to nearly zero (Smith and Topin, 2019).
 
     Returns
     -------
@@ -56,29 +58,35 @@ def train_mlp(
     UserError
         If a feature is not finite, or if the loss is not finite after an epoch.
     """
+    model = _new_net(x, n_classes, seed)
+    training = torch.as_tensor(x, dtype=torch.float32), torch.as_tensor(y)
+    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
+    steps = epochs * -(-len(x) // batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, steps) if one_cycle else None
+    return model, _fit(model, (optimiser, schedule), training, validation, epochs, batch_size, progress)
+
+
+def _new_net(x: np.ndarray, n_classes: int, seed: int) -> MLP:
     if not np.isfinite(x).all():
         raise UserError("a feature in the training part is not a finite number: extract the data again")
     torch.manual_seed(seed)
     torch.set_num_threads(1)  # threads do not speed up so small a net, and one thread adds in the same order everywhere
-    model = MLP(n_classes, x.shape[1])
-    training = torch.as_tensor(x, dtype=torch.float32), torch.as_tensor(y)
-    return model, _fit(model, training, validation, epochs, batch_size, progress, learning_rate)
+    return MLP(n_classes, x.shape[1])
 
 
 def _fit(
     model: MLP,
+    steps: Steps,
     training: tuple[torch.Tensor, torch.Tensor],
     validation: tuple[np.ndarray, np.ndarray],
     epochs: int,
     batch_size: int,
     progress: Progress,
-    learning_rate: float,
 ) -> list[dict]:
     """Train for all epochs, give the net the weights of the best one, and return the history."""
-    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
     history, best, accuracy, kept = [], -1.0, float("nan"), None
     for epoch in range(epochs):
-        for share, loss in _train_epoch(model, optimiser, training, batch_size):
+        for share, loss in _train_epoch(model, steps, training, batch_size):
             if share < 1:
                 progress(epoch + share, loss, accuracy)
         if not np.isfinite(loss):
@@ -93,7 +101,7 @@ def _fit(
 
 
 def _train_epoch(
-    model: MLP, optimiser: torch.optim.Optimizer, training: tuple[torch.Tensor, torch.Tensor], batch_size: int
+    model: MLP, steps: Steps, training: tuple[torch.Tensor, torch.Tensor], batch_size: int
 ) -> Iterator[tuple[float, float]]:
     """Train on every vector once, in random order.
 
@@ -104,7 +112,7 @@ def _train_epoch(
     loss : float
         Mean cross-entropy of these vectors.
     """
-    x, y = training
+    (optimiser, schedule), (x, y) = steps, training
     total, done = 0.0, 0
     # One permutation per epoch of tensors in memory: a DataLoader would spend its time on single vectors.
     order = torch.randperm(len(y))
@@ -113,13 +121,17 @@ def _train_epoch(
         loss = nn.functional.cross_entropy(model(batch[0]), batch[1])
         loss.backward()
         optimiser.step()
+        if schedule is not None:
+            schedule.step()
         total, done = total + loss.item() * len(batch[1]), done + len(batch[1])
         if step % LOOK == 0 or done == len(y):
             yield done / len(y), total / done
 
 
-def train_tree(x: np.ndarray, y: np.ndarray, seed: int) -> DecisionTreeClassifier:
-    """Train the decision tree of depth 5 (Sec. V-A1).
+def train_tree(
+    x: np.ndarray, y: np.ndarray, seed: int, depth: int = DEPTH, least_in_leaf: int = 1, criterion: str = "gini"
+) -> DecisionTreeClassifier:
+    """Train the decision tree, by default the paper's (Sec. V-A1).
 
     Parameters
     ----------
@@ -129,5 +141,14 @@ def train_tree(x: np.ndarray, y: np.ndarray, seed: int) -> DecisionTreeClassifie
         Classes.
     seed : int
         Seed of the choice among splits that are equally good.
+    depth : int
+        Steps of the longest walk from the root to a leaf.
+    least_in_leaf : int
+        Training vectors that each leaf must have.
+    criterion : {"gini", "entropy"}
+        Measure of how good a split is.
     """
-    return DecisionTreeClassifier(max_depth=TREE_DEPTH, random_state=seed).fit(x, y)
+    tree = DecisionTreeClassifier(
+        max_depth=depth, min_samples_leaf=least_in_leaf, criterion=criterion, random_state=seed
+    )
+    return tree.fit(x, y)

@@ -9,6 +9,7 @@ import numpy as np
 
 from .int_mlp import IntMlp, quantize_mlp
 from .int_mlp_fused import FusedMlp, quantize_fused
+from .int_mlp_log2 import Log2Mlp, quantize_log2
 from .int_tree import IntTree, quantize_tree
 from .model import Model
 
@@ -33,9 +34,13 @@ def _q16(model: Model) -> IntMlp:
     return quantize_mlp(model.mlp.weights(), model.scaler, list(model.alpha), alpha_w)
 
 
-# By the name of the C struct (`layouts.STRUCTS`).
+# By the name of the C struct (`layouts.STRUCTS`): those of the paper's models, and those of a detector.
 TWINS = {
     "nn_q16": Twin(_q16, IntMlp.from_struct),
     "nn_fused": Twin(lambda model: quantize_fused(model.mlp.weights(), model.scaler), FusedMlp.from_struct),
-    "dt": Twin(lambda model: quantize_tree(model.tree), IntTree.from_struct),
+    "dt": Twin(lambda model: quantize_tree(model.float_tree, model.n_classes), IntTree.from_struct),
+}
+DETECTOR_TWINS = {
+    "nn_log2": Twin(lambda model: quantize_log2(model.mlp.weights(), model.scaler), Log2Mlp.from_struct),
+    "dt": TWINS["dt"],
 }

@@ -64,8 +64,8 @@ LAYERS, HIDDEN, MAX_CLASSES = 3, 16, 8
 # bpf/int_mlp_fused.h: bits of a column's lane, lanes in a 64-bit word, and words that hold a hidden layer's columns.
 LANE_BITS, LANES = 32, 2
 WORDS = HIDDEN // LANES
-# bpf/int_tree.h: the depth of the tree (Sec. V-A1).
-TREE_DEPTH = 5
+# bpf/int_tree.h: steps of the longest walk, room for nodes, and what stands for the feature of a leaf.
+TREE_DEPTH, TREE_NODES, TREE_LEAF = 16, 1 << 12, 15
 
 # struct ids_nn_q16 of bpf/int_mlp.h
 MLP_Q16 = np.dtype(
@@ -81,6 +81,7 @@ MLP_Q16 = np.dtype(
 # struct ids_nn_fused of bpf/int_mlp_fused.h
 MLP_FUSED = np.dtype(
     [
+        ("flag_at", "i8"),
         ("min", "i8", X_SIZE),
         ("range", "i8", X_SIZE),
         ("mul", "i8", X_SIZE),
@@ -91,9 +92,7 @@ MLP_FUSED = np.dtype(
 # struct ids_nn_float of bpf/user/float_mlp.h
 MLP_FLOAT = np.dtype([("min", "i8", X_SIZE), ("scale", "f4", X_SIZE), ("w", "f4", (LAYERS, HIDDEN, HIDDEN))])
 # struct ids_dt of bpf/int_tree.h
-TREE = np.dtype(
-    [("threshold", "i8", 1 << TREE_DEPTH), ("feature", "u1", 1 << TREE_DEPTH), ("leaf", "u1", 1 << TREE_DEPTH)]
-)
+TREE = np.dtype([("flag_at", "i8"), ("node", "i8", TREE_NODES)])
 
 
 @dataclass(frozen=True)
@@ -117,8 +116,9 @@ class Struct:
 STRUCTS = {
     "nn_q16": Struct(MLP_Q16, logits=True),
     "nn_fused": Struct(MLP_FUSED, logits=True),
+    "nn_log2": Struct(MLP_FUSED, logits=True),
     "nn_float": Struct(MLP_FLOAT),
-    "dt": Struct(TREE),
+    "dt": Struct(TREE, logits=True),
 }
 
 # bpf/ids.h: room for counters of reasons and of what became of flows, generations whose verdicts are counted
@@ -126,7 +126,7 @@ STRUCTS = {
 REASONS_SIZE, FOUND_SIZE, GENERATIONS, SLOTS = 8, 8, 16, 2
 # struct ids_counts and ids_verdicts of bpf/ids.h: what the kernel program counts on each CPU.
 COUNTS = np.dtype([("packets", "u8"), ("reason", "u8", REASONS_SIZE), ("found", "u8", FOUND_SIZE), ("lost", "u8")])
-VERDICTS = np.dtype([("n", "u8", MAX_CLASSES)])
+VERDICTS = np.dtype([("n", "u8", MAX_CLASSES), ("flagged", "u8", MAX_CLASSES)])
 # struct ids_flood of bpf/probe.h: `left` packets of new flows, which a test run makes before the frame's own packet.
 FLOOD = np.dtype(
     [("left", "u8"), ("number", "u8"), ("now_ns", "u8"), ("gap_ns", "u8"), ("packets", "u4"), ("answered", "u4")]
@@ -146,13 +146,14 @@ PROBE = np.dtype(
         ("generation", "u8"),
     ]
 )
-# struct ids_suspect of bpf/ids.h: a packet that the action "redirect" gives to user space.
+# struct ids_suspect of bpf/ids.h: a packet that the action "redirect" or a detector gives to user space.
 SUSPECT = np.dtype(
     [
         ("now_ns", "u8"),
         ("generation", "u8"),
         ("x", "i8", N_FEATURES),
-        ("verdict", "u4"),
+        ("score", "i8"),
+        ("class", "u4"),
         ("len", "u4"),
         ("caplen", "u4"),
         ("pad", "u4"),

@@ -15,7 +15,7 @@ from ids_repro import config
 from ids_repro.cli import main, make_parser, run_command
 
 HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)  # of a pcap
-SCHEDULE = config.SAMPLE.with_suffix(".csv")
+SCHEDULE = config.SAMPLE_LABELS
 COMMANDS = ["reproduce", "figures", "record", "extract", "sweep", "parity", "bench"]
 COMMANDS += ["attach", "status", "swap", "samples", "detach", "models", "accuracy"]
 

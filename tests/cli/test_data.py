@@ -13,7 +13,7 @@ from ids_repro.cli import main, make_parser
 from ids_repro.data import dataset
 from ids_repro.lab.record import record_capture
 
-SCHEDULE = config.SAMPLE.with_suffix(".csv")
+SCHEDULE = config.SAMPLE_LABELS
 HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
 
 

@@ -17,7 +17,7 @@ def test_models_show_prints_what_is_in_a_file(models, tmp_path, capsys, task):
     assert json.loads(capsys.readouterr().out) == describe(path)
     assert main(["models", "show", str(path)]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"{path}: a model of format 2, {path.stat().st_size:,} bytes\n")
+    assert said.startswith(f"{path}: a model of format 3, {path.stat().st_size:,} bytes\n")
     for part in (
         task,
         *config.TASKS[task],
@@ -26,18 +26,20 @@ def test_models_show_prints_what_is_in_a_file(models, tmp_path, capsys, task):
         f"12-16-16-{models[task].n_classes}",
     ):
         assert part in said
-    assert "depth 5" in said and "nn_q16 1,568 bytes, nn_fused 3,584 bytes, dt 320 bytes" in said
-    assert "flags a flow at" not in said
+    assert "depth 5" in said and "nn_q16 1,568 bytes, nn_fused 3,592 bytes, dt 32,776 bytes" in said
+    assert "detector" not in said
 
 
-def test_models_show_tells_a_float_model_and_a_detector(models, tmp_path, capsys):
+def test_models_show_tells_a_float_model_and_a_detector(models, detector, tmp_path, capsys):
     floats = save_model(replace(models["binary"], twins=None), tmp_path)
     assert main(["models", "show", str(floats)]) == 0
     assert "none yet: run notebook 03" in capsys.readouterr().out
-    detector = replace(models["binary"], detector_threshold=900, false_alarm_share=0.0123)
     assert main(["models", "show", str(save_model(detector, tmp_path))]) == 0
     said = capsys.readouterr().out
-    assert "flags a flow at 900" in said and "1.23% of normal flows" in said
+    for name, seen in detector.detector.items():
+        flags = f"score {detector.twins[name].flag_at} flags a flow: {seen.false_alarms:.3%} of normal flows"
+        assert f"detector {name}" in said and flags in said
+    assert "budget 1.000%" in said and "learning_rate" in said
 
 
 def test_models_show_refuses_what_is_no_model(refused, tmp_path):

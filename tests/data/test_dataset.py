@@ -15,7 +15,7 @@ from ids_repro.data.feature_file import COLUMNS
 from ids_repro.native import library
 from ids_repro.native.layouts import FIRST_PACKETS
 
-SCHEDULE = config.SAMPLE.with_suffix(".csv")
+SCHEDULE = config.SAMPLE_LABELS
 
 
 @pytest.fixture(scope="module")

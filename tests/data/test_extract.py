@@ -177,7 +177,7 @@ def test_flow_ends_exactly_as_go_flows_does(tmp_path):
 
 
 def test_last_is_a_choice_from_every(tmp_path):
-    schedule = config.SAMPLE.with_suffix(".csv")
+    schedule = config.SAMPLE_LABELS
     every = dataset.prepare(config.SAMPLE, schedule, tmp_path / "every.parquet").sample("last")
     extract.run(config.SAMPLE, tmp_path / "last.parquet", label_source(schedule), name="lab capture")
     last = dataset.load(tmp_path / "last.parquet").sample("last")
@@ -187,7 +187,7 @@ def test_last_is_a_choice_from_every(tmp_path):
 
 
 def test_prepare_gives_what_the_parts_give(tmp_path):
-    schedule = config.SAMPLE.with_suffix(".csv")
+    schedule = config.SAMPLE_LABELS
     data, capture = dataset.prepare(config.SAMPLE, schedule, tmp_path / "a.parquet"), packets.read(config.SAMPLE)
     x, flow = library.extract(capture.rows)
     first = np.unique(flow, return_index=True)[1]
@@ -211,9 +211,9 @@ def test_same_inputs_same_bytes(tmp_path, sampling):
 
 
 def test_gzip_gives_the_same_vectors(tmp_path):
-    (tmp_path / "a.pcap.gz").write_bytes(gzip.compress(config.SAMPLE.read_bytes(), 1))
-    extract.run(tmp_path / "a.pcap.gz", tmp_path / "zipped.parquet")
-    extract.run(config.SAMPLE, tmp_path / "plain.parquet")
+    (tmp_path / "a.pcap").write_bytes(gzip.decompress(config.SAMPLE.read_bytes()))
+    extract.run(config.SAMPLE, tmp_path / "zipped.parquet")
+    extract.run(tmp_path / "a.pcap", tmp_path / "plain.parquet")
     assert pq.read_table(tmp_path / "zipped.parquet").equals(pq.read_table(tmp_path / "plain.parquet"))
 
 
@@ -296,7 +296,7 @@ class InMemory:
 
 @pytest.mark.parametrize("sampling", extract.SAMPLINGS)
 def test_a_source_of_another_kind_needs_no_more_than_the_protocol_asks_for(tmp_path, sample, sampling):
-    labels = label_source(config.SAMPLE.with_suffix(".csv"))
+    labels = label_source(config.SAMPLE_LABELS)
     extract.run(config.SAMPLE, tmp_path / "file.parquet", labels, sampling=sampling)
     extract.write(InMemory(sample.rows), tmp_path / "memory.parquet", labels, sampling, "in memory")
     assert pq.read_table(tmp_path / "file.parquet").equals(pq.read_table(tmp_path / "memory.parquet"))

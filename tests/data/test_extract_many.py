@@ -1,5 +1,6 @@
 """Several captures give the same bytes on this machine's cores and on a Dask cluster of two worker processes."""
 
+import gzip
 import json
 import socket
 
@@ -15,7 +16,7 @@ from ids_repro.data import dataset, extract, extract_many, feature_file
 from ids_repro.data.labels.source import label_source
 from ids_repro.models import pipeline
 
-SCHEDULE = str(config.SAMPLE.with_suffix(".csv"))
+SCHEDULE = str(config.SAMPLE_LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def cluster():
 @pytest.fixture(scope="module")
 def halves(tmp_path_factory):
     """Cut the sample in two between packets."""
-    folder, data = tmp_path_factory.mktemp("captures"), config.SAMPLE.read_bytes()
+    folder, data = tmp_path_factory.mktemp("captures"), gzip.decompress(config.SAMPLE.read_bytes())
     at, ends = 24, []
     while at < len(data):
         at += 16 + int.from_bytes(data[at + 8 : at + 12], "little")

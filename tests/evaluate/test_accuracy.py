@@ -112,7 +112,7 @@ def test_kernel_c_and_float_rows_stand_side_by_side(flows, sample):
 @pytest.mark.root
 @pytest.mark.bpf
 def test_a_dataset_without_packets_is_given_to_the_kernel_as_vectors(tmp_path):
-    extract.run(config.SAMPLE, tmp_path / "x.parquet", label_source(config.SAMPLE.with_suffix(".csv")))
+    extract.run(config.SAMPLE, tmp_path / "x.parquet", label_source(config.SAMPLE_LABELS))
     data, trace = accuracy.read(tmp_path / "x.parquet")
     assert trace is None
     found = accuracy.study(data, config.profile("smoke", seeds=(0,), epochs=1, min_steps=1), trace)

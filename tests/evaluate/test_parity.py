@@ -8,9 +8,8 @@ import pytest
 
 from ids_repro.config import UserError
 from ids_repro.evaluate import parity, parity_vectors
-from ids_repro.evaluate.rows import KERNEL_PROGRAMS
 from ids_repro.kernel.program import Program
-from ids_repro.native.layouts import MLP_FUSED, MLP_Q16, TREE
+from ids_repro.native.layouts import MLP_FUSED, MLP_Q16, TREE, TREE_LEAF
 
 
 @pytest.mark.root
@@ -20,7 +19,7 @@ def test_nothing_differs_on_10000_vectors_a_model_and_on_every_packet_of_the_sam
     done = project.cli("parity", "--n", "10000", "--json")
     assert done.returncode == 0, done.stderr
     none = {"numpy_c": 0, "c_xdp": 0, "c_tc": 0}
-    assert json.loads(done.stdout) == dict.fromkeys(KERNEL_PROGRAMS, none)
+    assert json.loads(done.stdout) == dict.fromkeys(parity.STRUCTS, none)
     assert done.stdout.count("\n") == 1
     assert "parity: 100%" in done.stderr
 
@@ -60,7 +59,7 @@ def corrupted(params: bytes) -> bytes:
         net["w"][0, 0, :12, 0] += np.where(np.arange(12) == 5, 100, 0)
         return net.tobytes()
     tree = np.frombuffer(params, TREE, 1).copy()
-    tree["threshold"][0, 1] = np.iinfo(np.int64).max
+    tree["node"][0, 0] = TREE_LEAF << 12
     return tree.tobytes()
 
 

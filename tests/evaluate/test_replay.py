@@ -34,8 +34,7 @@ def test_the_kernel_makes_a_packet_tables_features_from_its_packets_and_clock(tm
     expected = pq.read_table(tmp_path / "x.parquet").sort_by("packet")
     trace = PacketTable(table).trace()
     clients = np.minimum(trace.rows["saddr"], trace.rows["daddr"])
-    with load_program("dt", 7) as program:
-        program.set_params(models["multi"].params("dt"))
+    with load_program("dt", models["multi"]) as program:
         seen = replay(program, trace)
     assert not seen["reason"].any()
     np.testing.assert_array_equal(seen["x"], np.stack([expected[name] for name in FEATURES], axis=1))

@@ -19,10 +19,10 @@ def test_every_row_of_the_tables_is_predicted(models, sample):
     assert np.mean(found["nn_q16_c"] == found["nn_pytorch"]) > 0.9
 
 
-def test_logits_are_those_of_the_twin_and_a_tree_has_none(models, sample):
+def test_logits_are_those_of_the_twin(models, sample):
     model = models["multi"]
     x = library.extract(sample.rows)[0][:100]
-    for struct, width in (("nn_q16", 7), ("nn_fused", 7), ("dt", 0)):
+    for struct, width in (("nn_q16", 7), ("nn_fused", 7), ("dt", 7)):
         for in_c, twin in zip(classify_in_c(model, struct, x), classify_in_numpy(model, struct, x), strict=True):
             np.testing.assert_array_equal(in_c, twin)
         assert classify_in_c(model, struct, x)[0].shape == (100, width)

@@ -138,7 +138,7 @@ def test_a_difference_would_be_seen(monkeypatch):
     assert compare(program("xdp", probe=True), BATCH)["differences"] > 100
 
 
-def test_the_sanitizers_find_nothing_in_user_space(tmp_path, models):
+def test_the_sanitizers_find_nothing_in_user_space(tmp_path, models, detector):
     target, corpus = tmp_path / "fuzz_user", tmp_path / "corpus"
     flags = ["-g", "-O1", "-fwrapv", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
     source = config.ROOT / "tests/kernel/fuzz_user.c"
@@ -150,6 +150,7 @@ def test_the_sanitizers_find_nothing_in_user_space(tmp_path, models):
             (corpus / f"{k}-{link}").write_bytes(entry)
     for name in KERNEL_PROGRAMS:
         (tmp_path / name).write_bytes(models["multi"].params(name))
+    (tmp_path / "nn_log2").write_bytes(detector.params("nn_log2"))
     done = subprocess.run(
         [target, f"-runs={N}", f"-seed={SEED}", "-max_len=4096", "-print_final_stats=1", corpus],
         env=os.environ | {"IDS_MODELS": str(tmp_path)}, capture_output=True, text=True,

@@ -16,7 +16,7 @@ from ids_repro.kernel.program import Program
 from ids_repro.kernel.variants import VARIANTS
 from ids_repro.models.int_mlp_fused import quantize_fused
 from ids_repro.models.int_tree import IntTree
-from ids_repro.native.layouts import COUNTS, PROBE, VERDICTS, Q
+from ids_repro.native.layouts import COUNTS, PROBE, TREE_LEAF, VERDICTS, Q
 
 pytestmark = [pytest.mark.root, pytest.mark.bpf]
 
@@ -41,7 +41,7 @@ def test_our_structs_are_as_large_as_the_kernels(models):
 
 def test_parameters_are_swapped_while_the_program_runs():
     loaded = program("xdp", "dt", action="filter")
-    loaded.set_params(IntTree(*(np.zeros(32, t) for t in ("i8", "u1", "u1"))).to_bytes())
+    loaded.set_params(IntTree(np.zeros(1, int), np.full(1, TREE_LEAF), np.zeros(1, int), 2).to_bytes())
     assert loaded.run(ipv4(dport=BLOCKED)) == RETURNS["xdp", "pass"]
     loaded.set_params(port_tree(2).to_bytes())
     assert loaded.run(ipv4(dport=BLOCKED)) == RETURNS["xdp", "drop"]
@@ -52,7 +52,7 @@ def test_suspicious_packets_go_to_the_ring_buffer_and_no_further():
     attack, arp = ipv4(dport=BLOCKED, payload=500), FRAMES["arp"][0]
     assert [loaded.run(frame) for frame in (UDP, attack, arp)] == [2, 1, 2]
     (suspect,) = loaded.suspects()
-    assert (suspect["verdict"], suspect["len"], suspect["caplen"]) == (1, len(attack), 128)
+    assert (suspect["class"], suspect["len"], suspect["caplen"]) == (1, len(attack), 128)
     assert suspect["data"].tobytes() == attack[:128]
     assert suspect["x"][:3].tolist() == [v << Q for v in (1234, BLOCKED, 17)]
     assert loaded.suspects().size == 0
@@ -77,7 +77,7 @@ def test_models_are_swapped_under_traffic_without_a_mixture(models, classifier):
     probes = np.zeros(batch, PROBE)
     probes["use_x"], probes["x"] = 1, x[np.arange(batch) % len(x)]
     stop, seen = threading.Event(), []
-    with load_program(classifier, 7) as loaded:
+    with load_program(classifier, model) as loaded:
         loaded.set_params(two[0])
 
         def send() -> None:

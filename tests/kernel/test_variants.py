@@ -1,5 +1,7 @@
 """A variant becomes compiler flags, and the table holds every implementation that runs in the kernel."""
 
+from dataclasses import replace
+
 import pytest
 
 from ids_repro.implementations import rows_in
@@ -25,9 +27,18 @@ def test_the_papers_layout_is_only_for_the_net_in_q16():
         Variant(classifier="nn", layout="paper").flags()
 
 
+@pytest.mark.parametrize(
+    "variant", [Variant(), Variant(classifier="dt", n_classes=7), Variant(classifier="dt", table="lru")]
+)
+def test_a_detector_has_a_classifier_of_two_classes_and_our_flow_table(variant):
+    with pytest.raises(ValueError, match="a detector is a tree or a net"):
+        replace(variant, evidence=True).flags()
+    assert "-DIDS_EVIDENCE" in replace(variant, classifier="dt", n_classes=2, table="shared", evidence=True).flags()
+
+
 def test_each_variant_comes_with_both_hooks_and_a_classifier_with_both_numbers_of_classes():
     found = list(every_variant())
     for name, variant in VARIANTS.items():
         assert variant.params in (None, *STRUCTS)
-        classes = {2, 7} if variant.params else {2}
+        classes = {2, 7} if variant.params and not variant.evidence else {2}
         assert {(v.hook, v.n_classes) for n, v in found if n == name} == {(h, c) for h in HOOKS for c in classes}

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from sklearn.tree import DecisionTreeClassifier
 
-from ids_repro.config import CLASSES, NORMAL, SAMPLE, TASKS, UserError
+from ids_repro.config import CLASSES, NORMAL, SAMPLE, SAMPLE_LABELS, TASKS, UserError
 from ids_repro.data import dataset
 from ids_repro.data.features import FEATURES
 from ids_repro.data.labels.schedule import read_schedule
@@ -96,14 +96,14 @@ def test_normal_activities_succeed(short):
 @pytest.fixture(scope="module")
 def sample():
     capture = read(SAMPLE)
-    capture.labels = label_source(SAMPLE.with_suffix(".csv")).label(capture.first)[0]
+    capture.labels = label_source(SAMPLE_LABELS).label(capture.first)[0]
     return capture
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     """The sample's vectors, one a packet."""
-    return dataset.prepare(SAMPLE, SAMPLE.with_suffix(".csv"), tmp_path_factory.mktemp("lab") / "lab.parquet")
+    return dataset.prepare(SAMPLE, SAMPLE_LABELS, tmp_path_factory.mktemp("lab") / "lab.parquet")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ def suspects_of(*frames: bytes) -> np.ndarray:
     made_of = np.zeros(len(frames), SUSPECT)
     for suspect, frame in zip(made_of, frames, strict=True):
         kept = frame[:128]
-        suspect["now_ns"], suspect["generation"], suspect["verdict"] = time.monotonic_ns(), 3, 1
+        suspect["now_ns"], suspect["generation"], suspect["class"] = time.monotonic_ns(), 3, 1
         suspect["len"], suspect["caplen"] = len(frame), len(kept)
         suspect["data"][: len(kept)] = np.frombuffer(kept, np.uint8)
     return made_of

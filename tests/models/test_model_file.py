@@ -20,7 +20,7 @@ from ids_repro.evaluate import parity_vectors
 from ids_repro.models import file_header, pipeline
 from ids_repro.models.int_mlp_fused import pack_lanes, unpack_lanes
 from ids_repro.models.model_file import HEADER, describe, load_model, model_path, read_model, save_model
-from ids_repro.models.twins import TWINS
+from ids_repro.models.twins import DETECTOR_TWINS, TWINS
 from ids_repro.native import layouts
 from ids_repro.native.layouts import MLP_FUSED, Struct
 
@@ -55,7 +55,7 @@ def test_what_was_saved_is_read_bit_for_bit(models, flows, tmp_path, task, quant
     save_model(model, tmp_path)
     assert list(tmp_path.iterdir()) == [model_path(task, 0, tmp_path)]
     again = load_model(task, 0, tmp_path)
-    same = ("task", "seed", "history", "data_sha256", "alpha", "detector_threshold", "false_alarm_share")
+    same = ("task", "seed", "history", "data_sha256", "alpha", "detector", "about")
     assert all(getattr(again, name) == getattr(model, name) for name in same)
     x = np.concatenate([flows.x, parity_vectors.random_vectors(2_000, seed=1)])
     np.testing.assert_array_equal(again.tree.predict_proba(as_float(x)), model.tree.predict_proba(as_float(x)))
@@ -86,14 +86,21 @@ def test_equal_models_give_equal_files_and_a_method_without_a_criterion_is_kept(
     assert read_model(save_model(widest, tmp_path / "max")).thresholds[0][0].criterion.shape == (0,)
 
 
-def test_what_a_detector_stores_is_kept(models, tmp_path):
-    detector = replace(models["binary"], detector_threshold=-7, false_alarm_share=0.01)
-    again = read_model(save_model(detector, tmp_path))
-    assert (again.detector_threshold, again.false_alarm_share) == (-7, 0.01)
+def test_what_a_detector_stores_is_kept(detector, everything, tmp_path):
+    path = save_model(detector, tmp_path)
+    again = read_model(path)
+    assert path.name == "detector-0.npz" and save_model(again, tmp_path / "again").read_bytes() == path.read_bytes()
+    assert (again.detector, again.about, again.sha256()) == (detector.detector, detector.about, detector.sha256())
+    for name, twin in detector.twins.items():
+        assert again.twins[name].flag_at == twin.flag_at
+        np.testing.assert_array_equal(again.twins[name].logits(everything.x), twin.logits(everything.x))
+    told = json.loads(json.dumps(describe(path)))
+    assert told["detector"]["dt"]["flag_at"] == detector.twins["dt"].flag_at and told["about"]["data"] == "lab capture"
+    assert told["thresholds"] is None and set(told["structs"]) == {"nn_log2", "dt"}
 
 
 def test_every_integer_model_can_be_written_and_read():
-    assert list(TWINS) == list(file_header.INTEGER_MODELS)
+    assert {*TWINS, *DETECTOR_TWINS} == set(layouts.STRUCTS) - {"nn_float"}
 
 
 def test_lanes_are_unpacked_as_they_were_packed():
@@ -183,7 +190,7 @@ def header(**values):
 
     def change(arrays):
         found = json.loads(arrays[HEADER].tobytes()) | values
-        text = json.dumps({name: value for name, value in found.items() if value is not None})
+        text = json.dumps({name: value for name, value in found.items() if values.get(name, "") is not None})
         arrays[HEADER] = np.frombuffer(text.encode(), np.uint8)
 
     return change
@@ -236,9 +243,9 @@ FAULTS = {
     "no UTF-8": (text(b"\xff\xfe{"), "its header is no JSON object"),
     "brackets without end": (text(b"[" * 60_000), "its header is no JSON object"),
     "a header too long": (text(b" " * 70_000), "'header' has 70,128 bytes"),
-    "other format": (header(format=3), OTHER + "(its format is 3, this one's 2)"),
-    "no format": (header(format=None), OTHER + "(its format is 'not given', this one's 2)"),
-    "other structs": (header(structs={"nn_q16": 1}), OTHER + "(its dt is 'not given', this one's 320)"),
+    "other format": (header(format=2), OTHER + "(its format is 2, this one's 3)"),
+    "no format": (header(format=None), OTHER + "(its format is 'not given', this one's 3)"),
+    "other structs": (header(structs={"nn_q16": 1}), OTHER + "(its dt is 'not given', this one's 32776)"),
     "structs that are none": (header(structs=[1]), OTHER + "(its structs is [1], this one's {"),
     "other task": (header(task="triple"), "its task is 'triple', not one of binary, multi"),
     "a task that is a list": (header(task=["binary"]), "its task is ['binary'], not one of"),
@@ -251,12 +258,18 @@ FAULTS = {
     "a control character": (header(**{"\x1b[2J\n": 1}), "its header has '\\x1b[2J\\n', which no model has"),
     "a hash that is none": (header(data_sha256="0"), "its data_sha256 is no SHA-256"),
     "another hash": (header(sha256="0" * 64), "its SHA-256 is not that of its integer models"),
-    "too many nodes": (header(nodes=1 << 40), "its nodes is 1099511627776, and it must be a whole number from 1 to 63"),
+    "too many nodes": (
+        header(nodes=1 << 40),
+        "it must be a whole number from 1 to 4096",
+    ),
     "other number of nodes": (header(nodes=3), "member 'tree_left_child' is not an array of int64 of shape (3,)"),
     "other number of candidates": (header(candidates=7), "its candidates are 7, and there are 0 or 1921"),
-    "a detector's threshold": (header(detector_threshold=0.5), "its detector_threshold is 0.5"),
-    "a detector's share": (header(false_alarm_share=1.5), "its false_alarm_share is 1.5, and it must be from 0 to 1"),
-    "a detector's share, NaN": (header(false_alarm_share=NAN), "its false_alarm_share is nan"),
+    "a detector without parts": (header(detector={}), "a binary model that has nn_log2 and dt"),
+    "a detector that is a list": (header(detector=[1]), "a binary model that has nn_log2 and dt"),
+    "too much about it": (header(about=dict.fromkeys(map(str, range(40)), 1)), "an object of at most 32 entries"),
+    "a long text about it": (header(about={"data": "x" * 300}), "its 'about' has 'data'"),
+    "a list about it": (header(about={"data": [1]}), "its 'about' has 'data'"),
+    "an infinite number about it": (header(about={"epochs": INF}), "its 'about' has 'epochs'"),
     "a weight, NaN": (changed("weights_2", (3, 4), NAN), "a number of its weights_2 is not finite"),
     "a weight, infinite": (changed("weights_3", (3, 1), INF), "a number of its weights_3 is not finite"),
     "a loss, NaN": (changed("history", (0, 0), NAN), "a number of its history is not finite"),
@@ -279,11 +292,9 @@ FAULTS = {
     ),
     "a threshold of the tree": (changed("tree_threshold", 0, NAN), "a number of the tree is not finite"),
     "a share of the tree": (changed("tree_values", (0, 0), -0.5), "the tree has a negative share"),
-    "a feature of dt": (
-        changed("dt", 1, 12, "feature"),
-        "a feature index of dt is out of range",
-    ),
-    "a class of dt": (changed("dt", 31, 2, "leaf"), "a class of dt is out of range: the task has 2 classes"),
+    "a feature of dt": (changed("dt", 0, 12 << 12 | 2, "node"), "a feature index of dt is out of range"),
+    "a child of dt": (changed("dt", 0, 4095, "node"), "a node index of dt is out of range"),
+    "a tree of dt without nodes": (changed("dt", slice(None), 0, "node"), "a node index of dt is out of range"),
     "a lane": (changed("nn_fused", (1, 3, 2), 1 << 30, "w"), "nn_fused: a column's sum could leave its 32-bit lane"),
     "an upper lane": (changed("nn_fused", (0, 0, 0), -(1 << 62), "w"), "nn_fused: a column's sum could leave its"),
     "a shift": (changed("nn_fused", 0, 64, "shift"), "nn_fused: a shift is out of range: it is 1 to 48"),
@@ -299,7 +310,7 @@ FAULTS = {
     "an int8 of -128": (changed("nn_q16", (1, 3, 3), -128, "w"), "nn_q16: a weight is below -127"),
     "a column without use": (changed("nn_q16", (2, 9, 9), 1, "w"), "ids_nn_q16 has numbers where 2 classes use none"),
     "a lane without use": (changed("nn_fused", (2, 0, 7), 1, "w"), "ids_nn_fused has numbers where 2 classes use none"),
-    "a number of dt": (changed("dt", 1, 77, "threshold"), "its SHA-256 is not that of its integer models"),
+    "a number of dt": (changed("dt", 0, 77 << 16 | 2, "node"), "its SHA-256 is not that of its integer models"),
 }
 
 
@@ -383,8 +394,8 @@ def test_a_model_of_other_code_is_refused(path, monkeypatch):
     size = wider.itemsize
     assert f"its nn_fused is {size - 128}, this one's {size}" in refused(path)
     monkeypatch.undo()
-    monkeypatch.setattr(file_header, "FORMAT", 3)
-    assert "its format is 2, this one's 3" in refused(path)
+    monkeypatch.setattr(file_header, "FORMAT", 4)
+    assert "its format is 3, this one's 4" in refused(path)
 
 
 def test_a_file_under_another_name_is_refused(path, tmp_path):
@@ -411,5 +422,23 @@ def test_what_is_in_a_file_can_be_told(models, tmp_path, task):
     assert found["structs"] == {name: layouts.STRUCTS[name].dtype.itemsize for name in TWINS}
     assert found["accuracy"] == max(epoch["accuracy"] for epoch in model.history)
     floats = describe(save_model(replace(model, twins=None), tmp_path))
-    absent = ("sha256", "alpha", "thresholds", "structs", "detector_threshold", "false_alarm_share")
+    absent = ("sha256", "structs", "detector")
     assert all(floats[name] is None for name in absent) and floats["layers"] == found["layers"]
+
+
+DETECTOR_FAULTS = {
+    "a share above 1": (dict.fromkeys(("budget", "false_alarms", "found"), 1.5), "is 1.5, and it must be from 0 to 1"),
+    "a share, NaN": (dict.fromkeys(("budget", "false_alarms", "found"), NAN), "is nan, and it must be from 0 to 1"),
+    "a share too few": ({"budget": 0.1}, "must have budget, false_alarms, found"),
+    "a number": (0.5, "must have budget, false_alarms, found"),
+}
+
+
+@pytest.mark.parametrize("fault", DETECTOR_FAULTS)
+def test_a_detector_with_a_wrong_share_is_refused(detector, tmp_path, fault):
+    said, words = DETECTOR_FAULTS[fault]
+    path = save_model(detector, tmp_path)
+    arrays = members(path)
+    header(detector={"dt": said, "nn_log2": said})(arrays)
+    np.savez(path, **arrays)
+    assert words in refused(path)

@@ -33,6 +33,8 @@ CONSTANTS = {
     "IDS_LANES": (layouts, "LANES"),
     "IDS_WORDS": (layouts, "WORDS"),
     "IDS_TREE_DEPTH": (layouts, "TREE_DEPTH"),
+    "IDS_TREE_NODES": (layouts, "TREE_NODES"),
+    "IDS_TREE_LEAF": (layouts, "TREE_LEAF"),
     "IDS_REASONS_SIZE": (layouts, "REASONS_SIZE"),
     "IDS_FOUND_SIZE": (layouts, "FOUND_SIZE"),
     "IDS_WAYS": (layouts, "WAYS"),

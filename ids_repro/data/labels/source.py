@@ -79,6 +79,8 @@ class LabelSource:
         Why a flow has no row.
     notes : dict of str to int
         What the reader of the files counted.
+    incidents : bool
+        Whether a row stands for something that was done, with any number of flows, and not for a flow.
     """
 
     name: str
@@ -88,6 +90,7 @@ class LabelSource:
     kinds: Sequence[tuple[str, str]]
     reasons: tuple[str, ...] = ("no row matches",)
     notes: dict[str, int] = field(default_factory=dict)
+    incidents: bool = False
 
     def label(self, first: np.ndarray, packets: np.ndarray | None = None) -> tuple[np.ndarray, Report]:
         """Label flows by their first packets.
@@ -136,6 +139,11 @@ def _counts(names: list[tuple], kind: np.ndarray, weights: np.ndarray | None = N
     return Counter({name: int(n) for name, n in zip(names, counts, strict=True) if n})
 
 
+def labels_beside(capture: Path) -> Path:
+    """Return where a capture's labels are unless the user says otherwise: lab.csv beside lab.pcap or lab.pcap.gz."""
+    return (capture.with_suffix("") if capture.suffix == ".gz" else capture).with_suffix(".csv")
+
+
 def label_source(spec: Path | str | Sequence[Path | str], folder: Path | None = None) -> LabelSource:
     """Open a source of labels.
 
@@ -179,7 +187,7 @@ def _from_schedule(path: Path, name: str) -> LabelSource:
     pairs = list(zip(schedule["label"], schedule["activity"].fillna("").astype(str), strict=True))
     kinds = sorted(set(pairs))
     kind = np.array([kinds.index(pair) for pair in pairs], np.int64)
-    return LabelSource(name, path.read_bytes(), lambda first: find_rows(first, schedule), kind, kinds)
+    return LabelSource(name, path.read_bytes(), lambda first: find_rows(first, schedule), kind, kinds, incidents=True)
 
 
 def _from_rows(name: str, paths: Sequence[Path]) -> LabelSource:

@@ -215,7 +215,7 @@ def test_the_report_counts_per_label_per_activity_and_what_matched_nothing():
 
 
 def test_a_schedule_by_its_path_is_a_source_too(tmp_path):
-    path = config.SAMPLE.with_suffix(".csv")
+    path = config.SAMPLE_LABELS
     source = label_source(str(path))
     assert source.name == "lab.csv"
     assert source.content == path.read_bytes()

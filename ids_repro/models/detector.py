@@ -1,0 +1,204 @@
+"""Train a detector: it scores every packet, and flags a flow when a score reaches a threshold set for a budget.
+
+The paper's models learn one vector of each flow, give a class, and are asked once per flow. Asked at every packet, they
+raise an alarm in nearly every normal flow. A detector learns from every packet, and its threshold is such that at most
+a given share of normal flows is ever flagged. Its evidence for a flow is the highest score of the flow's packets so
+far, so one bit of the flow's state says whether that has reached the threshold.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from sklearn.model_selection import StratifiedKFold
+
+from ..config import NORMAL, SAMPLE, SAMPLE_LABELS, UserError
+from ..data.dataset import Dataset, prepare
+from .model import Model, Seen
+from .model_file import model_path, read_model
+from .scorers import FIT, Fit, Fitted, Progress, Settings, fitted_twin
+
+BUDGET = 0.01  # share of normal flows that may be flagged
+BUDGET_END = 0.5
+FOLDS = 5
+PATH = model_path("detector", 0)
+
+
+def train(
+    data: Dataset,
+    false_alarms: float = BUDGET,
+    seed: int = 0,
+    settings: Settings | None = None,
+    progress: Progress = lambda _: None,
+) -> Model:
+    """Train a detector, a tree and a net, and choose their thresholds.
+
+    Parameters
+    ----------
+    data : Dataset
+        A vector for every packet of the flows to learn from.
+    false_alarms, seed, settings
+        See `train_part`.
+    progress : callable
+        Gets the share of the work that is done.
+
+    Returns
+    -------
+    Model
+        Of task "binary", with `detector`.
+
+    Raises
+    ------
+    UserError
+        As `train_part` does.
+    """
+    settings, twins, detector, floats = settings or Settings(), {}, {}, {}
+    for nth, struct in enumerate(FIT):
+        fitted, detector[struct] = train_part(
+            struct, data, false_alarms, seed, settings, lambda done, nth=nth: progress((nth + done) / len(FIT))
+        )
+        twins[struct] = fitted.twin
+        floats |= fitted.floats
+    about = {"data": data.meta["name"], "labels": data.meta["labels"]["source"], "sampling": "every"}
+    about |= {name: getattr(settings, name) for name in Settings.__dataclass_fields__}
+    return Model("binary", seed, data_sha256=data.meta["sha256"], twins=twins, detector=detector, about=about, **floats)
+
+
+def train_part(
+    struct: str,
+    data: Dataset,
+    false_alarms: float = BUDGET,
+    seed: int = 0,
+    settings: Settings | None = None,
+    progress: Progress = lambda _: None,
+) -> tuple[Fitted, Seen]:
+    """Train the tree or the net of a detector, and choose its threshold (`fit_and_score`).
+
+    Parameters
+    ----------
+    struct : {"nn_log2", "dt"}
+        Which of the two.
+    data : Dataset
+        A vector for every packet of the flows to learn from: the first 100 of each flow are learnt, all are scored.
+    false_alarms : float
+        The budget: the largest share of normal flows that may be flagged.
+    seed : int
+        Of the folds, the weights, the shuffling, and the choice among equally good splits of the tree.
+    settings : Settings, optional
+    progress : callable
+        Gets the share of the work that is done.
+
+    Returns
+    -------
+    fitted : Fitted
+        Its twin has `flag_at`.
+    seen : Seen
+        What was flagged at this threshold of the flows that the models had not learnt from.
+
+    Raises
+    ------
+    UserError
+        If the budget is out of range, or there are fewer normal flows or fewer attack flows than folds.
+    """
+    require_budget(false_alarms)
+    fitted, best, attack = fit_and_score(FIT[struct], data, seed, settings or Settings(), progress)
+    flag_at = threshold(best[~attack], false_alarms)
+    seen = Seen(false_alarms, *(float(np.mean(best[some] >= flag_at)) for some in (~attack, attack)))
+    return fitted_twin(struct, replace(fitted.twin, flag_at=flag_at), fitted.floats), seen
+
+
+def fit_and_score(
+    fit: Fit, data: Dataset, seed: int, settings: Settings, progress: Progress = lambda _: None
+) -> tuple[Fitted, np.ndarray, np.ndarray]:
+    """Train on flows, and score flows that were not learnt from.
+
+    The flows are parted into five folds. Each fold is scored by a model that was trained on the four others, and then
+    one is trained on all; without `Fit.again` only the first fold is scored, and its model is kept.
+
+    Returns
+    -------
+    fitted : Fitted
+    best : ndarray of shape (n_flows,)
+        Highest score of each flow that was scored.
+    attack : ndarray of shape (n_flows,), bool
+        Whether the flow is an attack.
+
+    Raises
+    ------
+    UserError
+        If there are fewer normal flows or fewer attack flows than folds.
+    """
+    (flows, label), every = labels(data), data.sample("every")
+    attack = label != NORMAL
+    for what, n in (("normal", np.sum(~attack)), ("attack", np.sum(attack))):
+        if n < FOLDS:
+            raise UserError(f"{n} {what} flows to learn from: a detector needs at least {FOLDS}")
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(flows, attack)
+    rounds, held, best = FOLDS + 1 if fit.again else 1, [], []
+    for nth, (learn, other) in enumerate(itertools.islice(folds, min(rounds, FOLDS))):
+        part, some = every.take(np.isin(every.flow, flows[learn])), data.take(np.isin(data.flow, flows[other]))
+        fitted = fit.train(part, seed, settings, lambda done, nth=nth: progress((nth + done) / rounds))
+        best.append(highest(fitted.score(some.x), some.flow))
+        held.append(attack[other])
+    if fit.again:
+        fitted = fit.train(every, seed, settings, lambda done: progress((FOLDS + done) / rounds))
+    return fitted, np.concatenate(best), np.concatenate(held)
+
+
+def labels(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return the flows' numbers, sorted, and the label of each."""
+    flows, first = np.unique(data.flow, return_index=True)
+    return flows, data.label[first]
+
+
+def require_budget(false_alarms: float) -> None:
+    """Raise UserError unless a budget of false alarms is one."""
+    if not 0 < false_alarms <= BUDGET_END:
+        raise UserError(f"a budget of {false_alarms} false alarms: use a share of flows, above 0, to {BUDGET_END}")
+
+
+def highest(score: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Return the highest score of each flow, in the order of the flows' numbers."""
+    order = np.argsort(flow, kind="stable")
+    begins = np.flatnonzero(np.diff(flow[order], prepend=-1))
+    return np.maximum.reduceat(score[order], begins)
+
+
+def threshold(best: np.ndarray, false_alarms: float) -> int | float:
+    """Return the lowest score of a flow at which at most a share of normal flows would be flagged.
+
+    Parameters
+    ----------
+    best : ndarray of shape (n_flows,)
+        Highest score of each normal flow.
+    false_alarms : float
+        The share.
+
+    Returns
+    -------
+    int or float
+        As the scores are; the next number after the score of the first flow that must not be flagged.
+    """
+    last = np.sort(best)[::-1][int(false_alarms * len(best))]
+    return int(last) + 1 if best.dtype.kind == "i" else float(np.nextafter(last, np.inf))
+
+
+def any_detector(path: Path = PATH) -> Model:
+    """Return some detector, for checks to which it does not matter which one.
+
+    It is the saved one. If none is saved, one is trained on the lab capture now, for a moment, and not saved.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read.
+    """
+    if path.is_file():
+        return read_model(path)
+    with tempfile.TemporaryDirectory() as folder:
+        data = prepare(SAMPLE, SAMPLE_LABELS, Path(folder) / "lab.parquet")
+    return train(data, settings=Settings(epochs=2))
