@@ -68,6 +68,8 @@ class Profile:
         Duration of the flood of new flows under which the flow table is measured [s].
     flooded_s : float
         Duration of the flood in the middle of a capture, under which verdicts are measured [s].
+    live_s : float
+        How long the lab's traffic runs against a detector, once counting and once filtering [s].
     """
 
     name: str
@@ -84,6 +86,7 @@ class Profile:
     refine: int = 0
     flood_s: float = 0.05
     flooded_s: float = 0.05
+    live_s: float = 8.0
 
 
 PROFILES = {
@@ -103,6 +106,7 @@ PROFILES = {
         refine=3,
         flood_s=2.0,
         flooded_s=5.0,
+        live_s=20.0,
     ),
     # Sec. V-B1: 100 s a point, I_s from 0 to 10 us. Ten epochs on the paper's 1,234,772 flows are 193,000 updates.
     "paper": Profile(
@@ -120,6 +124,7 @@ PROFILES = {
         refine=5,
         flood_s=10.0,
         flooded_s=360.0,
+        live_s=60.0,
     ),
 }
 

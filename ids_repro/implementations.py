@@ -77,7 +77,8 @@ def rows_in(*places: str, optimise: str = "-O2") -> dict[str, Implementation]:
 
 def label(row: str) -> str:
     """Return a row's name in tables; the row itself if it is no implementation."""
-    return IMPLEMENTATIONS[row].label if row in IMPLEMENTATIONS else row
+    every = IMPLEMENTATIONS | DETECTORS
+    return every[row].label if row in every else row
 
 
 def row_in_c(row: str) -> str:

@@ -1,4 +1,4 @@
-"""The six notebooks: run in order by papermill, each into a copy of its own; no parameter goes unnoticed."""
+"""The notebooks: run in order by papermill, each into a copy of its own; no parameter goes unnoticed."""
 
 from __future__ import annotations
 

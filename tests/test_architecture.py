@@ -28,7 +28,7 @@ ROOMS = {
     "network": (),
     "models": ("data", "native"),
     "kernel": ("native", "network"),
-    "evaluate": ("data", "models", "kernel", "native"),
+    "evaluate": ("data", "models", "kernel", "native", "network", "lab"),
     "sweep": ("network", "models", "kernel", "native"),
     "live": ("kernel", "models", "network", "native"),
     "lab": ("network", "data.labels"),

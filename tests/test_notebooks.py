@@ -1,4 +1,4 @@
-"""The six notebooks: their form, their parameters, and one run through all of them from the command line."""
+"""The seven notebooks: their form, their parameters, and one run through all of them from the command line."""
 
 import ast
 import json
@@ -18,11 +18,12 @@ from ids_repro.network.namespaces import leftovers
 from ids_repro.sweep.methods import choose_methods
 
 NAMES = ["01_dataset", "02_training", "03_quantization", "04_inference", "05_packet_processing", "06_report"]
+NAMES += ["07_detector"]
 PAPERMILL = Path(sys.executable).with_name("papermill")
-DRAWN = ("fig4", "fig5a", "fig5b", "flow_churn", "blinding", "per_packet")
-TABLES = ("blinding", "claims", "discrepancies", "kernel_cost", "table2", "table3", "throughput")
+DRAWN = ("fig4", "fig5a", "fig5b", "flow_churn", "blinding", "per_packet", "detector")
+TABLES = ("blinding", "claims", "detector", "discrepancies", "kernel_cost", "table2", "table3", "throughput")
 MADE = [f"{name}.{kind}" for name in DRAWN for kind in ("pdf", "png", "svg")] + ["report.html"]
-MADE = sorted([*MADE, *(f"{name}.{kind}" for name in TABLES for kind in ("csv", "md"))])
+MADE = sorted([*MADE, *(f"{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex"))])
 
 
 def code(name: str) -> list[nbformat.NotebookNode]:
@@ -32,7 +33,7 @@ def code(name: str) -> list[nbformat.NotebookNode]:
     return [cell for cell in book.cells if cell.cell_type == "code"]
 
 
-def test_there_are_six():
+def test_there_are_seven():
     assert notebooks.names() == NAMES
 
 
@@ -82,7 +83,7 @@ def test_refuse_unknown_looks_only_at_what_papermill_put_in():
 
 @pytest.fixture(scope="module")
 def reproduced(project):
-    """A copy of the project in which all six notebooks ran, by the command that users run."""
+    """A copy of the project in which all seven notebooks ran, by the command that users run."""
     project.add_profile("tiny", trial_s=0.3)
     project.add_profile("long", trial_s=30.0)
     done = project.cli("reproduce", "--profile", "tiny")
@@ -92,7 +93,7 @@ def reproduced(project):
 
 @pytest.mark.root
 @pytest.mark.bpf
-def test_all_six_make_the_tables_figures_and_the_report(reproduced):
+def test_all_seven_make_the_tables_figures_and_the_report(reproduced):
     figures = reproduced.root / "figures"
     assert (
         sorted(
@@ -113,7 +114,7 @@ def test_all_six_make_the_tables_figures_and_the_report(reproduced):
 def test_every_number_has_its_record(reproduced):
     rows = records.read(reproduced.root / "data/results")
     assert {row["status"] for row in rows if row["kind"] != "sweep"} == {"ok"}
-    for kind in ("accuracy", "discrepancy", "inference", "per_packet", "sweep"):
+    for kind in ("accuracy", "detector", "discrepancy", "end_to_end", "inference", "per_packet", "sweep"):
         assert records.current(rows, kind), kind
     confusions = {
         (r["asked"]["task"], r["asked"]["row"]): r["raw"]["confusion"] for r in records.current(rows, "accuracy")

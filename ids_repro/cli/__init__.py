@@ -11,10 +11,10 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from ..config import UserError
-from . import data, evaluate, live, models, reproduce, sweep
+from . import data, detector, evaluate, live, models, reproduce, sweep
 from .add import Add
 
-__all__ = ["add", "data", "evaluate", "live", "models", "reproduce", "sweep"]
+__all__ = ["add", "data", "detector", "evaluate", "live", "models", "reproduce", "sweep"]
 
 # Each function adds one command with its options; --help lists the commands in this order.
 COMMANDS: tuple[Callable[[Add], None], ...] = (
@@ -32,6 +32,8 @@ COMMANDS: tuple[Callable[[Add], None], ...] = (
     live.add_detach,
     models.add_models,
     evaluate.add_accuracy,
+    detector.add_train_detector,
+    detector.add_detect,
 )
 
 

@@ -5,29 +5,75 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..config import UserError
 from ..implementations import rows_in
 from .add import Add
 from .models import MODEL_HELP
 
+if TYPE_CHECKING:
+    from ..models.model import Model
+
 MODES = {"xdp-drv": "xdp_drv", "xdp-skb": "xdp_skb", "tc": "tc"}  # --hook -> the mode's name in the package
+CONFIRM_S, MOST_CONFIRM_S = 60.0, 3600.0
+YES_DROP = "drop even by a model that flags more than 5 %% of normal flows, or is no detector"
 LOOK_S = 1.0  # how long status looks at each program
 # "nn" is the net in either arithmetic; the other classifiers go by the names of their structs.
 CLASSIFIERS = ("nn", *(one.struct for one in rows_in("kernel").values() if not one.struct.startswith("nn_")))
 
 
 def _attach(args: argparse.Namespace) -> int:
-    from ..kernel.variants import Variant, table_bytes
-    from ..live import attached
+    from ..kernel.variants import Variant
+    from ..live import attached, guard
 
-    variant = Variant(classifier=args.classifier, arithmetic=args.arithmetic, action=args.action, flows=args.flows)
-    attached.attach(args.iface, args.model, MODES[args.hook], variant)
+    cuts = args.action in guard.CUTTING
+    wait_s = (CONFIRM_S if sys.stdin.isatty() else 0) if args.confirm is None else args.confirm
+    if not 0 <= wait_s <= MOST_CONFIRM_S:  # NaN is refused too
+        raise UserError(f"--confirm is {wait_s}: use 0 to {MOST_CONFIRM_S} s")
+    variant = Variant(
+        classifier=args.classifier or "none", arithmetic=args.arithmetic, action=args.action, flows=args.flows
+    )
+    wait_s *= cuts
+    if wait_s:  # a signal ends the wait as Ctrl-C does; SIGHUP comes when the ssh session that it cut off ends
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
+    model = attached.attach(args.iface, args.model, MODES[args.hook], variant, args.yes_drop, wait_s)
+    try:
+        _say_attached(args, model)
+    except BaseException:
+        if wait_s:
+            attached.detach(args.iface)
+        raise
+    return _keep_or_detach(args.iface, wait_s) if wait_s else 0
+
+
+def _say_attached(args: argparse.Namespace, model: Model) -> None:
+    from ..kernel.variants import table_bytes
+
     table = f"its table of {args.flows:,} flows takes {table_bytes(args.flows) / 1e6:,.1f} MB"
-    print(f"{args.iface}: {args.model.name} decides now; {table}; 'status {args.iface}' shows what it sees")
-    return 0
+    print(f"{args.iface}: {args.model.name} decides now; {table}; 'status {args.iface}' shows what it sees", flush=True)
+    if model.detector and not model.about.get("arriving_at"):
+        print("It learnt both directions of flows, and an interface sees what arrives: train-detector --arriving-at")
+
+
+def _keep_or_detach(iface: str, wait_s: float) -> int:
+    """Detach a program that the user does not confirm in time; the exit code is 1 then."""
+    from ..live import attached, guard
+
+    kept = False
+    try:
+        kept = guard.is_confirmed(wait_s)
+    finally:
+        if not kept:
+            attached.detach(iface)
+    if kept:
+        attached.confirm(iface)
+    print(f"{iface}: " + ("confirmed, it stays" if kept else "nobody confirmed it, so it is detached"))
+    return int(not kept)
 
 
 def add_attach(add: Add) -> None:
@@ -35,12 +81,15 @@ def add_attach(add: Add) -> None:
     command = add("attach", _attach, "put a classifier on an interface, where it stays (root)")
     command.add_argument("iface", metavar="IFACE")
     command.add_argument("--model", type=Path, required=True, metavar="PATH", help=MODEL_HELP)
-    command.add_argument("--classifier", choices=CLASSIFIERS, default="nn", help="default: %(default)s")
+    command.add_argument("--classifier", choices=CLASSIFIERS, help="default: nn; of a detector dt")
     text = "of the net: ours, or the paper's (q16); default: %(default)s"
     command.add_argument("--arithmetic", choices=("fused", "q16"), default="fused", help=text)
     command.add_argument("--hook", choices=MODES, default="xdp-drv", help="default: %(default)s")
     text = "count only, drop attacks, or give them to 'samples' instead of the stack; default: %(default)s"
     command.add_argument("--action", choices=("count", "filter", "redirect"), default="count", help=text)
+    text = "detach what filters or redirects after so long unless Enter is pressed; default: 60 s in a terminal, else 0"
+    command.add_argument("--confirm", type=float, metavar="SECONDS", help=text)
+    command.add_argument("--yes-drop", action="store_true", help=YES_DROP)
     text = "flows that the flow table has room for, a power of two; 80 bytes each; default: %(default)s"
     command.add_argument("--flows", type=int, default=65536, metavar="N", help=text)
 
@@ -85,7 +134,7 @@ def add_status(add: Add) -> None:
 def _swap(args: argparse.Namespace) -> int:
     from ..live import attached
 
-    generation = attached.swap(args.iface, args.model)
+    generation = attached.swap(args.iface, args.model, args.yes_drop)
     print(f"{args.iface}: {args.model.name} decides from generation {generation} on")
     return 0
 
@@ -95,15 +144,16 @@ def add_swap(add: Add) -> None:
     command = add("swap", _swap, "replace the model of an attached classifier under traffic (root)")
     command.add_argument("iface", metavar="IFACE")
     command.add_argument("--model", type=Path, required=True, metavar="PATH", help=MODEL_HELP)
+    command.add_argument("--yes-drop", action="store_true", help=YES_DROP)
 
 
 def _samples(args: argparse.Namespace) -> int:
-    """Print or write suspects: packets that the program redirected to user space."""
+    """Print or write suspects: packets that the program gave to user space."""
     from ..live import attached, suspicious
 
     with attached.find(args.iface) as one, contextlib.ExitStack() as stack:
-        if one.variant.action != "redirect":
-            raise UserError(f"the program on {args.iface} keeps no packets: attach it with --action redirect")
+        if "suspects" not in one.fds:
+            raise UserError(f"the program on {args.iface} keeps no packets: attach a detector, or --action redirect")
         pcap = stack.enter_context(args.out.open("wb")) if args.out else None
         if pcap:
             pcap.write(suspicious.PCAP_HEADER)
@@ -113,13 +163,16 @@ def _samples(args: argparse.Namespace) -> int:
                     pcap.write(suspicious.pcap_records(suspects))
                     pcap.flush()
                 else:
-                    print("\n".join(suspicious.lines(suspects, one.classes)), flush=True)
+                    lines = suspicious.lines(suspects, one.suspect_classes, one.variant.evidence)
+                    print("\n".join(lines), flush=True)
     return 0
 
 
 def add_samples(add: Add) -> None:
     """Add the command samples."""
-    command = add("samples", _samples, "packets that the action redirect took from an interface (root)")
+    command = add(
+        "samples", _samples, "packets that the action redirect took, or by which a detector flagged a flow (root)"
+    )
     command.add_argument("iface", metavar="IFACE")
     command.add_argument("--out", type=Path, metavar="FILE", help="a pcap, instead of a line each")
     command.add_argument("--count", type=int, metavar="N", help="end after so many; by default at Ctrl-C")

@@ -45,7 +45,7 @@ def _lines_of(found: dict[str, Any]) -> str:
         lines |= {f"detector {name}": f"score {one['flag_at']} flags a flow: {flags}; budget {one['budget']:.3%}"}
     lines |= {f"  {name}": value for name, value in found["about"].items()}
     head = f"{found['file']}: a model of format {found['format']}, {found['bytes']:,} bytes"
-    return "\n".join([head, *(f"  {name:16}{value}" for name, value in lines.items())])
+    return "\n".join([head, *(f"  {name:18}{value}" for name, value in lines.items())])
 
 
 def add_models(add: Add) -> None:

@@ -14,7 +14,7 @@ def _reproduce(args: argparse.Namespace) -> int:
     from ..require import require_programs, require_root
 
     profile(args.profile)  # refuses a wrong name before anything else
-    if not args.only or any(o.startswith(("04", "05")) for o in args.only):
+    if not args.only or any(o.startswith(("04", "05", "07")) for o in args.only):
         require_root("reproducing the tables and figures")
         require_programs("hping3", "ethtool", "ip", "cc")
     notebooks.run_all(args.profile, args.only)

@@ -1,6 +1,7 @@
-"""Measure every implementation without traffic: accuracy, time and bit-for-bit equality become records.
+"""Measure every implementation: accuracy, time, bit-for-bit equality and what detectors find become records.
 
-The modules may import the packages `data`, `models`, `kernel` and `native`, and the files at the top.
+Nothing here needs traffic but `end_to_end`, which runs the lab's. The modules may import the packages `data`, `models`,
+`kernel`, `native`, `network` and `lab`, and the files at the top.
 """
 
 from pkgutil import iter_modules

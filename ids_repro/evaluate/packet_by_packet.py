@@ -11,12 +11,13 @@ from tqdm.auto import tqdm
 
 from .. import config, records
 from ..data import dataset
-from ..models import pipeline
+from ..models import detector, pipeline
 from ..native.layouts import FIRST_PACKETS
-from .rows import predictions
+from .rows import predictions, raised
 
 # The kernel's verdicts equal those of user-space C bit for bit (`parity.compare`), so these rows stand for both.
 ROWS = ("nn_pytorch", "nn_q16_c", "nn_fused_c", "dt_c")
+DETECTOR = "dt_deep"  # and in the binary task the tree of a detector, which says whether the flow is flagged
 
 
 def first_packets(everything: dataset.Dataset) -> dataset.Dataset:
@@ -75,6 +76,14 @@ def tally(every: dataset.Dataset, truth: np.ndarray, found: np.ndarray, normal: 
     return out
 
 
+def _flagged(everything: dataset.Dataset, every: dataset.Dataset, seed: int) -> np.ndarray:
+    """Return for each packet of the test part whether a detector that learnt the other flows has flagged its flow."""
+    test = dataset.split(every, seed)[2]
+    some, others = every.take(test), everything.take(~np.isin(everything.flow, every.flow[test]))
+    fitted, _ = detector.train_part("dt", others, seed=seed)
+    return raised(fitted.score(some.x) >= fitted.twin.flag_at, some.flow).astype(np.int64)
+
+
 def evaluate_all(
     everything: dataset.Dataset,
     profile: config.Profile,
@@ -106,16 +115,17 @@ def evaluate_all(
     UserError
         If packets or a model are missing.
     """
-    every, made = first_packets(everything), []
+    every, made, path = first_packets(everything), [], results / "per_packet.jsonl"
     for model in tqdm(pipeline.load_all(profile, folder=folder), desc="packet by packet", unit="model"):
         started = time.time()
         some = every.take(dataset.split(every, model.seed)[2])
         truth, found = some.target(model.task), predictions(model, some.x)
-        for row in ROWS:
+        if model.task == "binary":
+            found[DETECTOR] = _flagged(everything, every, model.seed)
+        for row in (row for row in (*ROWS, DETECTOR) if row in found):
             raw = tally(some, truth, found[row], config.NORMAL if model.task == "multi" else 0)
             asked = {"task": model.task, "row": row, "seed": model.seed, "dataset": every.meta["name"]}
-            asked |= {"profile": profile.name}
+            asked["profile"] = profile.name
             identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
-            path = results / "per_packet.jsonl"
             made.append(records.append(path, "per_packet", asked, raw, started=started, identity=identity))
     return made

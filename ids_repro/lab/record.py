@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,6 +41,7 @@ ADDRESSES = {
     "attacker4": "10.88.0.34",
 }
 TEMPORARY = "ids-lab-"
+Beside = Callable[[Mapping[str, Host]], contextlib.AbstractContextManager]
 FILTER = "ip and (tcp or udp or icmp)"
 OFFLOADS = ("tx", "off", "rx", "off", "sg", "off", "tso", "off", "gso", "off", "gro", "off")
 
@@ -127,22 +128,27 @@ def _prepare(directory: Path, hosts: Iterable[Host], seed: int) -> Login:
 
 
 def record_capture(
-    out: Path, seconds: float = LAB_SECONDS, seed: int = 0, snaplen: int = LAB_SNAPLEN, progress: bool = True
+    out: Path,
+    seconds: float = LAB_SECONDS,
+    seed: int = 0,
+    snaplen: int = LAB_SNAPLEN,
+    progress: bool = True,
+    beside: Beside = lambda _: contextlib.nullcontext(),
 ) -> dict[str, object]:
     """Record a lab capture into ``out/lab.pcap`` and its schedule into ``out/lab.csv``.
 
     Parameters
     ----------
-    out : pathlib.Path
-        Directory; made if it does not exist. The files get their names when both are complete.
+    out : Path
+        Made if it does not exist. The files get their names when both are complete.
     seconds : float
         Length of the recording.
     seed : int
-        Seed of every draw: which activities, when, and with which values. (The timing within a program is not drawn.)
-    snaplen : int
-        How many bytes of each packet are kept.
-    progress : bool
-        Whether to show a progress bar.
+        Of every draw: which activities, when, and with which values. (The timing within a program is not drawn.)
+    snaplen, progress : int, bool
+        How many bytes of each packet are kept; whether to show a progress bar.
+    beside : callable
+        Takes the hosts by name and returns a context manager that is open while there is traffic.
 
     Returns
     -------
@@ -152,22 +158,22 @@ def record_capture(
     Raises
     ------
     UserError
-        If this process is not root, a program is missing, a server or tcpdump does not start, or tcpdump loses packets.
+        Without root, if a program is missing, a server or tcpdump does not start, or tcpdump loses packets.
     """
     require_programs(*PROGRAMS, remedy="make system-lab")
     with TemporaryDirectory(prefix=TEMPORARY) as name, network(ADDRESSES) as made, _outputs(out) as (pcap, schedule):
         directory, hosts = Path(name), [made[host] for host in ADDRESSES]
         login = _prepare(directory, hosts, seed)
-        with servers(hosts, directory, login), _capture(made[SWITCH], pcap, snaplen) as counts:
+        with servers(hosts, directory, login), beside(made), _capture(made[SWITCH], pcap, snaplen) as counts:
             start_us, start = now_us(), time.monotonic()
             lab = Lab(ADDRESSES, directory, login, start + seconds)
             run_all(lab, [host for host in hosts if host.name not in SERVERS], seed, progress)
         _write_schedule(lab.rows, start_us, now_us(), schedule)
-    return {
-        "pcap": out / "lab.pcap",
-        "schedule": out / "lab.csv",
-        "packets": counts["captured"],
-        "seconds": round(time.monotonic() - start, 1),
-        "runs": dict(Counter(name for name, _ in lab.runs)),
-        "failed": dict(Counter(name for name, failed in lab.runs if failed)),
-    }
+    done = {"pcap": out / "lab.pcap", "schedule": out / "lab.csv", "packets": counts["captured"]}
+    return done | {"seconds": round(time.monotonic() - start, 1), **_runs(lab)}
+
+
+def _runs(lab: Lab) -> dict[str, dict[str, int]]:
+    """Return how many runs each activity had, and how many of them failed."""
+    runs, failed = (Counter(name for name, bad in lab.runs if bad or every) for every in (True, False))
+    return {"runs": dict(runs), "failed": dict(failed)}

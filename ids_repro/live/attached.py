@@ -17,100 +17,19 @@ from pathlib import Path
 import numpy as np
 from pyroute2 import IPRoute
 
-from ..config import TASKS, UserError
+from ..config import UserError
 from ..kernel import attach as hooks
 from ..kernel.info import prog_info
-from ..kernel.maps import Maps
 from ..kernel.program import Program
 from ..kernel.variants import Variant, require_table
 from ..models.model import Model
 from ..models.model_file import read_model
-from ..native.layouts import BUCKET, COUNTS, ENTRY, FOUND, GENERATIONS, KERNEL_REASONS, SUSPECT, VERDICTS
 from ..network import facts
 from ..require import require_programs, require_root
-from . import pins
+from . import guard, pins
+from .program import VERSION, Live
 
-# A process that opens pinned maps must agree on all of this with the process that pinned them.
-VERSION = {
-    "variant": sorted(asdict(Variant())),
-    "reasons": list(KERNEL_REASONS),
-    "found": list(FOUND),
-    "maps": sorted(Maps.names(Variant(action="redirect"))),
-    "bytes": [dtype.itemsize for dtype in (COUNTS, VERDICTS, BUCKET, ENTRY, SUSPECT)],
-}
-
-
-class Live(Maps):
-    """The program that `attach` put on an interface, opened by its pins; a context manager that closes them.
-
-    Attributes
-    ----------
-    iface : str
-        Name of the interface.
-    folder : Path
-        Folder of its pins (`pins.folder_of`).
-    fd : int
-        File descriptor of the program.
-    mode : {"xdp_drv", "xdp_skb", "tc"}
-        The hook that it is attached to.
-    about : dict
-        What `attach` wrote beside the pins.
-    models : dict of str to dict
-        "file" and "sha256" of the model of each of the last 16 generations; the keys are their numbers.
-    since : float
-        When it was attached [s since 1970].
-
-    Raises
-    ------
-    UserError
-        If another version of ids_repro attached the program.
-    """
-
-    def __init__(self, iface: str, folder: Path) -> None:
-        about = pins.about(folder)
-        if about.get("version") != VERSION:
-            raise UserError(f"{iface} has a program of another version of ids_repro: detach it and attach it again")
-        self.iface, self.folder, self.about = iface, folder, about
-        self.mode, self.models, self.since = (about[key] for key in ("mode", "models", "since"))
-        variant = Variant(**about["variant"])
-        with contextlib.ExitStack() as stack:
-            self.fd, *fds = (self._open(stack, name) for name in (pins.PROGRAM, *self.names(variant)))
-            super().__init__(variant, dict(zip(self.names(variant), fds, strict=True)))
-            self._stack = stack.pop_all()
-
-    def _open(self, stack: contextlib.ExitStack, name: str) -> int:
-        fd = pins.get(self.folder, name)
-        stack.callback(os.close, fd)
-        return fd
-
-    def __enter__(self) -> Live:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes that its model tells apart, in the order of their numbers."""
-        return next(names for names in TASKS.values() if len(names) == self.variant.n_classes)
-
-    def by_class(self, verdicts: np.ndarray) -> dict[str, int]:
-        """Return verdicts, an array of shape (8,), by the names of their classes."""
-        return dict(zip(self.classes, verdicts.tolist(), strict=False))
-
-    def name_model(self, generation: int, name: dict) -> None:
-        """Write beside the pins which model a generation has, and forget all but the last 16 generations.
-
-        Parameters
-        ----------
-        generation : int
-        name : dict
-            "file" and "sha256" of the model.
-        """
-        self.models[str(generation)] = name
-        for old in sorted(map(int, self.models))[:-GENERATIONS]:
-            del self.models[str(old)]
-        pins.rewrite(self.folder, self.about)
+GRACE_S = 5  # how long after its time a program that nobody confirmed may stay
 
 
 def _iface_of(folder: Path) -> str | None:
@@ -142,13 +61,14 @@ def _take_off(folder: Path) -> None:
 
 
 def _remove_leftovers() -> list[str]:
-    """Remove pins of programs that no longer run, here and in deleted namespaces; return their interfaces' names."""
+    """Remove pins of programs that no longer run, and what nobody confirmed; return the names of the interfaces."""
     here, removed = pins.namespace(), []
     elsewhere = {pins.place_of(folder)[0] for folder in pins.all_folders()} - {here}
     gone = elsewhere - pins.living_namespaces() if elsewhere else set()
     for folder in pins.all_folders():
         inode, iface = pins.place_of(folder)[0], _iface_of(folder)
-        if inode in gone or (inode == here and not (iface and _is_on(iface, folder))):
+        late = inode == here and time.monotonic() > (pins.about(folder).get("confirm_by") or np.inf)
+        if inode in gone or late or (inode == here and not (iface and _is_on(iface, folder))):
             removed.append(iface or pins.about(folder).get("iface"))
             _take_off(folder)
     return removed
@@ -195,7 +115,7 @@ def find(iface: str) -> Live:
         return Live(iface, _existing(iface))
 
 
-def attach(iface: str, path: Path, mode: str, variant: Variant) -> None:
+def attach(iface: str, path: Path, mode: str, variant: Variant, yes_drop: bool = False, confirm_s: float = 0) -> Model:
     """Put a program on an interface, where it stays.
 
     Parameters
@@ -205,36 +125,82 @@ def attach(iface: str, path: Path, mode: str, variant: Variant) -> None:
         A model's file (`models.model_file.save_model`), which also gives the number of classes.
     mode : {"xdp_drv", "xdp_skb", "tc"}
     variant : Variant
-        Classifier, arithmetic, action and size of the flow table. Its hook is replaced by that of `mode`, its number
-        of classes by that of the model.
+        Its hook is replaced by that of `mode`; what else the model decides, by `_for_model`.
+    yes_drop : bool
+        Whether to attach even what `guard.require_harmless` refuses.
+    confirm_s : float
+        If this is above 0, whoever attaches must call `confirm` within this time [s], or else detach. After a kill, the
+        next process that looks takes the program off.
+
+    Returns
+    -------
+    Model
 
     Raises
     ------
     UserError
-        If the interface already runs a program, if it has no such hook, or if the model cannot be read. Then nothing
-        is changed.
+        If the interface runs a program or has no such hook, or the model cannot be read. Then nothing is changed.
     """
     require_table(variant.flows)
     require_root("a program on an interface")
     model = read_model(path)
-    variant = replace(variant, hook="tc" if mode == "tc" else "xdp", n_classes=model.n_classes)
+    variant = replace(_for_model(variant, path, model), hook="tc" if mode == "tc" else "xdp")
+    if not yes_drop:
+        guard.require_harmless(path, model, variant)
     params = model.params(variant.params)
     with _alone():
         folder = _folder(iface)
         if folder.exists():
-            there = pins.about(folder)
-            if there.get("version") != VERSION:
-                raise UserError(f"{iface} has a program of another version of ids_repro already: detach it first")
-            net = f"{there['variant']['arithmetic']}, " * (there["variant"]["classifier"] == "nn")
-            what = f"a program of ids_repro ({there['variant']['classifier']}, {net}{there['mode']})"
-            raise UserError(f"{iface} has {what} already: swap its model, or detach it first")
+            raise UserError(f"{iface} has {_there(folder)}")
         about = {"version": VERSION, "iface": iface, "mode": mode, "variant": asdict(variant), "since": time.time()}
-        about["models"] = {"0": _name(path, model)}
+        about |= {"models": {"0": _name(path, model)}, "confirm_by": _deadline(confirm_s)}
         with Program(variant, params) as program, contextlib.ExitStack() as undo:
             undo.callback(_take_off, folder)
             pins.pin(folder, about, {pins.PROGRAM: program.fd, **program.fds})
             hooks.attach(program.fd, iface, mode)
             undo.pop_all()
+    return model
+
+
+def _deadline(confirm_s: float) -> float | None:
+    return time.monotonic() + confirm_s + GRACE_S if confirm_s else None
+
+
+def _there(folder: Path) -> str:
+    """Return in words what an interface already has, and what can be done."""
+    there = pins.about(folder)
+    if there.get("version") != VERSION:
+        return "a program of another version of ids_repro already: detach it first"
+    net = f"{there['variant']['arithmetic']}, " * (there["variant"]["classifier"] == "nn")
+    what = f"a program of ids_repro ({there['variant']['classifier']}, {net}{there['mode']})"
+    return f"{what} already: swap its model, or detach it first"
+
+
+def _for_model(variant: Variant, path: Path, model: Model) -> Variant:
+    """Return the variant that runs a model; refuse an arithmetic that a detector does not have.
+
+    The classifier "none" stands for the net of the paper's models, and for the tree of a detector, which finds more.
+    """
+    if variant.classifier == "none":
+        variant = replace(variant, classifier="nn" if model.detector is None else "dt")
+    if model.detector is None:
+        return replace(variant, n_classes=model.n_classes)
+    if variant.classifier == "nn" and variant.arithmetic == "q16":
+        raise UserError(f"{path}: a detector, whose net is in arithmetic log2 only: leave --arithmetic out")
+    return replace(variant, n_classes=model.n_classes, evidence=True, arithmetic="log2")
+
+
+def confirm(iface: str) -> None:
+    """Keep the program on an interface, which would be taken off by itself otherwise; see `attach`.
+
+    Raises
+    ------
+    UserError
+        For the reasons of `find`.
+    """
+    with _alone(), Live(iface, _existing(iface)) as live:
+        live.about["confirm_by"] = None
+        pins.rewrite(live.folder, live.about)
 
 
 def _name(path: Path, model: Model) -> dict:
@@ -242,8 +208,16 @@ def _name(path: Path, model: Model) -> dict:
     return {"file": path.name, "sha256": model.sha256()}
 
 
-def swap(iface: str, path: Path) -> int:
+def swap(iface: str, path: Path, yes_drop: bool = False) -> int:
     """Replace the model of the program on an interface under traffic; see `kernel.maps.Maps.swap`.
+
+    Parameters
+    ----------
+    iface : str
+    path : Path
+        The new model's file.
+    yes_drop : bool
+        See `attach`.
 
     Returns
     -------
@@ -253,7 +227,8 @@ def swap(iface: str, path: Path) -> int:
     Raises
     ------
     UserError
-        If the model tells another number of classes apart, or for the reasons of `find`. Then nothing is changed.
+        If the model tells another number of classes apart, is a detector where the other is none or the other way
+        round, or for the reasons of `find` and `guard.require_harmless`. Then nothing is changed.
     """
     require_root("a program on an interface")
     model = read_model(path)
@@ -263,6 +238,11 @@ def swap(iface: str, path: Path) -> int:
                 f"{path}: tells {model.n_classes} classes apart, the program on {iface} {live.variant.n_classes}: "
                 "detach it, then attach with this model"
             )
+        if (model.detector is not None) != live.variant.evidence:
+            here, there = ("a detector", "none") if model.detector else ("no detector", "one")
+            raise UserError(f"{path}: {here}, and the program on {iface} runs {there}: detach it, then attach this")
+        if not yes_drop:
+            guard.require_harmless(path, model, live.variant)
         params = model.params(live.variant.params)
         live.require(params)
         live.name_model(live.generation + 1, _name(path, model))

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..kernel.info import prog_info, timed_runs
 from ..native.layouts import FOUND, GENERATIONS, KERNEL_REASONS
-from .attached import Live
+from .program import Live
 
 # The model of a generation whose name is missing: a swap forgot the oldest of 16 names, then somebody killed it.
 UNNAMED = {"file": "?", "sha256": "?"}
@@ -21,21 +21,23 @@ def look(live: Live, seconds: float = 1.0) -> dict:
     ----------
     live : Live
     seconds : float
-        How long to count packets and their time [s].
+        [s]
 
     Returns
     -------
     dict
-        "iface", "mode", "since", "classifier", "arithmetic", "n_classes", "action": what is attached.
-        "packets", "reasons", "lost": counts since then; "lost" are suspects that found the ring buffer full.
+        "iface", "mode", "since", "classifier", "arithmetic", "n_classes", "action": what is attached. "packets",
+        "reasons", "lost": counts since then; "lost" are suspects that found the ring buffer full.
         "packets_per_s", "ns_per_packet": of these seconds. The latter is by the kernel's clock, None without packets.
         "flows", "flows_max": flows that the flow table holds, timed-out ones included, and has room for.
         "new_flows_per_s": of these seconds. "evicted_unproven", "evicted_proven": flows that lost their place in a full
         bucket (bpf/README.md); "busy" among the reasons: another CPU had the lock.
         "generation", "verdicts": the model that decides now; counts by class, of all generations.
         "models": of each of the last 16 generations "generation", "file", "sha256" and "verdicts".
+        "flagged", "flagged_per_min": flows that a detector flagged, by the class that it took their packet for, since
+        then and in these seconds; None of other models.
     """
-    begin, first, before = time.monotonic(), live.counts(), prog_info(live.fd)
+    begin, first, before, old = time.monotonic(), live.counts(), prog_info(live.fd), live.flagged()
     with timed_runs():
         time.sleep(seconds)
         after = prog_info(live.fd)
@@ -44,20 +46,35 @@ def look(live: Live, seconds: float = 1.0) -> dict:
     kept = {n: live.verdicts(n) for n in range(max(0, generation + 1 - GENERATIONS), generation + 1)}
     verdicts = live.retired() + sum(kept.values())  # not read again: packets still come, and the table must add up
     return {
-        **{"iface": live.iface, "mode": live.mode, "since": live.since},
-        **{name: getattr(live.variant, name) for name in ("classifier", "arithmetic", "n_classes", "action")},
+        **_about(live),
         "packets": int(counts["packets"]),
         "packets_per_s": float(counts["packets"] - first["packets"]) / took_s,
         "ns_per_packet": int(after["run_time_ns"] - before["run_time_ns"]) / runs if runs else None,
         "reasons": dict(zip(KERNEL_REASONS, counts["reason"].tolist(), strict=False)),
         "lost": int(counts["lost"]),
         **_flows(live, first, counts, took_s),
-        "generation": generation,
-        "verdicts": live.by_class(verdicts),
+        **{"generation": generation, "verdicts": live.by_class(verdicts), **_flagged(live, old, took_s)},
         "models": [
             {"generation": n, **live.models.get(str(n), UNNAMED), "verdicts": live.by_class(of_model)}
             for n, of_model in kept.items()
         ],
+    }
+
+
+def _about(live: Live) -> dict:
+    names = ("classifier", "arithmetic", "n_classes", "action")
+    about = {"iface": live.iface, "mode": live.mode, "since": live.since}
+    return about | {name: getattr(live.variant, name) for name in names}
+
+
+def _flagged(live: Live, old: np.ndarray, took_s: float) -> dict:
+    """Return what `look` says of flagged flows; `old` is how many there were at its begin."""
+    if not live.variant.evidence:
+        return {"flagged": None, "flagged_per_min": None}
+    now = live.flagged()
+    return {
+        "flagged": live.flagged_by_class(now),
+        "flagged_per_min": {name: 60 * n / took_s for name, n in live.flagged_by_class(now - old).items()},
     }
 
 
@@ -85,6 +102,8 @@ def table(found: dict) -> str:
     ]
     if found["action"] == "redirect":
         lines.append(f"{'lost suspects':14}{found['lost']:>16,}")
+    for name, n in (found["flagged"] or {}).items():
+        lines.append(f"{'flagged ' + name:22}{n:>8,}{found['flagged_per_min'][name]:>12,.0f} flows/min")
     columns = found["verdicts"]
     lines.append("".join(["verdicts      ", *(f"{name:>14}" for name in columns), "  model"]))
     for model in reversed(found["models"]):

@@ -1,4 +1,4 @@
-"""Suspects, which are packets that the action "redirect" gave to user space, as lines of text and as a pcap."""
+"""Suspects, which are packets that the action "redirect" or a detector gave to user space, as lines and as a pcap."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..native import stream
-from .attached import Live
+from .program import Live
 
 MOST = 256  # suspects taken at once
 WAIT_MS = 200  # for a suspect, before `take` looks whether the program is still attached
@@ -26,7 +26,7 @@ def take(live: Live, count: int | None = None) -> Iterator[np.ndarray]:
     Parameters
     ----------
     live : Live
-        The opened program; its action is "redirect".
+        The opened program: its action is "redirect", or it runs a detector.
     count : int, optional
         End after this many suspects.
 
@@ -64,14 +64,16 @@ def _ends(frame: bytes, row: np.void) -> str:
     return f"{proto} {_endpoint(source, row['sport'])} > {_endpoint(sink, row['dport'])}"
 
 
-def lines(suspects: np.ndarray, classes: tuple[str, ...]) -> list[str]:
-    """Return a line of text for each suspect: time of day, verdict, generation, protocol, source, destination, length.
+def lines(suspects: np.ndarray, classes: tuple[str, ...], with_score: bool = False) -> list[str]:
+    """Return a line of text for each suspect: time of day, class, generation, protocol, source, destination, length.
 
     Parameters
     ----------
     suspects : ndarray of shape (n,), dtype SUSPECT
     classes : tuple of str
-        Names of the classes (`Live.classes`).
+        Names of the classes (`Live.suspect_classes`).
+    with_score : bool
+        Whether to add the score, which a detector's packets have.
     """
     rows, _ = stream.Reader(ipv6=True).read(np.frombuffer(PCAP_HEADER + pcap_records(suspects), np.uint8))
     parsed, out, at = {int(row["offset"]): row for row in rows}, [], len(PCAP_HEADER)
@@ -81,7 +83,8 @@ def lines(suspects: np.ndarray, classes: tuple[str, ...]) -> list[str]:
         ends = "its headers are longer than the bytes that were kept" if row is None else _ends(frame, row)
         at += int(suspect["caplen"])
         clock = time.strftime("%H:%M:%S", time.localtime(ns // 10**9)) + f".{ns // 1000 % 10**6:06}"
-        verdict = f"{classes[suspect['verdict']]} (gen. {suspect['generation']})"
+        score = f"score {suspect['score']}, " * with_score
+        verdict = f"{classes[suspect['class']]} ({score}gen. {suspect['generation']})"
         out.append(f"{clock}  {verdict}  {ends}  {suspect['len']} bytes")
     return out
 

@@ -8,13 +8,16 @@ far, so one bit of the flow's state says whether that has reached the threshold.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
+from tqdm.auto import tqdm
 
 from ..config import NORMAL, SAMPLE, SAMPLE_LABELS, UserError
 from ..data.dataset import Dataset, prepare
@@ -64,6 +67,7 @@ def train(
         twins[struct] = fitted.twin
         floats |= fitted.floats
     about = {"data": data.meta["name"], "labels": data.meta["labels"]["source"], "sampling": "every"}
+    about |= {"arriving_at": data.meta["arriving_at"]} if "arriving_at" in data.meta else {}
     about |= {name: getattr(settings, name) for name in Settings.__dataclass_fields__}
     return Model("binary", seed, data_sha256=data.meta["sha256"], twins=twins, detector=detector, about=about, **floats)
 
@@ -185,6 +189,14 @@ def threshold(best: np.ndarray, false_alarms: float) -> int | float:
     """
     last = np.sort(best)[::-1][int(false_alarms * len(best))]
     return int(last) + 1 if best.dtype.kind == "i" else float(np.nextafter(last, np.inf))
+
+
+@contextlib.contextmanager
+def progress_bar(title: str, steps: int = 1) -> Iterator[Progress]:
+    """Show a progress bar; yield what is called with the number of steps done, also in parts."""
+    form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    with tqdm(total=steps, desc=title, bar_format=form) as bar:
+        yield lambda done: bar.update(done - bar.n)
 
 
 def any_detector(path: Path = PATH) -> Model:

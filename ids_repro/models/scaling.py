@@ -24,24 +24,29 @@ class MinMax:
     range_: np.ndarray
 
     @classmethod
-    def fit(cls, x: np.ndarray) -> MinMax:
+    def fit(cls, x: np.ndarray, constant: int | None = None) -> MinMax:
         """Find each feature's smallest value and width.
 
         Parameters
         ----------
         x : ndarray of shape (n, 12), int64
             Features of the training part, Q16.
+        constant : int, optional
+            Width to take for a feature that is constant, Q16. A large one makes nothing of other values of it.
 
         Raises
         ------
         UserError
-            If a feature is constant.
+            If a feature is constant and no width is given for it.
         """
-        low, high = x.min(axis=0), x.max(axis=0)
-        for name, width in zip(FEATURES, high - low, strict=True):
-            if width == 0:
-                raise UserError(f"the feature {name!r} is constant in the training part: nothing to normalise by")
-        return cls(low, high - low)
+        low, width = x.min(axis=0), np.ptp(x, axis=0)
+        for at in np.flatnonzero(width == 0):
+            if constant is None:
+                raise UserError(
+                    f"the feature {FEATURES[at]!r} is constant in the training part: nothing to normalise by"
+                )
+            width[at] = constant
+        return cls(low, width)
 
     def transform(self, x: np.ndarray) -> np.ndarray:
         """Normalise features.

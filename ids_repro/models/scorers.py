@@ -12,6 +12,7 @@ from ..config import CLASSES, NORMAL
 from ..data.dataset import Dataset
 from ..data.features import as_float
 from ..native import library
+from .fixed import RANGE_END
 from .float_tree import FloatTree
 from .int_mlp_log2 import quantize_log2, with_log2
 from .int_tree import quantize_tree
@@ -119,7 +120,7 @@ def _fit_tree(part: Dataset, seed: int, settings: Settings, progress: Progress) 
 
 def _fit_net(part: Dataset, seed: int, settings: Settings, progress: Progress) -> Fitted:
     x, y = with_log2(part.x), part.target("binary")
-    scaler = MinMax.fit(x)
+    scaler = MinMax.fit(x, constant=RANGE_END // 2)  # where packets of one direction arrive, "dir" is constant
     inputs, epochs = scaler.transform(x), settings.epochs
     net, history = train_mlp(
         inputs,

@@ -22,6 +22,11 @@ TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
 )
 NUMBER = re.compile(r"[-+−–≥ ]*\d|–$")  # how a cell that holds a number begins; a dash stands for none
+# What LaTeX would take for a command, and letters that its usual fonts lack.
+TEX = {letter: rf"\{letter}" for letter in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
+TEX |= {"^": r"\textasciicircum{}", "−": "$-$", "–": "--", "≥": r"$\geq$", "±": r"$\pm$", "×": r"$\times$"}
+TEX |= {"µ": r"\textmu{}", "<": r"\textless{}", ">": r"\textgreater{}", "…": r"\ldots{}"}
+MADE_BY = {"sweep": "05", "detector": "07", "end_to_end": "07"}  # notebooks; the records of other kinds are made by 04
 LONG = 40  # characters; a column with a longer text may wrap
 PLACE = ("profile", "machine", "kernel", "commit")  # where and with what code, of `circumstances`
 
@@ -100,6 +105,20 @@ class Block(NamedTuple):
         lines = [[column.name for column in columns], rule, *self.frame.to_numpy()]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
+    def latex(self) -> str:
+        """Return the table as a LaTeX tabular, without the title."""
+        columns = self.columns()
+        kinds = "".join("r" if column.kind == "number" else "l" for column in columns)
+        lines = [[column.name for column in columns], *self.frame.to_numpy()]
+        head, *body = (" & ".join(_tex(str(cell)) for cell in line) + r" \\" for line in lines)
+        rules = [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule"]
+        return "\n".join([*rules, r"\end{tabular}"])
+
+
+def _tex(text: str) -> str:
+    """Return a cell's text as LaTeX."""
+    return "".join(TEX.get(letter, letter) for letter in text)
+
 
 @dataclass(frozen=True, eq=False)
 class Exhibit:
@@ -143,11 +162,12 @@ class Exhibit:
         return cls(name, f"{caption} {source}", chart=chart, has_records=bool(used))
 
     def write(self, folder: Path = config.FIGURES) -> list[Path]:
-        """Write the table as .csv and .md, the figure as .svg, .png and .pdf, and return the paths."""
+        """Write the table as .csv, .md and .tex, the figure as .svg, .png and .pdf, and return the paths."""
         folder.mkdir(parents=True, exist_ok=True)
         files: dict[str, bytes] = {}
         if self.frame is not None:
             files |= {"csv": self.frame.to_csv(index=False).encode(), "md": self.markdown().encode()}
+            files |= {"tex": self.latex().encode()}
         if self.chart is not None:
             files |= {kind: self.chart.file(kind) for kind in ("svg", "png", "pdf")}
         paths = {folder / f"{self.name}.{kind}": content for kind, content in files.items()}
@@ -162,6 +182,14 @@ class Exhibit:
             if not block.frame.empty:
                 text += [f"**{block.title}**"] * bool(block.title) + [block.markdown()]
         return "\n\n".join([*text, self.notes]) + "\n"
+
+    def latex(self) -> str:
+        """Return each block as a LaTeX tabular with the rules of booktabs, after the caption as comments."""
+        parts = [f"% {line}" for line in self.caption.splitlines()]
+        for block in self.blocks:
+            if not block.frame.empty:
+                parts += [f"% {block.title}"] * bool(block.title) + [block.latex()]
+        return "\n".join(parts) + "\n"
 
     def svg(self) -> str:
         """Return the figure as an <svg> element; its ids begin with the exhibit's name, so the page has each once."""
@@ -207,4 +235,4 @@ def origin(used: Sequence[Mapping[str, Any]], names: Iterable[str] = PLACE) -> s
 
 def no_records(kind: str) -> str:
     """Return what stands in place of an exhibit without records of a kind: which notebook makes them."""
-    return f"no records yet: run notebook {'05' if kind == 'sweep' else '04'}"
+    return f"no records yet: run notebook {MADE_BY.get(kind, '04')}"

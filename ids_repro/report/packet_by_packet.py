@@ -21,6 +21,7 @@ LOOKS = {
     "nn_q16_c": ("#0173b2", "--"),
     "nn_fused_c": ("#56b4e9", ":"),
     "dt_c": ("#de8f05", "-"),
+    "dt_deep": ("#029e73", "-"),
 }
 PACKETS = 100  # of each flow, from the first one on, are judged
 # Few flows are long. Accuracy beyond the tenth packet is therefore pooled over several packets, in steps that look
@@ -30,8 +31,8 @@ TITLES, PALE = {"binary": "Binary", "multi": "Multi-class"}, 0.4
 CAPTION = (
     "Each of the first 100 packets of the test flows is judged, as in the kernel. Above: accuracy on that packet; the "
     "grey area is the share of flows with so many packets. Below: the share of flows of which a packet was judged not "
-    "normal by then; attack flows in full colour, normal flows (false alarms) pale. Lines are means over seeds; shades "
-    "reach from the least to the most."
+    "normal by then; attack flows in full colour, normal flows (false alarms) pale. The detector says at each packet "
+    "whether the flow is flagged. Lines are means over seeds; shades reach from the least to the most."
 )
 
 

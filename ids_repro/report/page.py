@@ -11,7 +11,17 @@ from typing import Any
 
 from .. import config, records
 from ..published import published
-from . import blinding, claims, classification, discrepancies, kernel_cost, packet_by_packet, sweep_figures, throughput
+from . import (
+    blinding,
+    claims,
+    classification,
+    detector,
+    discrepancies,
+    kernel_cost,
+    packet_by_packet,
+    sweep_figures,
+    throughput,
+)
 from .exhibit import TEMPLATES, Exhibit, Results, circumstances
 from .style import COLUMN_IN
 
@@ -44,6 +54,7 @@ def sections(results: Results, width_in: float = COLUMN_IN, methods: str = "all"
         ],
         "Figs. 4 and 5": [throughput.exhibit(results), *sweep_figures.exhibits(results, width_in, methods)],
         "Packet by packet": [packet_by_packet.exhibit(results)],
+        "A detector": [detector.exhibit(results)],
         "As released": [discrepancies.exhibit(results)],
     }
 

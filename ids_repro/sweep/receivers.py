@@ -134,16 +134,17 @@ class Receivers:
     def _process(
         self, name: str, place: str, own: Sequence[object], cpus: Sequence[int], **kwargs: object
     ) -> Iterator[Callable[[], dict]]:
-        """Run a receiver in C, which classifies with nn_fused, and yield the function that asks for its counts.
+        """Run a receiver in C, which classifies with nn_fused or a detector's net, and yield what asks for its counts.
 
         The program is bpf/user/NAME.c; bpf/user/receiver.h says how it is asked. `own` are its own arguments, between
-        the interface and the number of classes. `place` names the place where packets wait for it: those that found it
+        the interface and the task. `place` names the place where packets wait for it: those that found it
         full are counted there.
         """
         server, program = self.link.server, build(f"user/{name}.c", name, ("-pthread",))
-        params = self._folder / "nn_fused"
-        params.write_bytes(self.model.params("nn_fused"))
-        argv = [program, server.iface, *own, self.model.n_classes, params]
+        struct, task = ("nn_log2", "detector") if self.model.detector else ("nn_fused", self.model.n_classes)
+        params = self._folder / struct
+        params.write_bytes(self.model.params(struct))
+        argv = [program, server.iface, *own, task, params]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         process = server.popen(argv, cpu=",".join(map(str, cpus)), text=True, **pipes, **kwargs)
 

@@ -17,7 +17,7 @@ from ids_repro.cli import main, make_parser, run_command
 HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)  # of a pcap
 SCHEDULE = config.SAMPLE_LABELS
 COMMANDS = ["reproduce", "figures", "record", "extract", "sweep", "parity", "bench"]
-COMMANDS += ["attach", "status", "swap", "samples", "detach", "models", "accuracy"]
+COMMANDS += ["attach", "status", "swap", "samples", "detach", "models", "accuracy", "train-detector", "detect"]
 
 
 def test_help_lists_the_commands(capsys):

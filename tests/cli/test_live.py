@@ -14,7 +14,8 @@ def test_attach_without_options_counts_with_the_fused_net_in_native_xdp():
     args = make_parser().parse_args(ATTACH)
     assert (args.iface, args.model) == ("eth0", Path("model.npz"))
     assert live.MODES[args.hook] == "xdp_drv"
-    assert (args.classifier, args.arithmetic, args.action, args.flows) == ("nn", "fused", "count", 65536)
+    assert (args.classifier, args.arithmetic, args.action, args.flows) == (None, "fused", "count", 65536)
+    assert (args.confirm, args.yes_drop) == (None, False)
 
 
 def test_every_mode_of_the_kernel_can_be_chosen():

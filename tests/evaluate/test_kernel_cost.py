@@ -13,9 +13,9 @@ from ids_repro.report.kernel_cost import table as cost_table
 
 
 @pytest.fixture(scope="module")
-def by_classes(models):
-    """Return both models by their number of classes."""
-    return {model.n_classes: model for model in models.values()}
+def by_classes(models, detector):
+    """Return both models by their number of classes, and the detector."""
+    return {model.n_classes: model for model in models.values()} | {kernel_cost.DETECTOR: detector}
 
 
 def test_a_name_says_where_a_variant_is_not_xdp_with_two_classes():

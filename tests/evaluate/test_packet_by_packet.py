@@ -45,8 +45,10 @@ def test_tally_by_hand():
 
 def test_every_packet_of_the_test_flows_is_counted(everything, models, made):
     rows, frame = made, table(Results(made))
-    assert len(rows) == len(packet_by_packet.ROWS) * len(config.TASKS) == len(frame)
-    assert set(packet_by_packet.ROWS) == set(LOOKS), "the figure draws every row that is measured"
+    assert len(rows) == len(packet_by_packet.ROWS) * len(config.TASKS) + 1 == len(frame)
+    assert {*packet_by_packet.ROWS, packet_by_packet.DETECTOR} == set(LOOKS), (
+        "the figure draws every row that is measured"
+    )
     assert PACKETS == FIRST_PACKETS
     every = everything.sample("every")
     test = dataset.split(every, 0)[2]

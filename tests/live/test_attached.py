@@ -1,5 +1,7 @@
 """A program on an interface outlives the process that attached it; others look, swap and detach; nothing is left.
 
+This covers ids_repro.live.program too: every command opens the program by its pins.
+
 The commands of ids_repro.cli.live run here as users run them.
 """
 
@@ -27,7 +29,9 @@ from ids_repro.kernel.info import prog_info
 from ids_repro.kernel.program import Program
 from ids_repro.kernel.variants import Variant
 from ids_repro.live import attached, pins, suspicious
+from ids_repro.models.model import Seen
 from ids_repro.models.model_file import read_model, save_model
+from ids_repro.native.layouts import TREE_LEAF
 from ids_repro.network import facts
 from ids_repro.network.hosts import Host
 from ids_repro.network.namespaces import network
@@ -39,14 +43,17 @@ COMMAND = (sys.executable, "-m", "ids_repro")
 
 
 @pytest.fixture(scope="module")
-def files(models, tmp_path_factory):
+def files(models, detector, tmp_path_factory):
     """Models by name: the tree of "binary" and "multi" blocks a port, that of "harmless" none."""
     folder = tmp_path_factory.mktemp("models")
-    harmless = replace(port_tree(2), leaf=np.zeros(32, np.uint8))
+    harmless = replace(port_tree(2), low=np.where(port_tree(2).feature == TREE_LEAF, 0, port_tree(2).low))
     made = {
         "binary": replace(models["binary"], twins=models["binary"].twins | {"dt": port_tree(2)}),
         "multi": replace(models["multi"], twins=models["multi"].twins | {"dt": port_tree(7)}),
         "harmless": replace(models["binary"], twins=models["binary"].twins | {"dt": harmless}),
+        "detector": replace(detector, twins=detector.twins | {"dt": port_tree(2, flag_at=100)}),
+        "sleeping": replace(detector, twins=detector.twins | {"dt": port_tree(2, flag_at=101)}),
+        "false alarms": replace(detector, detector=dict.fromkeys(detector.detector, Seen(0.3, 0.074, 0.9))),
     }
     return {name: save_model(model, folder / name) for name, model in made.items()}
 
@@ -148,12 +155,12 @@ def test_on_every_hook_a_filter_drops_what_its_present_model_calls_an_attack(ids
     with server.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as receiver:
         receiver.bind((server.address, BLOCKED))
         receiver.settimeout(5)
-        options = ("--classifier", "dt", "--hook", hook, "--action", "filter")
+        options = ("--classifier", "dt", "--hook", hook, "--action", "filter", "--yes-drop")
         assert ids("attach", "eth0", "--model", files["binary"], *options)[0] == 0
         try:
             send(BLOCKED)
             assert statuses(ids, 10)["verdicts"] == {"Normal": 0, "Attack": 10}
-            assert ids("swap", "eth0", "--model", files["harmless"])[0] == 0
+            assert ids("swap", "eth0", "--model", files["harmless"], "--yes-drop")[0] == 0
             send(BLOCKED, 3)
             assert [receiver.recv(100) for _ in range(3)] == [b"payload"] * 3
             receiver.setblocking(False)
@@ -229,7 +236,7 @@ def test_status_under_traffic_tells_the_kernels_time_per_packet_and_ctrl_c_ends_
 
 
 def test_suspects_are_told_as_lines_and_written_as_a_pcap(ids, server, files, send, tmp_path):
-    options = ("--classifier", "dt", "--action", "redirect")
+    options = ("--classifier", "dt", "--action", "redirect", "--yes-drop")
     assert ids("attach", "eth0", "--model", files["binary"], *options)[0] == 0
     try:
         send(OPEN)
@@ -255,7 +262,7 @@ def test_suspects_are_told_as_lines_and_written_as_a_pcap(ids, server, files, se
 @pytest.mark.usefixtures("blocking")
 def test_suspects_of_a_program_that_keeps_none(ids):
     code, said = ids("samples", "eth0")
-    assert (code, "attach it with --action redirect" in said) == (2, True)
+    assert (code, "attach a detector, or --action redirect" in said) == (2, True)
 
 
 @pytest.mark.parametrize("mode", ["xdp_drv", "tc"])
@@ -426,3 +433,110 @@ def test_programs_of_an_interface_are_told_by_hook_and_id(server):
         ids = {mode: prog_info(one.fd)["id"] for mode, one in (("xdp_skb", xdp), ("tc", tc))}
         assert server.call(attach.programs, "eth0") == set(ids.items())
     assert server.call(attach.programs, "eth0") == set()
+
+
+def send_from(hosts, ports) -> None:
+    """Send a datagram from one socket of the client, so in one flow per port, to each port of the server."""
+    with hosts["client"].call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sender:
+        for port in ports:
+            with contextlib.suppress(ConnectionRefusedError):
+                sender.sendto(b"payload", (hosts["server"].address, port))
+
+
+@pytest.mark.parametrize("hook", ["xdp-drv", "tc"])
+def test_a_detector_filters_flagged_flows_only_and_tells_why(ids, server, files, hosts, hook):
+    assert ids("attach", "eth0", "--model", files["detector"], "--action", "filter", "--hook", hook)[0] == 0
+    try:
+        send_from(hosts, [OPEN] * 5 + [BLOCKED] * 4)
+        send_from(hosts, [BLOCKED])
+        found = statuses(ids, 10)
+        assert found["classifier"] == "dt" and found["verdicts"] == {"Normal": 5, "Attack": 5}
+        assert sum(found["flagged"].values()) == found["flagged"]["Brute force"] == 2  # class 1 of Table III
+        assert set(found["flagged"]) == set(config.CLASSES) - {"Normal"} == set(found["flagged_per_min"])
+        _, said = ids("samples", "eth0", "--count", 2)
+        assert said.count("\n") == said.count("  Brute force (score 100, gen. 0)  udp 10.98.0.1:") == 2
+        assert "flagged Brute force" in ids("status", "eth0")[1]
+    finally:
+        ids("detach", "eth0")
+
+
+def test_a_flow_stays_flagged_when_the_model_is_swapped_and_counts_belong_to_generations(ids, server, files, send):
+    assert ids("attach", "eth0", "--model", files["detector"])[0] == 0
+    try:
+        send(BLOCKED, 3)
+        statuses(ids, 3)
+        assert ids("swap", "eth0", "--model", files["sleeping"])[0] == 0
+        send(BLOCKED, 2)  # the same flow, which the new model would not flag
+        found = statuses(ids, 5)
+        assert [model["verdicts"] for model in found["models"]] == [{"Normal": 0, "Attack": n} for n in (3, 2)]
+        assert sum(found["flagged"].values()) == 1
+        for name, words in (("binary", "no detector, and the program on eth0 runs one"), ("false alarms", "")):
+            code, said = ids("swap", "eth0", "--model", files[name])
+            assert (code == 2) == bool(words) and words in said
+    finally:
+        ids("detach", "eth0")
+
+
+@pytest.mark.parametrize("action", ["filter", "redirect"])
+def test_a_model_that_would_cut_off_normal_traffic_is_refused(ids, server, files, action):
+    for name, words in (("binary", "no detector. It has no threshold"), ("false alarms", "7.4% of normal flows were")):
+        code, said = ids("attach", "eth0", "--model", files[name], "--action", action)
+        assert code == 2 and words in said and "--yes-drop" in said
+    assert ids("attach", "eth0", "--model", files["false alarms"], "--action", action, "--yes-drop")[0] == 0
+    ids("detach", "eth0")
+    assert ids("attach", "eth0", "--model", files["detector"], "--action", action)[0] == 0
+    code, said = ids("swap", "eth0", "--model", files["false alarms"])
+    assert code == 2 and "7.4% of normal flows" in said
+    ids("detach", "eth0")
+
+
+def attach_and_wait(server, files, seconds: float, **kwargs) -> subprocess.Popen:
+    """Start an attach that waits so long for Enter; return when the program is attached."""
+    argv = [*COMMAND, "attach", "eth0", "--model", files["detector"], "--action", "filter", "--confirm", seconds]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = server.popen(argv, cwd=config.ROOT, text=True, **pipes, **kwargs)
+    assert "decides now" in process.stdout.readline()
+    return process
+
+
+@pytest.mark.parametrize("answer", ["\n", ""])
+def test_a_filter_stays_only_if_somebody_confirms_it(ids, server, files, answer):
+    process = attach_and_wait(server, files, 30 if answer else 1)
+    assert len(attachments(server)) == 1
+    out, _ = process.communicate(answer, timeout=60)
+    assert ("confirmed, it stays" if answer else "nobody confirmed it, so it is detached") in out
+    assert (process.returncode, len(attachments(server))) == ((0, 1) if answer else (1, 0))
+    if answer:
+        assert ids("detach", "eth0")[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_while_nobody_has_confirmed_detaches(server, files, number):
+    process = attach_and_wait(server, files, 60)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == 130 and attachments(server) == []
+
+
+def test_what_a_killed_process_left_unconfirmed_is_taken_off_by_the_next_command(ids, server, files):
+    process = attach_and_wait(server, files, 1)
+    process.kill()
+    process.communicate()
+    assert len(attachments(server)) == 1
+    assert until(lambda: json.loads(ids("status", "--json")[1]) == [])
+    assert attachments(server) == []
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan", "1e9"])
+def test_a_time_to_confirm_that_is_none_is_refused(ids, server, files, seconds):
+    code, said = ids("attach", "eth0", "--model", files["detector"], "--confirm", seconds)
+    assert code == 2 and "--confirm is" in said
+
+
+def test_the_net_of_a_detector_has_one_arithmetic(ids, server, files):
+    code, said = ids("attach", "eth0", "--model", files["detector"], "--classifier", "nn", "--arithmetic", "q16")
+    assert code == 2 and "arithmetic log2 only" in said
+    assert ids("attach", "eth0", "--model", files["detector"], "--classifier", "nn")[0] == 0
+    (found,) = json.loads(ids("status", "--json")[1])
+    assert (found["arithmetic"], found["flagged"]) == ("log2", {"Attack": 0})
+    ids("detach", "eth0")

@@ -26,6 +26,8 @@ FOUND = {
     "evicted_proven": 8,
     "generation": 1,
     "verdicts": {"Normal": 12000, "Attack": 340},
+    "flagged": None,
+    "flagged_per_min": None,
     "models": [
         {"generation": 0, "file": "a.npz", "sha256": "a" * 64, "verdicts": {"Normal": 12000, "Attack": 0}},
         {"generation": 1, "file": "b.npz", "sha256": "b" * 64, "verdicts": {"Normal": 0, "Attack": 340}},
@@ -67,3 +69,10 @@ def test_looking_at_a_program_loads_neither_pytorch_nor_scikit_learn_nor_bcc():
     done = subprocess.run([sys.executable, "-c", code], cwd=config.ROOT, capture_output=True, text=True, check=True)
     assert "ids_repro.live.status" in done.stdout.split()
     assert not {"torch", "sklearn", "bcc"} & set(done.stdout.split())
+
+
+def test_flows_that_a_detector_flagged_are_told_by_class():
+    flagged = {"flagged": {"Botnet": 1, "DoS": 1234}, "flagged_per_min": {"Botnet": 0.0, "DoS": 60.4}}
+    lines = table(FOUND | flagged).splitlines()
+    assert "flagged Botnet               1           0 flows/min" in lines
+    assert "flagged DoS              1,234          60 flows/min" in lines

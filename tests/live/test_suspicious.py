@@ -82,3 +82,9 @@ def test_taking_ends_when_the_program_is_detached(live):
         if sum(taken) == 12:
             live.folder.rmdir()
     assert taken == [5, 5, 2]
+
+
+def test_the_score_is_told_where_there_is_one():
+    suspects = suspects_of(*FRAMES.values())
+    suspects["score"] = -17
+    assert all("  Attack (score -17, gen. 3)  " in line for line in suspicious.lines(suspects, CLASSES, True))

@@ -30,7 +30,7 @@ def test_markdown_is_caption_blocks_with_their_titles_and_notes():
 
 def test_a_table_is_written_as_csv_and_markdown_and_shown_as_html(tmp_path):
     exhibit = Exhibit("a", "Caption <1>.", FRAME, [Block("", FRAME)], "Notes.", badges={"–": "none"})
-    assert [path.name for path in exhibit.write(tmp_path / "new")] == ["a.csv", "a.md"]
+    assert [path.name for path in exhibit.write(tmp_path / "new")] == ["a.csv", "a.md", "a.tex"]
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "new/a.csv", header=None, skiprows=1, dtype=str).fillna(""),
                                   FRAME.set_axis(range(5), axis=1))  # fmt: skip
     shown = exhibit._repr_html_()

@@ -117,7 +117,9 @@ def test_a_rerun_runs_nothing_and_one_lost_record_reruns_just_that(swept, models
 def test_another_model_is_another_trial(swept, models):
     finished = records.done(swept[0], "sweep")
     tree = models["binary"].twins["dt"]
-    other = replace(models["binary"], twins=models["binary"].twins | {"dt": replace(tree, leaf=tree.leaf ^ 1)})
+    other = replace(
+        models["binary"], twins=models["binary"].twins | {"dt": replace(tree, threshold=tree.threshold + 1)}
+    )
     identity = swept[1][0]["provenance"]["identity"] | {"model_sha256": other.sha256()}
     assert all(records.key(asked, identity) not in finished for asked in plan_trials(SHORT))
 

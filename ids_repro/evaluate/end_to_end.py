@@ -1,0 +1,170 @@
+"""Put a detector before the lab's servers while normal and attack traffic runs: what it flags, and what it breaks.
+
+The lab's programs run twice with one seed: through a detector that counts, and through one that drops the packets of
+flagged flows. What was flagged live is compared with what the same model says off-line of the packets that tcpdump saw.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import records
+from ..config import CLASSES, NORMAL, RESULTS, Profile
+from ..data import packets
+from ..kernel.program import Program
+from ..kernel.variants import Variant
+from ..lab.normal import NORMAL as ACTIVITIES
+from ..lab.record import ADDRESSES, SERVERS, record_capture
+from ..models.detector import labels
+from ..models.model import Model
+from ..models.scorers import scores
+from ..native import library
+from ..network.hosts import Host
+from . import recordings
+
+BUDGET = 0.005  # of the detector, so that of requests with several flows few are broken
+ADDRESSES_SEEN = tuple(ADDRESSES[name] for name in SERVERS)
+MODE, LOOK_S, SNAPLEN = "xdp_drv", 0.1, 96
+NEAR_NS = 20_000_000  # between the stamps that tcpdump and the kernel program give a packet
+# Activities that a server's detector can break: those that go to a server, not to a neighbour.
+REQUESTS = {one.name for one in ACTIVITIES if "{peer}" not in one.command}
+
+
+class _Watch:
+    """Attaches a detector to each server, and collects the packets by which it flagged flows."""
+
+    def __init__(self, model: Model, action: str) -> None:
+        self.model, self.action = model, action
+        self.suspects: list[np.ndarray] = []
+        self.lost = 0
+
+    @contextlib.contextmanager
+    def __call__(self, hosts: Mapping[str, Host]) -> Iterator[None]:
+        variant = Variant(classifier="dt", evidence=True, action=self.action)
+        stop = threading.Event()
+        with contextlib.ExitStack() as stack:
+            programs = [stack.enter_context(Program(variant, self.model.params("dt"))) for _ in SERVERS]
+            for name, program in zip(SERVERS, programs, strict=True):
+                stack.enter_context(program.attached(hosts[name], MODE))
+            reader = threading.Thread(target=self._read, args=(programs, stop))
+            reader.start()
+            try:
+                yield
+            finally:
+                stop.set()
+                reader.join()
+                self.lost = sum(int(program.counts()["lost"]) for program in programs)
+
+    def _read(self, programs: list[Program], stop: threading.Event) -> None:
+        while True:
+            last = stop.is_set()
+            self.suspects += [program.suspects() for program in programs]
+            if last:
+                return
+            stop.wait(LOOK_S)
+
+
+def trial(model: Model, action: str, seed: int, seconds: float) -> dict[str, Any]:
+    """Run the lab's programs against servers that a detector guards.
+
+    Parameters
+    ----------
+    model : Model
+        A detector that learnt what arrives at the servers (`ADDRESSES_SEEN`).
+    action : {"count", "filter"}
+    seed : int
+        Of the lab's draws.
+    seconds : float
+        How long the traffic runs.
+
+    Returns
+    -------
+    dict
+        "flows": attack and normal flows that arrived at the servers. "by_class": how many of each class, and
+        the share that was flagged. "live", "offline": the share of each that the
+        program flagged, and that the same model flags in the capture. "runs", "failed": normal requests to the servers
+        by activity. "lost": flags that were not recorded, because the ring buffer was full.
+    """
+    watch = _Watch(model, action)
+    with tempfile.TemporaryDirectory() as folder:
+        done = record_capture(Path(folder), seconds, seed, SNAPLEN, beside=watch)
+        guarded = recordings.read(done["pcap"], arriving_at=ADDRESSES_SEEN).data
+        rows = packets.read(done["pcap"]).rows[guarded.packet]
+    (flows, label), at = labels(guarded), np.unique(guarded.flow, return_inverse=True)[1]
+    offline = np.zeros(len(flows), bool)
+    offline[at[scores("dt", model.params("dt"), guarded.x) >= model.twins["dt"].flag_at]] = True
+    live, attack = _flagged(np.concatenate(watch.suspects), rows, at, len(flows)), label != NORMAL
+    return {
+        "flows": {"attack": int(attack.sum()), "normal": int((~attack).sum())},
+        "by_class": {
+            CLASSES[k]: {"flows": int(np.sum(label == k)), "live": float(live[label == k].mean())}
+            for k in np.unique(label)
+        },
+        "live": {"attack": float(live[attack].mean()), "normal": float(live[~attack].mean())},
+        "offline": {"attack": float(offline[attack].mean()), "normal": float(offline[~attack].mean())},
+        "runs": {name: n for name, n in done["runs"].items() if name in REQUESTS},
+        "failed": {name: n for name, n in done["failed"].items() if name in REQUESTS},
+        "lost": watch.lost,
+    }
+
+
+def _flagged(suspects: np.ndarray, rows: np.ndarray, at: np.ndarray, n_flows: int) -> np.ndarray:
+    """Return which flows of a capture have a packet that a program gave to user space; bool of shape (n_flows,)."""
+    names = ("saddr", "daddr", "sport", "dport", "proto")
+    seen, _ = library.parse(suspects["data"], suspects["caplen"])
+    clock = time.time_ns() - time.monotonic_ns()
+    stamps = suspects["now_ns"].astype(np.int64) + clock
+    where: dict[tuple, list[int]] = {}
+    for number, key in enumerate(zip(*(rows[name].tolist() for name in names), strict=True)):
+        where.setdefault(key, []).append(number)
+    flagged = np.zeros(n_flows, bool)
+    for key, stamp in zip(zip(*(seen[name].tolist() for name in names), strict=True), stamps, strict=True):
+        same = np.array(where.get(key, []), np.int64)
+        if len(same):
+            apart = np.abs(rows["ts_ns"][same].astype(np.int64) - stamp)
+            if apart.min() < NEAR_NS:
+                flagged[at[same[apart.argmin()]]] = True
+    return flagged
+
+
+def succeeded(counted: Mapping[str, Any], filtered: Mapping[str, Any]) -> float:
+    """Return the share of normal requests that succeed through a filter.
+
+    Parameters
+    ----------
+    counted, filtered : mapping
+        What `trial` returned for "count" and for "filter". Some activities fail by design, such as a mistyped
+        password; only those that never failed without a filter are asked.
+    """
+    asked = [name for name in filtered["runs"] if name in counted["runs"] and not counted["failed"].get(name)]
+    runs, failed = Counter(filtered["runs"]), Counter(filtered["failed"])
+    return 1 - sum(failed[name] for name in asked) / sum(runs[name] for name in asked)
+
+
+def evaluate(model: Model, profile: Profile, seed: int = 1000, results: Path = RESULTS) -> list[dict]:
+    """Run `trial` for both actions for as long as the profile says, and record each.
+
+    Returns
+    -------
+    list of dict
+        The records, of kind "end_to_end".
+    """
+    made = []
+    for action in ("count", "filter"):
+        started = time.time()
+        raw = trial(model, action, seed, profile.live_s)
+        asked = {"action": action, "seed": seed, "seconds": profile.live_s, "profile": profile.name}
+        asked |= {"dataset": "lab capture"}
+        identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
+        path = results / "end_to_end.jsonl"
+        made.append(records.append(path, "end_to_end", asked, raw, started=started, identity=identity))
+    return made

@@ -1,0 +1,76 @@
+"""What keeps users from cutting themselves off: no model of many false alarms, and a program that must be confirmed."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from ..config import UserError
+from ..kernel.variants import Variant
+from ..models.model import Model
+
+CUTTING = ("filter", "redirect")  # actions that keep packets from the stack
+MOST_FALSE_ALARMS = 0.05  # of normal flows
+
+
+def require_harmless(path: Path, model: Model, variant: Variant) -> None:
+    """Refuse a model that would cut off normal traffic.
+
+    Parameters
+    ----------
+    path : Path
+        The model's file, which the error names.
+    model : Model
+    variant : Variant
+        The program that it is for.
+
+    Raises
+    ------
+    UserError
+        If packets of attacks do not reach the stack, and the model is no detector, or one that flags more than 5 % of
+        normal flows.
+    """
+    if variant.action not in CUTTING:
+        return
+    if model.detector is None:
+        raise UserError(
+            f"{path}: no detector. It has no threshold, and such models raise an alarm in nearly every normal flow; "
+            f"{variant.action} would cut them off. Use a model of train-detector, or give --yes-drop"
+        )
+    share = model.detector[variant.params].false_alarms
+    if share > MOST_FALSE_ALARMS:
+        raise UserError(
+            f"{path}: {share:.1%} of normal flows were flagged when its threshold was chosen; {variant.action} would "
+            f"cut them off. Train it for a budget of at most {MOST_FALSE_ALARMS:.0%}, or give --yes-drop"
+        )
+
+
+def is_confirmed(seconds: float) -> bool:
+    """Wait until the user presses Enter, and show how much time is left.
+
+    Parameters
+    ----------
+    seconds : float
+        How long to wait.
+
+    Returns
+    -------
+    bool
+        False if the time passed. If the input has ended, the user cannot confirm any more.
+    """
+    begin, text = time.monotonic(), "press Enter to keep it, or it is detached"
+    inputs = [sys.stdin.fileno()]
+    with tqdm(total=round(seconds), desc=text, bar_format="{desc}: {bar}| {n_fmt} of {total_fmt} s") as bar:
+        while (left := begin + seconds - time.monotonic()) > 0:
+            ready, _, _ = select.select(inputs, [], [], min(left, 1.0))
+            if ready:
+                if os.read(inputs[0], 4096):
+                    return True
+                inputs = []  # the end of the input
+            bar.update(round(time.monotonic() - begin) - bar.n)
+    return False

@@ -1,0 +1,50 @@
+"""train-detector and detect: one JSON object, a table, a model file, and one sentence for what cannot be."""
+
+import json
+
+import pytest
+
+from ids_repro.cli import main
+from ids_repro.config import CLASSES, SAMPLE, SECOND_SAMPLE
+from ids_repro.models.model_file import read_model
+
+KEYS = {"found", "false_alarms", "by_class", "incidents", "packets_to_alarm", "ms_to_alarm"}
+
+
+def test_detect_prints_one_json_object_of_three_tests(capsys):
+    argv = ["detect", "--train", str(SAMPLE), "--test", str(SECOND_SAMPLE), "--false-alarms", "0.01", "--json"]
+    assert main(argv) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) > KEYS and set(found["by_class"]) == set(CLASSES) - {"Normal"}
+    assert list(found["tests"]) == ["by_flow", "by_time", "other_recording"]
+    assert {name: found[name] for name in KEYS} == {name: found["tests"]["other_recording"][name] for name in KEYS}
+    assert found["found"] >= 0.93 and found["false_alarms"] <= 0.016
+
+
+def test_detect_prints_a_table_of_the_tests_that_one_recording_allows(capsys):
+    assert main(["detect", "--arriving-at", "10.88.0.10,10.88.0.40"]) == 0
+    out, _ = capsys.readouterr()
+    assert "by flow" in out and "by time" in out and "other recording" not in out
+    assert all(f"  {name}" in out for name in set(CLASSES) - {"Normal"}) and "incidents found" in out
+
+
+def test_train_detector_writes_a_model_that_says_what_it_was_made_of(capsys, tmp_path):
+    path = tmp_path / "detector.npz"
+    argv = ["train-detector", "--false-alarms", "0.005", "--arriving-at", "10.88.0.10", "--out", str(path)]
+    assert main(argv) == 0
+    model = read_model(path)
+    assert model.detector["dt"].budget == 0.005 >= model.detector["dt"].false_alarms
+    assert model.about["arriving_at"] == "10.88.0.10" and model.about["data"] == "lab capture"
+    out, _ = capsys.readouterr()
+    assert "budget 0.500% of normal flows" in out and f"{model.detector['nn_log2'].found:.1%} of attack flows" in out
+
+
+@pytest.mark.parametrize("command", ["detect", "train-detector"])
+@pytest.mark.parametrize("budget", ["0", "-1", "0.6", "nan"])
+def test_a_budget_out_of_range_is_one_sentence(refused, command, budget):
+    assert "false alarms: use a share of flows" in refused(command, "--false-alarms", budget)
+
+
+def test_what_cannot_be_read_is_one_sentence(refused, tmp_path):
+    assert "none.pcap: there is no such file" in refused("detect", "--test", tmp_path / "none.pcap")
+    assert "none.csv: there is no such label schedule" in refused("detect", "--train-labels", tmp_path / "none.csv")

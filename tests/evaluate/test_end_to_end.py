@@ -1,0 +1,56 @@
+"""A detector before the lab's servers, live: it flags what it flags off-line, and normal requests succeed."""
+
+import time
+
+import numpy as np
+import pytest
+
+from ids_repro.config import SAMPLE, SECOND_SAMPLE
+from ids_repro.evaluate import end_to_end, recordings
+from ids_repro.models.detector import train
+from ids_repro.models.scorers import Settings
+from ids_repro.native.layouts import ROW, SUSPECT
+
+SECONDS, SEED = 60, 1000
+
+
+@pytest.fixture(scope="module")
+def guard():
+    """A detector that learnt what arrives at the servers of both recordings."""
+    both = recordings.read([SAMPLE, SECOND_SAMPLE], arriving_at=end_to_end.ADDRESSES_SEEN)
+    return train(both.data, end_to_end.BUDGET, settings=Settings(epochs=1))
+
+
+@pytest.mark.root
+@pytest.mark.bpf
+@pytest.mark.usefixtures("nothing_left")
+def test_what_is_flagged_live_is_what_the_model_says_off_line_and_normal_requests_succeed_through_the_filter(guard):
+    found = {action: end_to_end.trial(guard, action, SEED, SECONDS) for action in ("count", "filter")}
+    for one in found.values():
+        assert one["lost"] == 0 and min(one["flows"].values()) > 200
+        for kind in ("attack", "normal"):
+            assert abs(one["live"][kind] - one["offline"][kind]) < 0.02
+        assert one["live"]["normal"] < 0.05
+    assert found["count"]["live"]["attack"] > 0.75
+    assert found["filter"]["live"]["attack"] > 0.6
+    assert end_to_end.succeeded(found["count"], found["filter"]) >= 0.98
+
+
+def test_only_activities_that_never_failed_without_a_filter_are_asked():
+    counted = {"runs": {"page": 9, "mistyped password": 3}, "failed": {"mistyped password": 3}}
+    filtered = {"runs": {"page": 8, "mistyped password": 5, "upload": 1}, "failed": {"page": 2, "upload": 1}}
+    assert end_to_end.succeeded(counted, filtered) == 0.75
+
+
+def test_a_suspect_belongs_to_the_flow_of_the_packet_that_is_nearest_in_time():
+    rows = np.zeros(3, ROW)
+    rows["saddr"], rows["daddr"], rows["sport"], rows["dport"], rows["proto"] = 0x0A000001, 0x0A000002, 5, 53, 17
+    now = time.time_ns()
+    rows["ts_ns"] = [now - 10**12, now, now + 10**12]
+    frame = bytes(12) + b"\x08\x00" + bytes.fromhex("4500001c000000004011000001000000")[:12]
+    frame += bytes([10, 0, 0, 1, 10, 0, 0, 2]) + bytes([0, 5, 0, 53, 0, 8, 0, 0])
+    suspects = np.zeros(1, SUSPECT)
+    suspects["caplen"] = suspects["len"] = len(frame)
+    suspects["data"][0, : len(frame)] = np.frombuffer(frame, np.uint8)
+    suspects["now_ns"] = time.monotonic_ns() - 10**6
+    assert end_to_end._flagged(suspects, rows, np.array([7, 4, 2]), 8).nonzero()[0].tolist() == [4]
