@@ -33,6 +33,14 @@ enum ids_feature {
 #define IDS_RST 0x04
 #define IDS_ACK 0x10
 
+/*
+ * Defined as 1 where the packets of flagged flows are dropped: then no packet of a flagged flow ends it, because the
+ * packet that seems to end the connection never reaches its receiver.
+ */
+#ifndef IDS_FLAGS_STAY
+#define IDS_FLAGS_STAY 0
+#endif
+
 /* Flows expire as in the paper's dataset, which was made with go-flows (Sec. III-C via [7]). */
 #define IDS_IDLE_US (300ULL * 1000000)
 #define IDS_ACTIVE_US (1800ULL * 1000000)
@@ -125,7 +133,7 @@ static __always_inline void ids_flow_add(struct ids_flow *f, const struct ids_pa
 	f->dir_sum += dir;
 	f->iat_sum += iat;
 	f->last_us = now_us;
-	if (p->proto == IDS_TCP)
+	if (p->proto == IDS_TCP && !(IDS_FLAGS_STAY && f->flagged))
 		ids_follow_tcp(f, p->tcp_flags, dir);
 
 	x[IDS_SPORT] = ids_to_q16(p->sport);

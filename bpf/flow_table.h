@@ -107,8 +107,8 @@ static __always_inline int ids_table_pass(struct ids_bucket *b, struct ids_entri
 }
 
 /*
- * Keep that a packet raised an alarm, 0 or 1, for its flow, which is where ids_table_pass said. Return whether a packet
- * of the flow had raised one before.
+ * Set a flow's flag if its packet raised an alarm (`alarm` is 0 or 1). `at` is the way that ids_table_pass returned.
+ * Return whether the flag was set before.
  */
 static __always_inline int ids_table_flag(struct ids_bucket *b, struct ids_entries *entries, __u32 at, __u64 alarm)
 {

@@ -5,6 +5,9 @@
 #include <uapi/linux/bpf.h>
 #include <linux/types.h>
 
+#if defined(IDS_EVIDENCE) && IDS_ACTION % 2 /* filter or redirect */
+#define IDS_FLAGS_STAY 1
+#endif
 #include "hook.h"
 #include "flow_table.h"
 #include "lock.h"
@@ -197,11 +200,8 @@ static __always_inline int ids_finish(ids_ctx *ctx, struct ids_work *w, struct i
 	if ((void *)(probe + 1) <= (void *)(long)ctx->data_end)
 		ids_probe_keep(probe, w);
 #endif
-#ifdef IDS_EVIDENCE
-	if (w->raised)
-		ids_put_suspect(ctx, w, c);
-#elif defined(IDS_SUSPECTS)
-	if (attack)
+#ifdef IDS_SUSPECTS
+	if (w->raised || (IDS_ACTION == IDS_REDIRECT && attack))
 		ids_put_suspect(ctx, w, c);
 #endif
 	if (IDS_ACTION == IDS_SINK || (IDS_ACTION != IDS_COUNT && attack))

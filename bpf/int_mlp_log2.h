@@ -1,7 +1,7 @@
 /* Read by classifiers.h and user/receiver.h: the net in arithmetic "fused", whose intervals are logarithms. */
 /*
- * Intervals span from microseconds to minutes. Divided by their range, nearly all of them are 0; their logarithms are
- * not. The NumPy twin is ids_repro/models/int_mlp_log2.py.
+ * Intervals span from microseconds to minutes. Min-max normalisation makes nearly all of them 0, so the net gets their
+ * logarithms. The NumPy twin is ids_repro/models/int_mlp_log2.py.
  */
 #ifndef IDS_INT_MLP_LOG2_H
 #define IDS_INT_MLP_LOG2_H

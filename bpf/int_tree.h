@@ -27,7 +27,7 @@ struct ids_dt_scratch { /* a walk keeps nothing */
 	__u8 unused;
 };
 
-/* Walk from the root to a leaf. At a branch the CPU goes on with the child that it predicts, before the node is there. */
+/* Walk from the root to a leaf. A branch per step is faster than a select: the CPU need not wait for the node. */
 static __always_inline __s64 ids_tree_walk(const struct ids_dt *t, const __s64 *x)
 {
 	__s64 node = t->node[0];

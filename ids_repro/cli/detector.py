@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
-from ..config import MODELS, SAMPLE
+from ..config import FALSE_ALARMS, MODELS, SAMPLE, UserError
 from .add import Add
 
-BUDGET = 0.01
 ROWS = {"dt": "dt_deep", "nn": "nn_log2"}  # --classifier -> a row of `evaluate.detection`
 
 
 def _addresses(args: argparse.Namespace) -> list[str]:
-    return args.arriving_at.split(",") if args.arriving_at else []
+    return [] if args.arriving_at is None else args.arriving_at.split(",")
+
+
+def _seed(text: str) -> int:
+    if not 0 <= int(text) < 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to {2**32 - 1}")
+    return int(text)
 
 
 def _train_detector(args: argparse.Namespace) -> int:
@@ -25,6 +31,8 @@ def _train_detector(args: argparse.Namespace) -> int:
     from ..models.model_file import write_model
 
     detector.require_budget(args.false_alarms)
+    if args.out.is_dir():
+        raise UserError(f"{args.out}: is a folder; give a file, such as {args.out / 'detector.npz'}")
     recording = recordings.read(args.train, args.train_labels, _addresses(args))
     with progress_bar("training") as progress:
         model = detector.train(recording.data, args.false_alarms, args.seed, progress=progress)
@@ -45,8 +53,8 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     text = "keep only packets to these addresses, with commas between them: what their interface sees"
     command.add_argument("--arriving-at", metavar="ADDRESSES", help=text)
     text = "budget: the largest share of normal flows that may be flagged; default: %(default)s"
-    command.add_argument("--false-alarms", type=float, default=BUDGET, metavar="SHARE", help=text)
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
+    command.add_argument("--false-alarms", type=float, default=FALSE_ALARMS, metavar="SHARE", help=text)
+    command.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: %(default)s")
 
 
 def add_train_detector(add: Add) -> None:
@@ -69,7 +77,13 @@ def _detect(args: argparse.Namespace) -> int:
     found = {}
     with progress_bar("training and testing", len(tests)) as progress:
         for nth, test in enumerate(tests):
-            parts = detection.parted(test, recording, other, args.seed)
+            try:
+                parts = detection.parted(test, recording, other, args.seed)
+            except UserError as error:
+                if test == tests[-1]:
+                    raise
+                print(f"ids_repro detect: {error}", file=sys.stderr)  # the other tests can be made
+                continue
             trial = detection.Trial(ROWS[args.classifier], test, *parts, args.seed, (args.false_alarms,), Settings())
             found[test] = detection.run(trial, lambda done, nth=nth: progress(nth + done))["outcomes"][0]
     if args.json:

@@ -31,7 +31,7 @@ def _attach(args: argparse.Namespace) -> int:
     from ..live import attached, guard
 
     cuts = args.action in guard.CUTTING
-    wait_s = (CONFIRM_S if sys.stdin.isatty() else 0) if args.confirm is None else args.confirm
+    wait_s = (CONFIRM_S if sys.stdin and sys.stdin.isatty() else 0) if args.confirm is None else args.confirm
     if not 0 <= wait_s <= MOST_CONFIRM_S:  # NaN is refused too
         raise UserError(f"--confirm is {wait_s}: use 0 to {MOST_CONFIRM_S} s")
     variant = Variant(
@@ -57,7 +57,7 @@ def _say_attached(args: argparse.Namespace, model: Model) -> None:
     table = f"its table of {args.flows:,} flows takes {table_bytes(args.flows) / 1e6:,.1f} MB"
     print(f"{args.iface}: {args.model.name} decides now; {table}; 'status {args.iface}' shows what it sees", flush=True)
     if model.detector and not model.about.get("arriving_at"):
-        print("It learnt both directions of flows, and an interface sees what arrives: train-detector --arriving-at")
+        print("This detector learnt both directions of flows; an interface sees only what arrives: see --arriving-at")
 
 
 def _keep_or_detach(iface: str, wait_s: float) -> int:
@@ -70,9 +70,10 @@ def _keep_or_detach(iface: str, wait_s: float) -> int:
     finally:
         if not kept:
             attached.detach(iface)
+            print(f"{iface}: nobody confirmed it, so it is detached", flush=True)
     if kept:
         attached.confirm(iface)
-    print(f"{iface}: " + ("confirmed, it stays" if kept else "nobody confirmed it, so it is detached"))
+        print(f"{iface}: confirmed, it stays")
     return int(not kept)
 
 
@@ -87,7 +88,7 @@ def add_attach(add: Add) -> None:
     command.add_argument("--hook", choices=MODES, default="xdp-drv", help="default: %(default)s")
     text = "count only, drop attacks, or give them to 'samples' instead of the stack; default: %(default)s"
     command.add_argument("--action", choices=("count", "filter", "redirect"), default="count", help=text)
-    text = "detach what filters or redirects after so long unless Enter is pressed; default: 60 s in a terminal, else 0"
+    text = "with filter or redirect: time to press Enter, or it is detached; default: 60 s in a terminal, else 0"
     command.add_argument("--confirm", type=float, metavar="SECONDS", help=text)
     command.add_argument("--yes-drop", action="store_true", help=YES_DROP)
     text = "flows that the flow table has room for, a power of two; 80 bytes each; default: %(default)s"

@@ -30,7 +30,8 @@ def _lines_of(found: dict[str, Any]) -> str:
     tree = f"depth {found['tree']['depth']}, {found['tree']['leaves']} leaves"
     lines = {"task": found["task"], "classes": ", ".join(found["classes"]), "seed": found["seed"]}
     lines |= {"data SHA-256": found["data_sha256"], "net": "-".join(map(str, found["layers"])), "tree": tree}
-    lines |= {"training": f"{found['epochs']} epochs, best validation accuracy {found['accuracy']:.4f}"}
+    part = "training" if found["detector"] else "validation"
+    lines |= {"training": f"{found['epochs']} epochs, best {part} accuracy {found['accuracy']:.4f}"}
     if found["sha256"] is None:
         lines |= {"integer models": "none yet: run notebook 03"}
     if found["thresholds"] is not None:

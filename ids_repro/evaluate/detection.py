@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from .. import config, parallel, records
 from ..data.dataset import Dataset
 from ..data.features import as_float
-from ..models.detector import BUDGET, Progress, fit_and_score, highest, labels, threshold
+from ..models.detector import Progress, fit_and_score, highest, labels, threshold
 from ..models.float_tree import FloatTree
 from ..models.int_mlp_fused import quantize_fused
 from ..models.int_tree import quantize_tree
@@ -43,13 +44,11 @@ def _paper_tree(part: Dataset, seed: int, settings: Settings, progress: Progress
 
 def _paper_net(part: Dataset, seed: int, settings: Settings, progress: Progress) -> Fitted:
     """Train the paper's net, in our arithmetic. Its score is the difference of its logits."""
-    last, smoke = part.sample("last"), config.PROFILES["smoke"]
+    last, size = part.sample("last"), config.PROFILES["smoke"].batch_size
     y, scaler = last.target("binary"), MinMax.fit(last.x)
     inputs = scaler.transform(last.x)
-    epochs = max(smoke.epochs, -(-smoke.min_steps // -(-len(y) // smoke.batch_size)))
-    net, _ = train_mlp(
-        inputs, y, (inputs, y), 2, seed, epochs, smoke.batch_size, lambda done, *_: progress(done / epochs)
-    )
+    epochs = -(-settings.paper_steps // -(-len(y) // size))
+    net, _ = train_mlp(inputs, y, (inputs, y), 2, seed, epochs, size, lambda done, *_: progress(done / epochs))
     return fitted_twin("nn_fused", quantize_fused(net.weights(), scaler), {})
 
 
@@ -57,9 +56,16 @@ def _boosted(part: Dataset, seed: int, settings: Settings, progress: Progress) -
     """Train boosted trees, which are too large for the kernel: what these features allow."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    fitted = HistGradientBoostingClassifier(random_state=seed, **BOOSTED).fit(as_float(part.x), part.target("binary"))
+    with threadpool_limits(1):  # its threads would wait for each other, because every CPU has a trial already
+        fitted = HistGradientBoostingClassifier(random_state=seed, **BOOSTED)
+        fitted.fit(as_float(part.x), part.target("binary"))
     progress(1.0)
-    return Fitted(lambda x: fitted.decision_function(as_float(x)))
+
+    def score(x: np.ndarray) -> np.ndarray:
+        with threadpool_limits(1):
+            return fitted.decision_function(as_float(x))
+
+    return Fitted(score)
 
 
 # What is tested. The first two learn as the paper says; the others learn every packet.
@@ -110,10 +116,19 @@ def parted(test: str, recording: Recording, other: Recording | None, seed: int) 
         Another one. Only the last test needs it.
     seed : int
         Of the first test's parts.
+
+    Raises
+    ------
+    UserError
+        If one of the two has no normal or no attack flow.
     """
-    if test == "by_flow":
-        return by_flow(recording, seed)
-    return by_time(recording) if test == "by_time" else (recording, other)
+    learn, held = {
+        "by_flow": lambda: by_flow(recording, seed),
+        "by_time": lambda: by_time(recording),
+        "other_recording": lambda: (recording, other),
+    }[test]()
+    name = test.replace("_", " ")
+    return learn.require_both(f"the part to learn from, {name}"), held.require_both(f"the part to test on, {name}")
 
 
 def run(trial: Trial, progress: Progress = lambda _: None) -> dict[str, Any]:
@@ -156,8 +171,8 @@ def outcome(recording: Recording, score: np.ndarray, flag_at: float) -> dict[str
         without a schedule. "packets_to_alarm", "ms_to_alarm": medians over the flagged attack flows, of the number of
         the packet that raised the flag, from 1, and of the time since the flow's first packet; None if no flow is
         flagged. "by_packet", "by_ms": shares of the attack flows that are flagged by their packet of the numbers in
-        PACKETS, and within the times in MS. "false_alarms_per_hour": normal flows flagged per hour of the recording.
-        "flows": how many, by class.
+        PACKETS, and within the times in MS. "false_alarms_per_hour": normal flows flagged per hour of the whole
+        recording. "flows": how many, by class.
     """
     data = recording.data
     (flows, label), at = labels(data), np.unique(data.flow, return_inverse=True)[1]
@@ -169,7 +184,7 @@ def outcome(recording: Recording, score: np.ndarray, flag_at: float) -> dict[str
     np.minimum.at(begin, at, data.time_us)
     hit = first[flagged & attack]
     number, ms = data.index[hit] + 1, (data.time_us[hit] - begin[flagged & attack]) / 1e3
-    share = len(hit) / max(attack.sum(), 1)
+    share, rate = len(hit) / max(attack.sum(), 1), recording.normal_per_hour
     classes = [k for k in np.unique(label) if k != config.NORMAL]
     return {
         "found": float(np.mean(flagged[attack])),
@@ -178,9 +193,9 @@ def outcome(recording: Recording, score: np.ndarray, flag_at: float) -> dict[str
         "incidents": _incidents(recording.incident, flagged, attack),
         "packets_to_alarm": float(np.median(number)) if len(hit) else None,
         "ms_to_alarm": float(np.median(ms)) if len(hit) else None,
-        "by_packet": [share * float(np.mean(number <= n)) if len(hit) else 0.0 for n in PACKETS],
-        "by_ms": [share * float(np.mean(ms <= limit)) if len(hit) else 0.0 for limit in MS],
-        "false_alarms_per_hour": float(np.sum(flagged[~attack]) / max(np.ptp(data.time_us) / 3.6e9, 1e-9)),
+        "by_packet": {str(n): share * float(np.mean(number <= n)) if len(hit) else 0.0 for n in PACKETS},
+        "by_ms": {str(limit): share * float(np.mean(ms <= limit)) if len(hit) else 0.0 for limit in MS},
+        "false_alarms_per_hour": rate and rate * float(np.mean(flagged[~attack])),
         "flows": {config.CLASSES[k]: int(np.sum(label == k)) for k in np.unique(label)},
     }
 
@@ -203,7 +218,7 @@ def evaluate_all(
     recording: Recording,
     other: Recording,
     profile: config.Profile,
-    budgets: Sequence[float] = (BUDGET, BUDGET / 10),
+    budgets: Sequence[float] = (config.FALSE_ALARMS, config.FALSE_ALARMS / 10),
     results: Path = config.RESULTS,
 ) -> list[dict]:
     """Train and test every row of ROWS in every test with every seed of a profile, on all CPUs, and record each.
@@ -225,7 +240,7 @@ def evaluate_all(
     list of dict
         The records, of kind "detector".
     """
-    settings = Settings()
+    settings = Settings.of(profile)
     parts = {(test, seed): parted(test, recording, other, seed) for test in TESTS for seed in profile.seeds}
     trials = [
         Trial(row, test, *part, seed, tuple(budgets), settings) for row in ROWS for (test, seed), part in parts.items()

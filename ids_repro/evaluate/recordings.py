@@ -31,17 +31,38 @@ class Recording:
         A vector for every packet.
     incident : ndarray of shape (n_flows,), int, optional
         For each flow, in the order of the flows' numbers, the row of the schedule that it belongs to. None if the
-        labels are no schedule: then nothing says which flows were one incident.
+        labels are no schedule, or of several recordings.
+    normal_per_hour : float, optional
+        Normal flows per hour of the whole recording; parts keep it. None where there are no times.
     """
 
     data: dataset.Dataset
     incident: np.ndarray | None = None
+    normal_per_hour: float | None = None
 
     def take(self, flows: np.ndarray) -> Recording:
         """Return some flows, by their numbers."""
         known, _ = labels(self.data)
         incident = None if self.incident is None else self.incident[np.isin(known, flows)]
-        return Recording(self.data.take(np.isin(self.data.flow, flows)), incident)
+        return Recording(self.data.take(np.isin(self.data.flow, flows)), incident, self.normal_per_hour)
+
+    def require_both(self, what: str) -> Recording:
+        """Return the recording if it has normal and attack flows.
+
+        Parameters
+        ----------
+        what : str
+            What the recording is, for the error.
+
+        Raises
+        ------
+        UserError
+            If it has no normal or no attack flow.
+        """
+        for kind, some in (("normal", self.data.label == NORMAL), ("attack", self.data.label != NORMAL)):
+            if not some.any():
+                raise UserError(f"{what}: no flow in it has the label of {kind} traffic, so no detector can be tested")
+        return self
 
 
 def read(sources: Sequence[Path] | Path, spec: Path | str | None = None, arriving_at: Sequence[str] = ()) -> Recording:
@@ -65,62 +86,73 @@ def read(sources: Sequence[Path] | Path, spec: Path | str | None = None, arrivin
     sources = [Path(sources)] if isinstance(sources, str | Path) else [Path(source) for source in sources]
     parts = [_read(source, spec, _addresses(arriving_at)) for source in sources]
     whole = parts[0] if len(parts) == 1 else _joined(parts)
-    for what, some in (("normal", whole.data.label == NORMAL), ("attack", whole.data.label != NORMAL)):
-        if not some.any():
-            names = ", ".join(map(str, sources))
-            raise UserError(f"{names}: no flow in it has the label of {what} traffic, so nothing can be told by it")
-    return whole
+    return whole.require_both(", ".join(map(str, sources)))
 
 
 def _addresses(texts: Sequence[str]) -> list[int]:
     try:
         return [int(ipaddress.IPv4Address(text.strip())) for text in texts]
     except ValueError as error:
-        raise UserError(f"an address that packets arrive at: {error}") from None
+        raise UserError(f"packets arrive at IPv4 addresses with commas between them: {error}") from None
 
 
 def _read(source: Path, spec: Path | str | None, arriving_at: Sequence[int]) -> Recording:
     if not source.exists():
         raise UserError(f"{source}: there is no such file")
     name = LAB.get(source.resolve(), source.resolve().name)
-    if source.is_dir() and arriving_at:
-        raise UserError(f"{source}: a packet table has no addresses, so nothing says which packets arrive where")
-    labeller = None if source.is_dir() else label_source(spec or labels_beside(source))
+    is_table = source.is_dir() or source.suffix == ".parquet"
+    if is_table and (arriving_at or spec):
+        raise UserError(f"{source}: a packet table has its own labels, and nothing says which packets arrive where")
+    labeller = None if is_table else label_source(spec or labels_beside(source))
     if arriving_at:
-        data = _arriving(source, labeller, arriving_at, name)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            extract.run(source, Path(folder) / "packets.parquet", labeller, sampling="every", name=name)
-            data = dataset.load(Path(folder) / "packets.parquet")
-    return Recording(data, _incidents(source, data, labeller))
+        return _arriving(source, labeller, arriving_at, name)
+    with tempfile.TemporaryDirectory() as folder:
+        extract.run(source, Path(folder) / "packets.parquet", labeller, sampling="every", name=name)
+        data = dataset.load(Path(folder) / "packets.parquet")
+    if is_table:
+        return Recording(data)
+    incident = None
+    if labeller.incidents:
+        _, first = np.unique(data.flow, return_index=True)
+        incident = labeller.rows_of(packets.read(source).rows[data.packet[first]])
+    return Recording(data, incident, _normal_per_hour(data))
 
 
-def _arriving(source: Path, labeller: LabelSource, addresses: Sequence[int], name: str) -> dataset.Dataset:
-    """Return the vectors of the packets to some addresses, whose flows have one direction only."""
+def _normal_per_hour(data: dataset.Dataset) -> float | None:
+    hours = np.ptp(data.time_us) / 3.6e9
+    return float(np.sum(labels(data)[1] == NORMAL) / hours) if hours else None
+
+
+def _arriving(source: Path, labeller: LabelSource, addresses: Sequence[int], name: str) -> Recording:
+    """Return the packets to some addresses: their flows have one direction, and the labels of the two-way flows.
+
+    A flow that one of these addresses opened begins here with its answer, so the label is that of the whole flow.
+    """
     rows = packets.read(source).rows
+    _, whole = library.extract(rows)
+    _, begin = np.unique(whole, return_index=True)
+    of_whole, report = labeller.label(rows[begin])
+    labeller.require_some(report)
+    of_whole = of_whole[whole.astype(np.int64)]
     packet = np.flatnonzero(np.isin(rows["daddr"], addresses))
     if not len(packet):
         raise UserError(f"{source}: no packet arrives at {', '.join(str(ipaddress.IPv4Address(a)) for a in addresses)}")
     x, flow = library.extract(rows[packet])
     flow = flow.astype(np.int64)
     _, first, counts = np.unique(flow, return_index=True, return_counts=True)
-    label, report = labeller.label(rows[packet[first]])
-    labeller.require_some(report)
+    label = of_whole[packet[first]]
     index, order = np.empty(len(flow), np.int64), np.argsort(flow, kind="stable")
     index[order] = np.arange(len(flow)) - np.repeat(np.cumsum(counts) - counts, counts)
     digest = hashlib.sha256(source.read_bytes() + labeller.content + repr(sorted(addresses)).encode())
     meta = {"name": name, "sha256": digest.hexdigest(), "labels": {"source": labeller.name}}
     meta |= {"arriving_at": ", ".join(str(ipaddress.IPv4Address(address)) for address in addresses)}
     time_us = (rows["ts_ns"][packet] // 1000).astype(np.int64)
-    return dataset.Dataset(x, flow, index, packet, time_us, label[flow], meta).take(label[flow] >= 0)
-
-
-def _incidents(source: Path, data: dataset.Dataset, labeller: LabelSource | None) -> np.ndarray | None:
-    """Return the row of the schedule of each flow; None if there is no schedule."""
-    if labeller is None or not labeller.incidents:
-        return None
-    _, first = np.unique(data.flow, return_index=True)
-    return labeller.rows_of(packets.read(source).rows[data.packet[first]])
+    data = dataset.Dataset(x, flow, index, packet, time_us, label[flow], meta).take(label[flow] >= 0)
+    incident = None
+    if labeller.incidents:
+        row = labeller.rows_of(rows[begin])[whole.astype(np.int64)]
+        incident = row[packet[first]][label >= 0]
+    return Recording(data, incident, _normal_per_hour(data))
 
 
 def _joined(parts: Sequence[Recording]) -> Recording:
@@ -130,29 +162,28 @@ def _joined(parts: Sequence[Recording]) -> Recording:
     for data in datas:
         flows.append(data.flow + begin)
         begin += int(data.flow.max()) + 1
-    columns = {name: np.concatenate([getattr(data, name) for data in datas]) for name in ("x", "index", "packet")}
-    columns |= {name: np.concatenate([getattr(data, name) for data in datas]) for name in ("time_us", "label")}
+    names = ("x", "index", "packet", "time_us", "label")
+    columns = {name: np.concatenate([getattr(data, name) for data in datas]) for name in names}
     meta = {
         "name": ", ".join(data.meta["name"] for data in datas),
         "sha256": hashlib.sha256("".join(data.meta["sha256"] for data in datas).encode()).hexdigest(),
-        "labels": {"source": ", ".join(dict.fromkeys(str(data.meta["labels"]["source"]) for data in datas))},
+        "labels": {"source": ", ".join(dict.fromkeys(data.meta.get("labels", {}).get("source", "") for data in datas))},
     }
     if "arriving_at" in datas[0].meta:
         meta["arriving_at"] = datas[0].meta["arriving_at"]
-    return Recording(dataset.Dataset(flow=np.concatenate(flows), meta=meta, **columns))
+    known = [part.normal_per_hour for part in parts]
+    rate = None if None in known else float(np.mean(known))
+    return Recording(dataset.Dataset(flow=np.concatenate(flows), meta=meta, **columns), None, rate)
 
 
 def by_flow(recording: Recording, seed: int) -> tuple[Recording, Recording]:
-    """Part a recording at random as the paper does (Sec. V-A1): 67 % of the flows to learn from, 33 % to test on.
-
-    Raises
-    ------
-    UserError
-        As `dataset.split` does.
-    """
-    train, validation, test = dataset.split(recording.data, seed)
-    flow = recording.data.flow
-    return recording.take(flow[np.concatenate([train, validation])]), recording.take(flow[test])
+    """Part a recording at random: 67 % of the flows to learn from, 33 % to test on (Sec. V-A1)."""
+    flows, label = labels(recording.data)
+    rng = np.random.default_rng(seed)
+    test = np.zeros(len(flows), bool)
+    for some in (np.flatnonzero(label == NORMAL), np.flatnonzero(label != NORMAL)):
+        test[rng.permutation(some)[: int(dataset.TEST_SHARE * len(some))]] = True
+    return recording.take(flows[~test]), recording.take(flows[test])
 
 
 def by_time(recording: Recording) -> tuple[Recording, Recording]:

@@ -243,7 +243,7 @@ class Maps:
         return sum(read_all(self.fds["flows"], keys, leaves, delete))
 
     def suspects(self, most: int = RING_SUSPECTS, wait_ms: int = 0) -> np.ndarray:
-        """Take the suspects out of the ring buffer, where the action "redirect" puts them.
+        """Take the suspects out of the ring buffer, where the action "redirect" and detectors put them.
 
         Parameters
         ----------

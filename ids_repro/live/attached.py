@@ -129,8 +129,7 @@ def attach(iface: str, path: Path, mode: str, variant: Variant, yes_drop: bool =
     yes_drop : bool
         Whether to attach even what `guard.require_harmless` refuses.
     confirm_s : float
-        If this is above 0, whoever attaches must call `confirm` within this time [s], or else detach. After a kill, the
-        next process that looks takes the program off.
+        If above 0, the caller must call `confirm` in this time [s], or detach. After a kill the next command does it.
 
     Returns
     -------
@@ -158,6 +157,7 @@ def attach(iface: str, path: Path, mode: str, variant: Variant, yes_drop: bool =
             undo.callback(_take_off, folder)
             pins.pin(folder, about, {pins.PROGRAM: program.fd, **program.fds})
             hooks.attach(program.fd, iface, mode)
+            pins.rewrite(folder, about | {"confirm_by": _deadline(confirm_s)})  # building it took some of the time
             undo.pop_all()
     return model
 
@@ -239,8 +239,8 @@ def swap(iface: str, path: Path, yes_drop: bool = False) -> int:
                 "detach it, then attach with this model"
             )
         if (model.detector is not None) != live.variant.evidence:
-            here, there = ("a detector", "none") if model.detector else ("no detector", "one")
-            raise UserError(f"{path}: {here}, and the program on {iface} runs {there}: detach it, then attach this")
+            here, there = ("a detector", "not built for one") if model.detector else ("no detector", "built for one")
+            raise UserError(f"{path}: is {here}, but the program on {iface} is {there}: detach it, then attach this")
         if not yes_drop:
             guard.require_harmless(path, model, live.variant)
         params = model.params(live.variant.params)

@@ -1,4 +1,4 @@
-"""What keeps users from cutting themselves off: no model of many false alarms, and a program that must be confirmed."""
+"""Keep users from cutting themselves off: refuse models of many false alarms, and have a filter confirmed."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def require_harmless(path: Path, model: Model, variant: Variant) -> None:
         return
     if model.detector is None:
         raise UserError(
-            f"{path}: no detector. It has no threshold, and such models raise an alarm in nearly every normal flow; "
-            f"{variant.action} would cut them off. Use a model of train-detector, or give --yes-drop"
+            f"{path}: this model is no detector. It has no threshold, and such models raise an alarm in nearly every "
+            f"normal flow; {variant.action} would cut them off. Use a model of train-detector, or give --yes-drop"
         )
     share = model.detector[variant.params].false_alarms
     if share > MOST_FALSE_ALARMS:
@@ -64,7 +64,7 @@ def is_confirmed(seconds: float) -> bool:
         False if the time passed. If the input has ended, the user cannot confirm any more.
     """
     begin, text = time.monotonic(), "press Enter to keep it, or it is detached"
-    inputs = [sys.stdin.fileno()]
+    inputs = [sys.stdin.fileno()] if sys.stdin else []
     with tqdm(total=round(seconds), desc=text, bar_format="{desc}: {bar}| {n_fmt} of {total_fmt} s") as bar:
         while (left := begin + seconds - time.monotonic()) > 0:
             ready, _, _ = select.select(inputs, [], [], min(left, 1.0))

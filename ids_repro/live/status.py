@@ -100,7 +100,7 @@ def table(found: dict) -> str:
         *(f"  {name.replace('_', ' '):18}{found[name]:>10,}" for name in FOUND[2:]),
         f"{'ns per packet':14}{'no packet' if ns is None else format(ns, ',.0f'):>16}",
     ]
-    if found["action"] == "redirect":
+    if found["action"] == "redirect" or found["flagged"] is not None:
         lines.append(f"{'lost suspects':14}{found['lost']:>16,}")
     for name, n in (found["flagged"] or {}).items():
         lines.append(f"{'flagged ' + name:22}{n:>8,}{found['flagged_per_min'][name]:>12,.0f} flows/min")

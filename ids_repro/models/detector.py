@@ -19,13 +19,13 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold
 from tqdm.auto import tqdm
 
-from ..config import NORMAL, SAMPLE, SAMPLE_LABELS, UserError
+from ..config import FALSE_ALARMS, NORMAL, SAMPLE, SAMPLE_LABELS, UserError
 from ..data.dataset import Dataset, prepare
+from .file_header import MOST_CHARACTERS
 from .model import Model, Seen
 from .model_file import model_path, read_model
 from .scorers import FIT, Fit, Fitted, Progress, Settings, fitted_twin
 
-BUDGET = 0.01  # share of normal flows that may be flagged
 BUDGET_END = 0.5
 FOLDS = 5
 PATH = model_path("detector", 0)
@@ -33,7 +33,7 @@ PATH = model_path("detector", 0)
 
 def train(
     data: Dataset,
-    false_alarms: float = BUDGET,
+    false_alarms: float = FALSE_ALARMS,
     seed: int = 0,
     settings: Settings | None = None,
     progress: Progress = lambda _: None,
@@ -66,16 +66,17 @@ def train(
         )
         twins[struct] = fitted.twin
         floats |= fitted.floats
-    about = {"data": data.meta["name"], "labels": data.meta["labels"]["source"], "sampling": "every"}
+    about = {"data": data.meta["name"], "labels": data.meta.get("labels", {}).get("source", ""), "sampling": "every"}
     about |= {"arriving_at": data.meta["arriving_at"]} if "arriving_at" in data.meta else {}
-    about |= {name: getattr(settings, name) for name in Settings.__dataclass_fields__}
+    about = {name: text[:MOST_CHARACTERS] for name, text in about.items()}
+    about |= {name: getattr(settings, name) for name in Settings.__dataclass_fields__ if name != "paper_steps"}
     return Model("binary", seed, data_sha256=data.meta["sha256"], twins=twins, detector=detector, about=about, **floats)
 
 
 def train_part(
     struct: str,
     data: Dataset,
-    false_alarms: float = BUDGET,
+    false_alarms: float = FALSE_ALARMS,
     seed: int = 0,
     settings: Settings | None = None,
     progress: Progress = lambda _: None,
@@ -160,9 +161,9 @@ def labels(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def require_budget(false_alarms: float) -> None:
-    """Raise UserError unless a budget of false alarms is one."""
+    """Raise UserError unless a budget is above 0 and at most 1/2."""
     if not 0 < false_alarms <= BUDGET_END:
-        raise UserError(f"a budget of {false_alarms} false alarms: use a share of flows, above 0, to {BUDGET_END}")
+        raise UserError(f"a budget of {false_alarms}: use a share of normal flows above 0, up to {BUDGET_END}")
 
 
 def highest(score: np.ndarray, flow: np.ndarray) -> np.ndarray:

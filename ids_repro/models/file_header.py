@@ -30,7 +30,7 @@ LIMITS = {
     "candidates": (0, CANDIDATES),
 }
 SHARES = tuple(Seen.__dataclass_fields__)  # each from 0 to 1
-MOST_ABOUT, MOST_CHARACTERS = 32, 200  # entries of `about`, and characters of a text in it
+MOST_ABOUT, MOST_CHARACTERS = 32, 2_000  # entries of `about`, and characters of a text in it
 
 
 class RefusedError(Exception):

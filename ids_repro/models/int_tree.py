@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..config import CLASSES, UserError
+from ..config import CLASSES, NORMAL, UserError
 from ..data.features import as_float
 from ..native.layouts import N_FEATURES, TREE, TREE_DEPTH, TREE_LEAF, TREE_NODES
 from .fixed import NO_FLAG
@@ -94,16 +94,22 @@ class IntTree:
         n_classes : int
             Number of the task's classes.
         """
-        n = len(self.low)
+        n, detects = len(self.low), self.flag_at != NO_FLAG
         inner = np.flatnonzero(self.feature != TREE_LEAF)
-        most = len(CLASSES) if self.flag_at != NO_FLAG else n_classes
+        most = len(CLASSES) if detects else n_classes
         if np.any(self.feature[inner] >= N_FEATURES):
             return f"a feature index of dt is out of range: there are {N_FEATURES} features"
         if not n or np.any(self.low[inner] <= inner + 1) or np.any(np.append(inner + 1, self.low[inner]) >= n):
             return "a node index of dt is out of range: a child must come after its parent"
-        if np.any(np.delete(self.low, inner) >= most):
-            return f"a class of dt is out of range: there are {most} classes"
-        return None
+        leaf = np.delete(self.low, inner)
+        if np.any(leaf >= most) or (detects and np.any(leaf == NORMAL)):
+            return f"a class of dt is out of range: there are {most} classes, and a detector's leaves name attacks"
+        level = np.zeros(n, np.int64)
+        for node in inner:  # children come after their parents
+            for child in (node + 1, self.low[node]):
+                level[child] = max(level[child], level[node] + 1)
+        deep = f"dt is {level.max()} deep, and the kernel walks {TREE_DEPTH} steps"
+        return deep if level.max() > TREE_DEPTH else None
 
 
 def integer_threshold(threshold: np.ndarray) -> np.ndarray:

@@ -15,10 +15,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..config import MODELS, TASKS, UserError
+from ..files import replaced
 from ..native.layouts import LAYERS
 from .calibration import Threshold
 from .file_header import FORMAT, Header, RefusedError
-from .fixed import layer_shapes
+from .fixed import NO_FLAG, layer_shapes
 from .float_tree import NODE, FloatTree
 from .model import Model, Seen
 from .scaling import MinMax
@@ -45,12 +46,14 @@ def write_model(model: Model, path: Path) -> Path:
     """Write a model's file and return its path.
 
     The file gets its name when it is complete, so no reader ever finds half a model. Equal models give equal files.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    with replaced(path) as file:
         np.savez(file, allow_pickle=False, **_arrays(model))
-    part.replace(path)
     return path
 
 
@@ -289,6 +292,8 @@ def _twins(header: Header, arrays: dict[str, np.ndarray]) -> dict[str, Any] | No
     for name, twin in twins.items():
         if fault := twin.fault(header.n_classes):
             raise RefusedError(fault)
+        if (getattr(twin, "flag_at", NO_FLAG) == NO_FLAG) != (header.detector is None):
+            raise RefusedError(f"a detector, and no other model, has a threshold; ids_{name} is otherwise")
         if twin.to_bytes() != arrays[name].tobytes():
             raise RefusedError(f"the struct ids_{name} has numbers where {header.n_classes} classes use none")
     return twins

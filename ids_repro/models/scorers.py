@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..config import CLASSES, NORMAL
+from ..config import CLASSES, NORMAL, Profile
 from ..data.dataset import Dataset
 from ..data.features import as_float
 from ..native import library
@@ -36,6 +36,8 @@ class Settings:
         Of the net.
     learning_rate : float
         Highest step size of the net's training; see ``one_cycle`` in `training.train_mlp`.
+    paper_steps : int
+        Least number of updates of the paper's net, where it is tested beside a detector.
     """
 
     depth: int = 16
@@ -43,6 +45,12 @@ class Settings:
     epochs: int = 40
     batch_size: int = 256
     learning_rate: float = 1e-2
+    paper_steps: int = 15_000
+
+    @classmethod
+    def of(cls, profile: Profile) -> Settings:
+        """Return the settings that a profile asks for."""
+        return cls(epochs=profile.detector_epochs, paper_steps=profile.min_steps)
 
 
 class Fitted(NamedTuple):

@@ -42,7 +42,7 @@ def test_train_detector_writes_a_model_that_says_what_it_was_made_of(capsys, tmp
 @pytest.mark.parametrize("command", ["detect", "train-detector"])
 @pytest.mark.parametrize("budget", ["0", "-1", "0.6", "nan"])
 def test_a_budget_out_of_range_is_one_sentence(refused, command, budget):
-    assert "false alarms: use a share of flows" in refused(command, "--false-alarms", budget)
+    assert "use a share of normal flows above 0" in refused(command, "--false-alarms", budget)
 
 
 def test_what_cannot_be_read_is_one_sentence(refused, tmp_path):

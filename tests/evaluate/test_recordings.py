@@ -79,7 +79,26 @@ def test_what_cannot_be_tested_on_is_refused(tmp_path):
         recordings.read(SAMPLE, schedule(tmp_path, lambda line: not line.startswith("Normal")))
     with pytest.raises(UserError, match="no flow in it has the label of attack traffic"):
         recordings.read(SAMPLE, schedule(tmp_path, lambda line: line.startswith("Normal")))
-    with pytest.raises(UserError, match="an address that packets arrive at: .*10.0.0"):
+    with pytest.raises(UserError, match="packets arrive at IPv4 addresses .*10.0.0"):
         recordings.read(SAMPLE, arriving_at=["10.0.0"])
     with pytest.raises(UserError, match="no packet arrives at 10.9.9.9"):
         recordings.read(SAMPLE, arriving_at=["10.9.9.9"])
+
+
+def test_what_arrives_has_the_label_of_the_whole_flow_also_where_the_guarded_host_opened_it(lab):
+    """An infected client opens its flows, so what arrives at it begins with an answer."""
+    clients = ("10.88.0.21", "10.88.0.22", "10.88.0.31", "10.88.0.32")
+    arriving = recordings.read(SAMPLE, arriving_at=clients)
+    of_packet = dict(zip(lab.data.packet.tolist(), lab.data.label.tolist(), strict=True))
+    first = arriving.data.take(arriving.data.index == 0)
+    assert [of_packet[packet] for packet in first.packet.tolist()] == first.label.tolist()
+    assert np.mean(first.label != NORMAL) > 0.2
+    _, label = labels(arriving.data)
+    named = read_schedule(labels_beside(SAMPLE))["label"].to_numpy()[arriving.incident]
+    assert ((named == "Normal") == (label == NORMAL)).all()
+
+
+def test_a_packet_table_has_labels_of_its_own(tmp_path):
+    (tmp_path / "table").mkdir()
+    with pytest.raises(UserError, match="a packet table has its own labels"):
+        recordings.read(tmp_path / "table", "published")

@@ -4,10 +4,11 @@ import mmap
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+import made_captures as made
 import numpy as np
 import pytest
 from loaded_programs import FRAMES, RETURNS, UDP, ipv4, probed, program, states
-from made_models import BLOCKED
+from made_models import BLOCKED, port_tree
 
 from ids_repro import config
 from ids_repro.config import UserError
@@ -122,3 +123,16 @@ def test_a_flow_that_stays_locked_lets_its_packets_pass_and_counts_them():
 def test_a_program_that_the_kernel_refuses_is_an_error_that_names_it():
     with pytest.raises(UserError, match=r"could not build or load bpf/ids\.bpf\.c as Variant\(.*flows=0"):
         Program(Variant(flows=0))
+
+
+@pytest.mark.parametrize(("action", "stays"), [("count", 0), ("filter", 1), ("redirect", 1)])
+def test_where_flagged_flows_are_dropped_a_reset_of_theirs_does_not_take_the_flag_away(action, stays):
+    """A dropped reset never reaches the other end, so the connection goes on."""
+    back = {"sport": BLOCKED, "dport": 1000, "src": made.B, "dst": made.A}
+    packets = [made.ipv4(dport=BLOCKED), made.ipv4(**back, flags=made.RST), made.ipv4(**back)]
+    probes = np.zeros(len(packets), PROBE)
+    probes["now_ns"] = 10**9 + 1000 * np.arange(len(packets))
+    variant = Variant(classifier="dt", evidence=True, action=action, probe=True)
+    with Program(variant, port_tree(2, flag_at=100).to_bytes()) as loaded:
+        out = loaded.probe(probes, [made.ethernet(packet) for packet in packets])
+    assert out["verdict"].tolist() == [1, 1, stays]

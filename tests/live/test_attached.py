@@ -470,7 +470,10 @@ def test_a_flow_stays_flagged_when_the_model_is_swapped_and_counts_belong_to_gen
         found = statuses(ids, 5)
         assert [model["verdicts"] for model in found["models"]] == [{"Normal": 0, "Attack": n} for n in (3, 2)]
         assert sum(found["flagged"].values()) == 1
-        for name, words in (("binary", "no detector, and the program on eth0 runs one"), ("false alarms", "")):
+        for name, words in (
+            ("binary", "is no detector, but the program on eth0 is built for one"),
+            ("false alarms", ""),
+        ):
             code, said = ids("swap", "eth0", "--model", files[name])
             assert (code == 2) == bool(words) and words in said
     finally:
@@ -479,7 +482,10 @@ def test_a_flow_stays_flagged_when_the_model_is_swapped_and_counts_belong_to_gen
 
 @pytest.mark.parametrize("action", ["filter", "redirect"])
 def test_a_model_that_would_cut_off_normal_traffic_is_refused(ids, server, files, action):
-    for name, words in (("binary", "no detector. It has no threshold"), ("false alarms", "7.4% of normal flows were")):
+    for name, words in (
+        ("binary", "this model is no detector. It has no threshold"),
+        ("false alarms", "7.4% of normal flows were"),
+    ):
         code, said = ids("attach", "eth0", "--model", files[name], "--action", action)
         assert code == 2 and words in said and "--yes-drop" in said
     assert ids("attach", "eth0", "--model", files["false alarms"], "--action", action, "--yes-drop")[0] == 0

@@ -24,7 +24,7 @@ def test_only_a_detector_of_few_false_alarms_may_cut(detector, models, action):
     require_harmless(PATH, detector_of(detector, MOST_FALSE_ALARMS), variant)
     with pytest.raises(UserError, match="model.npz: 5.1% of normal flows were flagged"):
         require_harmless(PATH, detector_of(detector, 0.051), variant)
-    with pytest.raises(UserError, match="model.npz: no detector. It has no threshold"):
+    with pytest.raises(UserError, match="model.npz: this model is no detector. It has no threshold"):
         require_harmless(PATH, models["binary"], variant)
 
 

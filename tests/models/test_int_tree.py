@@ -170,3 +170,17 @@ def test_the_leaves_of_a_detector_have_classes_of_table_iii():
     parts = [np.array(part) for part in CHAIN]
     parts[2][2] = 6
     assert IntTree(*parts, 2, NO_FLAG).fault(2) and IntTree(*parts, 2, 0).fault(2) is None
+
+
+def chain(depth: int) -> IntTree:
+    """Return a tree whose inner nodes are the right children of each other, each with a leaf to its left."""
+    n = 2 * depth + 1
+    inner = (np.arange(n) % 2 == 0) & (np.arange(n) < n - 1)
+    return IntTree(np.zeros(n, np.int64), np.where(inner, 0, TREE_LEAF), np.where(inner, np.arange(n) + 2, 0), 2)
+
+
+def test_a_tree_that_is_deeper_than_a_walk_and_a_detector_that_names_normal_are_refused():
+    assert chain(16).fault(2) is None
+    assert "dt is 17 deep" in chain(17).fault(2)
+    leaf = (np.zeros(1, np.int64), np.full(1, TREE_LEAF), np.full(1, config.NORMAL))
+    assert "a detector's leaves name attacks" in IntTree(*leaf, 2, 5).fault(2)

@@ -267,7 +267,7 @@ FAULTS = {
     "a detector without parts": (header(detector={}), "a binary model that has nn_log2 and dt"),
     "a detector that is a list": (header(detector=[1]), "a binary model that has nn_log2 and dt"),
     "too much about it": (header(about=dict.fromkeys(map(str, range(40)), 1)), "an object of at most 32 entries"),
-    "a long text about it": (header(about={"data": "x" * 300}), "its 'about' has 'data'"),
+    "a long text about it": (header(about={"data": "x" * 2_001}), "its 'about' has 'data'"),
     "a list about it": (header(about={"data": [1]}), "its 'about' has 'data'"),
     "an infinite number about it": (header(about={"epochs": INF}), "its 'about' has 'epochs'"),
     "a weight, NaN": (changed("weights_2", (3, 4), NAN), "a number of its weights_2 is not finite"),

@@ -11,7 +11,7 @@ def record(row: str, test: str, seed: int, found: float) -> dict:
     """Return a record of kind "detector", as evaluate.detection appends it."""
     outcome = {"found": found, "false_alarms": 0.012, "by_class": {"DoS": found, "Web attack": 0.5}, "incidents": None}
     outcome |= {"packets_to_alarm": 2.0, "ms_to_alarm": None, "false_alarms_per_hour": 40.0, "budget": 0.01}
-    outcome |= {"by_packet": [found] * 8, "by_ms": [found] * 6, "flows": {}}
+    outcome |= {"by_packet": {"1": found / 2, "100": found}, "by_ms": {"0.1": found, "10000": found}, "flows": {}}
     curve = {"flagged": [0.0, 0.01, 1.0], "found": [0.0, found, 1.0]}
     asked = {"row": row, "test": test, "seed": seed, "dataset": "lab capture", "profile": "smoke"}
     made = {"started_utc": "2026-01-01T00:00:00.000", "duration_s": 1.0, "identity": {}, "cpu": "x", "cpus": 2}
