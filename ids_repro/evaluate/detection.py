@@ -27,6 +27,7 @@ from ..models.scaling import MinMax
 from ..models.scorers import FIT, Fit, Fitted, Settings, fitted_twin
 from ..models.training import train_mlp, train_tree
 from .recordings import Recording, by_flow, by_time
+from .rows import first_alarms
 
 TESTS = ("by_flow", "by_time", "other_recording")
 CURVE = np.geomspace(1e-4, 1, 41)  # shares of normal flows flagged at which a curve says what is found
@@ -176,10 +177,8 @@ def outcome(recording: Recording, score: np.ndarray, flag_at: float) -> dict[str
     """
     data = recording.data
     (flows, label), at = labels(data), np.unique(data.flow, return_inverse=True)[1]
-    alarms, far = np.flatnonzero(score >= flag_at), len(data.flow)
-    first = np.full(len(flows), far)
-    np.minimum.at(first, at[alarms], alarms)  # packets are in the order of arrival
-    flagged, attack = first < far, label != config.NORMAL
+    first = first_alarms(score >= flag_at, at)
+    flagged, attack = first < len(at), label != config.NORMAL
     begin = np.full(len(flows), np.iinfo(np.int64).max)
     np.minimum.at(begin, at, data.time_us)
     hit = first[flagged & attack]

@@ -24,7 +24,7 @@ from ..kernel.program import Program
 from ..kernel.variants import Variant
 from ..lab.normal import NORMAL as ACTIVITIES
 from ..lab.record import ADDRESSES, SERVERS, record_capture
-from ..models.detector import labels
+from ..models.detector import highest, labels
 from ..models.model import Model
 from ..models.scorers import scores
 from ..native import library
@@ -89,10 +89,10 @@ def trial(model: Model, action: str, seed: int, seconds: float) -> dict[str, Any
     Returns
     -------
     dict
-        "flows": attack and normal flows that arrived at the servers. "by_class": how many of each class, and
-        the share that was flagged. "live", "offline": the share of each that the
-        program flagged, and that the same model flags in the capture. "runs", "failed": normal requests to the servers
-        by activity. "lost": flags that were not recorded, because the ring buffer was full.
+        "flows": attack and normal flows that arrived at the servers. "by_class": how many of each class, and the share
+        that was flagged. "live", "offline": the share of each that the program flagged, and that the same model flags
+        in the capture. "runs", "failed": normal requests to the servers by activity. "lost": flags that were not
+        recorded, because the ring buffer was full.
     """
     watch = _Watch(model, action)
     with tempfile.TemporaryDirectory() as folder:
@@ -100,8 +100,7 @@ def trial(model: Model, action: str, seed: int, seconds: float) -> dict[str, Any
         guarded = recordings.read(done["pcap"], arriving_at=ADDRESSES_SEEN).data
         rows = packets.read(done["pcap"]).rows[guarded.packet]
     (flows, label), at = labels(guarded), np.unique(guarded.flow, return_inverse=True)[1]
-    offline = np.zeros(len(flows), bool)
-    offline[at[scores("dt", model.params("dt"), guarded.x) >= model.twins["dt"].flag_at]] = True
+    offline = highest(scores("dt", model.params("dt"), guarded.x), guarded.flow) >= model.twins["dt"].flag_at
     live, attack = _flagged(np.concatenate(watch.suspects), rows, at, len(flows)), label != NORMAL
     return {
         "flows": {"attack": int(attack.sum()), "normal": int((~attack).sum())},

@@ -129,7 +129,25 @@ def raised(alarm: np.ndarray, flow: np.ndarray) -> np.ndarray:
     -------
     ndarray of shape (n,), bool
     """
-    _, flow = np.unique(flow, return_inverse=True)
-    first = np.full(flow.max(initial=-1) + 1, len(flow))
-    np.minimum.at(first, flow[alarm], np.flatnonzero(alarm))
-    return np.arange(len(flow)) >= first[flow]
+    _, at = np.unique(flow, return_inverse=True)
+    return np.arange(len(flow)) >= first_alarms(alarm, at)[at]
+
+
+def first_alarms(alarm: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Return which packet of each flow is the first that raises an alarm.
+
+    Parameters
+    ----------
+    alarm : ndarray of shape (n,), bool
+        Of packets in the order of arrival.
+    at : ndarray of shape (n,), int
+        Each packet's flow, counted from 0 without a gap.
+
+    Returns
+    -------
+    ndarray of shape (n_flows,), int
+        Index of the packet; n if none does.
+    """
+    first = np.full(at.max(initial=-1) + 1, len(at))
+    np.minimum.at(first, at[alarm], np.flatnonzero(alarm))
+    return first
