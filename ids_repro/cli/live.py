@@ -107,6 +107,9 @@ def _status(args: argparse.Namespace) -> int:
                 try:
                     with attached.find(iface) as one:
                         found.append(status.look(one, args.look_s))
+                except attached.NotAttached:  # taken off since attached() listed it
+                    if args.iface:
+                        raise
                 except UserError as error:  # one program of another version does not hide the others
                     if args.iface:
                         raise

@@ -32,6 +32,10 @@ from .program import VERSION, Live
 GRACE_S = 5  # how long after its time a program that nobody confirmed may stay
 
 
+class NotAttached(UserError):
+    """The interface has no program of ids_repro."""
+
+
 def _iface_of(folder: Path) -> str | None:
     """Return the interface's present name; None if it is gone or belongs to another network namespace."""
     inode, index = pins.place_of(folder)
@@ -89,10 +93,10 @@ def _folder(iface: str) -> Path:
 
 
 def _existing(iface: str) -> Path:
-    """Return the folder of an interface's pins; raise UserError if there is none."""
+    """Return the folder of an interface's pins; raise NotAttached if there is none."""
     folder = _folder(iface)
     if not folder.exists():
-        raise UserError(f"{iface} has no program of ids_repro: attach one first")
+        raise NotAttached(f"{iface} has no program of ids_repro: attach one first")
     return folder
 
 
@@ -107,9 +111,10 @@ def find(iface: str) -> Live:
 
     Raises
     ------
+    NotAttached
+        If the interface runs no program of ids_repro.
     UserError
-        If the interface runs no program of ids_repro, or one that another version attached. Also without root or
-        without a BPF file system.
+        If another version attached the program. Also without root or without a BPF file system.
     """
     with _alone():
         return Live(iface, _existing(iface))

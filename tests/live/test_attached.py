@@ -533,6 +533,12 @@ def test_what_a_killed_process_left_unconfirmed_is_taken_off_by_the_next_command
     assert attachments(server) == []
 
 
+def test_a_program_taken_off_while_status_looks_for_it_is_no_error(ids, monkeypatch):
+    monkeypatch.setattr(attached, "attached", lambda: ["eth0"])  # what it returned before somebody detached
+    assert ids("status", "--json") == (0, "[]\n")
+    assert ids("status", "eth0")[0] == 2
+
+
 @pytest.mark.parametrize("seconds", ["-1", "nan", "1e9"])
 def test_a_time_to_confirm_that_is_none_is_refused(ids, server, files, seconds):
     code, said = ids("attach", "eth0", "--model", files["detector"], "--confirm", seconds)
