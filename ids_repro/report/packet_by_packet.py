@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from ..implementations import label
 from .exhibit import Exhibit, Results
@@ -75,6 +76,7 @@ def figure(results: Results) -> Chart:
             upper.set_title(title)
             lower.set(xlabel="Packet of the flow", xscale="log", xlim=(1, PACKETS), ylim=(0, 102))
             lower.set_xticks([1, 2, 5, 10, 20, 50, 100], [1, 2, 5, 10, 20, 50, 100])
+            lower.xaxis.set_minor_locator(NullLocator())
         axes[0, 0].set_ylabel("Accuracy on that packet [%]")
         axes[1, 0].set_ylabel("Flows flagged by then [%]")
         handles, names = axes[0, 0].get_legend_handles_labels()

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import EngFormatter, NullFormatter
+from matplotlib.ticker import EngFormatter, NullLocator
 
 from .. import config, records
 from ..published import claim, published
@@ -136,7 +136,7 @@ def fig5(results: Results, shown: Sequence[str], width_in: float = COLUMN_IN, me
         )
         rates = middle["r_tx_pps"] if len(middle) else np.array([1e4, 1e6])
         axes[0].set(xscale="log", xlim=(rates.min() / 1.2, 1.2 * rates.max()))  # all panels share it
-        axes[0].xaxis.set(major_formatter=EngFormatter(sep=""), minor_formatter=NullFormatter())
+        axes[0].xaxis.set(major_formatter=EngFormatter(sep=""), minor_locator=NullLocator())
         figure.supylabel("CPU utilisation [%]", fontsize=7)
     return figure
 
