@@ -1,6 +1,13 @@
-/* Read by ids.bpf.c and probe.h: what differs between XDP and TC. */
+/* Read by ids.bpf.c and probe.h: what differs between XDP and TC, and what a detector needs that keeps packets back. */
 #ifndef IDS_HOOK_H
 #define IDS_HOOK_H
+
+#if defined(IDS_EVIDENCE) && IDS_ACTION % 2 /* filter or redirect */
+#define IDS_FLAGS_STAY 1
+#endif
+#if defined(IDS_EVIDENCE) && IDS_ACTION == 1 && !defined(IDS_PROBE) /* filter */
+#define IDS_RESETS
+#endif
 
 #ifdef IDS_TC
 #include <linux/pkt_cls.h>
@@ -13,6 +20,12 @@ typedef struct xdp_md ids_ctx;
 #define IDS_PASS XDP_PASS
 #define IDS_DROP XDP_DROP
 #define IDS_STRIPPED(ctx) 0
+#endif
+
+#ifdef IDS_BOTH
+#define IDS_ARRIVES(ctx) ((ctx)->ingress_ifindex == (ctx)->ifindex) /* at egress it is another interface or none */
+#else
+#define IDS_ARRIVES(ctx) 1
 #endif
 
 #endif

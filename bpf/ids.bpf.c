@@ -5,9 +5,6 @@
 #include <uapi/linux/bpf.h>
 #include <linux/types.h>
 
-#if defined(IDS_EVIDENCE) && IDS_ACTION % 2 /* filter or redirect */
-#define IDS_FLAGS_STAY 1
-#endif
 #include "hook.h"
 #include "flow_table.h"
 #include "lock.h"
@@ -23,6 +20,7 @@ static __always_inline void ids_keep(__u32 k, __s64 value);
 #include "classifiers.h"
 #include "ids.h"
 #include "probe.h"
+#include "reset.h"
 
 #ifdef IDS_LRU
 BPF_TABLE("lru_hash", struct ids_key, struct ids_locked_flow, flows, IDS_FLOWS);
@@ -188,8 +186,8 @@ static __always_inline void ids_count(const struct ids_work *w, struct ids_count
 #endif
 }
 
-/* Count a packet's outcome and return what the hook does with the packet. */
-static __always_inline int ids_finish(ids_ctx *ctx, struct ids_work *w, struct ids_counts *c)
+/* Count a packet's outcome and return what the hook does with the packet. `tcp` is its TCP header, or NULL. */
+static __always_inline int ids_finish(ids_ctx *ctx, struct ids_work *w, struct ids_counts *c, const __u8 *tcp)
 {
 	int attack = w->verdict >= 0 && w->verdict != IDS_NORMAL;
 
@@ -204,9 +202,9 @@ static __always_inline int ids_finish(ids_ctx *ctx, struct ids_work *w, struct i
 	if (w->raised || (IDS_ACTION == IDS_REDIRECT && attack))
 		ids_put_suspect(ctx, w, c);
 #endif
-	if (IDS_ACTION == IDS_SINK || (IDS_ACTION != IDS_COUNT && attack))
-		return IDS_DROP;
-	return IDS_PASS;
+	if (IDS_ACTION != IDS_SINK && (IDS_ACTION == IDS_COUNT || !attack || !IDS_ARRIVES(ctx)))
+		return IDS_PASS;
+	return ids_reset((__u8 *)tcp, (void *)(long)ctx->data_end) ? IDS_PASS : IDS_DROP;
 }
 
 #ifdef IDS_PAPER
@@ -233,12 +231,13 @@ int ids_layer3(ids_ctx *ctx)
 		return IDS_PASS;
 	ids_layer_q16(NULL, 2, IDS_HIDDEN, IDS_CLASSES, &w->scratch, w->logits);
 	w->verdict = ids_argmax(IDS_CLASSES, w->logits);
-	return ids_finish(ctx, w, c);
+	return ids_finish(ctx, w, c, NULL);
 }
 #endif
 
 /* Steps k1 to k3: from the frame to the features. `begin` is where a probe stands. Return the reason. */
-static __always_inline int ids_extract(ids_ctx *ctx, void *begin, void *frame, struct ids_work *w, struct ids_counts *c)
+static __always_inline int ids_extract(ids_ctx *ctx, void *begin, void *frame, struct ids_work *w, struct ids_counts *c,
+				       const __u8 **tcp)
 {
 	struct ids_packet packet;
 	int reason = ids_parse(frame, (void *)(long)ctx->data_end, IDS_STRIPPED(ctx), &packet);
@@ -260,6 +259,7 @@ static __always_inline int ids_extract(ids_ctx *ctx, void *begin, void *frame, s
 #endif
 	if (reason != IDS_OK)
 		return reason;
+	*tcp = IDS_TCP_OF(packet);
 #ifdef IDS_CHURN
 	packet.sport += w->churn;
 	if (IDS_CHURN == 2) /* each CPU counts its own packets, so it needs its own addresses */
@@ -275,18 +275,17 @@ int ids_main(ids_ctx *ctx)
 	return IDS_PASS;
 #else
 	void *begin = (void *)(long)ctx->data, *frame = begin;
-	struct ids_counts *c;
-	struct ids_work *w;
+	const __u8 *tcp = NULL;
 	int zero = 0;
+	struct ids_counts *c = counts.lookup(&zero);
+	struct ids_work *w = work.lookup(&zero);
 
-	c = counts.lookup(&zero);
-	w = work.lookup(&zero);
 	if (!c || !w || !ids_begin(ctx, w, &frame))
 		return IDS_PASS;
 	c->packets++;
-	w->reason = ids_extract(ctx, begin, frame, w, c);
+	w->reason = ids_extract(ctx, begin, frame, w, c, &tcp);
 	if (w->reason != IDS_OK)
-		return ids_finish(ctx, w, c);
+		return ids_finish(ctx, w, c, NULL);
 #ifdef IDS_PAPER
 	ids_normalise_q16(NULL, w->x, w->scratch.a);
 	ids_layer_q16(NULL, 0, IDS_N_FEATURES, IDS_HIDDEN, &w->scratch, NULL);
@@ -295,6 +294,6 @@ int ids_main(ids_ctx *ctx)
 #ifndef IDS_EVIDENCE
 	ids_classify(w);
 #endif
-	return ids_finish(ctx, w, c);
+	return ids_finish(ctx, w, c, tcp);
 #endif
 }

@@ -1,7 +1,8 @@
 /* Read by ids.bpf.c and probe.h: the values of its -D flags, and the layouts that it shares with Python. */
 /*
  * The twins of the layouts are in ids_repro/native/layouts.py, those of the flags in ids_repro/kernel/variants.py:
- *   IDS_TC          attach to TC ingress instead of XDP
+ *   IDS_TC          attach to TC instead of XDP
+ *   IDS_BOTH        attach to both sides of TC, ingress and egress; only packets that arrive are kept back
  *   IDS_CLASSIFIER  a name of classifiers.h; without it the program only extracts flows
  *   IDS_EMPTY       pass every packet unread, to measure what running any program costs
  *   IDS_PAPER       use the paper's layout of nn_q16: one map element per parameter and activation, one program per layer
@@ -22,7 +23,7 @@
 #include "classifiers.h"
 
 #define IDS_COUNT 0    /* pass every packet */
-#define IDS_FILTER 1   /* drop packets that are classified as attacks; a detector drops those of flagged flows */
+#define IDS_FILTER 1   /* drop packets that arrive and are attacks; a detector cuts off flagged flows: reset.h */
 #define IDS_SINK 2     /* drop every packet; the throughput measurements use this */
 #define IDS_REDIRECT 3 /* give attacks to user space instead of the network stack */
 

@@ -1,4 +1,4 @@
-/* Read by flow.h and user/link_layer.h: frame -> packet, or the reason why the frame has none. */
+/* Read by flow.h, reset.h and user/link_layer.h: frame -> packet, or the reason why the frame has none. */
 /*
  * The kernel and user space use this same parser. It uses no maps, helpers, contexts or clocks.
  * README.md in this directory lists every case, and tests/native/test_library.py tests each of them.
@@ -69,6 +69,9 @@ struct ids_packet {	    /* in host byte order */
 	__u32 len;	    /* of the IP packet, including its header; above 65,535 for some IPv6 packets */
 	__u16 sport, dport;
 	__u32 proto, tcp_flags;
+#ifdef IDS_RESETS
+	const __u8 *tcp; /* its TCP header, or NULL */
+#endif
 };
 
 static __always_inline __u32 ids_get16(const void *p)
@@ -180,6 +183,9 @@ static __always_inline int ids_parse_ports(const __u8 *l4, const void *end, stru
 		if ((const void *)(l4 + 14) > end)
 			return IDS_TRUNCATED;
 		p->tcp_flags = l4[13];
+#ifdef IDS_RESETS
+		p->tcp = l4;
+#endif
 	}
 	return IDS_OK;
 }
@@ -192,6 +198,9 @@ static __always_inline int ids_parse_ip(__u32 type, const __u8 *ip, const void *
 
 	p->sport = p->dport = 0;
 	p->tcp_flags = 0;
+#ifdef IDS_RESETS
+	p->tcp = 0;
+#endif
 	if (type == ETH_P_IP)
 		reason = ids_parse_ipv4(ip, end, &at, p);
 	else if (type == ETH_P_IPV6)

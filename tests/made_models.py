@@ -22,3 +22,9 @@ def port_tree(n_classes: int, flag_at: int = NO_FLAG) -> IntTree:
         (-100, leaf, normal),
     ]
     return IntTree(*np.array(nodes, np.int64).T, n_classes, flag_at)
+
+
+def length_tree(longest: int, flag_at: int = NO_FLAG) -> IntTree:
+    """Return a tree of two classes that calls a packet of more than `longest` bytes an attack; scores as above."""
+    nodes = [(longest << Q, 3, 2), (-100, TREE_LEAF, 0), (100, TREE_LEAF, 1)]  # len <= longest
+    return IntTree(*np.array(nodes, np.int64).T, 2, flag_at)

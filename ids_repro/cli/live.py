@@ -18,7 +18,8 @@ from .models import MODEL_HELP
 if TYPE_CHECKING:
     from ..models.model import Model
 
-MODES = {"xdp-drv": "xdp_drv", "xdp-skb": "xdp_skb", "tc": "tc"}  # --hook -> the mode's name in the package
+# --hook -> the mode's name in the package
+MODES = {"xdp-drv": "xdp_drv", "xdp-skb": "xdp_skb", "tc": "tc", "tc-both": "tc_both"}
 CONFIRM_S, MOST_CONFIRM_S = 60.0, 3600.0
 YES_DROP = "drop even by a model that flags more than 5 %% of normal flows, or is no detector"
 LOOK_S = 1.0  # how long status looks at each program
@@ -56,8 +57,12 @@ def _say_attached(args: argparse.Namespace, model: Model) -> None:
 
     table = f"its table of {args.flows:,} flows takes {table_bytes(args.flows) / 1e6:,.1f} MB"
     print(f"{args.iface}: {args.model.name} decides now; {table}; 'status {args.iface}' shows what it sees", flush=True)
-    if model.detector and not model.about.get("arriving_at"):
-        print("This detector learnt both directions of flows; an interface sees only what arrives: see --arriving-at")
+    learnt, seen = bool(model.about.get("arriving_at")), args.hook != "tc-both"  # one direction of flows only
+    if model.detector and learnt != seen:
+        one, both = "one direction of flows", "both directions of flows"
+        what, where = (one, both) if learnt else (both, one)
+        remedy = "another --hook" if learnt else "--hook tc-both, or train with --arriving-at"
+        print(f"This detector learnt {what}, and the program sees {where}: use {remedy}")
 
 
 def _keep_or_detach(iface: str, wait_s: float) -> int:
@@ -85,7 +90,8 @@ def add_attach(add: Add) -> None:
     command.add_argument("--classifier", choices=CLASSIFIERS, help="default: nn; of a detector dt")
     text = "of the net: ours, or the paper's (q16); default: %(default)s"
     command.add_argument("--arithmetic", choices=("fused", "q16"), default="fused", help=text)
-    command.add_argument("--hook", choices=MODES, default="xdp-drv", help="default: %(default)s")
+    text = "tc-both sees what leaves, too, and acts on what arrives; default: %(default)s"
+    command.add_argument("--hook", choices=MODES, default="xdp-drv", help=text)
     text = "count only, drop attacks, or give them to 'samples' instead of the stack; default: %(default)s"
     command.add_argument("--action", choices=("count", "filter", "redirect"), default="count", help=text)
     text = "with filter or redirect: time to press Enter, or it is detached; default: 60 s in a terminal, else 0"

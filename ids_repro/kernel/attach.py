@@ -13,7 +13,9 @@ from ..network.facts import has_clsact, index_of
 
 NO_REPLACE = 1  # XDP_FLAGS_UPDATE_IF_NOEXIST: the kernel does not replace a program that is attached already
 XDP_FLAGS = {"xdp_skb": 1 << 1, "xdp_drv": 1 << 2}  # XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE
-INGRESS = "ffff:fff2"  # the parent of the filters at the ingress of a clsact qdisc
+# The parents of the filters of a clsact qdisc, by the name of their hook, and the hooks of each mode.
+PARENTS = {"ingress": "ffff:fff2", "egress": "ffff:fff3"}
+TC_HOOKS = {"tc": ("ingress",), "tc_both": ("ingress", "egress")}
 NAME = "ids"  # of our filter
 
 
@@ -26,8 +28,9 @@ def attach(fd: int, iface: str, mode: str) -> None:
         File descriptor of the loaded program.
     iface : str
         Name of the interface.
-    mode : {"xdp_drv", "xdp_skb", "tc"}
-        Native XDP in the driver, generic XDP in the stack, or the ingress of TC.
+    mode : {"xdp_drv", "xdp_skb", "tc", "tc_both"}
+        Native XDP in the driver, generic XDP in the stack, the ingress of TC, or its ingress and egress, where the
+        program sees both directions of flows.
 
     Raises
     ------
@@ -38,8 +41,8 @@ def attach(fd: int, iface: str, mode: str) -> None:
     with IPRoute() as ip:
         index = index_of(ip, iface)
         try:
-            if mode == "tc":
-                _attach_tc(ip, index, fd)
+            if mode in TC_HOOKS:
+                _attach_tc(ip, index, fd, TC_HOOKS[mode])
             else:
                 _set_xdp(ip, index, fd, XDP_FLAGS[mode] | NO_REPLACE)
         except NetlinkError as error:
@@ -53,19 +56,19 @@ def detach(iface: str, mode: str) -> None:
     ----------
     iface : str
         Name of the interface.
-    mode : {"xdp_drv", "xdp_skb", "tc"}
+    mode : {"xdp_drv", "xdp_skb", "tc", "tc_both"}
         The mode that `attach` was called with.
     """
     with IPRoute() as ip:
         for index in ip.link_lookup(ifname=iface):
-            if mode == "tc":
+            if mode in TC_HOOKS:
                 _detach_tc(ip, index, iface)
             else:
                 _set_xdp(ip, index, -1, XDP_FLAGS[mode])
 
 
 def programs(iface: str) -> set[tuple[str, int]]:
-    """Return the BPF programs that see what an interface of this network namespace receives.
+    """Return the BPF programs that see what an interface of this network namespace receives or sends.
 
     Parameters
     ----------
@@ -85,7 +88,8 @@ def programs(iface: str) -> set[tuple[str, int]]:
     with IPRoute() as ip:
         xdp = ip.link("get", index=index_of(ip, iface))[0].get_attr("IFLA_XDP")
     ids = {mode: xdp and xdp.get_attr(f"IFLA_{mode.upper()}_PROG_ID") for mode in XDP_FLAGS}
-    found = [*ids.items(), *(("tc", rule["options"].get("prog", {}).get("id")) for rule in _filters(iface, "ingress"))]
+    rules = [rule for hook in PARENTS for rule in _filters(iface, hook)]
+    found = [*ids.items(), *(("tc", rule["options"].get("prog", {}).get("id")) for rule in rules)]
     return {(mode, number) for mode, number in found if number}
 
 
@@ -94,7 +98,7 @@ def has_empty_clsact(iface: str) -> bool:
 
     A process that is killed between the two steps of `attach` leaves one behind.
     """
-    return has_clsact(iface) and not _filters(iface, "ingress") and not _filters(iface, "egress")
+    return has_clsact(iface) and not any(_filters(iface, hook) for hook in PARENTS)
 
 
 def _tc(*argv: str) -> str:
@@ -121,10 +125,12 @@ def _set_xdp(ip: IPRoute, index: int, fd: int, flags: int) -> None:
     ip.link("set", index=index, xdp={"attrs": [("IFLA_XDP_FD", fd), ("IFLA_XDP_FLAGS", flags)]})
 
 
-def _attach_tc(ip: IPRoute, index: int, fd: int) -> None:
+def _attach_tc(ip: IPRoute, index: int, fd: int, where: tuple[str, ...]) -> None:
     ip.tc("add", "clsact", index)
     try:
-        ip.tc("add-filter", "bpf", index, parent=INGRESS, fd=fd, name=NAME, classid=1, direct_action=True)
+        for hook in where:
+            parent = PARENTS[hook]
+            ip.tc("add-filter", "bpf", index, parent=parent, fd=fd, name=NAME, classid=1, direct_action=True)
     except NetlinkError:
         ip.tc("del", "clsact", index)
         raise
@@ -132,11 +138,11 @@ def _attach_tc(ip: IPRoute, index: int, fd: int) -> None:
 
 def _detach_tc(ip: IPRoute, index: int, iface: str) -> None:
     """Delete the whole qdisc, or only our filter if somebody else has added filters to it."""
-    rules = {where: _filters(iface, where) for where in ("ingress", "egress")}
-    ours = [rule for rule in rules["ingress"] if rule["options"].get("bpf_name") == NAME]
-    if sum(map(len, rules.values())) > len(ours):
-        for rule in ours:
+    rules = [(hook, rule) for hook in PARENTS for rule in _filters(iface, hook)]
+    ours = [(hook, rule) for hook, rule in rules if rule["options"].get("bpf_name") == NAME]
+    if len(rules) > len(ours):
+        for hook, rule in ours:
             place = ("protocol", rule["protocol"], "pref", str(rule["pref"]), "handle", rule["options"]["handle"])
-            _tc("filter", "del", "dev", iface, "ingress", *place, "bpf")
+            _tc("filter", "del", "dev", iface, hook, *place, "bpf")
     else:
         ip.tc("del", "clsact", index)

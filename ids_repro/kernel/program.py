@@ -47,7 +47,7 @@ class Program(Maps):
     def __init__(self, variant: Variant, params: bytes | None = None) -> None:
         require_root("loading a BPF program")
         package = import_bcc()
-        kind = package.BPF.SCHED_CLS if variant.hook == "tc" else package.BPF.XDP
+        kind = package.BPF.XDP if variant.hook == "xdp" else package.BPF.SCHED_CLS
         try:
             self.secret = secrets.randbits(64)  # of the flow table's hash, and of ids_fold in bpf/parse.h
             secret = f"-DIDS_SECRET={self.secret}ULL"
@@ -173,7 +173,7 @@ class Program(Maps):
         ----------
         host : Host
             The host, whose ``iface`` is taken.
-        mode : {"xdp_drv", "xdp_skb", "tc"}
+        mode : {"xdp_drv", "xdp_skb", "tc", "tc_both"}
             See `attach.attach`.
 
         Raises

@@ -24,8 +24,8 @@ class Variant:
 
     Parameters
     ----------
-    hook : {"xdp", "tc"}
-        What the program is attached to.
+    hook : {"xdp", "tc", "tc_both"}
+        What the program is attached to: XDP, the ingress of TC, or its ingress and egress.
     classifier : {"none", "nn", "dt", "empty"}
         The neural net, the decision tree, or neither. "none" extracts the features of flows and classifies nothing.
         "empty" passes every packet without looking at it, which shows what a run of any program costs.
@@ -100,7 +100,8 @@ class Variant:
         switches = {
             "IDS_TSO": platform.machine() == "x86_64",  # a plain store releases a lock
             "IDS_LRU": self.table == "lru",
-            "IDS_TC": self.hook == "tc",
+            "IDS_TC": self.hook != "xdp",
+            "IDS_BOTH": self.hook == "tc_both",
             "IDS_PROBE": self.probe,
             "IDS_EVIDENCE": self.evidence,
             "IDS_EMPTY": self.classifier == "empty",

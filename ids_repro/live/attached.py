@@ -51,7 +51,7 @@ def _is_on(iface: str, folder: Path) -> bool:
         return False
     fd = pins.get(folder, pins.PROGRAM)
     try:
-        return (pins.about(folder)["mode"], int(prog_info(fd)["id"])) in hooks.programs(iface)
+        return any(number == int(prog_info(fd)["id"]) for _, number in hooks.programs(iface))
     finally:
         os.close(fd)
 
@@ -59,7 +59,7 @@ def _is_on(iface: str, folder: Path) -> bool:
 def _take_off(folder: Path) -> None:
     """Detach the pinned program if it is attached, then remove the pins."""
     iface, mode = _iface_of(folder), pins.about(folder).get("mode")
-    if iface and (_is_on(iface, folder) or (mode == "tc" and hooks.has_empty_clsact(iface))):
+    if iface and (_is_on(iface, folder) or (mode in hooks.TC_HOOKS and hooks.has_empty_clsact(iface))):
         hooks.detach(iface, mode)
     pins.remove(folder)
 
@@ -128,7 +128,7 @@ def attach(iface: str, path: Path, mode: str, variant: Variant, yes_drop: bool =
     iface : str
     path : Path
         A model's file (`models.model_file.save_model`), which also gives the number of classes.
-    mode : {"xdp_drv", "xdp_skb", "tc"}
+    mode : {"xdp_drv", "xdp_skb", "tc", "tc_both"}
     variant : Variant
         Its hook is replaced by that of `mode`; what else the model decides, by `_for_model`.
     yes_drop : bool
@@ -148,7 +148,7 @@ def attach(iface: str, path: Path, mode: str, variant: Variant, yes_drop: bool =
     require_table(variant.flows)
     require_root("a program on an interface")
     model = read_model(path)
-    variant = replace(_for_model(variant, path, model), hook="tc" if mode == "tc" else "xdp")
+    variant = replace(_for_model(variant, path, model), hook=mode if mode in hooks.TC_HOOKS else "xdp")
     if not yes_drop:
         guard.require_harmless(path, model, variant)
     params = model.params(variant.params)

@@ -36,7 +36,7 @@ class Live(Maps):
         Folder of its pins (`pins.folder_of`).
     fd : int
         File descriptor of the program.
-    mode : {"xdp_drv", "xdp_skb", "tc"}
+    mode : {"xdp_drv", "xdp_skb", "tc", "tc_both"}
         The hook that it is attached to.
     about : dict
         What `attach` wrote beside the pins.

@@ -11,13 +11,16 @@ from ids_repro.models.detector import train
 from ids_repro.models.scorers import Settings
 from ids_repro.native.layouts import ROW, SUSPECT
 
-SECONDS, SEED = 60, 1000
+SECONDS, SEED = 45, 1000
+# The servers and the capture's bridge see a packet some microseconds apart, more on a busy machine, and connect scans
+# differ from refused connections by microseconds.
+NEAR = {"normal": 0.02, "attack": 0.15}
 
 
 @pytest.fixture(scope="module")
 def guard():
-    """A detector that learnt what arrives at the servers of both recordings."""
-    both = recordings.read([SAMPLE, SECOND_SAMPLE], arriving_at=end_to_end.ADDRESSES_SEEN)
+    """A detector that learnt both recordings."""
+    both = recordings.read([SAMPLE, SECOND_SAMPLE])
     return train(both.data, end_to_end.BUDGET, settings=Settings(epochs=1))
 
 
@@ -29,10 +32,9 @@ def test_what_is_flagged_live_is_what_the_model_says_off_line_and_normal_request
     for one in found.values():
         assert one["lost"] == 0 and min(one["flows"].values()) > 200
         for kind in ("attack", "normal"):
-            assert abs(one["live"][kind] - one["offline"][kind]) < 0.02
-        assert one["live"]["normal"] < 0.05
-    assert found["count"]["live"]["attack"] > 0.75
-    assert found["filter"]["live"]["attack"] > 0.6
+            assert abs(one["live"][kind] - one["offline"][kind]) < NEAR[kind]
+        assert one["live"]["normal"] < 0.03
+        assert one["live"]["attack"] > 0.8
     assert end_to_end.succeeded(found["count"], found["filter"]) >= 0.98
 
 

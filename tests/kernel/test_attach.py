@@ -20,7 +20,7 @@ def on():
         yield made
 
 
-MODES = {"xdp_drv": "xdp", "xdp_skb": "xdp", "tc": "tc"}
+MODES = {"xdp_drv": "xdp", "xdp_skb": "xdp", "tc": "tc", "tc_both": "tc_both"}
 
 
 @pytest.mark.usefixtures("nothing_left")

@@ -281,7 +281,7 @@ def test_a_filter_that_others_added_later_stays_when_ours_goes(ids, server, file
     def add(fd: int) -> None:
         with IPRoute() as ip:
             index = facts.index_of(ip, "eth0")
-            ip.tc("add-filter", "bpf", index, parent=attach.INGRESS, fd=fd, name="theirs", classid=1, prio=7)
+            ip.tc("add-filter", "bpf", index, parent=attach.PARENTS["ingress"], fd=fd, name="theirs", classid=1, prio=7)
 
     ids("attach", "eth0", "--model", files["binary"], "--classifier", "dt", "--hook", "tc")
     try:
@@ -344,7 +344,7 @@ KILLS = {
     "before it attaches XDP": ("xdp_drv", "hooks.attach = kill"),
     "between TC's qdisc and its filter": (
         "tc",
-        "hooks._attach_tc = lambda ip, i, fd: kill(ip.tc('add', 'clsact', i))",
+        "hooks._attach_tc = lambda ip, i, *_: kill(ip.tc('add', 'clsact', i))",
     ),
 }
 
