@@ -68,7 +68,7 @@ def random_nets(model, n: int) -> list[bytes]:
 
 @pytest.mark.parametrize("classifier", ["nn_fused", "dt"])
 def test_models_are_swapped_under_traffic_without_a_mixture(models, classifier):
-    swaps, batch = 1000, 5000
+    swaps, batch = 400, 5000
     model = models["multi"]
     x = next(parity_vectors.pieces(model, 2000))
     two = random_nets(model, 2) if classifier == "nn_fused" else [port_tree(7).to_bytes(), model.params("dt")]
@@ -82,7 +82,7 @@ def test_models_are_swapped_under_traffic_without_a_mixture(models, classifier):
 
         def send() -> None:
             while not stop.is_set():
-                seen.append(loaded.probe(probes))
+                seen.append(loaded.probe(probes)[["generation", "verdict"]].copy())
 
         with ThreadPoolExecutor(1) as pool:
             sending = pool.submit(send)
