@@ -24,7 +24,7 @@ from .float_tree import NODE, FloatTree
 from .model import Model, Seen
 from .scaling import MinMax
 
-AGAIN = "run notebooks 02 and 03 again"
+AGAIN = "run notebooks 02 and 03 again, or train-detector for a detector"
 HEADER = "header"  # the member that holds the JSON text
 MOST_BYTES = 8 << 20  # of a file; a model has 2 MB, and more after a training of very many epochs
 MOST_TEXT = 64 << 10  # bytes of the JSON text; it has less than 2 KB
@@ -115,7 +115,7 @@ def read_model(path: Path) -> Model:
         has a number that no model has.
     """
     if not path.is_file():
-        raise UserError(f"{path}: there is no such file; notebooks 02 and 03 put models into data/models/")
+        raise UserError(f"{path}: there is no such file; notebooks 02 and 03 and train-detector put models into data/models/")
     try:
         with path.open("rb") as file:
             model = _read(file)

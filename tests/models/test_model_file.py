@@ -24,7 +24,7 @@ from ids_repro.models.twins import DETECTOR_TWINS, TWINS
 from ids_repro.native import layouts
 from ids_repro.native.layouts import MLP_FUSED, Struct
 
-AGAIN = "; run notebooks 02 and 03 again"
+AGAIN = "; run notebooks 02 and 03 again, or train-detector for a detector"
 
 
 @pytest.fixture
