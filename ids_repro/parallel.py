@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
+from . import cluster
 from .config import UserError
 
 PATIENCE_S = 10  # how long a scheduler may take to answer
@@ -21,8 +28,12 @@ def run(
     scheduler: str | None = None,
     title: str = "tasks",
     patience_s: float = PATIENCE_S,
+    files: Iterable[Path] = (),
 ) -> list:
     """Call a function on each item, in as many processes as there are cores, and show a progress bar.
+
+    If this process is interrupted or killed, its workers end at once. On a cluster, tasks that have not begun are taken
+    back, and the others end at their next `cluster.stop_if_unwanted`.
 
     Parameters
     ----------
@@ -36,7 +47,9 @@ def run(
     title : str
         Title of the progress bar.
     patience_s : float
-        How long the scheduler may take to answer [s].
+        How long the scheduler may take to answer, and to have a worker [s].
+    files : iterable of Path
+        Absolute paths of files and folders that every worker of the cluster must see.
 
     Returns
     -------
@@ -46,31 +59,50 @@ def run(
     Raises
     ------
     UserError
-        If no scheduler answers at the address.
+        If a worker process was killed, or as `cluster.run` does.
     Exception
         Whatever a call raises.
     """
     if scheduler:
-        return _on_cluster(function, items, scheduler, title, patience_s)
+        return cluster.run(function, items, scheduler, title, patience_s, files)
     context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
-    with ProcessPoolExecutor(min(len(items), os.cpu_count() or 1), mp_context=context) as pool:
-        futures = [pool.submit(function, item) for item in items]
-        for _ in tqdm(as_completed(futures), total=len(futures), desc=title, unit="task"):
-            pass
-        return [future.result() for future in futures]
+    ours, theirs = context.Pipe(duplex=False)
+    workers = min(len(items), os.cpu_count() or 1)
+    with ours, theirs, ProcessPoolExecutor(workers, context, _end_with, (ours,)) as pool:
+        try:
+            with _held_back(signal.SIGINT):
+                futures = [pool.submit(function, item) for item in items]
+            for _ in tqdm(as_completed(futures), total=len(futures), desc=title, unit="task"):
+                pass
+            return [future.result() for future in futures]
+        except BrokenProcessPool:
+            text = f"a worker process of the {title} was killed, perhaps because memory ran out"
+            raise UserError(f"{text}; give this machine more memory, or take fewer at once") from None
+        except BaseException:
+            theirs.close()
+            raise
 
 
-def _on_cluster(function: Callable[[Any], Any], items: Sequence, scheduler: str, title: str, patience_s: float) -> list:
-    from distributed import Client
-    from distributed import as_completed as as_completed_there
+@contextlib.contextmanager
+def _held_back(number: signal.Signals) -> Iterator[None]:
+    """Deliver a signal after the block; processes that are started in it never get the signal.
 
+    A terminal sends Ctrl-C to every process of a command. Only this process has to answer it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     try:
-        client = Client(scheduler, timeout=patience_s)
-    except (OSError, ValueError) as error:
-        start = "dask scheduler --port 8786, then on each machine: dask worker tcp://HOST:8786"
-        raise UserError(f"no Dask scheduler answers at {scheduler} ({error}); start one: {start}") from None
-    with client:
-        futures = client.map(function, items, pure=False)
-        for _ in tqdm(as_completed_there(futures), total=len(futures), desc=title, unit="task"):
-            pass
-        return client.gather(futures)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_with(parent: Connection) -> None:
+    """Let this worker end at once when the other end of a pipe is closed, by the parent or by its death."""
+
+    def wait() -> None:
+        with contextlib.suppress(OSError, EOFError):
+            parent.recv()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+    tqdm.set_lock(threading.RLock())  # its own lock is a semaphore of the system, which a sudden end would leave behind

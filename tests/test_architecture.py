@@ -20,7 +20,10 @@ from ids_repro.config import BPF, ROOT
 PACKAGE, TESTS = ROOT / "ids_repro", ROOT / "tests"
 
 # The files at the top. Each may import those before it, and everything else may import all of them.
-TOP = ("config", "files", "require", "parallel", "provenance", "implementations", "records", "metrics", "published")
+TOP = (
+    *("config", "files", "require", "provenance", "cluster", "parallel"),
+    *("implementations", "records", "metrics", "published"),
+)
 # A room, and the rooms that it may import.
 ROOMS = {
     "native": (),

@@ -97,7 +97,7 @@ def run_command(args: argparse.Namespace) -> int:
     except PermissionError as error:
         print(f"ids_repro {args.command}: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        text = "interrupted; finished trials and files stay, a rerun resumes"
-        print(f"ids_repro {args.command}: {text}", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        text = str(error) or "finished trials and files stay, a rerun resumes"
+        print(f"ids_repro {args.command}: interrupted; {text}", file=sys.stderr)
         return 130

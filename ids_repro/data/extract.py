@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from tqdm.auto import tqdm
 
+from .. import cluster
 from ..config import UserError
 from ..native import stream
 from ..native.layouts import FIRST_PACKETS, ROW
@@ -106,7 +107,7 @@ def run(
     begin = time.perf_counter()
     opened = open_source(Path(source), dedup_ms, reorder_ms)
     meta = write(opened, Path(out), labels, sampling, name)
-    return _summary(meta, time.perf_counter() - begin)
+    return summary(meta, time.perf_counter() - begin)
 
 
 def open_source(path: Path, dedup_ms: float = 0, reorder_ms: float = 0) -> PacketSource:
@@ -161,6 +162,7 @@ def write(source: PacketSource, out: Path, labels: LabelSource | None, sampling:
         tqdm(total=source.size, desc=source.path.name, unit=source.unit, unit_scale=True, delay=1) as bar,
     ):
         for rows, flow in source.pieces():
+            cluster.stop_if_unwanted()
             sampler.push(rows, flow)
             writer.drain(sampler, ROW_GROUP)
             bar.update(source.position - bar.n)
@@ -197,7 +199,16 @@ def _circumstances(
     }
 
 
-def _summary(meta: dict, seconds: float) -> dict:
+def summary(meta: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Return the counts that `run` returns.
+
+    Parameters
+    ----------
+    meta : dict
+        The metadata of the file.
+    seconds : float
+        How long it took.
+    """
     frames = meta["frames"]
     dropped = {reason: n for reason, n in frames.items() if reason not in ("ok", "duplicate")}
     return {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,13 +15,13 @@ import pyarrow.parquet as pq
 
 from .. import parallel
 from ..config import UserError
-from . import extract, feature_file
-from .labels.source import label_source
+from . import extract, feature_file, parts
+from .labels.source import label_source, resolved
 
 
-def _one(job: Mapping[str, Any]) -> dict:
+def _one(job: Mapping[str, Any]) -> None:
     source = label_source(job["labels"]) if job["labels"] else None
-    return extract.run(job["source"], job["out"], source, **job["options"])
+    extract.run(job["source"], job["out"], source, **job["options"])
 
 
 def run(
@@ -42,7 +41,8 @@ def run(
     sources : sequence of Path or str
         The captures, in the order of time.
     out : Path or str
-        The Parquet file (`feature_file`). Until it is complete, a folder beside it holds a file for each capture.
+        The Parquet file (`feature_file`). Until it is complete, a folder beside it holds a file for each capture
+        (`parts`): after an interruption the same call goes on from these.
     label_spec : str, optional
         What `label_source` takes.
     scheduler, patience_s
@@ -59,32 +59,45 @@ def run(
     ------
     UserError
         As `extract.run` and `parallel.run` do, or if two captures have the same name.
+    KeyboardInterrupt
+        After Ctrl-C. Its text says what is kept.
     """
     out, sources = Path(out), [Path(source) for source in sources]
     if len(sources) == 1 and not scheduler:
-        return extract.run(sources[0], out, label_source(label_spec) if label_spec else None, **options)
+        try:
+            return extract.run(sources[0], out, label_source(label_spec) if label_spec else None, **options)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"{out} was not written") from None
     if len({source.name for source in sources}) < len(sources):
         raise UserError("two of the captures have the same name; each needs its own")
     begin = time.perf_counter()
-    counts = _extract_and_join(sources, out, {"labels": label_spec, "options": options}, scheduler, patience_s)
-    return _added(counts, sources, time.perf_counter() - begin)
+    job = {"labels": resolved(label_spec) if label_spec else None, "options": options}
+    for path in [*sources, *parts.label_paths(job["labels"])]:
+        if not path.exists():
+            raise UserError(f"{path}: there is no such file")
+    metas = _extract_and_join([source.resolve() for source in sources], out.resolve(), job, scheduler, patience_s)
+    return _added(metas, sources, time.perf_counter() - begin)
 
 
 def _extract_and_join(
     sources: list[Path], out: Path, job: dict, scheduler: str | None, patience_s: float
 ) -> list[dict]:
-    """Write each capture's vectors to a file in a folder beside `out`, then join these; return each one's counts."""
+    """Write each capture's vectors to a file in a folder beside `out`, then join these; return each one's metadata."""
+    names = parts.names(sources, out, job["labels"], job["options"])
     with feature_file.write_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f"{out.name}.", dir=out.parent) as folder:
-            parts = [Path(folder) / f"{number}.parquet" for number in range(len(sources))]
-            jobs = [job | {"source": s.resolve(), "out": part} for s, part in zip(sources, parts, strict=True)]
-            counts = parallel.run(_one, jobs, scheduler, "captures", patience_s)
-            _join(parts, out)
-    return counts
+        with parts.folder(out, names) as folder:
+            files = [folder / name for name in names]
+            jobs = [job | {"source": s, "out": part} for s, part in zip(sources, files, strict=True)]
+            jobs = [one for one in jobs if not one["out"].exists()]
+            if jobs:
+                needed = [folder, *(one["source"] for one in jobs), *parts.label_paths(job["labels"])]
+                parallel.run(_one, jobs, scheduler, "captures", patience_s, needed)
+            return _join(files, out)
 
 
-def _added(counts: list[dict], sources: list[Path], seconds: float) -> dict:
+def _added(metas: list[dict], sources: list[Path], seconds: float) -> dict:
+    counts = [extract.summary(meta, seconds) for meta in metas]
     total = _sum(counts) | {"dropped": _sum([c["dropped"] for c in counts])}
     damage = [f"{s.name}: {c['damage']}" for s, c in zip(sources, counts, strict=True) if c["damage"]]
     speed = {"seconds": round(seconds, 3), "packets_per_s": round(total["packets"] / seconds)}
@@ -96,13 +109,16 @@ def _sum(parts: list[dict]) -> dict[str, int]:
     return {key: sum(part[key] for part in parts) for key, value in parts[0].items() if isinstance(value, int)}
 
 
-def _join(parts: Sequence[Path], out: Path) -> None:
-    """Append the parts to each other, one row group at a time. Flow and packet numbers go on from part to part."""
+def _join(files: Sequence[Path], out: Path) -> list[dict]:
+    """Append the parts to each other, one row group at a time, and return the metadata of each.
+
+    Flow and packet numbers go on from part to part.
+    """
     half = out.with_name(out.name + ".part")
     metas, flows, packets = [], 0, 0
     try:
         with pq.ParquetWriter(half, feature_file.SCHEMA, **feature_file.ENCODING) as writer:
-            for part in parts:
+            for part in files:
                 file = pq.ParquetFile(part)
                 metas.append(json.loads(file.metadata.metadata[b"ids_repro"]))
                 for group in range(file.num_row_groups):
@@ -110,6 +126,7 @@ def _join(parts: Sequence[Path], out: Path) -> None:
                 flows, packets = flows + metas[-1]["flows"], packets + metas[-1]["packets"]
             writer.add_key_value_metadata({"ids_repro": json.dumps(_meta(metas), sort_keys=True)})
         half.replace(out)
+        return metas
     finally:
         half.unlink(missing_ok=True)
 

@@ -144,6 +144,16 @@ def labels_beside(capture: Path) -> Path:
     return (capture.with_suffix("") if capture.suffix == ".gz" else capture).with_suffix(".csv")
 
 
+def _path(spec: Path | str) -> Path:
+    path = Path(spec)
+    return path if path.exists() else ROOT / path  # the notebooks name files relative to the project's root
+
+
+def resolved(spec: Path | str) -> str:
+    """Return a source of labels so that it means the same in another process: a name, or an absolute path."""
+    return str(spec) if str(spec) in (*SCHEDULES, *READERS) else str(_path(spec).absolute())
+
+
 def label_source(spec: Path | str | Sequence[Path | str], folder: Path | None = None) -> LabelSource:
     """Open a source of labels.
 
@@ -173,9 +183,7 @@ def label_source(spec: Path | str | Sequence[Path | str], folder: Path | None = 
         return _from_schedule(LABELS / f"{name}.csv", name)
     if name in READERS:
         return _from_rows(name, READERS[name].files(folder or READERS[name].FOLDER))
-    path = Path(spec)
-    if not path.exists():
-        path = ROOT / path  # the notebooks name files relative to the project's root
+    path = _path(spec)
     if path.is_dir():
         return _from_rows("csv", cicids_csv.files(path))
     reader = next((name for name, module in READERS.items() if module.is_one(path)), None)
