@@ -65,6 +65,10 @@ def run(
     """
     if scheduler:
         return cluster.run(function, items, scheduler, title, patience_s, files)
+    return _on_cores(function, items, title)
+
+
+def _on_cores(function: Callable[[Any], Any], items: Sequence, title: str) -> list:
     context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
     ours, theirs = context.Pipe(duplex=False)
     workers = min(len(items), os.cpu_count() or 1)

@@ -64,10 +64,7 @@ def run(
     """
     out, sources = Path(out), [Path(source) for source in sources]
     if len(sources) == 1 and not scheduler:
-        try:
-            return extract.run(sources[0], out, label_source(label_spec) if label_spec else None, **options)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"{out} was not written") from None
+        return _alone(sources[0], out, label_spec, options)
     if len({source.name for source in sources}) < len(sources):
         raise UserError("two of the captures have the same name; each needs its own")
     begin = time.perf_counter()
@@ -77,6 +74,15 @@ def run(
             raise UserError(f"{path}: there is no such file")
     metas = _extract_and_join([source.resolve() for source in sources], out.resolve(), job, scheduler, patience_s)
     return _added(metas, sources, time.perf_counter() - begin)
+
+
+def _alone(source: Path, out: Path, label_spec: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Extract one capture in this process."""
+    parts.remove_leftovers(out)
+    try:
+        return extract.run(source, out, label_source(label_spec) if label_spec else None, **options)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{out} was not written") from None
 
 
 def _extract_and_join(

@@ -50,6 +50,27 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(i, o, bias=False) for i, o in zip(sizes, sizes[1:], strict=False))
 
     @classmethod
+    def drawn(cls, n_classes: int, n_features: int, generator: torch.Generator) -> MLP:
+        """Make a net with random weights, as `torch.nn.Linear` draws them, but from a generator of its own.
+
+        PyTorch's global generator belongs to all threads: two trainings in one process would take numbers from each
+        other.
+
+        Parameters
+        ----------
+        n_classes, n_features : int
+            See `MLP`.
+        generator : Generator
+            It gives the numbers. One seed gives the weights that the global generator gives with this seed.
+        """
+        with torch.device("meta"):
+            net = cls(n_classes, n_features)
+        net.to_empty(device="cpu")
+        for layer in net.layers:
+            nn.init.kaiming_uniform_(layer.weight, a=5**0.5, generator=generator)
+        return net
+
+    @classmethod
     def of(cls, weights: list[np.ndarray]) -> MLP:
         """Make a net with these weights. No random number is drawn.
 

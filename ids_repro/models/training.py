@@ -9,11 +9,13 @@ import torch
 from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
+from .. import cluster
 from ..config import UserError
 from .float_mlp import MLP
 
 Progress = Callable[[float, float, float], None]
-Steps = tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler | None]
+# The optimiser, the schedule of its step size, and what shuffles the vectors.
+Steps = tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler | None, torch.Generator]
 LEARNING_RATE = 1e-3  # Sec. V-A1
 DEPTH = 5  # of the tree, Sec. V-A1
 LOOK = 1000  # within an epoch, progress is reported each time after this many steps
@@ -58,20 +60,21 @@ def train_mlp(
     UserError
         If a feature is not finite, or if the loss is not finite after an epoch.
     """
-    model = _new_net(x, n_classes, seed)
+    model, numbers = _new_net(x, n_classes, seed)
     training = torch.as_tensor(x, dtype=torch.float32), torch.as_tensor(y)
     optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
     steps = epochs * -(-len(x) // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, steps) if one_cycle else None
-    return model, _fit(model, (optimiser, schedule), training, validation, epochs, batch_size, progress)
+    return model, _fit(model, (optimiser, schedule, numbers), training, validation, epochs, batch_size, progress)
 
 
-def _new_net(x: np.ndarray, n_classes: int, seed: int) -> MLP:
+def _new_net(x: np.ndarray, n_classes: int, seed: int) -> tuple[MLP, torch.Generator]:
+    """Return a net with random weights, and what drew them: a generator of its own, because other threads train too."""
     if not np.isfinite(x).all():
         raise UserError("a feature in the training part is not a finite number: extract the data again")
-    torch.manual_seed(seed)
     torch.set_num_threads(1)  # threads do not speed up so small a net, and one thread adds in the same order everywhere
-    return MLP(n_classes, x.shape[1])
+    numbers = torch.Generator().manual_seed(seed)
+    return MLP.drawn(n_classes, x.shape[1], numbers), numbers
 
 
 def _fit(
@@ -87,6 +90,7 @@ def _fit(
     history, best, accuracy, kept = [], -1.0, float("nan"), None
     for epoch in range(epochs):
         for share, loss in _train_epoch(model, steps, training, batch_size):
+            cluster.stop_if_unwanted()
             if share < 1:
                 progress(epoch + share, loss, accuracy)
         if not np.isfinite(loss):
@@ -112,10 +116,10 @@ def _train_epoch(
     loss : float
         Mean cross-entropy of these vectors.
     """
-    (optimiser, schedule), (x, y) = steps, training
+    (optimiser, schedule, numbers), (x, y) = steps, training
     total, done = 0.0, 0
     # One permutation per epoch of tensors in memory: a DataLoader would spend its time on single vectors.
-    order = torch.randperm(len(y))
+    order = torch.randperm(len(y), generator=numbers)
     for step, batch in enumerate(zip(x[order].split(batch_size), y[order].split(batch_size), strict=True), start=1):
         optimiser.zero_grad()
         loss = nn.functional.cross_entropy(model(batch[0]), batch[1])
