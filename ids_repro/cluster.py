@@ -18,8 +18,6 @@ from .provenance import checkout_sha256
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-_START = "start one on each machine: dask worker {scheduler}"
-
 
 class Stopped(Exception):
     """The task is no longer wanted: its client was stopped or has ended."""
@@ -96,14 +94,7 @@ def _client(scheduler: str, patience_s: float) -> Iterator[Client]:
 
 def _require_workers(client: Client, scheduler: str, files: list[str], patience_s: float) -> None:
     """Refuse a cluster without workers, and one with a worker that lacks a file or has another checkout."""
-    from distributed import TimeoutError
-
-    try:
-        client.wait_for_workers(1, timeout=patience_s)
-    except TimeoutError:
-        raise UserError(
-            f"the Dask scheduler at {scheduler} has no workers; {_START.format(scheduler=scheduler)}"
-        ) from None
+    _await_a_worker(client, scheduler, patience_s)
     ours = checkout_sha256()
     for worker, found in client.run(_look, files, on_error="return").items():
         if isinstance(found, Exception):
@@ -115,6 +106,16 @@ def _require_workers(client: Client, scheduler: str, files: list[str], patience_
             raise UserError(f"the Dask worker {worker} does not see {missing[0]}; the workers need the same files")
         if sha256 != ours:
             raise UserError(f"the Dask worker {worker} has another version of this project; give it this checkout")
+
+
+def _await_a_worker(client: Client, scheduler: str, patience_s: float) -> None:
+    from distributed import TimeoutError
+
+    try:
+        client.wait_for_workers(1, timeout=patience_s)
+    except TimeoutError:
+        start = f"start one on each machine: dask worker {scheduler}"
+        raise UserError(f"the Dask scheduler at {scheduler} has no workers; {start}") from None
 
 
 def _look(files: list[str]) -> tuple[str, list[str]]:
@@ -142,9 +143,7 @@ def _wait(client: Client, futures: list[Future], scheduler: str, title: str, pat
             try:
                 waiting = wait(waiting, timeout=patience_s, return_when="FIRST_COMPLETED").not_done
             except TimeoutError:
-                if not client.nthreads():
-                    text = f"the Dask scheduler at {scheduler} has lost all its workers"
-                    raise UserError(f"{text}; {_START.format(scheduler=scheduler)}") from None
+                _await_a_worker(client, scheduler, patience_s)
             bar.update(len(futures) - len(waiting) - bar.n)
 
 

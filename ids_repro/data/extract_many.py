@@ -59,8 +59,6 @@ def run(
     ------
     UserError
         As `extract.run` and `parallel.run` do, or if two captures have the same name.
-    KeyboardInterrupt
-        After Ctrl-C. Its text says what is kept.
     """
     out, sources = Path(out), [Path(source) for source in sources]
     if len(sources) == 1 and not scheduler:
@@ -69,9 +67,6 @@ def run(
         raise UserError("two of the captures have the same name; each needs its own")
     begin = time.perf_counter()
     job = {"labels": resolved(label_spec) if label_spec else None, "options": options}
-    for path in [*sources, *parts.label_paths(job["labels"])]:
-        if not path.exists():
-            raise UserError(f"{path}: there is no such file")
     metas = _extract_and_join([source.resolve() for source in sources], out.resolve(), job, scheduler, patience_s)
     return _added(metas, sources, time.perf_counter() - begin)
 
@@ -89,16 +84,19 @@ def _extract_and_join(
     sources: list[Path], out: Path, job: dict, scheduler: str | None, patience_s: float
 ) -> list[dict]:
     """Write each capture's vectors to a file in a folder beside `out`, then join these; return each one's metadata."""
+    labels = parts.label_paths(job["labels"])
+    for path in [*sources, *labels]:
+        if not path.exists():
+            raise UserError(f"{path}: there is no such file")
     names = parts.names(sources, out, job["labels"], job["options"])
     with feature_file.write_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with parts.folder(out, names) as folder:
             files = [folder / name for name in names]
-            jobs = [job | {"source": s, "out": part} for s, part in zip(sources, files, strict=True)]
-            jobs = [one for one in jobs if not one["out"].exists()]
-            if jobs:
-                needed = [folder, *(one["source"] for one in jobs), *parts.label_paths(job["labels"])]
-                parallel.run(_one, jobs, scheduler, "captures", patience_s, needed)
+            missing = {part: source for source, part in zip(sources, files, strict=True) if not part.exists()}
+            if missing:
+                jobs = [job | {"source": source, "out": part} for part, source in missing.items()]
+                parallel.run(_one, jobs, scheduler, "captures", patience_s, [folder, *missing.values(), *labels])
             return _join(files, out)
 
 
