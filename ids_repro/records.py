@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from .config import UserError
 from .provenance import provenance
 
 STATUSES = ("ok", "failed", "bad")
@@ -41,7 +42,7 @@ RENAMED = {
 }
 NAMED = ("row", "method")  # keys of `asked` whose values may be old names
 # What must agree before two trials may stand in one table. It is looked up in `asked`, then in `identity`.
-SCOPE = ("profile", "dataset", "data_hash", "mode")
+SCOPE = ("profile", "dataset", "labels", "data_hash", "mode", "budgets", "flood_s")
 
 
 def append(
@@ -123,6 +124,21 @@ def read(path: Path | str) -> list[dict]:
     return records
 
 
+def read_some(path: Path | str) -> list[dict]:
+    """Return what `read` returns, for those who can do nothing without a record.
+
+    Raises
+    ------
+    UserError
+        If there is no record of a trial that ended well.
+    """
+    rows = read(path)
+    if not any(record["status"] == "ok" for record in rows):
+        text = "no records there of a finished trial" if rows else "no records there"
+        raise UserError(f"{path}: {text}; give the folder of a run's .jsonl files")
+    return rows
+
+
 def key(asked: Mapping[str, Any], identity: Mapping[str, Any] | None = None) -> str:
     """Return canonical JSON of `asked` and `identity`, which is equal for two records of the same trial."""
     return json.dumps(_plain({"asked": asked, "identity": identity or {}}), sort_keys=True, allow_nan=False)
@@ -144,7 +160,8 @@ def current(records: Iterable[Mapping[str, Any]], kind: str) -> list[dict]:
     """Return the newest record of each trial, among ok records of this kind made with the newest record's scope.
 
     Only these may stand together in one table or figure. A file may also hold a smoke run beside a paper run, or runs
-    from before the models were trained again.
+    from before the models were trained again: for each task and seed, the records that agree with the newest one in
+    `identity` are taken, so that a table has one model.
 
     Returns
     -------
@@ -155,12 +172,18 @@ def current(records: Iterable[Mapping[str, Any]], kind: str) -> list[dict]:
     if not ok:
         return []
     ok = [record for record in ok if scope(record) == scope(ok[-1])]
+    newest = {_case(record): record["provenance"].get("identity") for record in ok}
+    ok = [record for record in ok if record["provenance"].get("identity") == newest[_case(record)]]
     last = {key(record["asked"]): index for index, record in enumerate(ok)}
     return [ok[index] for index in sorted(last.values())]
 
 
+def _case(record: Mapping[str, Any]) -> tuple:
+    return record["asked"].get("task"), record["asked"].get("seed")
+
+
 def scope(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the profile, dataset, data hash and link that a record was made with, None for what it does not say."""
+    """Return SCOPE of a record, None for what it does not say."""
     identity = record["provenance"].get("identity", {})
     return {name: record["asked"].get(name, identity.get(name)) for name in SCOPE}
 

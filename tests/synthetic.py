@@ -54,13 +54,13 @@ def sweep(path, repeats=2, capacities=None, rates=None):
                 _trial(path, asked | {"trial_s": 1.0}, int(rate * (1 + repeat / 100)), capacity)
 
 
-def frames(path, repeats=3, capacities=None, rates=FRAMES_PPS, flows="new"):
+def frames(path, repeats=3, capacities=None, rates=FRAMES_PPS, flows="new", trial_s=1.0):
     """Append a sweep by live frames, with today's fields; each repeat of a method is 1% slower than the one before."""
     for method, capacity in (capacities or CAPACITIES_PPS).items():
         for rate in rates:
             for repeat in range(repeats):
                 asked = {"method": method, "generator": "live_frames", "interval_us": None, "rate_pps": int(rate)}
-                asked |= {"flows": flows, "repeat": repeat, "trial_s": 1.0}
+                asked |= {"flows": flows, "repeat": repeat, "trial_s": trial_s}
                 _trial(path, asked, int(rate), capacity * (1 - repeat / 100))
 
 

@@ -67,7 +67,8 @@ def test_its_first_code_cell_is_its_parameters_and_the_second_refuses_others(nam
 
 def test_an_unknown_parameter_is_refused_before_anything_runs(tmp_path):
     with pytest.raises(
-        UserError, match="06_report has no parameter 'bogus'; it has figures, methods, profile, results, width_in"
+        UserError,
+        match="06_report has no parameter 'bogus'; it has dataset, figures, methods, profile, results, width_in",
     ):
         notebooks.run("06_report", {"bogus": 1}, tmp_path / "out.ipynb")
     assert list(tmp_path.iterdir()) == []
@@ -153,7 +154,10 @@ def test_papermill_itself_is_stopped_at_an_unknown_parameter(reproduced, tmp_pat
     book = reproduced.root / "notebooks/06_report.ipynb"
     done = reproduced.run(PAPERMILL, book, tmp_path / "out.ipynb", "-p", "bogus", "1", "-k", "python3", cwd=tmp_path)
     assert done.returncode != 0
-    assert "this notebook has no parameter 'bogus'; it has figures, methods, profile, results, width_in" in done.stderr
+    assert (
+        "this notebook has no parameter 'bogus'; it has dataset, figures, methods, profile, results, width_in"
+        in done.stderr
+    )
 
 
 @pytest.mark.root

@@ -108,6 +108,34 @@ def test_current_is_the_newest_of_each_trial_in_the_newest_scope(path):
     assert records.current(records.read(path), "sweep") == []
 
 
+def test_current_has_one_model_for_each_task_and_seed(path):
+    """Notebook 04 without the kernel, after a training, must not leave kernel rows of the model before in a table."""
+
+    def add(row, seed, model):
+        asked = {"task": "binary", "row": row, "seed": seed, "profile": "smoke"}
+        return records.append(path, "accuracy", asked, {}, identity={"model_sha256": model, "data_hash": "d"})
+
+    add("nn_q16_kernel", 0, "old")
+    kept = [add("nn_q16_kernel", 1, "other seed"), add("nn_q16_c", 0, "new"), add("nn_q16_c", 1, "other seed")]
+    assert records.current(records.read(path), "accuracy") == kept
+
+
+@pytest.mark.parametrize(("name", "old", "new"), [("budgets", [0.01, 0.001], [0.005, 0.0005]), ("flood_s", 2.0, 10.0)])
+def test_current_has_one_budget_and_one_length_of_a_flood(path, name, old, new):
+    made = [records.append(path, "x", {"row": row, name: value}, {}) for value in (old, new) for row in ("a", "b")]
+    assert records.current(records.read(path), "x") == made[2:]
+
+
+def test_a_report_needs_a_finished_trial(path):
+    with pytest.raises(config.UserError, match="trials.jsonl: no records there; give the folder"):
+        records.read_some(path)
+    records.append(path, "x", {}, {}, status="failed", reason="no link")
+    with pytest.raises(config.UserError, match="no records there of a finished trial"):
+        records.read_some(path)
+    records.append(path, "x", {}, {})
+    assert len(records.read_some(path)) == 2
+
+
 def test_provenance_says_when_and_over_which_link(path):
     began = time.time() - 2
     made = records.append(path, "sweep", {}, {}, started=began, mode="ssh")["provenance"]

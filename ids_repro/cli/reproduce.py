@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..config import FIGURES, PROFILES, RESULTS, UserError, profile
+from ..config import FIGURES, PROFILES, RESULTS, profile
 from .add import Add
 
 
@@ -34,10 +34,8 @@ def _figures(args: argparse.Namespace) -> int:
     from ..report import page
     from ..report.style import COLUMN_IN
 
-    rows = records.read(args.results)
-    if not rows:
-        raise UserError(f"{args.results}: no records there; give the folder of a run's .jsonl files with --results")
-    page.write_all(rows, args.figures, width_in=args.width_in or COLUMN_IN, methods=args.methods)
+    rows = records.read_some(args.results)
+    page.write_all(rows, args.figures, args.width_in or COLUMN_IN, args.methods, args.dataset)
     print(f"done: open {args.figures / 'report.html'}")
     return 0
 
@@ -48,4 +46,5 @@ def add_figures(add: Add) -> None:
     command.add_argument("--results", type=Path, default=RESULTS, help="a folder of .jsonl files, or one such file")
     command.add_argument("--figures", type=Path, default=FIGURES, help="where to write")
     command.add_argument("--width-in", type=float, help="of Figs. 4 and 5, in inches; one column by default")
+    command.add_argument("--dataset", metavar="NAME", help="the data set to report; by default the newest record's")
     command.add_argument("--methods", default="all", help="in Figs. 4 and 5, such as no_filter,xdp_drv_nn_fused")

@@ -91,6 +91,11 @@ class Dataset:
         """
         return Dataset(self.x[at], *(getattr(self, name)[at] for name in COLUMNS), self.meta)
 
+    def named(self) -> dict[str, str]:
+        """Return what a record says of the data: "dataset", its name, and "labels", what the labels come from."""
+        source = self.meta.get("labels", {}).get("source") or self.meta.get("parameters", {}).get("labels")
+        return {"dataset": self.meta["name"], "labels": source or "its own"}
+
     def target(self, task: str) -> np.ndarray:
         """Return the class of each vector in a task.
 

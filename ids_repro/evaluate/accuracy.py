@@ -215,8 +215,7 @@ def evaluate_all(
         truth = data.target(model.task)[test]
         for row, found in rows.items():
             floats = rows[float_row(row)]
-            asked = {"task": model.task, "row": row, "seed": model.seed, "dataset": data.meta["name"]}
-            asked |= {"profile": profile.name}
+            asked = {"task": model.task, "row": row, "seed": model.seed, "profile": profile.name} | data.named()
             raw = {"confusion": confusion(truth, found, model.n_classes).tolist(), "unit": "flows"}
             raw |= {"agreement_with_float": float(np.mean(found == floats))}
             identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}

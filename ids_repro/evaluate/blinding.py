@@ -290,7 +290,7 @@ def measure_verdicts(
                 for flood in floods:
                     started = time.time()
                     raw = flagged(program, capture, everything, flood, profile.flood_s)
-                    asked = _case(table, flows, flood, profile) | {"dataset": everything.meta["name"]}
+                    asked = _case(table, flows, flood, profile) | everything.named()
                     made.append(
                         records.append(path, "blinded_verdicts", asked, raw, started=started, identity=identity)
                     )

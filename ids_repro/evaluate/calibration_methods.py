@@ -106,7 +106,7 @@ def effects(quantized: list[Model], data: dataset.Dataset, profile: Profile, res
             started = time.time()
             for inputs, raw in _effect(model, method, data.x[at], truth, floats).items():
                 asked = {"task": model.task, "seed": model.seed, "method": method, "input": inputs}
-                asked |= {"dataset": data.meta["name"], "profile": profile.name}
+                asked |= data.named() | {"profile": profile.name}
                 identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
                 path = results / "calibration.jsonl"
                 records.append(path, "calibration", asked, raw, started=started, identity=identity)

@@ -247,7 +247,7 @@ def evaluate_all(
     started, made = time.time(), []
     for trial, raw in zip(trials, parallel.run(run, trials, title="detectors"), strict=True):
         asked = {"row": trial.row, "test": trial.test, "seed": trial.seed, "budgets": list(budgets)}
-        asked |= {"dataset": recording.data.meta["name"], "other": other.data.meta["name"], "profile": profile.name}
+        asked |= recording.data.named() | {"other": other.data.meta["name"], "profile": profile.name}
         identity = {"data_hash": recording.data.meta["sha256"], "other_hash": other.data.meta["sha256"]}
         identity |= {"settings": asdict(settings)}
         made.append(

@@ -144,7 +144,7 @@ def _record(row: str, model: Model, made: Setup, profile: config.Profile, result
     started = time.time()
     truth = made.learn.target(model.task)[made.test]
     floats, ints = made.verdicts()
-    asked = {"task": model.task, "seed": model.seed, "switch": row, "dataset": made.learn.meta["name"]}
+    asked = {"task": model.task, "seed": model.seed, "switch": row, "profile": profile.name} | made.learn.named()
     raw = {
         "accuracy": float(np.mean(ints == truth)),
         "accuracy_float": float(np.mean(floats == truth)),
@@ -153,7 +153,6 @@ def _record(row: str, model: Model, made: Setup, profile: config.Profile, result
         "confusion_float": accuracy.confusion(truth, floats, model.n_classes).tolist(),
         "unit": "flows",
     }
-    asked |= {"profile": profile.name}
     identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
     path = results / "discrepancy.jsonl"
     return records.append(path, "discrepancy", asked, raw, started=started, identity=identity)

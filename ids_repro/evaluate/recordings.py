@@ -167,7 +167,7 @@ def _joined(parts: Sequence[Recording]) -> Recording:
     meta = {
         "name": ", ".join(data.meta["name"] for data in datas),
         "sha256": hashlib.sha256("".join(data.meta["sha256"] for data in datas).encode()).hexdigest(),
-        "labels": {"source": ", ".join(dict.fromkeys(data.meta.get("labels", {}).get("source", "") for data in datas))},
+        "labels": {"source": ", ".join(dict.fromkeys(data.named()["labels"] for data in datas))},
     }
     if "arriving_at" in datas[0].meta:
         meta["arriving_at"] = datas[0].meta["arriving_at"]

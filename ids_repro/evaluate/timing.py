@@ -221,7 +221,7 @@ def time_all(
                 cases += stack.enter_context(kernel_cases(model, capture.headers()[0]))
             found = _rounds(cases, profile.timing_rounds, f"timing, {model.task}")
         for (row, how), values in found.items():
-            asked = {"task": model.task, "row": row, "how": how, "dataset": data.meta["name"], "profile": profile.name}
+            asked = {"task": model.task, "row": row, "how": how, "profile": profile.name} | data.named()
             identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
             raw = {"ns_per_inference": values}
             path = results / "inference.jsonl"

@@ -66,7 +66,7 @@ def train(
         )
         twins[struct] = fitted.twin
         floats |= fitted.floats
-    about = {"data": data.meta["name"], "labels": data.meta.get("labels", {}).get("source", ""), "sampling": "every"}
+    about = {"data": data.meta["name"], "labels": data.named()["labels"], "sampling": "every"}
     about |= {"arriving_at": data.meta["arriving_at"]} if "arriving_at" in data.meta else {}
     about = {name: text[:MOST_CHARACTERS] for name, text in about.items()}
     about |= {name: getattr(settings, name) for name in Settings.__dataclass_fields__ if name != "paper_steps"}

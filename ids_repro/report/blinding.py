@@ -118,9 +118,15 @@ def exhibit(results: Results, width_in: float = COLUMN_IN) -> Exhibit:
             _draw(figure, frame)
         else:
             figure.subplots()
-        figure.sign(f"blinding.jsonl: {origin(used)}" if used else no_records("blinding"))
+        figure.sign(f"blinding.jsonl: {origin(used)}" if used else no_records("blinding", results.chosen))
     seconds = ", ".join(f"{value:g}" for value in sorted(set(frame["flood_s"]))) if used else ""
     caption = "Share of the packets of background flows that find their flow's state during a flood of new flows"
-    source = f" of {seconds} s. {origin(used)}. Records: blinding.jsonl." if used else f": {no_records('blinding')}."
+    source = (
+        f" of {seconds} s. {origin(used)}. Records: blinding.jsonl." if used else f": {results.missing('blinding')}."
+    )
+    if used:
+        verdicts = results.current("blinded_verdicts")
+        data = origin(verdicts, ("dataset", "labels")) if verdicts else results.missing("blinded_verdicts")
+        source += f" Verdicts: {data}."
     blocks = (_blocks(frame) if used else []) + _verdicts(results)
     return Exhibit("blinding", caption + source, frame, blocks, NOTES, figure, bool(used))

@@ -13,7 +13,7 @@ from ..implementations import label
 from ..published import published
 from . import classification, style, throughput
 from .exhibit import Block, Exhibit, Results
-from .sweep_points import at_rate, medians
+from .sweep_points import at_rate, lengths, medians, trial_points
 
 HOLDS, BETTER, DIFFERS = "holds", "holds: better", "differs"
 NOT_COMPARABLE, NO_RECORDS = "not comparable", "no records yet"
@@ -35,6 +35,7 @@ def exhibit(results: Results) -> Exhibit:
     """Return the table of the paper's claims with ours and a verdict."""
     frame = table(results)
     caption = f"What {published()['paper']}, claims, and what these records say."
+    caption += f" Data set: {results.chosen}." if results.chosen.dataset else ""
     return Exhibit("claims", caption, frame, [Block("", _text(frame))], NOTES, badges=GRADES)
 
 
@@ -184,12 +185,20 @@ def _accuracy_loss(claim: Mapping[str, Any], results: Results) -> Answer:
 
 
 def _line(results: Results, method: str) -> Any:
-    """Return a method's line of `throughput.table` with the most trials; of several, that of new flows sent fastest."""
-    frame = results.once(throughput.table)
+    """Return a method's line of `throughput.table` with the most trials; of several, that of new flows sent fastest.
+
+    All lines that the claims compare are of one length of trials: the one that most trials have.
+    """
+    frame = _of_one_length(results)
     part = frame[frame["method"] == method]
     if part.empty:
         return None
     return next(part.sort_values(["trials", "flows", "fastest_pps"], ascending=[False, True, False]).itertuples())
+
+
+def _of_one_length(results: Results) -> pd.DataFrame:
+    frame = results.once(throughput.table)
+    return frame[frame["trial_s"].isin(lengths(results.once(trial_points))[:1])]
 
 
 def _measured(line: Any) -> str:
@@ -207,7 +216,7 @@ def _why(claim: Mapping[str, Any], results: Results) -> str:
 
 
 def _max_rate(claim: Mapping[str, Any], results: Results) -> Answer:
-    fastest = results.once(throughput.table).groupby("generator")["fastest_pps"].max()
+    fastest = _of_one_length(results).groupby("generator")["fastest_pps"].max()
     if "hping3" not in fastest:
         return Answer(float("nan"), NO_RECORDS)
     ours, others = fastest["hping3"], fastest.drop("hping3")
@@ -254,6 +263,7 @@ def _order(claim: Mapping[str, Any], results: Results) -> Answer:
         return Answer(float("nan"), NO_RECORDS)
     points, (generator, flows) = results.once(medians), (lines[0].generator, lines[0].flows)
     same = points[(points["generator"] == generator) & (points["flows"] == flows)]
+    same = same[same["trial_s"] == lines[0].trial_s]
     parts = [same[same["method"] == method] for method in claim["methods"]]
     at_pps = min(part["r_tx_pps"].max() for part in parts)
     rates = [at_rate(part, at_pps)["r_rx_pps"] for part in parts]

@@ -110,11 +110,12 @@ def caption(results: Results, task: str) -> str:
     used = [record for record in used if record["asked"].get("task") == task]
     title, paper = f"{TITLES[task]} performance", published()["dataset"]
     if not used:
-        return f"{title}: {no_records('accuracy')}. The paper's numbers are for {paper}."
+        return f"{title}: {results.missing('accuracy')}. The paper's numbers are for {paper}."
     facts = circumstances(used)
     dataset, files = facts.get("dataset", "an unnamed dataset"), sorted({f"{record['kind']}.jsonl" for record in used})
+    labels = f", labels: {facts['labels']}" if "labels" in facts else ""
     text = (
-        f"{title}. Dataset: {dataset} (the paper's: {paper}); seeds {facts.get('seed', 'not given')}. Profile "
+        f"{title}. Dataset: {dataset}{labels} (the paper's: {paper}); seeds {facts.get('seed', 'not given')}. Profile "
         f"{facts.get('profile', 'not given')}; {facts['machine']}; kernel {facts['kernel']}; commit {facts['commit']}. "
         f"Records: {', '.join(files)}."
     )

@@ -115,11 +115,17 @@ def exhibit(results: Results) -> Exhibit:
     frame, used = table(results), results.current("detector")
     with mpl.rc_context(STYLE):
         chart = _chart(used)
-        chart.sign(f"detector.jsonl: {origin(used)}" if used else no_records("detector"))
-    source = f". {origin(used, ('profile', 'dataset', 'machine', 'kernel', 'commit'))}. Records: detector.jsonl."
-    caption = CAPTION + (source if used else f": {no_records('detector')}")
+        chart.sign(f"detector.jsonl: {origin(used)}" if used else no_records("detector", results.chosen))
+    source = f". {origin(used)}; the other recording: {_others(used)}. Records: detector.jsonl."
+    caption = CAPTION + (source if used else f": {results.missing('detector')}.")
+    if used and not results.current("end_to_end"):
+        caption += f" Live: {results.missing('end_to_end')}."
     blocks = (_blocks(frame) if used else []) + _live(results)
     return Exhibit("detector", caption, frame, blocks, NOTES, chart, bool(used))
+
+
+def _others(used: list[dict]) -> str:
+    return ", ".join(dict.fromkeys(str(record["asked"].get("other")) for record in used))
 
 
 def _chart(used: list[dict]) -> Chart:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from .. import config, metrics, published
 from ..published import NONE
-from .exhibit import Block, Exhibit, Results, circumstances, no_records, origin
+from .exhibit import Block, Exhibit, Results, circumstances, origin
 
 HEADS = {"accuracy": "NN (C, q16)", "accuracy_float": "float net", "agreement_with_float": "equal to float"}
 NOTES = (
@@ -70,8 +70,9 @@ def blocks(frame: pd.DataFrame) -> list[Block]:
 def caption(results: Results) -> str:
     """Return what was measured, where and with what code."""
     used = results.current("discrepancy")
-    where = f"{origin(used, ('dataset', 'profile', 'seed', 'commit'))}. Records: discrepancy.jsonl."
-    return f"The released code against the paper's text, in accuracy: {where if used else no_records('discrepancy')}"
+    where = f"{origin(used, ('dataset', 'labels', 'profile', 'seed', 'commit'))}. Records: discrepancy.jsonl."
+    where = where if used else f"{results.missing('discrepancy')}."
+    return f"The released code against the paper's text, in accuracy: {where}"
 
 
 def _model(record: Mapping[str, Any]) -> tuple:

@@ -12,6 +12,7 @@ import jinja2
 import pandas as pd
 
 from .. import config, records
+from .chosen import Chosen, choose
 from .style import Chart
 
 TEMPLATES = jinja2.Environment(
@@ -28,7 +29,8 @@ TEX |= {"^": r"\textasciicircum{}", "−": "$-$", "–": "--", "≥": r"$\geq$",
 TEX |= {"µ": r"\textmu{}", "<": r"\textless{}", ">": r"\textgreater{}", "…": r"\ldots{}"}
 MADE_BY = {"sweep": "05", "detector": "07", "end_to_end": "07"}  # notebooks; the records of other kinds are made by 04
 LONG = 40  # characters; a column with a longer text may wrap
-PLACE = ("profile", "machine", "kernel", "commit")  # where and with what code, of `circumstances`
+# On what data, where and with what code, of `circumstances`.
+PLACE = ("profile", "dataset", "labels", "machine", "kernel", "commit")
 
 Made = TypeVar("Made")
 
@@ -40,14 +42,24 @@ class Results:
     ----------
     rows : iterable of record
         Of any kind, failed and bad ones included.
+    dataset : str, optional
+        The name of the data set that the report is of; by default the one of the newest record.
 
     Attributes
     ----------
     rows : list of record
+    chosen : Chosen
+        The data set. Records of others are left out of every exhibit.
+
+    Raises
+    ------
+    UserError
+        If no record is of this data set.
     """
 
-    def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(self, rows: Iterable[Mapping[str, Any]], dataset: str | None = None) -> None:
         self.rows = list(rows)
+        self.chosen: Chosen = choose(self.rows, dataset)
         self._made: dict[tuple, Any] = {}
 
     def once(self, make: Callable[..., Made], *args: Any) -> Made:
@@ -58,12 +70,21 @@ class Results:
         return self._made[key]
 
     def current(self, kind: str) -> list[dict]:
-        """Return the records of one kind that may stand together: `records.current`."""
+        """Return the records of one kind, of this data set, that may stand together: `records.current`."""
         return self.once(_current, kind)
+
+    def missing(self, kind: str) -> str:
+        """Return what stands in place of an exhibit without records of a kind: of what data, what to run, and how."""
+        command = self.chosen.command(kind, _notebook(kind))
+        return no_records(kind, self.chosen) + f" ({command})" * bool(self.chosen.dataset)
 
 
 def _current(results: Results, kind: str) -> list[dict]:
-    return records.current(results.rows, kind)
+    return records.current(filter(results.chosen.has, results.rows), kind)
+
+
+def _notebook(kind: str) -> str:
+    return MADE_BY.get(kind, "04")
 
 
 class Column(NamedTuple):
@@ -157,8 +178,10 @@ class Exhibit:
     def of_chart(cls, results: Results, kind: str, name: str, caption: str, chart: Chart) -> Exhibit:
         """Return a figure of the records of one kind; its caption and its footer say where the numbers come from."""
         used = results.current(kind)
-        chart.sign(f"{kind}.jsonl: {origin(used)}" if used else no_records(kind))
-        source = f"Records: {kind}.jsonl, {len(used)} trials." if used else no_records(kind)
+        chart.sign(f"{kind}.jsonl: {origin(used)}" if used else no_records(kind, results.chosen))
+        source = f"Records: {kind}.jsonl, {len(used)} trials." if used else results.missing(kind)
+        data = origin(used, ("dataset", "labels"))
+        source = f"{data[0].upper()}{data[1:]}. {source}" if data else source
         return cls(name, f"{caption} {source}", chart=chart, has_records=bool(used))
 
     def write(self, folder: Path = config.FIGURES) -> list[Path]:
@@ -209,7 +232,7 @@ class Exhibit:
 
 
 def circumstances(used: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return profile, dataset, seed, machine, kernel and commit of records, all values of each joined by commas."""
+    """Return profile, dataset, labels, seed, machine, kernel, commit of records, all values of each with commas."""
     facts: dict[str, dict[str, None]] = {}
     for record in used:
         made, scope = record["provenance"], records.scope(record)
@@ -217,6 +240,7 @@ def circumstances(used: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         for name, value in {
             "profile": scope["profile"],
             "dataset": scope["dataset"],
+            "labels": scope["labels"],
             "seed": record["asked"].get("seed"),
             "machine": f"{made.get('cpu')}, {made.get('cpus')} CPUs",
             "kernel": made.get("kernel"),
@@ -233,6 +257,7 @@ def origin(used: Sequence[Mapping[str, Any]], names: Iterable[str] = PLACE) -> s
     return "; ".join(f"{name} {facts[name]}" for name in names if name in facts)
 
 
-def no_records(kind: str) -> str:
-    """Return what stands in place of an exhibit without records of a kind: which notebook makes them."""
-    return f"no records yet: run notebook {MADE_BY.get(kind, '04')}"
+def no_records(kind: str, chosen: Chosen | None = None) -> str:
+    """Return in a few words what stands in place of records of a kind; see `Results.missing`."""
+    of = f" of {chosen}" if chosen and chosen.dataset else ""
+    return f"no records{of} yet: run notebook {_notebook(kind)}"

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import StrMethodFormatter
 
 from .. import metrics
-from .exhibit import Block, Exhibit, Results, no_records, origin
+from .exhibit import Block, Exhibit, Results, origin
 from .style import COLUMN_IN, STYLE, Chart
 
 # What a trial of kind "kernel_cost" may run on, and what the kernel and the compiler say of a loaded program.
@@ -38,7 +38,7 @@ CLASSIFIERS = {
 def exhibit(results: Results) -> Exhibit:
     """Return the table of what a packet costs in each variant of the kernel program."""
     used, frame = results.current("kernel_cost"), table(results)
-    where = f"{origin(used)}. Records: kernel_cost.jsonl." if used else no_records("kernel_cost")
+    where = f"{origin(used)}. Records: kernel_cost.jsonl." if used else results.missing("kernel_cost")
     caption = f"What a packet costs in the kernel: {where}"
     return Exhibit("kernel_cost", caption, frame, [Block("", _text(frame))], NOTES)
 

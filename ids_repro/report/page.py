@@ -22,6 +22,7 @@ from . import (
     sweep_figures,
     throughput,
 )
+from .chosen import names
 from .exhibit import TEMPLATES, Exhibit, Results, circumstances
 from .style import COLUMN_IN
 
@@ -60,7 +61,11 @@ def sections(results: Results, width_in: float = COLUMN_IN, methods: str = "all"
 
 
 def write_all(
-    rows: Iterable[Mapping[str, Any]], folder: Path = config.FIGURES, width_in: float = COLUMN_IN, methods: str = "all"
+    rows: Iterable[Mapping[str, Any]],
+    folder: Path = config.FIGURES,
+    width_in: float = COLUMN_IN,
+    methods: str = "all",
+    dataset: str | None = None,
 ) -> dict[str, Exhibit]:
     """Write every table, every figure and report.html from records alone; the same records make the same bytes.
 
@@ -71,14 +76,26 @@ def write_all(
     folder : Path
     width_in, methods
         See `sections`.
+    dataset : str, optional
+        See `Results`.
 
     Returns
     -------
     dict of str to Exhibit
         The tables and figures by their names.
+
+    Raises
+    ------
+    UserError
+        If no trial has ended well: an empty report would take the place of a good one. Nothing is written then. Also
+        as `sections` and `Results` do.
     """
+    rows = list(rows)
+    if not any(record["status"] == "ok" for record in rows):
+        text = "there is no record of a finished trial, so no report is written"
+        raise config.UserError(f"{text}: give the folder of a run's .jsonl files as results")
     with _without_garbage_collection():
-        results = Results(rows)
+        results = Results(rows, dataset)
         shown = sections(results, width_in, methods)
         made = write([exhibit for part in shown.values() for exhibit in part], folder)
         (folder / "report.html").write_text(html(results, shown), encoding="utf-8")
@@ -116,6 +133,8 @@ def html(results: Results, shown: Mapping[str, Sequence[Exhibit]]) -> str:
     """
     return TEMPLATES.get_template("page.html.j2").render(
         paper=published()["paper"],
+        data=str(results.chosen) if results.chosen.dataset else "",
+        others=[name for name in names(results.rows) if name != results.chosen.dataset],
         sections=shown,
         trials=_trials(results),
         failures=_failures(results.rows),

@@ -19,7 +19,7 @@ from ..published import claim, published
 from . import style
 from .exhibit import Exhibit, Results
 from .style import COLUMN_IN, GENERATORS, METHODS, STYLE, Chart
-from .sweep_points import CPU, medians
+from .sweep_points import CPU, LINE, medians, shades
 
 ALL = tuple(METHODS)
 FIG4 = {
@@ -34,7 +34,7 @@ CAPTIONS = {
         "Fig. 4. Receiving rate over sending rate. The left panels show the paper's range, the right ones all rates; "
         "their grey corner is the left panel. Medians over repeats; whiskers reach from the least to the most. A "
         "marker's shape says which generator sent; it is filled if each packet started a new flow, hollow if all "
-        f"belonged to one flow. {style.NETS} The paper has no AF_XDP."
+        f"belonged to one flow. Trials of another length than most are pale. {style.NETS} The paper has no AF_XDP."
     ),
     "fig5a": (
         "Fig. 5a. CPU utilisation of the server over sending rate, classifiers in the kernel. Areas are medians over "
@@ -128,7 +128,7 @@ def fig5(results: Results, shown: Sequence[str], width_in: float = COLUMN_IN, me
         figure = Chart(figsize=(width_in, 0.8 + 1.05 * n_lines), layout="constrained")
         axes = figure.subplots(n_lines, 2, sharex=True, sharey=True, squeeze=False).ravel()
         for axis, method in zip(axes, shown, strict=False):
-            _cpu(axis, middle[middle["method"] == method])
+            _cpu(axis, middle[middle["method"] == method], shades(middle))
             axis.set_title(style.method_name(method, middle), fontsize=6.5)
         _label_columns(axes, len(shown))
         figure.legend(
@@ -145,12 +145,12 @@ def _throughput(part: SubFigure, middle: pd.DataFrame, methods: Sequence[str]) -
     """Draw one part of Fig. 4: the paper's range on the left, everything on the right."""
     limit = claim("max_rate")["value"]
     top = [max(limit, 1.04 * middle[name].max()) for name in ("r_tx_pps", "r_rx_max_pps")]
-    axes = part.subplots(1, 2)
+    axes, clear = part.subplots(1, 2), shades(middle)
     for axis, unit_pps, unit, (x, y) in zip(axes, (1e3, 1e6), ("kpps", "Mpps"), ((limit, limit), top), strict=True):
         axis.axline((0, 0), slope=1, color="0.75", linewidth=0.7, zorder=0)
         for method in methods:
-            for kind, line in middle[middle["method"] == method].groupby(["generator", "flows"]):
-                _line(axis, method, kind, line, unit_pps)
+            for kind, line in middle[middle["method"] == method].groupby(list(LINE[1:])):
+                _line(axis, method, kind, line, unit_pps, clear[kind[-1]])
         axis.set(xlim=(0, x / unit_pps), ylim=(0, y / unit_pps))
         axis.set(xlabel=f"$R_{{\\mathrm{{TX}}}}$ [{unit}]", ylabel=f"$R_{{\\mathrm{{RX}}}}$ [{unit}]")
     for level, (method, rate_pps) in enumerate(_paper_rates(methods).items()):
@@ -160,9 +160,9 @@ def _throughput(part: SubFigure, middle: pd.DataFrame, methods: Sequence[str]) -
         axes[1].add_patch(Rectangle((0, 0), limit / 1e6, limit / 1e6, facecolor="0.9", edgecolor="none", zorder=-1))
 
 
-def _line(axis: Axes, method: str, kind: tuple[str, str], part: pd.DataFrame, unit_pps: float) -> None:
+def _line(axis: Axes, method: str, kind: tuple, part: pd.DataFrame, unit_pps: float, alpha: float) -> None:
     _, colour, dashes, _ = METHODS[method]
-    generator, flows = kind
+    generator, flows, _ = kind
     around = np.abs(part[["r_rx_min_pps", "r_rx_max_pps"]].sub(part["r_rx_pps"], axis=0)).to_numpy().T
     axis.errorbar(
         part["r_tx_pps"] / unit_pps,
@@ -177,6 +177,7 @@ def _line(axis: Axes, method: str, kind: tuple[str, str], part: pd.DataFrame, un
         markerfacecolor=colour if flows == "new" else "white",
         elinewidth=0.6,
         capsize=1,
+        alpha=alpha,
     )
 
 
@@ -189,6 +190,11 @@ def _marks(middle: pd.DataFrame) -> list[Line2D]:
         label = "sent by " + GENERATORS[generator][1] + ", one flow" * (flows == "one")
         face = "0.35" if flows == "new" else "white"
         marks.append(Line2D([], [], marker=GENERATORS[generator][0], markerfacecolor=face, label=label, **look))
+    if middle["trial_s"].nunique() > 1:
+        marks += [
+            Line2D([], [], color="0.35", alpha=alpha, label=f"trials of {trial_s:g} s")
+            for trial_s, alpha in shades(middle).items()
+        ]
     return marks
 
 
@@ -197,16 +203,25 @@ def _paper_rates(methods: Sequence[str]) -> dict[str, float]:
     return {c["method"]: c["value"] for c in claims if c["kind"] == "no_loss" and c["method"] in methods}
 
 
-def _cpu(axis: Axes, part: pd.DataFrame) -> None:
+def _cpu(axis: Axes, part: pd.DataFrame, clear: dict[float, float]) -> None:
     axis.set(ylim=(0, 100), yticks=(0, 50, 100), xscale="log")
     if part.empty:
         axis.text(0.5, 0.5, "no records yet", transform=axis.transAxes, ha="center", va="center", color="0.4")
         return
-    fastest = part.loc[part["r_tx_pps"].idxmax(), ["generator", "flows"]]
-    area = part[(part[["generator", "flows"]] == fastest).all(axis=1)]
+    clearest = part[part["trial_s"] == max(part["trial_s"].unique(), key=clear.get)]
+    kind = list(LINE[1:])
+    fastest = clearest.loc[clearest["r_tx_pps"].idxmax(), kind]
+    area = part[(part[kind] == fastest).all(axis=1)]
     axis.stackplot(area["r_tx_pps"], area[list(CPU)].to_numpy().T, colors=CPU_COLOURS.values(), linewidth=0)
-    for (generator, flows), line in part.groupby(["generator", "flows"]):
-        look = {"color": "black", "markersize": 2.2, "markeredgewidth": 0.5, "linestyle": "", "clip_on": False}
+    for (generator, flows, trial_s), line in part.groupby(kind):
+        look = {
+            "alpha": clear[trial_s],
+            "color": "black",
+            "markersize": 2.2,
+            "markeredgewidth": 0.5,
+            "linestyle": "",
+            "clip_on": False,
+        }
         look |= {"marker": GENERATORS[generator][0], "markerfacecolor": "black" if flows == "new" else "white"}
         axis.plot(line["r_tx_pps"], line["usr"] + line["sys"] + line["soft"], **look)
 

@@ -10,7 +10,9 @@ from .exhibit import Results
 # How the server's CPU spent its time, in the words of Fig. 5; "steal" is what the hypervisor took.
 CPU = ("usr", "sys", "soft", "idle", "steal")
 # Trials that agree in LINE make one line of Fig. 4; those that also agree in ASKED make one point of it.
-LINE, ASKED = ("method", "generator", "flows"), ("interval_us", "rate_pps")
+LINE, ASKED = ("method", "generator", "flows", "trial_s"), ("interval_us", "rate_pps")
+# How clearly a figure draws trials of the length that most trials have, of the next one, and of all others.
+SHADES = (1.0, 0.5, 0.25)
 
 
 def at_rate(part: pd.DataFrame, rate_pps: float) -> pd.Series:
@@ -19,7 +21,7 @@ def at_rate(part: pd.DataFrame, rate_pps: float) -> pd.Series:
     Parameters
     ----------
     part : DataFrame
-        Of `medians`, of one method, generator and kind of flows.
+        Of `medians`, of one method, generator, kind of flows and length of the trials.
     rate_pps : float
 
     Returns
@@ -49,14 +51,15 @@ def trial_points(results: Results) -> pd.DataFrame:
     -------
     DataFrame
         What was asked for: method, generator, flows ("new": one a packet, or "one"), interval_us (hping3) or rate_pps
-        (live frames), repeat. workers. r_tx_pps and r_rx_pps (Sec. V-B1: packets leaving the client, and arriving at
-        the server's program, per second); usr, sys, soft, idle, steal in % of the server's CPU.
+        (live frames), trial_s, repeat. workers. r_tx_pps and r_rx_pps (Sec. V-B1: packets leaving the client, and
+        arriving at the server's program, per second); usr, sys, soft, idle, steal in % of the server's CPU.
     """
     lines = []
     for record in results.current("sweep"):
         asked, raw = record["asked"], record["raw"]
         # The first records do not name their flows: hping3 took a new port for each packet.
         line = {name: asked.get(name) for name in (*LINE, *ASKED, "repeat")} | {"flows": asked.get("flows") or "new"}
+        line["trial_s"] = float(asked.get("trial_s", round(raw["duration_s"], 1)))
         line["workers"] = raw.get("workers", 1)
         line["r_tx_pps"] = raw["sent_packets"] / raw["duration_s"]
         line["r_rx_pps"] = raw["received_packets"] / raw["duration_s"]
@@ -76,3 +79,17 @@ def medians(results: Results) -> pd.DataFrame:
     middle = by[["workers", "r_tx_pps", "r_rx_pps", *CPU]].median()
     middle["r_rx_min_pps"], middle["r_rx_max_pps"] = by["r_rx_pps"].min(), by["r_rx_pps"].max()
     return middle.reset_index().sort_values([*LINE, "r_tx_pps"], ignore_index=True)
+
+
+def lengths(frame: pd.DataFrame) -> list[float]:
+    """Return the lengths of trials [s] in the column trial_s; the one that most lines have comes first.
+
+    Trials of different length are never pooled: a short trial hides losses that a long one shows.
+    """
+    counts = frame["trial_s"].value_counts()
+    return sorted(counts.index, key=lambda length: (-counts[length], -length))
+
+
+def shades(frame: pd.DataFrame) -> dict[float, float]:
+    """Return for each of the `lengths` how clearly a figure draws it: 1 is full, less is pale."""
+    return {length: SHADES[min(place, len(SHADES) - 1)] for place, length in enumerate(lengths(frame))}

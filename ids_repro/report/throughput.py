@@ -10,8 +10,8 @@ import pandas as pd
 from .. import metrics
 from ..published import claim
 from . import style
-from .exhibit import Block, Exhibit, Results, circumstances, no_records
-from .sweep_points import CPU, LINE, at_rate, medians, trial_points
+from .exhibit import Block, Exhibit, Results, circumstances
+from .sweep_points import CPU, LINE, at_rate, lengths, medians, trial_points
 
 BASELINE = "xdp_drv_flow"  # what a classifier is added to
 LIMIT_PPS = claim("max_rate")["value"]  # 800,000
@@ -33,7 +33,7 @@ def exhibit(results: Results) -> Exhibit:
 
 
 def table(results: Results) -> pd.DataFrame:
-    """Return one line per method, generator and kind of flows.
+    """Return one line per method, generator, kind of flows and length of the trials.
 
     Parameters
     ----------
@@ -43,37 +43,42 @@ def table(results: Results) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        method, name, generator, flows, trials; highest_pps with its interval low_pps to high_pps (infinite: nothing
-        lost), as `metrics.highest_rate`; of_flow_percent: of what XDP_DRV (Flow Extraction) has; slowest_pps and
-        fastest_pps, the R_TX measured. At the paper's limit of 800,000 pps: r_rx_pps; limit_pps, No Filter's;
+        method, name, generator, flows, trial_s, trials; highest_pps with its interval low_pps to high_pps (infinite:
+        nothing lost), as `metrics.highest_rate`; of_flow_percent: of what XDP_DRV (Flow Extraction) has; slowest_pps,
+        fastest_pps: the R_TX measured. At the paper's limit of 800,000 pps: r_rx_pps; limit_pps, No Filter's;
         fall_percent below it, from fall_low_percent to fall_high_percent over repeats; between_low_pps and
         between_high_pps, the measured rates around. At 300,000 pps: usr_percent, ... of the server's CPU. NaN: not
         measured. Live frames first, then hping3; methods in the paper's order.
     """
     trials, middle = results.once(trial_points), results.once(medians)
     lines = []
-    for (method, generator, flows), part in trials.groupby(list(LINE)):
+    for kind, part in trials.groupby(list(LINE)):
+        method = kind[0]
         best = metrics.highest_rate(part["r_tx_pps"], part["r_rx_pps"])
-        line = {"method": method, "name": style.method_name(method, trials), "generator": generator, "flows": flows}
+        line = {"method": method, "name": style.method_name(method, trials)} | dict(zip(LINE, kind, strict=True))
         line |= {"trials": best.n, "highest_pps": best.middle, "low_pps": best.low, "high_pps": best.high}
         line |= {"of_flow_percent": float("nan")}
         line |= {"slowest_pps": part["r_tx_pps"].min(), "fastest_pps": part["r_tx_pps"].max()}
-        lines.append(line | _at_the_papers_rates(middle, method, generator, flows))
+        lines.append(line | _at_the_papers_rates(middle, *kind))
     if not lines:
-        return pd.DataFrame(columns=["method", "generator", "flows", "highest_pps", "fastest_pps", "fall_percent"])
+        return pd.DataFrame(columns=[*LINE, "highest_pps", "fastest_pps", "fall_percent"])
     frame = pd.DataFrame(lines)
-    for _, part in frame[np.isfinite(frame["high_pps"])].groupby(["generator", "flows"]):
+    for _, part in frame[np.isfinite(frame["high_pps"])].groupby(list(LINE[1:])):
         base = part.loc[part["method"] == BASELINE, "highest_pps"]
         if len(base):
             frame.loc[part.index, "of_flow_percent"] = 100 * part["highest_pps"] / base.item()
     places = [list(style.METHODS).index(method) for method in frame["method"]]
-    frame = frame.assign(place=places).sort_values(["generator", "flows", "place"], ascending=[False, True, True])
-    return frame.drop(columns="place").reset_index(drop=True)
+    order = [lengths(trials).index(length) for length in frame["trial_s"]]
+    by = ["generator", "flows", "order", "place"]
+    frame = frame.assign(place=places, order=order).sort_values(by, ascending=[False, True, True, True])
+    return frame.drop(columns=["place", "order"]).reset_index(drop=True)
 
 
-def _at_the_papers_rates(middle: pd.DataFrame, method: str, generator: str, flows: str) -> dict[str, float]:
+def _at_the_papers_rates(
+    middle: pd.DataFrame, method: str, generator: str, flows: str, trial_s: float
+) -> dict[str, float]:
     """Return what a line of Fig. 4 and No Filter's receive at the paper's limit, and the CPU's split at its NN's."""
-    same = middle[(middle["generator"] == generator) & (middle["flows"] == flows)]
+    same = middle[(middle["generator"] == generator) & (middle["flows"] == flows) & (middle["trial_s"] == trial_s)]
     part = same[same["method"] == method]
     ours = at_rate(part, LIMIT_PPS)
     limit = at_rate(same[same["method"] == "no_filter"], LIMIT_PPS)
@@ -88,10 +93,11 @@ def _at_the_papers_rates(middle: pd.DataFrame, method: str, generator: str, flow
 
 
 def blocks(frame: pd.DataFrame) -> list[Block]:
-    """Return `table` as a person reads it: a block for each generator and kind of flows."""
-    parts = []
-    for (generator, flows), part in frame.groupby(["generator", "flows"], sort=False):
+    """Return `table` as a person reads it: a block for each generator, kind of flows and length of the trials."""
+    parts, several = [], frame["trial_s"].nunique() > 1
+    for (generator, flows, trial_s), part in frame.groupby(list(LINE[1:]), sort=False):
         title = f"Sent by {style.GENERATORS[generator][1]}, {style.FLOWS[flows]}"
+        title += f", trials of {trial_s:g} s" * several
         parts.append(Block(title, pd.DataFrame([_text(line) for line in part.itertuples()])))
     return parts
 
@@ -128,11 +134,13 @@ def caption(results: Results) -> str:
     """Return what was measured, where, how the server was held, and from which records."""
     used, title = results.current("sweep"), "Throughput by method"
     if not used:
-        return f"{title}: {no_records('sweep')}."
-    facts = circumstances(used)
+        return f"{title}: {results.missing('sweep')}."
+    facts, seconds = circumstances(used), ", ".join(f"{s:g}" for s in lengths(results.once(trial_points)))
     # The number of a kernel thread says nothing to a reader and differs between trials.
     held = dict.fromkeys(re.sub(r"\b(thread) \d+", r"\1", r["raw"]["held"]) for r in used if r["raw"].get("held"))
     return (
         f"{title}. Profile {facts.get('profile', 'not given')}; {facts['machine']}; kernel {facts['kernel']}; commit "
-        f"{facts['commit']}. " + f"Server held to one CPU: {', '.join(held)}. " * bool(held) + "Records: sweep.jsonl."
+        f"{facts['commit']}. Trials of {seconds} s. "
+        + f"Server held to one CPU: {', '.join(held)}. " * bool(held)
+        + "Records: sweep.jsonl."
     )

@@ -28,6 +28,11 @@ def test_claims_are_judged_by_the_records(rows):
     assert verdict[f"XDP_DRV (DT): {at_800}"] == claims.HOLDS
 
 
+def test_claims_are_judged_by_trials_of_one_length(rows, tmp_path):
+    synthetic.frames(tmp_path / "a.jsonl", repeats=4, capacities={"no_filter": 2e6, "tc_nn_fused": 1e6}, trial_s=5.0)
+    assert claims.table(Results([*rows, *records.read(tmp_path)])).equals(claims.table(Results(rows)))
+
+
 IN_KERNEL = "XDP_DRV (NN fused), XDP_SKB (NN fused), TC (NN fused)"
 EXPECTED = {
     "Multi-class: inference time of NN (C, q16) relative to NN (PyTorch)": claims.BETTER,

@@ -1,12 +1,15 @@
 """The report stands alone, counts every trial and has every table and figure."""
 
 import re
+import sys
+from pathlib import Path
 
 import pytest
 import synthetic
 
 from ids_repro import records
 from ids_repro.__main__ import main
+from ids_repro.config import UserError
 from ids_repro.published import published
 from ids_repro.report import page as report
 from ids_repro.report.exhibit import Results, no_records
@@ -97,3 +100,22 @@ def test_the_command_says_what_is_wrong_in_a_sentence_and_writes_nothing(argv, s
     assert main(["figures", "--results", str(results), "--figures", str(tmp_path / "made"), *argv]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "made").exists()
+
+
+def test_nothing_takes_the_place_of_a_report_without_a_finished_trial(rows, tmp_path):
+    report.write_all(rows, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for none in ([], [row for row in rows if row["status"] != "ok"]):
+        with pytest.raises(UserError, match="no record of a finished trial, so no report is written"):
+            report.write_all(none, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_notebook_06_refuses_a_folder_without_records(project):
+    figures, out = project.root / "figures", project.root / "out.ipynb"
+    (figures / "report.html").write_text("a good report")
+    before = sorted(figures.rglob("*"))
+    papermill = Path(sys.executable).with_name("papermill")
+    done = project.run(papermill, "notebooks/06_report.ipynb", out, "-k", "python3", "-p", "results", "data/none")
+    assert done.returncode != 0 and "data/none: no records there; give the folder" in done.stderr
+    assert sorted(figures.rglob("*")) == before and (figures / "report.html").read_text() == "a good report"

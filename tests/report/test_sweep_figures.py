@@ -59,6 +59,22 @@ def test_a_generator_is_a_marker_and_one_flow_is_hollow(tmp_path):
     assert {("s", False), ("o", True)} <= looks and ("o", False) not in looks
 
 
+def test_trials_of_another_length_are_lines_of_their_own_and_pale(results, drawn, tmp_path):
+    synthetic.frames(tmp_path / "a.jsonl", repeats=2, capacities={"xdp_drv_dt": 200e3}, trial_s=5.0)
+    both = charts(Results([*results.rows, *records.read(tmp_path)]))
+    colour, points = style.METHODS["xdp_drv_dt"].colour, {}
+    for name, figures in (("before", drawn), ("after", both)):
+        lines = figures["fig4"].axes[1].lines
+        mine = [line for line in lines if line.get_color() == colour and line.get_marker() == "o"]
+        points[name] = {line.get_alpha(): line.get_ydata().astype(float).tolist() for line in mine}
+    assert points["after"][1.0] == points["before"][1.0]
+    np.testing.assert_allclose(points["after"][0.5], [0.1, *[0.199] * 4])
+    assert "trials of 1 s" in words(both["fig4"]) and "trials of 5 s" in words(both["fig5a"])
+    assert "trials of" not in words(drawn["fig4"])
+    area = [axis for axis in both["fig5a"].axes if "(DT)" in axis.get_title()][0]
+    assert {line.get_alpha() for line in area.lines} == {1.0, 0.5} and len(area.collections) == len(CPU)
+
+
 def test_lines_are_the_medians_of_each_rate(results, drawn):
     middle = medians(results)
     part = middle.query("method == 'xdp_drv_dt' and generator == 'live_frames'")

@@ -71,6 +71,24 @@ def test_it_is_read_by_generator_in_the_papers_order(results, frame):
     assert "Server held to one CPU: napi thread on cpu 1." in throughput.caption(results)
 
 
+def test_trials_of_different_length_are_apart(results, frame, tmp_path):
+    """Longer trials of two methods, with other capacities, change no line of the shorter ones."""
+    longer = {"no_filter": 600e3, "xdp_drv_nn_fused": 200e3}
+    synthetic.frames(tmp_path / "sweep.jsonl", repeats=2, capacities=longer, trial_s=5.0)
+    both = throughput.table(Results([*results.rows, *records.read(tmp_path)]))
+    pd.testing.assert_frame_equal(both[both["trial_s"] == 1].reset_index(drop=True), frame)
+    long = both[both["trial_s"] == 5].set_index("method")
+    assert list(long.index) == list(longer) and (long["trials"] == 10).all()
+    assert long.loc["xdp_drv_nn_fused", "highest_pps"] == 100e3
+    assert long.loc["xdp_drv_nn_fused", "limit_pps"] == pytest.approx(597e3), "No Filter's of the same length"
+    titles = [block.title for block in throughput.blocks(both)]
+    assert titles == [f"Sent by {who}, a new flow per packet, trials of {n} s" for who, n in LENGTHS]
+    assert "Trials of 1, 5 s." in throughput.caption(Results([*results.rows, *records.read(tmp_path)]))
+
+
+LENGTHS = (("live frames", 1), ("live frames", 5), ("hping3", 1))
+
+
 def test_files_hold_the_same_numbers(results, frame, tmp_path):
     throughput.exhibit(results).write(tmp_path)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "throughput.csv"), frame, check_dtype=False)
