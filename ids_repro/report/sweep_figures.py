@@ -38,7 +38,8 @@ CAPTIONS = {
     ),
     "fig5a": (
         "Fig. 5a. CPU utilisation of the server over sending rate, classifiers in the kernel. Areas are medians over "
-        "repeats of the generator that sent the fastest; markers are the busy share in each generator's trials."
+        "repeats of the generator that sent the fastest; markers are the busy share in each generator's trials. Trials "
+        "of another length than most are pale."
     ),
     "fig5b": "Fig. 5b. The same as Fig. 5a, classifiers in user space.",
 }
@@ -110,7 +111,8 @@ def fig4(results: Results, width_in: float = COLUMN_IN, methods: Sequence[str] =
 def fig5(results: Results, shown: Sequence[str], width_in: float = COLUMN_IN, methods: Sequence[str] = ALL) -> Chart:
     """Draw one part of Fig. 5: usr, sys, soft and idle of the server's CPU over R_TX, a panel a method.
 
-    Areas are medians of the generator that sent the fastest, with straight lines between the rates that were measured.
+    Areas are medians of the generator that sent the fastest, of trials of the length that most have, with straight
+    lines between the rates that were measured.
     Points are the busy share (usr, sys and soft) in each generator's trials.
 
     Parameters
