@@ -83,7 +83,11 @@ class FeatureWriter:
         self._vectors = self._without_label = 0
         with write_errors(out):
             out.parent.mkdir(parents=True, exist_ok=True)
-            self._file = pq.ParquetWriter(self._part, SCHEMA, **ENCODING)
+            try:
+                self._file = pq.ParquetWriter(self._part, SCHEMA, **ENCODING)
+            except BaseException:  # also Ctrl-C: no `with` has begun that would remove the file
+                self._part.unlink(missing_ok=True)
+                raise
 
     def __enter__(self) -> FeatureWriter:
         return self

@@ -108,7 +108,11 @@ def _keep_finished(own: Path, wanted: Sequence[str]) -> str:
 
 def remove_leftovers(out: Path, own: Path | None = None, wanted: Sequence[str] = ()) -> None:
     """Remove the folders of runs for this output that have ended, and move finished parts that are wanted to `own`."""
-    for old in out.parent.glob(f"{glob.escape(out.name)}.parts-*"):
+    try:
+        found = list(out.parent.glob(f"{glob.escape(out.name)}.parts-*"))
+    except OSError:  # whoever writes the output says why that is not possible
+        return
+    for old in found:
         if old == own:
             continue
         with contextlib.suppress(OSError), (old / LOCK).open("r+") as lock:

@@ -16,8 +16,9 @@ HASH = {"lab capture": "1ab", "CIC-IDS2017": "c1c"}
 
 
 def add(folder, kind, data, raw, **asked):
-    identity = {"data_hash": HASH[data["dataset"]]}
-    return records.append(folder / f"{kind}.jsonl", kind, asked | data, raw, identity=identity)
+    """Append a record of a data set; those of CIC-IDS2017 are an hour newer."""
+    more = {"identity": {"data_hash": HASH[data["dataset"]]}, "started": 1.8e9 + 3600 * (data is CIC)}
+    return records.append(folder / f"{kind}.jsonl", kind, asked | data, raw, **more)
 
 
 def accuracy(folder, data):
@@ -43,7 +44,8 @@ def rows(tmp_path_factory):
     records.append(folder / "blinding.jsonl", "blinding", flood, {"share_found": 0.5, "found_packets": {}})
     trial = {"method": "no_filter", "generator": "hping3", "interval_us": 0, "repeat": 0, "trial_s": 1.0}
     raw = {"duration_s": 1.0, "sent_packets": 77_000, "received_packets": 77_000, "cpu_percent": {}}
-    records.append(folder / "sweep.jsonl", "sweep", trial, raw, identity={"data_hash": HASH["lab capture"]})
+    identity = {"data_hash": HASH["lab capture"]}
+    records.append(folder / "sweep.jsonl", "sweep", trial, raw, started=1.8e9, identity=identity)
     synthetic.costs(folder)
     accuracy(folder, CIC)
     return records.read(folder)
@@ -114,7 +116,8 @@ def test_two_data_sets_of_one_name_are_told_apart_by_their_hash(tmp_path):
     for data_hash in ("a", "b"):
         for kind in ("accuracy", "discrepancy")[: 2 if data_hash == "a" else 1]:
             asked = {"task": "binary", "seed": 0, "dataset": "own capture", "labels": "csv"}
-            records.append(tmp_path / f"{kind}.jsonl", kind, asked, {}, identity={"data_hash": data_hash})
+            more = {"started": 1.8e9 + (data_hash == "b"), "identity": {"data_hash": data_hash}}
+            records.append(tmp_path / f"{kind}.jsonl", kind, asked, {}, **more)
     results = Results(records.read(tmp_path))
     assert results.chosen.data_hash == "b" and results.current("discrepancy") == []
 
