@@ -115,7 +115,7 @@ def read_model(path: Path) -> Model:
         has a number that no model has.
     """
     if not path.is_file():
-        raise UserError(f"{path}: there is no such file; notebooks 02 and 03 and train-detector put models into data/models/")
+        raise UserError(f"{path}: there is no such file; notebooks 02 and 03 put models into data/models/")
     try:
         with path.open("rb") as file:
             model = _read(file)

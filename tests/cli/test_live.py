@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ids_repro.cli import live, make_parser
-from ids_repro.kernel.attach import XDP_FLAGS
+from ids_repro.kernel.attach import TC_HOOKS, XDP_FLAGS
 
 ATTACH = ("attach", "eth0", "--model", "model.npz")
 
@@ -19,7 +19,7 @@ def test_attach_without_options_counts_with_the_fused_net_in_native_xdp():
 
 
 def test_every_mode_of_the_kernel_can_be_chosen():
-    assert set(live.MODES.values()) == {*XDP_FLAGS, "tc"}
+    assert set(live.MODES.values()) == {*XDP_FLAGS, *TC_HOOKS}
 
 
 @pytest.mark.parametrize("argv", [("attach", "eth0"), ("swap", "eth0"), (*ATTACH, "--hook", "xdp"), ("detach",)])
