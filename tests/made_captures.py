@@ -66,11 +66,11 @@ def padded(frames):
 def pcap(frames, link=1, endian="<", ns=False, snap=1 << 16):
     """Return a pcap file of (time in the file's unit, frame) pairs; frames are cut at the snap length."""
     unit = 10**9 if ns else 10**6
-    out = struct.pack(endian + "IHHiIII", 0xA1B23C4D if ns else 0xA1B2C3D4, 2, 4, 0, 0, snap, link)
+    out = [struct.pack(endian + "IHHiIII", 0xA1B23C4D if ns else 0xA1B2C3D4, 2, 4, 0, 0, snap, link)]
     for time, frame in frames:
         kept = frame[:snap]
-        out += struct.pack(endian + "IIII", time // unit, time % unit, len(kept), len(frame)) + kept
-    return out
+        out += [struct.pack(endian + "IIII", time // unit, time % unit, len(kept), len(frame)), kept]
+    return b"".join(out)
 
 
 def block(kind, body, endian="<"):

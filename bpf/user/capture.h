@@ -8,10 +8,12 @@
 
 #include "dedup.h"
 #include "link_layer.h"
+#include "order.h"
 
 #define IDS_MAX_FRAME (1U << 18) /* libpcap's MAXIMUM_SNAPLEN */
 #define IDS_MAX_BLOCK (1U << 24) /* Wireshark's limit */
 #define IDS_MAX_INTERFACES 4096
+#define IDS_STRANGE 8 /* link types that are not read: so many are counted one by one */
 #define IDS_SECTION 0x0a0d0d0aU
 #define IDS_DAMAGED -1
 #define IDS_NO_MEMORY -2
@@ -24,17 +26,25 @@ struct ids_interface {
 
 struct ids_capture {
 	__u64 at; /* bytes of the file used so far */
-	__u64 frames, outcomes[IDS_N_OUTCOMES], out_of_order, newest_ns;
+	__u64 frames, outcomes[IDS_N_OUTCOMES], newest_ns;
+	__u64 out_of_order, most_back_ns; /* packets older than one before them; the largest step back */
+	__u64 late;			  /* packets that came after a newer one had been released */
+	__u64 no_length;		  /* packets whose IP header gives the length 0 */
+	struct {
+		__u32 link;
+		__u64 frames;
+	} strange[IDS_STRANGE];
 	struct ids_interface *interfaces; /* a pcap file has exactly one */
 	__u32 n_interfaces;
 	__u8 known, pcapng, swapped;
-	int ipv6; /* take IPv6 packets too */
+	int rules; /* enum ids_rules */
 	struct ids_dedup dedup;
+	struct ids_order order;
 };
 
 struct ids_frame {
-	const __u8 *bytes; /* NULL if this is no packet */
-	__u32 caplen, link;
+	const __u8 *bytes;	  /* NULL if this is no packet */
+	__u32 caplen, link, size; /* size: bytes on the wire */
 	__u64 ts_ns;
 	int outcome; /* IDS_OK, or why the frame cannot be used */
 };
@@ -122,6 +132,7 @@ static inline __s64 ids_pcap_next(const struct ids_capture *c, const __u8 *p, __
 	if (size < 16)
 		return 0;
 	f->caplen = ids_load32(c, p + 8);
+	f->size = ids_load32(c, p + 12);
 	if (f->caplen > IDS_MAX_FRAME)
 		return IDS_DAMAGED;
 	if (f->caplen > size - 16)

@@ -7,7 +7,8 @@
 
 #include <linux/types.h>
 
-#define IDS_DEDUP_MAX (1ULL << 22) /* slots; this bounds memory even if all time stamps are the same */
+#define IDS_DEDUP_MAX (1ULL << 22)	 /* slots; this bounds memory even if all time stamps are the same */
+#define IDS_DEDUP_SLACK_NS 1000000000ULL /* a copy may stand so much later in the file than its time stamp says */
 
 struct ids_seen {   /* a frame that was kept */
 	__u64 hash; /* 0: the slot is free */
@@ -18,6 +19,7 @@ struct ids_dedup {
 	struct ids_seen *slots;
 	__u64 size, used; /* size is a power of two; 0: duplicates are kept */
 	__u64 window_ns;
+	__u64 newest_ns; /* the newest stamp since the last sweep */
 };
 
 /* Mix two 64-bit words into one, as wyhash does. */
@@ -57,14 +59,18 @@ static inline struct ids_seen *ids_dedup_probe(const struct ids_dedup *d, __u64 
 	return &d->slots[i];
 }
 
-/* Forget frames that left the window. Grow only if the others need it. Return 0, or -1 if memory ran out. */
-static inline int ids_dedup_sweep(struct ids_dedup *d, __u64 now_ns)
+/*
+ * Forget frames that are far from the stream's own time, which is the newest stamp since the last sweep: one frame with a
+ * strange stamp makes the table forget too much only once. Grow only if the others need it.
+ * Return 0, or -1 if memory ran out.
+ */
+static inline int ids_dedup_sweep(struct ids_dedup *d)
 {
 	struct ids_dedup next = { .size = d->size, .window_ns = d->window_ns };
-	__u64 i, stay = 0;
+	__u64 i, stay = 0, near = d->window_ns + IDS_DEDUP_SLACK_NS;
 
 	for (i = 0; i < d->size; i++)
-		stay += d->slots[i].hash && ids_within(d->slots[i].ts_ns, now_ns, d->window_ns);
+		stay += d->slots[i].hash && ids_within(d->slots[i].ts_ns, d->newest_ns, near);
 	if (stay * 4 > d->size)
 		next.size *= 2;
 	if (next.size > IDS_DEDUP_MAX) {
@@ -75,7 +81,7 @@ static inline int ids_dedup_sweep(struct ids_dedup *d, __u64 now_ns)
 	if (!next.slots)
 		return -1;
 	for (i = 0; i < d->size && stay; i++)
-		if (d->slots[i].hash && ids_within(d->slots[i].ts_ns, now_ns, d->window_ns)) {
+		if (d->slots[i].hash && ids_within(d->slots[i].ts_ns, d->newest_ns, near)) {
 			*ids_dedup_probe(&next, d->slots[i].hash) = d->slots[i];
 			next.used++;
 		}
@@ -85,15 +91,16 @@ static inline int ids_dedup_sweep(struct ids_dedup *d, __u64 now_ns)
 }
 
 /*
- * Return 1 if a frame with the same bytes, older or younger, was kept within the window, 0 if this frame is to be kept,
- * or -1 if memory ran out.
+ * Return 1 if a frame with the same hash (ids_hash_frame), older or younger, was kept within the window, 0 if this frame
+ * is to be kept, or -1 if memory ran out.
  */
-static inline int ids_dedup_frame(struct ids_dedup *d, const __u8 *frame, __u32 size, __u64 ts_ns)
+static inline int ids_dedup_frame(struct ids_dedup *d, __u64 hash, __u64 ts_ns)
 {
-	__u64 hash = ids_hash_frame(frame, size);
 	struct ids_seen *seen;
 
-	if (d->used * 2 >= d->size && ids_dedup_sweep(d, ts_ns))
+	if (ts_ns > d->newest_ns)
+		d->newest_ns = ts_ns;
+	if (d->used * 2 >= d->size && ids_dedup_sweep(d))
 		return -1;
 	seen = ids_dedup_probe(d, hash);
 	if (seen->hash && ids_within(seen->ts_ns, ts_ns, d->window_ns))

@@ -12,6 +12,7 @@ enum ids_block { /* all other blocks are skipped */
 };
 
 enum ids_option {
+	IDS_END_OF_OPTIONS = 0,
 	IDS_IF_TSRESOL = 9,
 	IDS_IF_TSOFFSET = 14,
 };
@@ -40,6 +41,8 @@ static inline int ids_pcapng_interface(struct ids_capture *c, const __u8 *body, 
 	for (; size - at >= 4; at += 4 + ((length + 3) & ~3U)) {
 		const __u8 *option = body + at;
 
+		if (ids_load16(c, option) == IDS_END_OF_OPTIONS)
+			break;
 		length = ids_load16(c, option + 2);
 		if (((length + 3) & ~3U) > size - at - 4)
 			return IDS_DAMAGED;
@@ -60,13 +63,14 @@ static inline int ids_pcapng_packet(const struct ids_capture *c, __u32 type, con
 		return IDS_DAMAGED;
 	if (type == IDS_SIMPLE_PACKET) { /* of the first interface; has the original length, but may be cut off */
 		interface = 0;
-		f->caplen = ids_load32(c, body);
+		f->caplen = f->size = ids_load32(c, body);
 		if (f->caplen > size - head)
 			f->caplen = size - head;
 		f->outcome = IDS_NO_TIME;
 	} else {
 		interface = type == IDS_OLD_PACKET ? ids_load16(c, body) : ids_load32(c, body);
 		f->caplen = ids_load32(c, body + 12);
+		f->size = ids_load32(c, body + 16);
 	}
 	if (interface >= c->n_interfaces || f->caplen > size - head)
 		return IDS_DAMAGED;

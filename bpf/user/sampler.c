@@ -22,12 +22,14 @@ static int ids_sampler_note(struct ids_sampler *s, struct ids_slot *slot, const 
 		.saddr = key->addr[side],
 		.daddr = key->addr[!side],
 		.sport = key->port[side],
-		.dport = key->port[!side],
+		.dport = key->port[!side] | key->pad[0] << 8 | key->pad[1], /* pad: see ids_table_key */
 		.index = index,
 		.proto = key->proto,
 	};
 	memcpy(to->x, x, sizeof(to->x));
-	return !s->every && index == IDS_FIRST_PACKETS - 1 ? ids_sampler_release(s, slot) : 0;
+	if (s->every || s->go_flows || index != IDS_FIRST_PACKETS - 1) /* go_flows: a later packet may step back */
+		return 0;
+	return ids_sampler_release(s, slot);
 }
 
 /* Process one packet; the rules of flow.h decide its flow. Return 0, or -1 if memory ran out. */
@@ -35,15 +37,21 @@ static int ids_sampler_packet(struct ids_sampler *s, const struct ids_row *row)
 {
 	__s64 x[IDS_N_FEATURES];
 	struct ids_key key;
-	__u8 side = ids_make_key(&row->packet, &key);
+	__u8 side = ids_table_key(&row->packet, &key);
 	struct ids_slot *slot = ids_sampler_find(s, &key, row->ts_ns / 1000);
+	int back;
 
 	if (!slot)
 		return -1;
+	back = row->ts_ns / 1000 < slot->flow.last_us;
 	if (ids_flow_update(&slot->flow, &row->packet, side, row->ts_ns, x)) {
 		if (ids_sampler_release(s, slot))
 			return -1;
 		slot->id = s->flows++;
+		slot->stepped_back = 0;
+	} else if (back && !slot->stepped_back) {
+		slot->stepped_back = 1;
+		s->stepped_back++;
 	}
 	return ids_sampler_note(s, slot, row, x);
 }
@@ -67,13 +75,14 @@ static int ids_sampler_given(struct ids_sampler *s, const struct ids_row *row, _
 	return ids_sampler_note(s, &s->given, row, x);
 }
 
-void *ids_sampler_new(int every)
+void *ids_sampler_new(int every, int go_flows)
 {
 	struct ids_sampler *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return NULL;
 	s->every = every;
+	s->go_flows = go_flows;
 	if (ids_table_init(&s->table, 1 << 16)) {
 		free(s);
 		return NULL;
@@ -115,12 +124,13 @@ int ids_sampler_end(struct ids_sampler *s, __u64 most)
 	return ids_sampler_release(s, &s->given);
 }
 
-/* Write to out: vectors that wait to be taken, packets, flows. */
+/* Write to out: vectors that wait to be taken, packets, flows, flows in which a packet steps back in time. */
 void ids_sampler_counts(const struct ids_sampler *s, __u64 *out)
 {
 	out[0] = s->out.n - s->taken;
 	out[1] = s->packets;
 	out[2] = s->flows;
+	out[3] = s->stepped_back;
 }
 
 /* Copy the next n waiting vectors to out. */

@@ -25,13 +25,14 @@ struct ids_vectors {
 };
 
 struct ids_sampler {
-	int every; /* 1: one vector per packet; 0: one per flow, at the last of its first packets */
+	int every;    /* 1: one vector per packet; 0: one per flow, at the last of its first packets */
+	int go_flows; /* leave out flows in which a packet is older than the one before it, as go-flows' users do */
 	struct ids_table table;
 	struct ids_vectors out, held; /* held: the newest vector of each live flow */
 	__u64 taken, ended;	      /* vectors of out that were taken; slots of the table that were ended */
 	__u64 unused; /* index + 1 of the first free element of held; its .flow is that of the next one */
-	__u64 packets, flows;
-	struct ids_slot given; /* the current flow, if the caller names the flows */
+	__u64 packets, flows, stepped_back; /* stepped_back: flows in which a packet is older than the one before it */
+	struct ids_slot given;		    /* the current flow, if the caller names the flows */
 };
 
 /* Append an element. Return it, or NULL if memory ran out. */
@@ -49,17 +50,22 @@ static inline struct ids_vector *ids_vectors_add(struct ids_vectors *s)
 	return &s->list[s->n++];
 }
 
-/* Move a flow's final vector from held to out. slot->note is its index + 1. Return 0, or -1 if memory ran out. */
+/*
+ * Move a flow's final vector from held to out, or forget it if the flow is left out. slot->note is its index + 1.
+ * Return 0, or -1 if memory ran out.
+ */
 static inline int ids_sampler_release(struct ids_sampler *s, struct ids_slot *slot)
 {
 	struct ids_vector *to;
 
 	if (!slot->note)
 		return 0;
-	to = ids_vectors_add(&s->out);
-	if (!to)
-		return -1;
-	*to = s->held.list[slot->note - 1];
+	if (!s->go_flows || !slot->stepped_back) {
+		to = ids_vectors_add(&s->out);
+		if (!to)
+			return -1;
+		*to = s->held.list[slot->note - 1];
+	}
 	s->held.list[slot->note - 1].flow = s->unused;
 	s->unused = slot->note;
 	slot->note = 0;

@@ -7,12 +7,14 @@
 #include <string.h>
 
 #include "../flow.h"
+#include "link_layer.h"
 
 struct ids_slot {
 	struct ids_key key;
 	struct ids_flow flow; /* flow.num == 0: the slot is free */
 	__u64 id;
-	__u64 note; /* for the caller's own use */
+	__u32 note;	    /* for the caller's own use */
+	__u32 stepped_back; /* a packet was older than the one before it; the same */
 };
 
 struct ids_table {
@@ -66,12 +68,28 @@ static inline int ids_table_grow(struct ids_table *t)
 	return 0;
 }
 
+/*
+ * The key of a packet's flow. The type and the code of ICMP, where they stand in dport (ids_as_go_flows), are no end's port:
+ * both directions have the same, so they are in the key beside the ends.
+ */
+static inline __u8 ids_table_key(const struct ids_packet *p, struct ids_key *k)
+{
+	__u8 side = ids_make_key(p, k);
+
+	if (p->proto != IDS_ICMP && p->proto != IDS_ICMP6)
+		return side;
+	k->port[0] = k->port[1] = 0;
+	k->pad[0] = p->dport >> 8;
+	k->pad[1] = p->dport;
+	return p->saddr > p->daddr;
+}
+
 /* Pass one packet through the table and write its features to x. Return the flow's number, or -1 if memory ran out. */
 static inline __s64 ids_table_update(struct ids_table *t, const struct ids_packet *p, __u64 now_ns, __s64 *x)
 {
 	struct ids_key key;
 	struct ids_slot *slot;
-	__u8 side = ids_make_key(p, &key);
+	__u8 side = ids_table_key(p, &key);
 
 	if (t->used * 2 >= t->size && ids_table_grow(t))
 		return -1;

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ..config import DATA, INTERIM, LAB_SECONDS, LAB_SNAPLEN
 from .add import Add
+
+# What `extract` says of the frames that it left out, by their outcome (`native.layouts.OUTCOMES`).
+LEFT_OUT = {
+    "not_ip": "not IP",
+    "ipv6": "IPv6",
+    "no_ports": "without ports and not ICMP",
+    "fragment": "fragments",
+    "truncated": "cut off before the end of their headers",
+    "malformed": "with a malformed IP header",
+    "too_deep": "with too many IPv6 extension headers",
+    "no_timestamp": "without a time stamp",
+    "link_type": "of a link type that is not read",
+}
 
 
 def _record(args: argparse.Namespace) -> int:
@@ -33,31 +49,69 @@ def _extract(args: argparse.Namespace) -> int:
     """Write a dataset; the exit code is 1 if a capture is damaged, because then packets are missing."""
     from ..data import extract_many
 
-    options = {name: getattr(args, name) for name in ("sampling", "dedup_ms", "reorder_ms", "name")}
+    options = {name: getattr(args, name) for name in ("sampling", "dedup_ms", "reorder_ms", "flow_rules", "name")}
     found = extract_many.run(args.source, args.out, args.labels, args.scheduler, **options)
     if args.json:
         print(json.dumps(found))
     else:
         print(
             f"{args.out}: {found['vectors']:,} vectors of {found['flows']:,} flows, {found['packets']:,} packets, "
-            f"{found['duplicates']:,} duplicates; {found['packets_per_s']:,} packets/s"
+            f"{found['duplicates']:,} duplicates; {found['packets_per_s']:,} packets/s",
+            *remarks(found, args.reorder_ms),
+            sep="\n  ",
         )
     if found["damage"]:
         print(f"ids_repro extract: {', '.join(map(str, args.source))}: {found['damage']}", file=sys.stderr)
     return int(found["damage"] is not None)
 
 
+def remarks(found: dict[str, Any], reorder_ms: float) -> Iterator[str]:
+    """Say what was left out, by reason, and what is strange about the captures' times and lengths.
+
+    Parameters
+    ----------
+    found : dict
+        What `extract_many.run` returns.
+    reorder_ms : float
+        The option that it was run with.
+
+    Yields
+    ------
+    str
+        A line for each remark.
+    """
+    left_out = [(n, LEFT_OUT[reason]) for reason, n in found["dropped"].items() if n and reason != "link_type"]
+    left_out += [(n, f"of link type {link}, which is not read") for link, n in found["unread_links"].items()]
+    if more := found["dropped"].get("link_type", 0) - sum(found["unread_links"].values()):
+        left_out.append((more, "of other link types"))
+    if left_out:
+        yield f"left out of {found['frames']:,} frames: " + ", ".join(f"{n:,} {what}" for n, what in left_out)
+    if n := found["stepped_back"]:
+        fate = "left out (flow rules go-flows)" if found["flows"] > found["vectors"] else "kept"
+        yield f"flows with a packet that is older than the one before it: {n:,}, {fate}"
+    if n := found["no_length"]:
+        yield f"packets with the length 0 in their IP header (segmentation offload), taken from the frame: {n:,}"
+    wait_ms, n = math.floor(found["most_back_ms"]) + 1, found["late"] if reorder_ms else found["out_of_order"]
+    if n and reorder_ms:
+        yield f"packets that came too late for --reorder-ms {reorder_ms:g}: {n:,}; {wait_ms} sorts all"
+    elif n:
+        yield f"packets older than one before them in the file: {n:,}; --reorder-ms {wait_ms} sorts them"
+
+
 def add_extract(add: Add) -> None:
     """Add the command extract."""
     command = add("extract", _extract, "a capture or packet table -> the paper's twelve features, as Parquet")
-    text = "captures (pcap or pcapng, plain or .gz) in the order of time, or a folder with a packet table"
+    text = "captures (pcap or pcapng; plain, .gz, .bz2, .xz or .zst; - is the standard input) in the order of time, or "
+    text += "a folder with a packet table"
     command.add_argument("source", type=Path, nargs="+", help=text)
     text = "a name in data/README.md (published, corrected, csv: CIC-IDS2017's); else a schedule (CSV: label, ...)"
-    command.add_argument("--labels", help=f"{text}, or GeneratedLabelledFlows CSV file or folder")
+    command.add_argument("--labels", help=f"{text}, or CSV file, folder or .zip of GeneratedLabelledFlows")
     command.add_argument("--out", type=Path, default=INTERIM / "dataset.parquet")
     command.add_argument("--name", default="own capture", help="what the data is called in tables and figures")
     command.add_argument("--sampling", choices=("last", "every"), default="last", help="one vector per flow or packet")
     command.add_argument("--dedup-ms", type=float, default=0, help="leave out copies of a frame within this time")
     command.add_argument("--reorder-ms", type=float, default=0, help="let packets wait this long for older ones")
+    text = "which packets and flows count; default: go-flows for --labels published, else text (the paper's)"
+    command.add_argument("--flow-rules", choices=("text", "go-flows"), help=text)
     command.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler; this machine's cores by default")
     command.add_argument("--json", action="store_true", help="one JSON object of counts")

@@ -149,7 +149,7 @@ def prepare(
     UserError
         As `extract.run` does.
     """
-    counts = extract.run(pcap, out, label_source(schedule), sampling="every", name=name)
+    counts = extract.run(pcap, out, label_source(schedule), sampling="every", flow_rules="text", name=name)
     if counts["damage"]:
         warnings.warn(f"{pcap}: {counts['damage']}", stacklevel=2)
     return load(out)

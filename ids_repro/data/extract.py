@@ -1,4 +1,10 @@
-"""Turn a capture or a packet table into a Parquet file of feature vectors (`feature_file`), a piece at a time."""
+"""Turn a capture or a packet table into a Parquet file of feature vectors (`feature_file`), a piece at a time.
+
+Differs (flow rules "go-flows"): go-flows made the paper's dataset, and its users dropped the flows with a negative
+interval. These rules follow both, so that the flows can be counted beside the paper's. These things stay different.
+go-flows gives an IPv6 packet's length without the header, it reads the first bytes of later IPv6 fragments as ports,
+and it leaves out frames with VLAN tags. Here two IPv6 addresses count as one if their hashes of 63 bits are equal.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +27,10 @@ from .flow import ACTIVE_US, IDLE_US
 from .labels.source import LabelSource, Report
 
 SAMPLINGS = ("last", "every")
+# "text": IPv4 packets, as the paper's text says nothing of others. "go-flows": see above. A flow ends alike in both.
+FLOW_RULES = ("text", "go-flows")
+# What only captures say of themselves, and what a packet table would say.
+CAPTURE_FACTS = {"stepped_back": 0, "most_back_ms": 0.0, "no_length": 0, "unread_links": {}}
 # The modules that read packets, each with an `open_source`. The first that knows a path reads it.
 SOURCES = (packet_table, packets)
 
@@ -28,15 +38,15 @@ SOURCES = (packet_table, packets)
 class PacketSource(Protocol):
     """A file or folder of packets, to be read once: `packets.Packets`, `packet_table.PacketTable`, or one like them.
 
-    Its module is in SOURCES and has a function ``open_source(path, dedup_ms, reorder_ms)``. This returns the source, or
-    None if the path is of another kind.
+    Its module is in SOURCES and has a function ``open_source(path, dedup_ms, reorder_ms, rules)``. This returns the
+    source, or None if the path is of another kind.
 
     Attributes
     ----------
     path : Path
         The file or the folder.
     size, position : int
-        How much there is to read, and how much has been read, both in `unit`.
+        How much there is to read (0 if nobody knows), and how much has been read, both in `unit`.
     unit : {"B", "packet"}
         Bytes or packets.
     labels : callable or None
@@ -60,7 +70,8 @@ class PacketSource(Protocol):
         -------
         dict
             "parameters" it was read with, "sources" (file name to SHA-256), "frames" (outcome to number), packets
-            "out_of_order" and "late", and "damage": None, or where and how the file broke off.
+            "out_of_order" and "late", and "damage": None, or where and how the file broke off. A capture also has
+            "most_back_ms", "no_length" and "unread_links"; see `stream.Reader`.
         """
 
     def sha256(self) -> Any:
@@ -75,6 +86,7 @@ def run(
     sampling: str = "last",
     dedup_ms: float = 0,
     reorder_ms: float = 0,
+    flow_rules: str | None = None,
     name: str = "own capture",
 ) -> dict[str, Any]:
     """Extract the feature vectors of a capture or a packet table.
@@ -90,7 +102,8 @@ def run(
     sampling : {"last", "every"}
         "last": one vector per flow, at the last of its first 100 packets (Tables II and III). "every": one per packet.
     dedup_ms, reorder_ms : float
-        See `stream.Reader` and `stream.Order` [ms]. Only captures take them.
+        See `stream.Reader` [ms]. Only captures take these two and the rules.
+    flow_rules : {"text", "go-flows"}, by default "go-flows" with the labels "published", else "text"
     name : str
         What tables and figures call the data.
 
@@ -105,20 +118,21 @@ def run(
         If the input cannot be read, holds no IPv4 packet, no label fits, or the output cannot be written.
     """
     begin = time.perf_counter()
-    opened = open_source(Path(source), dedup_ms, reorder_ms)
-    meta = write(opened, Path(out), labels, sampling, name)
+    rules = flow_rules or ("go-flows" if labels and labels.name == "published" else None)
+    opened = open_source(Path(source), dedup_ms, reorder_ms, rules)
+    meta = write(opened, Path(out), labels, sampling, name, rules)
     return summary(meta, time.perf_counter() - begin)
 
 
-def open_source(path: Path, dedup_ms: float = 0, reorder_ms: float = 0) -> PacketSource:
+def open_source(path: Path, dedup_ms: float = 0, reorder_ms: float = 0, rules: str | None = None) -> PacketSource:
     """Open a file or folder of packets with the first module of SOURCES that knows it.
 
     Parameters
     ----------
     path : Path
         A capture, or a packet table.
-    dedup_ms, reorder_ms : float
-        See `run`.
+    dedup_ms, reorder_ms, rules
+        See `run`; `rules` are its `flow_rules`, None if neither the user nor the labels ask for any.
 
     Returns
     -------
@@ -129,11 +143,15 @@ def open_source(path: Path, dedup_ms: float = 0, reorder_ms: float = 0) -> Packe
     UserError
         If it cannot be read, or its kind does not take these options.
     """
-    found = (module.open_source(path, dedup_ms, reorder_ms) for module in SOURCES)
+    if rules not in (None, *FLOW_RULES):
+        raise UserError(f"the flow rules are {rules!r}: use {' or '.join(FLOW_RULES)}")
+    found = (module.open_source(path, dedup_ms, reorder_ms, rules) for module in SOURCES)
     return next(source for source in found if source is not None)
 
 
-def write(source: PacketSource, out: Path, labels: LabelSource | None, sampling: str, name: str) -> dict[str, Any]:
+def write(
+    source: PacketSource, out: Path, labels: LabelSource | None, sampling: str, name: str, rules: str | None = None
+) -> dict[str, Any]:
     """Write the feature vectors of an open source to a Parquet file.
 
     Parameters
@@ -142,6 +160,8 @@ def write(source: PacketSource, out: Path, labels: LabelSource | None, sampling:
         It is read to its end.
     out, labels, sampling, name
         See `run`.
+    rules
+        See `open_source`.
 
     Returns
     -------
@@ -155,11 +175,13 @@ def write(source: PacketSource, out: Path, labels: LabelSource | None, sampling:
     """
     if sampling not in SAMPLINGS:
         raise UserError(f"sampling is {sampling!r}: use 'last' or 'every'")
+    if rules and source.labels and not labels:
+        raise UserError(f"{source.path}: a packet table says which flows there are; leave out --flow-rules")
     every = sampling == "every"
-    sampler, label = stream.Sampler(every), _labeller(source, labels, every)
+    sampler, label = stream.Sampler(every, rules == "go-flows"), _labeller(source, labels, every)
     with (
         FeatureWriter(out, every, label) as writer,
-        tqdm(total=source.size, desc=source.path.name, unit=source.unit, unit_scale=True, delay=1) as bar,
+        tqdm(total=source.size or None, desc=source.path.name, unit=source.unit, unit_scale=True, delay=1) as bar,
     ):
         for rows, flow in source.pieces():
             cluster.stop_if_unwanted()
@@ -172,15 +194,16 @@ def write(source: PacketSource, out: Path, labels: LabelSource | None, sampling:
             labels.require_some(label.report)
             meta["labels"] = {"source": labels.name, "notes": labels.notes} | label.report.as_dict()
         counts = {key: n for key, n in sampler.counts().items() if key != "waiting"}
-        return writer.finish(meta | counts | _circumstances(source, meta, labels, sampling, name))
+        return writer.finish(meta | counts | _circumstances(source, meta, labels, sampling, name, rules))
 
 
 def _circumstances(
-    source: PacketSource, facts: dict, labels: LabelSource | None, sampling: str, name: str
+    source: PacketSource, facts: dict, labels: LabelSource | None, sampling: str, name: str, rules: str | None
 ) -> dict[str, Any]:
     """Return the metadata that say what was asked for, and the hashes of what was read."""
     parameters = {
         "sampling": sampling,
+        "flow_rules": rules or FLOW_RULES[0],
         "first_packets": FIRST_PACKETS,
         "idle_s": IDLE_US / 1e6,
         "active_s": ACTIVE_US / 1e6,
@@ -219,7 +242,10 @@ def summary(meta: dict[str, Any], seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "packets_per_s": round(meta["packets"] / seconds),
         "dropped": dropped,
-    } | {key: meta[key] for key in ("vectors", "flows_without_label", "out_of_order", "late", "damage")}
+        "flow_rules": meta["parameters"]["flow_rules"],
+        **{key: meta[key] for key in ("vectors", "flows_without_label", "out_of_order", "late", "damage")},
+        **{key: meta.get(key, none) for key, none in CAPTURE_FACTS.items()},
+    }
 
 
 def _labeller(source: PacketSource, labels: LabelSource | None, every: bool) -> Callable[[np.ndarray], np.ndarray]:

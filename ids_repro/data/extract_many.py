@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,17 +59,17 @@ def run(
     Raises
     ------
     UserError
-        As `extract.run` and `parallel.run` do, or if two captures have the same name.
+        As `extract.run` and `parallel.run` do, or if a capture is named twice.
     """
     out, sources = Path(out), [Path(source) for source in sources]
     if len(sources) == 1 and not scheduler:
         return _alone(sources[0], out, label_spec, options)
-    if len({source.name for source in sources}) < len(sources):
-        raise UserError("two of the captures have the same name; each needs its own")
+    names = distinct_names(sources)
     begin = time.perf_counter()
     job = {"labels": resolved(label_spec) if label_spec else None, "options": options}
-    metas = _extract_and_join([source.resolve() for source in sources], out.resolve(), job, scheduler, patience_s)
-    return _added(metas, sources, time.perf_counter() - begin)
+    paths = [source.resolve() for source in sources]
+    metas = _extract_and_join(paths, names, out.resolve(), job, scheduler, patience_s)
+    return _added(metas, names, time.perf_counter() - begin)
 
 
 def _alone(source: Path, out: Path, label_spec: str | None, options: dict[str, Any]) -> dict[str, Any]:
@@ -80,40 +81,63 @@ def _alone(source: Path, out: Path, label_spec: str | None, options: dict[str, A
         raise KeyboardInterrupt(f"{out} was not written") from None
 
 
+def distinct_names(sources: Sequence[Path]) -> list[str]:
+    """Return a name for each of several captures: its file's name, with as many folders before it as tell them apart.
+
+    Raises
+    ------
+    UserError
+        If a capture is named twice, or one is the standard input.
+    """
+    paths = [Path(os.path.normpath(source.absolute())) for source in sources]  # a link keeps its own name
+    for number, path in enumerate(paths):
+        if path in paths[:number]:
+            raise UserError(f"{sources[number]}: this capture is named twice; name each once")
+        if str(sources[number]) == "-" or path.is_relative_to("/dev/fd"):
+            raise UserError(f"{sources[number]}: the standard input must be the only capture; name a file")
+    for n in range(1, max(len(path.parts) for path in paths) + 1):
+        names = [str(Path(*path.parts[-n:])) for path in paths]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
 def _extract_and_join(
-    sources: list[Path], out: Path, job: dict, scheduler: str | None, patience_s: float
+    sources: list[Path], names: list[str], out: Path, job: dict, scheduler: str | None, patience_s: float
 ) -> list[dict]:
     """Write each capture's vectors to a file in a folder beside `out`, then join these; return each one's metadata."""
     labels = parts.label_paths(job["labels"])
     for path in [*sources, *labels]:
         if not path.exists():
             raise UserError(f"{path}: there is no such file")
-    names = parts.names(sources, out, job["labels"], job["options"])
+    wanted = parts.names(sources, out, job["labels"], job["options"])
     with feature_file.write_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        with parts.folder(out, names) as folder:
-            files = [folder / name for name in names]
+        with parts.folder(out, wanted) as folder:
+            files = [folder / name for name in wanted]
             missing = {part: source for source, part in zip(sources, files, strict=True) if not part.exists()}
             if missing:
                 jobs = [job | {"source": source, "out": part} for part, source in missing.items()]
                 parallel.run(_one, jobs, scheduler, "captures", patience_s, [folder, *missing.values(), *labels])
-            return _join(files, out)
+            return _join(files, names, out)
 
 
-def _added(metas: list[dict], sources: list[Path], seconds: float) -> dict:
+def _added(metas: list[dict], names: list[str], seconds: float) -> dict:
     counts = [extract.summary(meta, seconds) for meta in metas]
-    total = _sum(counts) | {"dropped": _sum([c["dropped"] for c in counts])}
-    damage = [f"{s.name}: {c['damage']}" for s, c in zip(sources, counts, strict=True) if c["damage"]]
+    total = _sum(counts) | {key: _sum([c[key] for c in counts]) for key in ("dropped", "unread_links")}
+    total |= {"flow_rules": counts[0]["flow_rules"], "most_back_ms": max(c["most_back_ms"] for c in counts)}
+    damage = [f"{name}: {c['damage']}" for name, c in zip(names, counts, strict=True) if c["damage"]]
     speed = {"seconds": round(seconds, 3), "packets_per_s": round(total["packets"] / seconds)}
     return total | speed | {"damage": "; ".join(damage) or None}
 
 
 def _sum(parts: list[dict]) -> dict[str, int]:
     """Add up the values that are counts; a count that is 0 in every part stays."""
-    return {key: sum(part[key] for part in parts) for key, value in parts[0].items() if isinstance(value, int)}
+    keys = {key: None for part in parts for key, value in part.items() if isinstance(value, int)}
+    return {key: sum(part.get(key, 0) for part in parts) for key in keys}
 
 
-def _join(files: Sequence[Path], out: Path) -> list[dict]:
+def _join(files: Sequence[Path], names: Sequence[str], out: Path) -> list[dict]:
     """Append the parts to each other, one row group at a time, and return the metadata of each.
 
     Flow and packet numbers go on from part to part.
@@ -128,7 +152,7 @@ def _join(files: Sequence[Path], out: Path) -> list[dict]:
                 for group in range(file.num_row_groups):
                     writer.write_table(_shifted(file.read_row_group(group), flow=flows, packet=packets))
                 flows, packets = flows + metas[-1]["flows"], packets + metas[-1]["packets"]
-            writer.add_key_value_metadata({"ids_repro": json.dumps(_meta(metas), sort_keys=True)})
+            writer.add_key_value_metadata({"ids_repro": json.dumps(_meta(metas, names), sort_keys=True)})
         half.replace(out)
         return metas
     finally:
@@ -142,12 +166,15 @@ def _shifted(table: pa.Table, **by: int) -> pa.Table:
     return table
 
 
-def _meta(metas: list[dict]) -> dict:
+def _meta(metas: list[dict], names: Sequence[str]) -> dict:
     """Return the metadata of the whole: the common parameters, the sums, and under "captures" each one's metadata."""
-    sources = {name: digest for meta in metas for name, digest in meta["sources"].items()}
+    sources = {}
+    for meta, name in zip(metas, names, strict=True):
+        for file, digest in meta["sources"].items():
+            own = file not in (meta["source"], meta["parameters"]["labels"])  # a file of a packet table
+            sources[name if file == meta["source"] else f"{name}/{file}" if own else file] = digest
     frames = _sum([meta["frames"] for meta in metas])
     digest = hashlib.sha256("".join(meta["sha256"] for meta in metas).encode()).hexdigest()
     own = {key: metas[0][key] for key in ("name", "parameters")}
-    names = ", ".join(meta["source"] for meta in metas)
-    rest = {"source": names, "sources": sources, "sha256": digest, "frames": frames, "captures": metas}
+    rest = {"source": ", ".join(names), "sources": sources, "sha256": digest, "frames": frames, "captures": metas}
     return own | _sum(metas) | rest

@@ -10,6 +10,7 @@ from .features import FEATURES
 # A flow ends after so long without a packet, or so long after its first packet. bpf/flow.h has the same numbers.
 IDLE_US, ACTIVE_US = 300 * 10**6, 1800 * 10**6
 FIN, RST, ACK, TCP = 0x01, 0x04, 0x10, 6
+ICMP, ICMP6 = 1, 58
 
 
 def _flows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -20,6 +21,9 @@ def _flows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for i, r in enumerate(rows):
         source, sink = (int(r["saddr"]), int(r["sport"])), (int(r["daddr"]), int(r["dport"]))
         key = (*sorted((source, sink)), int(r["proto"]))
+        if r["proto"] in (ICMP, ICMP6):  # dport may have the type and the code, which are the same in both directions
+            source, sink = (source[0],), (sink[0],)
+            key = (*sorted((source, sink)), int(r["dport"]), int(r["proto"]))
         now_us = int(r["ts_ns"]) // 1000
         f = live.get(key)
         if f is None or f["ended"] or now_us - f["last"] > IDLE_US or now_us - f["first"] > ACTIVE_US:

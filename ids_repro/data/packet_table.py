@@ -48,8 +48,8 @@ FRAME = np.dtype(
 )
 
 
-def open_source(path: Path, dedup_ms: float = 0, reorder_ms: float = 0) -> PacketTable | None:
-    """Open a packet table by its folder or its packets.parquet; see `extract.PacketSource`.
+def open_source(path: Path, dedup_ms: float = 0, reorder_ms: float = 0, rules: str | None = None) -> PacketTable | None:
+    """Open a packet table by its folder or its packets.parquet; see `extract.PacketSource`. `rules` change nothing.
 
     Returns
     -------

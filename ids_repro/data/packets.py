@@ -1,8 +1,7 @@
 """Read the packets of a capture file. Python reads its bytes piece by piece, and C parses them (bpf/user/capture.c).
 
-The parser can read IPv6, here as in the kernel. Datasets have IPv4 packets only, as the paper's has, because labels,
-schedules and packet tables know only IPv4 addresses. So IPv6 packets are counted and left out unless the caller wants
-them.
+The parser can read IPv6, here as in the kernel. Label files, schedules and packet tables know only IPv4 addresses. So
+IPv6 packets are counted and left out unless the caller wants them.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy as np
 from ..config import UserError
 from ..native import stream
 from ..native.layouts import OUTCOMES, ROW
-from .byte_stream import PIECE_BYTES, ByteStream
+from .byte_stream import PIECE_BYTES, STDIN, ByteStream
 
 MAX_BYTES = 1 << 25  # no record and no block of a capture may be longer
 # The first bytes of a pcap file: little-endian and big-endian, with stamps in microseconds and then in nanoseconds.
@@ -32,29 +31,32 @@ _ETHERNET_BYTES = (14, 18, 22)
 _BARE_ETHERNET = {4: bytes(12) + b"\x08\x00", 6: bytes(12) + b"\x86\xdd"}
 
 
-def open_source(path: Path, dedup_ms: float = 0, reorder_ms: float = 0) -> Packets:
+def open_source(path: Path, dedup_ms: float = 0, reorder_ms: float = 0, rules: str | None = None) -> Packets:
     """Open any path as a capture file; see `Packets` and `extract.PacketSource`."""
-    return Packets(path, dedup_ms, reorder_ms)
+    return Packets(path, dedup_ms, reorder_ms, "go-flows" if rules == "go-flows" else "ipv4")
+
+
+def is_pipe(path: Path) -> bool:
+    """Return whether a path is a pipe or the standard input ("-"), which can be read only once."""
+    return path == STDIN or path.is_fifo()
 
 
 class Packets:
-    """The packets of a capture file, pcap or pcapng, plain or gzip, to be read once.
+    """The packets of a capture file, pcap or pcapng, to be read once. It may be compressed; see `compressed`.
 
     Parameters
     ----------
     path : Path or str
-        The file.
-    dedup_ms, reorder_ms : float
-        See `stream.Reader` and `stream.Order` [ms]; 0 keeps every frame, and the order of the file.
-    ipv6 : bool
-        Whether to read IPv6 packets too.
+        The file or the pipe; "-" is the standard input.
+    dedup_ms, reorder_ms, rules
+        See `stream.Reader`.
 
     Attributes
     ----------
     source : ByteStream
         The file's bytes.
     size, position : int
-        Bytes of the file, and how many of them were read.
+        Bytes of the file, 0 for a pipe, and how many of them were read.
     damage : str or None
         Known after the last packet: where and how the file broke off.
 
@@ -68,21 +70,22 @@ class Packets:
     unit = "B"
     labels = None  # a capture has no labels of its own
 
-    def __init__(self, path: Path | str, dedup_ms: float = 0, reorder_ms: float = 0, ipv6: bool = False):
-        self.path, self.damage = Path(path), None
+    def __init__(self, path: Path | str, dedup_ms: float = 0, reorder_ms: float = 0, rules: str = "ipv4"):
+        path, self.damage = Path(path), None
+        self.path = Path("standard input") if path == STDIN else path
         self._parameters = {"dedup_ms": float(dedup_ms), "reorder_ms": float(reorder_ms)}
         for name, value in (("--dedup-ms", dedup_ms), ("--reorder-ms", reorder_ms)):
             if not 0 <= value <= 60_000:  # NaN is refused too
                 raise UserError(f"{name} is {value}: use 0 to 60000 ms")
-        if not self.path.is_file():
-            raise UserError(f"{self.path}: there is no such file")
+        if not (is_pipe(path) or path.is_file()):
+            raise UserError(f"{path}: " + ("not a file or a pipe" if path.exists() else "there is no such file"))
         try:
-            self.source = ByteStream(self.path)
+            self.source = ByteStream(path)
         except OSError as error:
             raise UserError(f"{self.path}: cannot be read ({error.strerror})") from None
-        self.size = self.path.stat().st_size
-        self._reader = stream.Reader(dedup_ms, ipv6)
-        self._order = stream.Order(reorder_ms) if reorder_ms else None
+        self.size = 0 if is_pipe(path) else path.stat().st_size
+        self._reader = stream.Reader(dedup_ms, reorder_ms, rules)
+        self._what = "IPv4" if rules == "ipv4" else "usable"
 
     @property
     def position(self) -> int:
@@ -97,13 +100,12 @@ class Packets:
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield the packets in pieces of shape (n,), dtype ROW. A piece is valid until the next one is asked for."""
         with self.source:
-            for rows in self._rows():
-                yield rows if self._order is None else self._order.push(rows)
-        if self._order is not None:
-            yield self._order.push(np.zeros(0, ROW), last=True)
+            yield from self._rows()
+        while len(rows := self._reader.end()):
+            yield rows
 
     def _rows(self) -> Iterator[np.ndarray]:
-        """Yield the packets in the order of the file; `held` bytes at the beginning of the buffer are not used yet."""
+        """Yield the packets while the file is read; `held` bytes at the beginning of the buffer are not used yet."""
         buffer, held, at_end = np.empty(PIECE_BYTES, np.uint8), 0, False
         checked = False
         while not at_end and not self._reader.damaged:
@@ -118,7 +120,7 @@ class Packets:
             while not self._reader.damaged:
                 rows, used = self._reader.read(buffer[done:held])
                 done += used
-                if not used:
+                if not used and not len(rows):
                     break
                 yield rows
             buffer[: held - done] = buffer[done:held]
@@ -128,6 +130,10 @@ class Packets:
 
     def _check(self, start: bytes) -> None:
         """Refuse a file whose first bytes are no header of a capture, or name a link layer that is not read."""
+        if self.source.kind == "zip":
+            raise UserError(f"{self.path}: a zip file, which may hold several captures; unpack it and name them")
+        if len(start) < 24 and self.source.fault:
+            raise UserError(f"{self.path}: the {self.source.kind} file is {self.source.fault} before the first packet")
         if len(start) < 24:
             raise UserError(f"{self.path}: the file is empty or shorter than a pcap header (24 bytes)")
         if start[:4] not in (*_PCAP, _PCAPNG):
@@ -137,11 +143,13 @@ class Packets:
             raise UserError(f"{self.path}: link type {link} is not read, only {stream.LINKS}")
 
     def _note_damage(self, held: int) -> None:
-        at = f"{self._reader.counts()['at']:,}"
-        inside = " of the decompressed file" if self.source.compressed else ""
+        source, at = self.source, f"{self._reader.counts()['at']:,}"
+        inside = " of the decompressed file" if source.kind else ""
         if self._reader.damaged:
             self.damage = f"the record at byte {at}{inside} is damaged; what stands before it was read"
-        elif held or self.source.cut:
+        elif source.fault not in (None, "cut off"):
+            self.damage = f"the {source.kind} file is {source.fault} at byte {at}{inside}; what stands before was read"
+        elif held or source.fault:
             self.damage = f"the file is cut off in the record at byte {at}{inside}; what stands before it was read"
 
     def require_some(self) -> None:
@@ -156,13 +164,12 @@ class Packets:
         if not counts["ok"]:
             found = ", ".join(f"{counts[name]:,} {name}" for name in OUTCOMES if counts[name])
             end = f"; {self.damage}" if self.damage else ""
-            raise UserError(
-                f"{self.path}: no IPv4 packet among its {counts['frames']:,} frames ({found or 'none'}){end}"
-            )
+            what = f"no {self._what} packet among its {counts['frames']:,} frames ({found or 'none'})"
+            raise UserError(f"{self.path}: {what}{end}")
 
     def counts(self) -> dict[str, int]:
-        """Return the counts of `stream.Reader.counts`; with re-ordering also "late", the count of `stream.Order`."""
-        return self._reader.counts() | ({} if self._order is None else {"late": self._order.late})
+        """Return the counts of `stream.Reader.counts`."""
+        return self._reader.counts()
 
     def facts(self) -> dict[str, Any]:
         """Return what `extract.PacketSource.facts` describes.
@@ -179,7 +186,10 @@ class Packets:
             "sources": {self.path.name: self.source.sha256.hexdigest()},
             "frames": {name: counts[name] for name in OUTCOMES},
             "out_of_order": counts["out_of_order"],
-            "late": counts.get("late", 0),
+            "most_back_ms": counts["most_back_ns"] / 1e6,
+            "late": counts["late"],
+            "no_length": counts["no_length"],
+            "unread_links": {str(link): n for link, n in self._reader.strange_links().items()},
             "damage": self.damage,
         }
 
@@ -235,9 +245,11 @@ def read(path: Path | str, ipv6: bool = False) -> Capture:
     Raises
     ------
     UserError
-        As `Packets` does, and if the file holds no packet.
+        As `Packets` does, and if the file holds no packet or is a pipe.
     """
-    packets = Packets(path, ipv6=ipv6)
+    if is_pipe(Path(path)):
+        raise UserError(f"{path}: a pipe can be read only once; save what comes through it to a file, and name that")
+    packets = Packets(path, rules="both" if ipv6 else "ipv4")
     rows = np.concatenate([np.zeros(0, ROW), *(piece.copy() for piece in packets)])
     packets.require_some()
     if packets.damage:

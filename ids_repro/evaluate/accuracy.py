@@ -55,7 +55,8 @@ def read(source: Path | str, schedule: Path | str | None = None) -> tuple[datase
     labeller = None if source.is_dir() else label_source(schedule or labels_beside(source))
     name = "lab capture" if source.resolve() == SAMPLE else source.resolve().name
     with tempfile.TemporaryDirectory() as folder:
-        extract.run(source, Path(folder) / "vectors.parquet", labeller, name=name)
+        rules = labeller and "text"  # the packets that are replayed
+        extract.run(source, Path(folder) / "vectors.parquet", labeller, flow_rules=rules, name=name)
         data = dataset.load(Path(folder) / "vectors.parquet")
     return data, PacketTable(source).trace() if source.is_dir() else packets.read(source)
 

@@ -107,7 +107,8 @@ def _read(source: Path, spec: Path | str | None, arriving_at: Sequence[int]) -> 
     if arriving_at:
         return _arriving(source, labeller, arriving_at, name)
     with tempfile.TemporaryDirectory() as folder:
-        extract.run(source, Path(folder) / "packets.parquet", labeller, sampling="every", name=name)
+        rules = labeller and "text"  # the packets that `packets.read` finds
+        extract.run(source, Path(folder) / "packets.parquet", labeller, sampling="every", flow_rules=rules, name=name)
         data = dataset.load(Path(folder) / "packets.parquet")
     if is_table:
         return Recording(data)

@@ -75,7 +75,7 @@ def lines(suspects: np.ndarray, classes: tuple[str, ...], with_score: bool = Fal
     with_score : bool
         Whether to add the score, which a detector's packets have.
     """
-    rows, _ = stream.Reader(ipv6=True).read(np.frombuffer(PCAP_HEADER + pcap_records(suspects), np.uint8))
+    rows, _ = stream.Reader(rules="both").read(np.frombuffer(PCAP_HEADER + pcap_records(suspects), np.uint8))
     parsed, out, at = {int(row["offset"]): row for row in rows}, [], len(PCAP_HEADER)
     for suspect, ns in zip(suspects, wall_ns(suspects["now_ns"]).tolist(), strict=True):
         at += _RECORD_BYTES

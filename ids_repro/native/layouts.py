@@ -21,7 +21,11 @@ N_FEATURES, X_SIZE = 12, 16
 REASONS = ("ok", "truncated", "not_ip", "malformed", "too_deep")
 KERNEL_REASONS = (*REASONS, "busy")
 # enum ids_outcome of bpf/user/link_layer.h: the same for a frame of a capture file.
-OUTCOMES = (*REASONS, "ipv6", "link_type", "no_timestamp", "duplicate")
+OUTCOMES = (*REASONS, "ipv6", "link_type", "no_timestamp", "duplicate", "no_ports", "fragment")
+# enum ids_rules of bpf/user/link_layer.h: which packets of a capture the caller wants.
+RULES = ("ipv4", "both", "go-flows")
+# bpf/user/capture.h: link types that are not read are counted one by one, so many of them.
+STRANGE = 8
 
 # struct ids_packet of bpf/parse.h. An address is an IPv4 address, or an IPv6 address folded into 64 bits, of which the
 # highest bit is set.

@@ -13,9 +13,10 @@ from functools import lru_cache
 import numpy as np
 
 from .build import build
-from .layouts import DAMAGED, OUTCOMES, ROW, VECTOR
+from .layouts import DAMAGED, OUTCOMES, ROW, RULES, STRANGE, VECTOR
 
 LINKS = "Ethernet (1), Linux cooked (113, 276), raw IP (12, 14, 101, 228, 229) and loopback (0, 108)"
+COUNTS = ("at", "frames", "out_of_order", "most_back_ns", "late", "no_length")  # of ids_capture_counts, in its order
 MAX_ROWS = 1 << 14  # most packets in one piece, few enough that their rows stay in the CPU's cache
 
 
@@ -26,17 +27,13 @@ def _library() -> ctypes.CDLL:
     sampler = ctypes.CDLL(str(build("user/sampler.c", "sampler", ("-shared", "-fPIC"))))
     p, u64 = c_void_p, c_uint64
     for lib, name, result, *arguments in (
-        (capture, "ids_capture_new", p, u64, c_int),
+        (capture, "ids_capture_new", p, u64, u64, c_int),
         (capture, "ids_capture_free", None, p),
         (capture, "ids_capture_read", u64, p, p, u64, p, u64, POINTER(u64), POINTER(c_int)),
+        (capture, "ids_capture_end", c_int64, p, p, u64),
         (capture, "ids_capture_counts", None, p, p),
         (capture, "ids_link_is_known", c_int, c_uint32),
-        (capture, "ids_order_new", p, u64),
-        (capture, "ids_order_free", None, p),
-        (capture, "ids_order_waiting", u64, p),
-        (capture, "ids_order_late", u64, p),
-        (capture, "ids_order_pass", c_int64, p, p, u64, c_int, p),
-        (sampler, "ids_sampler_new", p, c_int),
+        (sampler, "ids_sampler_new", p, c_int, c_int),
         (sampler, "ids_sampler_free", None, p),
         (sampler, "ids_sampler_push", c_int, p, p, p, u64),
         (sampler, "ids_sampler_end", c_int, p, u64),
@@ -90,8 +87,12 @@ class Reader(_Stage):
     dedup_ms : float
         Leave out a frame if an equal one was kept at most this long before or after it [ms]. Frames are equal if their
         bytes, captured lengths and link layers are. 0 keeps every frame.
-    ipv6 : bool
-        Whether to return IPv6 packets. If not, they are left out and counted as "ipv6".
+    reorder_ms : float
+        Return the packets in the order of time: each waits until one that is this much younger has come [ms]. Then
+        copies are left out after the sorting, so the oldest of them stays. 0 keeps the order of the file.
+    rules : {"ipv4", "both", "go-flows"}
+        Which packets to return; the others are left out and counted. "both" adds IPv6. "go-flows" adds IPv6 too, and
+        leaves out fragments and what has neither ports nor an ICMP type; the type and the code of ICMP are its dport.
 
     Attributes
     ----------
@@ -99,8 +100,8 @@ class Reader(_Stage):
         Whether the last call of `read` came to a damaged record. Nothing after it can be read.
     """
 
-    def __init__(self, dedup_ms: float = 0, ipv6: bool = False):
-        super().__init__("capture", round(dedup_ms * 1e6), ipv6)
+    def __init__(self, dedup_ms: float = 0, reorder_ms: float = 0, rules: str = "ipv4"):
+        super().__init__("capture", round(dedup_ms * 1e6), round(reorder_ms * 1e6), RULES.index(rules))
         self._rows = np.zeros(MAX_ROWS, ROW)
         self.damaged = False
 
@@ -117,13 +118,13 @@ class Reader(_Stage):
         rows : ndarray of shape (m,), dtype ROW
             The packets found, at most MAX_ROWS. The array is overwritten by the next call.
         used : int
-            How many of the bytes were used. Pass the others again, followed by more. At a damaged record, the bytes
-            before it are used.
+            How many of the bytes were used. Pass the others again; if there were neither packets nor used bytes,
+            followed by more. At a damaged record, the bytes before it are used.
 
         Raises
         ------
         MemoryError
-            If the frames that duplicates are looked for in do not fit into memory.
+            If the frames that wait or that duplicates are looked for in do not fit into memory.
         """
         n, status = c_uint64(), c_int()
         used = self._lib.ids_capture_read(
@@ -136,9 +137,19 @@ class Reader(_Stage):
             ctypes.byref(status),
         )
         if status.value not in (0, DAMAGED):
-            raise MemoryError("no memory for the window of duplicates")
+            raise MemoryError("no memory for the frames of the last moments")
         self.damaged = status.value == DAMAGED
         return self._rows[: n.value], used
+
+    def end(self) -> np.ndarray:
+        """Return the next packets that still wait, after the last bytes: shape (m,), dtype ROW, m = 0 at last.
+
+        The array is overwritten by the next call.
+        """
+        n = self._lib.ids_capture_end(self._c, self._rows.ctypes.data, MAX_ROWS)
+        if n < 0:
+            raise MemoryError("no memory for the window of duplicates")
+        return self._rows[:n]
 
     def counts(self) -> dict[str, int]:
         """Return what was counted so far.
@@ -146,56 +157,22 @@ class Reader(_Stage):
         Returns
         -------
         dict of str to int
-            "at": bytes used. "frames": all frames. "out_of_order": packets older than one before them in the file. And
-            for each name in OUTCOMES, the frames with this outcome.
+            "at": bytes used. "frames": all frames. "out_of_order": packets older than one before them in the file.
+            "most_back_ns": the largest of these steps back [ns]. "late": packets that came after a younger one was
+            returned, so `reorder_ms` was too short for them. "no_length": packets whose IP header gives the length 0;
+            they have that of the frame. And for each name in OUTCOMES, the frames with this outcome.
         """
-        out = np.zeros(3 + len(OUTCOMES), np.uint64)
+        return dict(zip((*COUNTS, *OUTCOMES), self._counted(), strict=False))
+
+    def strange_links(self) -> dict[int, int]:
+        """Return the link types that are not read, at most STRANGE, and the number of frames of each."""
+        pairs = np.reshape(self._counted()[-2 * STRANGE :], (-1, 2))
+        return {int(link): int(n) for link, n in pairs if n}
+
+    def _counted(self) -> list[int]:
+        out = np.zeros(len(COUNTS) + len(OUTCOMES) + 2 * STRANGE, np.uint64)
         self._lib.ids_capture_counts(self._c, out.ctypes.data)
-        return dict(zip(("at", "frames", "out_of_order", *OUTCOMES), map(int, out), strict=True))
-
-
-class Order(_Stage):
-    """Sort packets by time. Each packet waits a short time for older ones.
-
-    Parameters
-    ----------
-    window_ms : float
-        A packet is returned when a packet that is this much younger has come [ms].
-    """
-
-    def __init__(self, window_ms: float):
-        super().__init__("order", round(window_ms * 1e6))
-
-    def push(self, rows: np.ndarray, last: bool = False) -> np.ndarray:
-        """Take more packets and return those that have waited long enough.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (n,), dtype ROW
-            The next packets in the order of the file.
-        last : bool
-            No packet follows, so return all that wait.
-
-        Returns
-        -------
-        ndarray of shape (m,), dtype ROW
-            Packets in the order of time.
-
-        Raises
-        ------
-        MemoryError
-            If the packets that wait do not fit into memory.
-        """
-        out = np.zeros(self._lib.ids_order_waiting(self._c) + len(rows), ROW)
-        n = self._lib.ids_order_pass(self._c, rows.ctypes.data, len(rows), last, out.ctypes.data)
-        if n < 0:
-            raise MemoryError("no memory for the window of packets that wait")
-        return out[:n]
-
-    @property
-    def late(self) -> int:
-        """Number of packets that came after a younger one was returned: the window was too short for them."""
-        return self._lib.ids_order_late(self._c)
+        return out.tolist()
 
 
 class Sampler(_Stage):
@@ -206,10 +183,13 @@ class Sampler(_Stage):
     every : bool
         If true, make one vector per packet. If false, make one per flow: that of the last of the flow's first
         FIRST_PACKETS packets. It can be taken as soon as this packet is known to be the last.
+    go_flows : bool
+        Leave out a flow in which a packet is older than the one before it, as the users of go-flows do. A flow's vector
+        can be taken when the flow has ended. With `every` these flows stay, because their vectors may be gone already.
     """
 
-    def __init__(self, every: bool):
-        super().__init__("sampler", every)
+    def __init__(self, every: bool, go_flows: bool = False):
+        super().__init__("sampler", every, go_flows)
 
     def push(self, rows: np.ndarray, flow: np.ndarray | None = None) -> None:
         """Process the next packets.
@@ -256,10 +236,17 @@ class Sampler(_Stage):
         return bool(more)
 
     def counts(self) -> dict[str, int]:
-        """Return the number of vectors that wait to be taken ("waiting"), and of "packets" and "flows" so far."""
-        out = np.zeros(3, np.uint64)
+        """Return what was counted so far.
+
+        Returns
+        -------
+        dict of str to int
+            "waiting": vectors that wait to be taken. "packets" and "flows": all of them. "stepped_back": flows in which
+            a packet is older than the one before it.
+        """
+        out = np.zeros(4, np.uint64)
         self._lib.ids_sampler_counts(self._c, out.ctypes.data)
-        return dict(zip(("waiting", "packets", "flows"), map(int, out), strict=True))
+        return dict(zip(("waiting", "packets", "flows", "stepped_back"), map(int, out), strict=True))
 
     def take(self, most: int | None = None) -> np.ndarray:
         """Remove and return the next vectors that wait: all of them, or at most `most`.

@@ -1,6 +1,7 @@
 """Several captures give the same bytes on this machine's cores and on a Dask cluster of two worker processes."""
 
 import gzip
+import hashlib
 import json
 import socket
 
@@ -8,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from distributed import LocalCluster
+from packet_tables import write_table
 
 from ids_repro import config
 from ids_repro.__main__ import main
@@ -82,8 +84,35 @@ def test_a_scheduler_that_does_not_answer_is_named(halves, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_captures_of_one_name_are_told_apart_and_hashed_each(halves, tmp_path):
+    """In two folders, and through links: a link has its own name, whatever the file behind it is called."""
+    paths = [tmp_path / folder / "day.pcap" for folder in ("a", "b")] + [tmp_path / "a" / "link.pcap"]
+    for path, half in zip(paths, [*halves, halves[1]], strict=True):
+        path.parent.mkdir(exist_ok=True)
+        path.symlink_to(half)
+    counts = extract_many.run(paths, tmp_path / "x.parquet", SCHEDULE)
+    meta = json.loads(pq.ParquetFile(tmp_path / "x.parquet").metadata.metadata[b"ids_repro"])
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (*paths, config.SAMPLE_LABELS)]
+    names = ["a/day.pcap", "b/day.pcap", "a/link.pcap"]
+    assert meta["source"] == ", ".join(names)
+    assert meta["sources"] == dict(zip([*names, "lab.csv"], digests, strict=True))
+    assert counts["packets"] == sum(one["packets"] for one in meta["captures"])
+
+
+def test_packet_tables_are_told_apart(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write_table(tmp_path / name)
+    extract_many.run([tmp_path / "one", tmp_path / "two" / "packets.parquet"], tmp_path / "x.parquet")
+    meta = json.loads(pq.ParquetFile(tmp_path / "x.parquet").metadata.metadata[b"ids_repro"])
+    assert len(meta["sources"]) == 4
+
+
 def test_what_cannot_be_done_is_said(halves, tmp_path, capsys):
     assert main(["extract", str(halves[0]), str(halves[0]), "--out", str(tmp_path / "x.parquet")]) == 2
+    assert f"{halves[0]}: this capture is named twice" in capsys.readouterr().err
+    assert main(["extract", str(halves[0]), "-", "--out", str(tmp_path / "x.parquet")]) == 2
+    assert "-: the standard input must be the only capture" in capsys.readouterr().err
     assert main(["extract", str(halves[0]), str(tmp_path / "none"), "--out", str(tmp_path / "x.parquet")]) == 2
     assert "there is no such file" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -1,15 +1,22 @@
 """Reading captures: file formats, link layers, duplicates, order, and files that are cut off or damaged.
 
-Covers also: ids_repro.data.byte_stream and ids_repro.native.stream.
+Covers also: ids_repro.compressed, ids_repro.data.byte_stream and ids_repro.native.stream.
 """
 
+import bz2
 import gzip
+import hashlib
+import lzma
+import os
 import shutil
+import struct
 import subprocess
+import threading
 from pathlib import Path
 
 import made_captures as made
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -313,22 +320,169 @@ def test_order_is_repaired_within_the_window(tmp_path):
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 10**6), max_size=300), st.integers(1, 500))
-def test_order_equals_a_plain_heap(drawn, window_ms):
-    rows = np.zeros(len(drawn), ROW)
-    rows["ts_ns"], rows["offset"] = np.array(drawn, np.uint64) * 1000, np.arange(len(drawn))
-    order = stream.Order(window_ms)
-    found = np.concatenate([order.push(rows[: len(rows) // 2]), order.push(rows[len(rows) // 2 :], last=True)])
+def test_order_equals_a_plain_heap(tmp_path_factory, drawn, window_ms):
+    frames = [(time, made.ethernet(made.ipv4(k))) for k, time in enumerate(drawn)]
+    rows, counts, _ = read(tmp_path_factory.mktemp("o"), made.pcap(frames), reorder_ms=window_ms)
     waiting, out, newest, released, late = [], [], 0, 0, 0
-    for row in rows.tolist():
-        waiting.append(row[:2])
-        late += row[0] < released
-        newest = max(newest, row[0])
-        while waiting and newest - min(waiting)[0] >= window_ms * 10**6:
+    for entry in [(time, k) for k, time in enumerate(drawn)]:
+        waiting.append(entry)
+        late += entry[0] < released
+        newest = max(newest, entry[0])
+        while waiting and newest - min(waiting)[0] >= window_ms * 1000:
             out.append(min(waiting))
             waiting.remove(out[-1])
             released = max(released, out[-1][0])
-    assert [row[:2] for row in found.tolist()] == out + sorted(waiting)
-    assert order.late == late
+    found = list(zip((rows["ts_ns"] // 1000).tolist(), rows["sport"].tolist(), strict=True))
+    assert found == out + sorted(waiting)
+    assert counts["late"] == late
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 60_000), st.integers(0, 8)), max_size=200), st.sampled_from([1, 10]))
+def test_copies_are_left_out_after_the_sorting(tmp_path_factory, drawn, window_ms):
+    """Of each group of copies the oldest stays, wherever it stands in the file."""
+    frames = [(time, made.ethernet(made.ipv4(which))) for time, which in drawn]
+    kept: dict[int, int] = {}
+    expected = []
+    for time, which in sorted(drawn, key=lambda one: one[0]):  # stable, like the order of the file
+        if which not in kept or time - kept[which] > 1000 * window_ms:
+            kept[which] = time
+            expected.append((time, which))
+    rows, counts, _ = read(tmp_path_factory.mktemp("s"), made.pcap(frames), dedup_ms=window_ms, reorder_ms=100)
+    assert list(zip((rows["ts_ns"] // 1000).tolist(), rows["sport"].tolist(), strict=True)) == expected
+    assert (counts["duplicate"], counts["late"]) == (len(drawn) - len(expected), 0)
+
+
+def test_more_packets_wait_than_one_piece_holds(tmp_path):
+    """Most packets come out at the end, after the last byte was used."""
+    n = 3 * stream.MAX_ROWS + 7
+    frames = [(n - k, made.ethernet(made.ipv4(k & 0xFFFF))) for k in range(n)]
+    rows, counts, _ = read(tmp_path, made.pcap([*frames, (10**6, made.ethernet(PACKET))]), reorder_ms=100)
+    assert (rows["ts_ns"] // 1000).tolist() == [*range(1, n + 1), 10**6]
+    assert (counts["out_of_order"], counts["most_back_ns"]) == (n - 1, (n - 1) * 1000)
+
+
+def test_one_frame_of_another_time_does_not_empty_the_window_of_duplicates(tmp_path):
+    """The window forgets by the newest stamp since it last forgot; a frame of the year 2030 makes it forget once."""
+    many = [(k, made.ethernet(made.ipv4(k & 0xFFFF, k >> 16))) for k in range(70_000)]
+    frames = [*many[:5000], (1_900_000_000 * 10**6, made.ethernet(PACKET)), *many[5000:]]
+    _, counts, _ = read(tmp_path, made.pcap(frames + many[-30_000:]), dedup_ms=100)
+    assert counts["duplicate"] == 30_000
+
+
+COMPRESSED = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": lambda data: pa.compress(data, "zstd", asbytes=True),
+}
+
+
+@pytest.mark.parametrize("suffix", COMPRESSED)
+def test_a_compressed_capture_is_read_whatever_its_name(tmp_path, suffix):
+    frames = [(k, made.ethernet(made.ipv4(k & 0xFFFF, k >> 16))) for k in range(40_000)]
+    data = COMPRESSED[suffix](made.pcap(frames))
+    rows, _, damage = read(tmp_path, data)
+    assert damage is None and (rows["ts_ns"] // 1000).tolist() == list(range(40_000))
+    (tmp_path / "made.pcap").with_suffix(suffix).write_bytes(data)
+    capture = packets.read((tmp_path / "made.pcap").with_suffix(suffix))
+    assert capture.headers()[-1] == frames[-1][1]
+
+
+@pytest.mark.parametrize("suffix", COMPRESSED)
+@pytest.mark.parametrize("how", ["cut", "changed"])
+def test_a_compressed_capture_that_breaks_off_keeps_what_stands_before(tmp_path, suffix, how):
+    frames = [(k, made.ethernet(made.ipv4(k & 0xFFFF, payload=k.to_bytes(4, "big") * 40))) for k in range(40_000)]
+    data = bytearray(COMPRESSED[suffix](made.pcap(frames)))
+    at = len(data) // 8 * 7
+    if how == "cut":
+        del data[at:]
+    else:
+        data[at : at + 64] = bytes(64)
+    rows, counts, damage = read(tmp_path, data)
+    assert (rows["ts_ns"] // 1000).tolist() == list(range(len(rows)))
+    assert ("cut off" if how == "cut" else "damaged") in damage
+    # All but the last block: bzip2's are of 900 kB, and a decompressor may lose one step.
+    assert counts["at"] > 0.6 * len(made.pcap(frames))
+
+
+def test_a_wrong_checksum_at_the_end_costs_no_packet(tmp_path):
+    data = bytearray(gzip.compress(FILES["pcap"]))
+    data[-8] ^= 1
+    rows, _, damage = read(tmp_path, data)
+    assert len(rows) == 3 and "CRC check failed" in damage
+
+
+def test_a_pipe_is_read_once(tmp_path):
+    pipe, data = tmp_path / "pipe", made.pcap([(k, made.ethernet(PACKET)) for k in range(50_000)])
+    os.mkfifo(pipe)
+    for content in (data, gzip.compress(data)):
+        writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+        writer.start()
+        found = packets.Packets(pipe)
+        assert sum(map(len, found)) == 50_000
+        assert found.facts()["sources"] == {"pipe": hashlib.sha256(content).hexdigest()}
+        writer.join()
+    with pytest.raises(UserError, match="a pipe can be read only once; save"):
+        packets.read(pipe)
+
+
+@pytest.mark.parametrize("six", [False, True])
+def test_a_packet_without_a_length_has_that_of_its_frame(tmp_path, six):
+    """Frames that a NIC was to cut into segments; the snap length cuts what is kept, not what is counted."""
+    packet = made.ipv6(length=0) if six else made.ipv4(1234, 443)
+    if not six:
+        packet = packet[:2] + bytes(2) + packet[4:]
+    frame = made.ethernet(packet + bytes(5000), type_=0x86DD if six else 0x0800)
+    for data in (made.pcap([(1, frame)], snap=90), made.section() + made.interface() + made.enhanced(1, frame)):
+        rows, counts, _ = read(tmp_path, data, rules="both")
+        assert (rows["len"].tolist(), counts["no_length"]) == ([len(packet) + 5000], 1)
+
+
+@pytest.mark.parametrize("after", [made.option(9, b"\x09"), b"\x09\0\xff\xff", b"\1"])
+def test_options_end_where_they_say(tmp_path, after):
+    body = struct.pack("<HHI", 1, 0, 0) + made.option(0, b"") + after
+    data = made.section() + made.block(1, body) + made.enhanced(NS // 1000, made.ethernet(PACKET))
+    rows, _, damage = read(tmp_path, data)
+    assert damage is None and rows["ts_ns"].tolist() == [NS // 1000 * 1000]
+
+
+def test_link_types_that_are_not_read_are_counted_one_by_one(tmp_path):
+    links = [105, 147, 105, 1, *range(200, 210)]
+    data = made.section() + b"".join(map(made.interface, links))
+    data += b"".join(made.enhanced(k, made.ethernet(PACKET), k) for k in range(len(links)))
+    path = tmp_path / "a.pcapng"
+    path.write_bytes(data)
+    found = packets.Packets(path)
+    assert sum(map(len, found)) == 1
+    assert found.facts()["frames"]["link_type"] == len(links) - 1
+    assert found.facts()["unread_links"] == {"105": 2, "147": 1} | {str(link): 1 for link in range(200, 206)}
+
+
+SIX = {"type_": 0x86DD}
+GO_FLOWS = {  # a frame, and what go-flows makes of it: an outcome, or ports and protocol
+    "TCP": (made.ethernet(made.ipv4(5, 6)), (5, 6, 6)),
+    "UDP of IPv6": (made.ethernet(made.ipv6(sport=5, dport=6, proto=made.UDP), **SIX), (5, 6, 17)),
+    "an echo request": (made.ethernet(made.ipv4(proto=1, payload=bytes(4))), (0, 0x0800, 1)),
+    "an echo request of IPv6": (made.ethernet(made.ipv6(made.HOP_BY_HOP, proto=58), **SIX), (0, 0x0800, 58)),
+    "ICMP cut off": (made.ethernet(made.ipv4(proto=1)), "truncated"),
+    "IGMP": (made.ethernet(made.ipv4(proto=2)), "no_ports"),
+    "SCTP of IPv6": (made.ethernet(made.ipv6(proto=132), **SIX), "no_ports"),
+    "the first fragment": (made.ethernet(made.ipv4(5, 6, fragment=0x2000)), "fragment"),
+    "a later fragment": (made.ethernet(made.ipv4(5, 6, fragment=0x2001)), "fragment"),
+    "a fragment of ICMP": (made.ethernet(made.ipv4(proto=1, fragment=1, payload=bytes(4))), "fragment"),
+    "a later fragment of IPv6": (made.ethernet(made.ipv6(made.FRAGMENT, offset=8), **SIX), "fragment"),
+}
+
+
+@pytest.mark.parametrize("name", GO_FLOWS)
+def test_what_go_flows_reads(tmp_path, name):
+    frame, expected = GO_FLOWS[name]
+    rows, counts, _ = read(tmp_path, made.pcap([(1, frame)]), rules="go-flows")
+    if isinstance(expected, str):
+        assert (len(rows), counts[expected]) == (0, 1)
+    else:
+        assert rows[["sport", "dport", "proto"]].tolist() == [expected]
 
 
 EXTREMES = [0, 1, 2, 3, 4, 7, 8, 12, 16, 28, 32, 36, 64, 0xFF, 0xFFFF, 1 << 24, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]

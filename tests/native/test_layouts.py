@@ -49,6 +49,9 @@ CONSTANTS = {
     "IDS_RST": (flow, "RST"),
     "IDS_ACK": (flow, "ACK"),
     "IDS_TCP": (flow, "TCP"),
+    "IDS_ICMP": (flow, "ICMP"),
+    "IDS_ICMP6": (flow, "ICMP6"),
+    "IDS_STRANGE": (layouts, "STRANGE"),
     "IDS_INT8_MAX": (fixed, "INT8_MAX"),
     "IDS_S_BITS": (int_mlp, "S_BITS"),
     "IDS_DEQUANT_BITS": (int_mlp, "DEQUANT_BITS"),
@@ -63,8 +66,10 @@ ENUMERATIONS = {
     "ids_reason": (*layouts.REASONS, "n_reasons"),
     "ids_found": (*layouts.FOUND, "n_found"),
     "ids_outcome": (*layouts.OUTCOMES, "n_outcomes"),
+    "ids_rules": (*layouts.RULES, "n_rules"),
 }
-SPELT = {"no_timestamp": "NO_TIME"}  # C's name, where it is not Python's in capitals
+# C's name, where it is not Python's in capitals.
+SPELT = {"no_timestamp": "NO_TIME", "fragment": "IN_PIECES", "go-flows": "GO_FLOWS"}
 
 
 def compiled(expressions: list[str], folder) -> list[int]:

@@ -47,6 +47,12 @@ def test_the_kernel_does_with_a_frame_what_the_table_says(row, hook):
     assert program(hook, probe=True).counts()["reason"][KERNEL_REASONS.index(documented()[row])] == len(given)
 
 
+def mended_length(frame, size):
+    """Return the length that the reader of captures gives a packet in an untagged frame, where its header has none."""
+    none = 40 if frame[12:14] == b"\x86\xdd" else 0
+    return len(frame) - 14 if size == none else size
+
+
 @pytest.mark.parametrize("row", ROWS)
 def test_user_space_does_with_a_frame_what_the_table_says(row, tmp_path):
     given, expected = zip(*ROWS[row], strict=True)
@@ -54,13 +60,15 @@ def test_user_space_does_with_a_frame_what_the_table_says(row, tmp_path):
     assert {REASONS[r] for r in reasons} == {documented()[row]}
     path = tmp_path / "made.pcap"
     path.write_bytes(made.pcap(list(enumerate(given))))
-    capture = packets.Packets(path, ipv6=True)
+    capture = packets.Packets(path, rules="both")
     kept = np.concatenate([np.zeros(0, ROW), *(piece.copy() for piece in capture)])
     assert {name: n for name, n in capture.counts().items() if n and name in OUTCOMES} == {
         documented()[row]: len(given)
     }
-    for found in [rows, kept] if expected[0] else []:
-        assert found[["proto", "sport", "dport", "len"]].tolist() == list(expected)
+    if expected[0]:
+        assert rows[["proto", "sport", "dport", "len"]].tolist() == list(expected)
+        mended = [(*fields, mended_length(frame, size)) for frame, (*fields, size) in zip(given, expected, strict=True)]
+        assert kept[["proto", "sport", "dport", "len"]].tolist() == mended
 
 
 @pytest.mark.root

@@ -1,0 +1,61 @@
+"""Read compressed files. The first bytes of a file say how it is compressed, whatever its name is."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+# How a file of each kind begins, and how its name ends.
+_MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
+SUFFIXES = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
+MAGIC_BYTES = max(map(len, _MAGIC))
+# What reading a compressed file raises if it is cut off (EOFError; zstd: OSError) or damaged.
+ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError)
+
+
+def kind_of(start: bytes) -> str | None:
+    """Return how a file is compressed: "gzip", "bzip2", "xz", "zstd", "zip", or None.
+
+    Parameters
+    ----------
+    start : bytes
+        Its first MAGIC_BYTES bytes, or all if it is shorter.
+    """
+    return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
+
+
+def bare_name(path: Path) -> Path:
+    """Return a file's path without the suffix of its compression: a.pcap for a.pcap.gz."""
+    return path.with_suffix("") if path.suffix in SUFFIXES else path
+
+
+def decompressed(file: BinaryIO, kind: str | None) -> BinaryIO:
+    """Return a file that reads another one's decompressed bytes, front to end.
+
+    Parameters
+    ----------
+    file : binary file
+        It stands at its beginning. It is read front to end too, so it may be a pipe.
+    kind : str or None
+        What `kind_of` returns for it, but not "zip", which holds several files. None returns the file itself.
+
+    Returns
+    -------
+    binary file
+        Its methods raise one of ERRORS where the file is cut off or damaged.
+    """
+    if kind == "gzip":
+        return gzip.GzipFile(fileobj=file)
+    if kind == "bzip2":
+        return bz2.BZ2File(file)
+    if kind == "xz":
+        return lzma.LZMAFile(file)
+    if kind == "zstd":
+        import pyarrow as pa
+
+        return pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
+    return file
