@@ -6,7 +6,7 @@ import bz2
 import gzip
 import lzma
 import zlib
-from pathlib import Path
+from pathlib import PurePath
 from typing import BinaryIO
 
 # How a file of each kind begins, and how its name ends.
@@ -28,7 +28,7 @@ def kind_of(start: bytes) -> str | None:
     return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
 
 
-def bare_name(path: Path) -> Path:
+def bare_name(path: PurePath) -> PurePath:
     """Return a file's path without the suffix of its compression: a.pcap for a.pcap.gz."""
     return path.with_suffix("") if path.suffix in SUFFIXES else path
 

@@ -17,12 +17,25 @@ import pyarrow.parquet as pq
 from .. import parallel
 from ..config import UserError
 from . import extract, feature_file, parts
-from .labels.source import label_source, resolved
+from .labels.flow_index import FlowIndex
+from .labels.source import LabelSource, from_index, label_source, resolved
 
 
 def _one(job: Mapping[str, Any]) -> None:
-    source = label_source(job["labels"]) if job["labels"] else None
-    extract.run(job["source"], job["out"], source, **job["options"])
+    labels = job["labels"]
+    if isinstance(labels, Path):
+        labels = from_index(labels.stem, FlowIndex.load(labels))
+    extract.run(job["source"], job["out"], labels, **job["options"])
+
+
+def _shared(spec: str | None, folder: Path) -> LabelSource | Path | None:
+    """Return a source of labels for tasks: a schedule itself, else a file that is read faster than the label files."""
+    labels = label_source(spec) if spec else None
+    if labels is None or labels.index is None:
+        return labels
+    path = folder / f"{labels.name}.npz"
+    labels.index.save(path)
+    return path
 
 
 def run(
@@ -117,8 +130,9 @@ def _extract_and_join(
             files = [folder / name for name in wanted]
             missing = {part: source for source, part in zip(sources, files, strict=True) if not part.exists()}
             if missing:
+                job = job | {"labels": _shared(job["labels"], folder)}
                 jobs = [job | {"source": source, "out": part} for part, source in missing.items()]
-                parallel.run(_one, jobs, scheduler, "captures", patience_s, [folder, *missing.values(), *labels])
+                parallel.run(_one, jobs, scheduler, "captures", patience_s, [folder, *missing.values()])
             return _join(files, names, out)
 
 

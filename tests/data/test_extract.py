@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packet_tables import CAPTURES, rows_of
+from packet_tables import CAPTURES, rows_of, write_table
 
 from ids_repro import __main__, config
 from ids_repro.config import UserError
@@ -174,6 +174,61 @@ def test_flow_ends_exactly_as_go_flows_does(tmp_path):
     assert flows((0, "a", a), (1, "b", made.RST), (2, "a", a)) == 2
     assert flows((0, "a", f), (1, "b", f), (2, "a", a), (3, "a", a)) == 2
     assert flows((0, "a", f), (1, "b", a), (2, "b", a), (3, "a", a)) == 1
+
+
+def test_go_flows_rules_leave_out_flows_that_step_back_in_time(tmp_path):
+    """Also if the step comes after the first 100 packets. The flow after the end of such a flow is another one."""
+    a, ends = made.ACK, {"src": made.B, "dst": made.A}
+    sent = [(k, 5, 6, a, {}) for k in range(150)] + [(149, 7, 6, a, {}), (160, 7, 6, a, {}), (148, 6, 5, a, ends)]
+    sent += [(170, 5, 6, made.RST, {}), (180, 5, 6, a, {}), (170, 9, 6, a, {})]
+    frames = [(time, made.ethernet(made.ipv4(*ports, flags=flags, **way))) for time, *ports, flags, way in sent]
+    (tmp_path / "a.pcap").write_bytes(made.pcap(frames))
+    expected = {"text": [5, 5, 7, 9], "go-flows": [5, 7, 9]}  # sport of each flow's vector
+    for rules, ports in expected.items():
+        found = extract.run(tmp_path / "a.pcap", tmp_path / "a.parquet", flow_rules=rules)
+        assert (found["flows"], found["vectors"], found["stepped_back"]) == (4, len(ports), 1)
+        vectors = pq.read_table(tmp_path / "a.parquet")
+        assert sorted(vectors["sport"].to_numpy() >> 16) == ports
+    every = extract.run(tmp_path / "a.pcap", tmp_path / "a.parquet", sampling="every", flow_rules="go-flows")
+    assert (every["vectors"], every["stepped_back"]) == (len(frames), 1)
+
+
+def test_icmp_of_one_type_is_one_flow_in_both_directions(tmp_path):
+    """By the rules of go-flows; dport has the type and the code. By the text all ICMP of two hosts is one flow."""
+
+    def icmp(kind, back):
+        ends = {"src": made.B, "dst": made.A} if back else {}
+        packet = bytearray(made.ipv4(proto=made.ICMP, payload=bytes(4), **ends))
+        packet[20:22] = kind.to_bytes(2, "big")
+        return made.ethernet(bytes(packet))
+
+    kinds = [(0x0800, 0), (0, 1), (0x0800, 1), (0, 0), (0x0303, 1)]
+    (tmp_path / "a.pcap").write_bytes(made.pcap([(k, icmp(*one)) for k, one in enumerate(kinds)]))
+    for rules, flows, dports in (
+        ("text", [0] * 5, [0] * 5),
+        ("go-flows", [0, 1, 0, 1, 2], [0x800, 0, 0x800, 0, 0x303]),
+    ):
+        extract.run(tmp_path / "a.pcap", tmp_path / "a.parquet", sampling="every", flow_rules=rules)
+        table = pq.read_table(tmp_path / "a.parquet")
+        assert (table["flow"].to_pylist(), (table["dport"].to_numpy() >> 16).tolist()) == (flows, dports)
+        assert not table["sport"].to_numpy().any()
+
+
+@pytest.mark.parametrize("rules", ["both", "go-flows"])
+def test_reference_equals_c_with_ipv6_and_icmp(rules):
+    path = CAPTURES.get("thu_normal_slice", (config.SAMPLE, 0))[0]
+    rows = np.concatenate([piece.copy() for piece in packets.Packets(path, rules=rules)])
+    x, flow = library.extract(rows)
+    x_reference, flow_reference = reference(rows)
+    assert np.array_equal(x, x_reference) and np.array_equal(flow, flow_reference)
+    check_vectors(rows, x, flow)
+
+
+def test_flow_rules_are_for_captures_and_have_two_names(tmp_path):
+    with pytest.raises(UserError, match="the flow rules are 'paper': use text or go-flows"):
+        extract.run(config.SAMPLE, tmp_path / "x.parquet", flow_rules="paper")
+    with pytest.raises(UserError, match="says which flows there are; leave out --flow-rules"):
+        extract.run(write_table(tmp_path), tmp_path / "x.parquet", flow_rules="text")
 
 
 def test_last_is_a_choice_from_every(tmp_path):

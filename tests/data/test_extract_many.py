@@ -2,19 +2,22 @@
 
 import gzip
 import hashlib
+import ipaddress
 import json
 import socket
+from datetime import datetime, timezone
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from distributed import LocalCluster
+from label_files import HEADER, csv_line
 from packet_tables import write_table
 
 from ids_repro import config
 from ids_repro.__main__ import main
 from ids_repro.config import UserError
-from ids_repro.data import dataset, extract, extract_many, feature_file
+from ids_repro.data import dataset, extract, extract_many, feature_file, packets
 from ids_repro.data.labels.source import label_source
 
 SCHEDULE = str(config.SAMPLE_LABELS)
@@ -52,6 +55,24 @@ def test_two_workers_give_the_bytes_that_none_give(cluster, halves, tmp_path):
     for counts in found:
         del counts["seconds"], counts["packets_per_s"]
     assert found[0] == found[1]
+
+
+def test_rows_of_labels_are_handed_to_the_tasks(halves, tmp_path):
+    """Several captures get the labels that each gets alone from the label files."""
+    lines = [HEADER]
+    for row in packets.read(config.SAMPLE).rows[::50]:
+        ends = [str(ipaddress.IPv4Address(int(row[name]))) for name in ("saddr", "daddr")]
+        stamp = f"{datetime.fromtimestamp(int(row['ts_ns']) // 10**9, timezone.utc):%Y-%m-%d %H:%M}Z"
+        lines.append(csv_line(ends[0], row["sport"], ends[1], row["dport"], row["proto"], stamp, "DoS Hulk"))
+    rows = tmp_path / "rows.csv"
+    rows.write_text("\n".join(lines) + "\n")
+    alone = [extract.run(half, tmp_path / half.name, label_source(rows)) for half in halves]
+    counts = extract_many.run(halves, tmp_path / "both.parquet", rows)
+    assert 0 < counts["flows_without_label"] < counts["flows"]
+    assert counts["flows_without_label"] == sum(one["flows_without_label"] for one in alone)
+    both = pq.ParquetFile(tmp_path / "both.parquet").metadata.metadata[b"ids_repro"]
+    for half, one in zip(halves, json.loads(both)["captures"], strict=True):
+        assert one == json.loads(pq.ParquetFile(tmp_path / half.name).metadata.metadata[b"ids_repro"])
 
 
 def test_the_parts_follow_each_other(halves, tmp_path):

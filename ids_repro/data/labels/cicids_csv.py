@@ -1,5 +1,7 @@
 """Read the labels that CIC-IDS2017 comes with: the CSV files of GeneratedLabelledFlows, a row for each flow.
 
+The files that Engelen et al. 2021 and Liu et al. 2022 made of the same captures with a newer CICFlowMeter are read too.
+
 Differs: the rows are CICFlowMeter's flows. CICFlowMeter ends a TCP flow at the first FIN, so one flow here may be
 several rows there. The first of these rows has the flow's start.
 """
@@ -12,18 +14,21 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from ...config import CIC_IDS2017, UserError
+from .csv_table import CsvTable
+from .csv_table import header as header_of
 from .flow_index import ROW, FlowIndex
+from .text_files import TextFile, is_label_file, text_files
 
 # Attack names in CIC-IDS2017's three labellings, mapped to classes as the paper's training script maps CN-TU's. The
 # three are the dataset's CSV files, the time windows behind the paper's data (CN-TU), and Liu et al. 2022.
 # Differs: Liu et al. keep "... - Attempted" (traffic of the attacker that carries no attack) apart; here it is Normal.
+ATTEMPTED = " - Attempted"
 ATTACKS = {
     "Botnet": ("Bot", "Botnet:ARES", "Botnet"),
     "Brute force": ("FTP-Patator", "SSH-Patator", "Brute Force:FTP-Patator", "Brute Force:SSH-Patator"),
@@ -46,12 +51,24 @@ ATTACKS = {
 
 FOLDER = CIC_IDS2017  # where the files are if `--labels` has only this source's name
 COLUMNS = ("Source IP", "Source Port", "Destination IP", "Destination Port", "Protocol", "Timestamp", "Label")
-ENCODING = "cp1252"
-UTC_MINUS_LOCAL = timedelta(hours=3)  # the files' clock is ADT
+_NEWER = {"Src IP": "Source IP", "Src Port": "Source Port", "Dst IP": "Destination IP", "Dst Port": "Destination Port"}
+ENCODING = "cp1252"  # the publisher's; re-saved files are in UTF-8
 KINDS = [(label, name) for label, names in ATTACKS.items() for name in names]  # (class, attack)
+KINDS += [("Normal", name + ATTEMPTED) for label, name in KINDS if label != "Normal"]
 _KIND = {name.lower(): i for i, (_, name) in enumerate(KINDS)}
+_LABELS = sorted({name for names in ATTACKS.values() for name in names if ":" not in name})
 _WEB = ("brute force", "xss", "sql injection")
-_TIME = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}) (\d{1,2}):(\d{2})(?::(\d{2}))?")
+_TIMES = (
+    r"(?P<day>\d{1,2})/(?P<month>\d{1,2})/(?P<year>\d{4}) (?P<hour>\d{1,2}):(?P<minute>\d{2})(:(?P<second>\d{2}))?"
+    r"( (?P<half>[AaPp][Mm]))?",
+    r"(?P<year>\d{4})-(?P<month>\d{2})-(?P<day>\d{2})[ T](?P<hour>\d{2}):(?P<minute>\d{2})(:(?P<second>\d{2})(\.\d+)?)?"
+    r"(?P<zone>Z|\+00:?00)?",
+)
+_TIMES = tuple(map(re.compile, _TIMES))
+# What a file's clock may be, as hours that are added to get UTC. The publisher's clock is ADT. CICFlowMeter writes the
+# time of the machine that it runs on: UTC + 2 h for Engelen et al., UTC for Liu et al. A row counts at each of these
+# hours: that a flow of the same two ends began in the same second, hours apart, is not to be expected.
+_CLOCKS = {"without AM and PM": (3,), "AM and PM": (3, -2), "ISO": (0, 3), "UTC": (0,)}
 
 
 def files(folder: Path) -> list[Path]:
@@ -60,7 +77,7 @@ def files(folder: Path) -> list[Path]:
     Parameters
     ----------
     folder : Path
-        For example where GeneratedLabelledFlows.zip was unpacked.
+        Where GeneratedLabelledFlows.zip is, or was unpacked. The files may be compressed.
 
     Returns
     -------
@@ -72,30 +89,20 @@ def files(folder: Path) -> list[Path]:
     UserError
         If there is none.
     """
-    found = sorted(
-        path
-        for path in folder.rglob("*.csv")
-        if not any(part.startswith("MachineLearning") for part in path.relative_to(folder).parts)
-    )
+    found = sorted(path for path in folder.rglob("*") if is_label_file(str(path.relative_to(folder))))
+    found = found or sorted(folder.rglob("GeneratedLabelledFlows*.zip"))
     if not found:
-        raise UserError(f"{folder}: no CSV file in it; unpack CIC-IDS2017's GeneratedLabelledFlows.zip there")
+        raise UserError(f"{folder}: no CSV file in it; put CIC-IDS2017's GeneratedLabelledFlows.zip there")
     return found
 
 
 def is_one(path: Path) -> bool:
     """Return whether a file is one of GeneratedLabelledFlows: its first line has at least two of COLUMNS."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return len(set(COLUMNS) & set(_header(file.readline()))) >= 2
+    return path.is_file() and len(set(COLUMNS) & set(map(_usual, header_of(text_files(path)[0])))) >= 2
 
 
-def _header(line: bytes) -> list[str]:
-    return [_plain(name) for name in line.replace(b"\0", b"").decode("latin-1").strip().split(",")]
-
-
-def _plain(name: str) -> str:
-    return name.removeprefix("\ufeff").removeprefix("ï»¿").strip().strip('"').strip()
+def _usual(name: str) -> str:
+    return _NEWER.get(name, name)
 
 
 def read(paths: Sequence[Path]) -> FlowIndex:
@@ -104,32 +111,32 @@ def read(paths: Sequence[Path]) -> FlowIndex:
     Parameters
     ----------
     paths : sequence of Path
-        The files. Their order decides which of two contradicting rows counts.
+        The files, plain or compressed, or zip files of them. Their order decides which of two contradicting rows
+        counts.
 
     Returns
     -------
     FlowIndex
         Its `notes` count the rows that are kept ("rows"), the rows that are left out ("empty"; "protocol_0", which
-        CICFlowMeter makes by mistake), and those that contradict the row before them of the same flow and time
-        ("contradictory").
+        CICFlowMeter makes by mistake; "header", which repeat the first line), and those that contradict the row before
+        them of the same flow and time ("contradictory").
 
     Raises
     ------
     UserError
-        If a file is missing, is not cp1252, lacks a column, or a field cannot be read. The message names file, line and
-        column.
+        If a file is missing, is not cp1252 or UTF-8, lacks a column, or a line or a field cannot be read. The message
+        names file, line and column.
     """
     notes, digests, parts = Counter(rows=0, empty=0, protocol_0=0), {}, []
     for path in paths:
         if not path.is_file():
             raise UserError(f"{path}: there is no such file")
+        parts += [_rows(file, notes) for file in text_files(path)]
         digests[str(path)] = _sha256(path)
-        parts.append(_rows(path, notes))
     rows = np.concatenate([np.zeros(0, ROW), *parts])
     if not len(rows):
         raise UserError(f"no row with a flow in {', '.join(map(str, paths)) or 'an empty list of label files'}")
-    notes["rows"] = len(rows)
-    return FlowIndex(rows, digests, notes)
+    return FlowIndex.of(rows, digests, dict(notes))
 
 
 def _sha256(path: Path) -> str:
@@ -140,62 +147,21 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _frame(path: Path) -> pd.DataFrame:
-    """Read the columns of COLUMNS as text, one category for each different text; an empty field is NaN."""
-    with path.open("rb") as file:
-        start = file.read(1 << 16)
-    if b"\0" in start:
-        raise UserError(f"{path}: line 1: column {COLUMNS[0]!r}: not {ENCODING} text (UTF-16?); save the file in UTF-8")
-    header = _header(start.split(b"\n")[0])
-    missing = [name for name in COLUMNS if name not in header]
-    if missing:
-        raise UserError(f"{path}: line 1: the column {missing[0]!r} is missing; needed are {', '.join(COLUMNS)}")
-    try:
-        frame = pd.read_csv(
-            path,
-            encoding=ENCODING,
-            usecols=lambda name: _plain(name) in COLUMNS,
-            dtype="category",
-            skip_blank_lines=False,
-            na_values=[""],
-            keep_default_na=False,
-        )
-    except UnicodeDecodeError:
-        raise UserError(_undecodable(path)) from None
-    except pd.errors.ParserError as error:
-        raise UserError(f"{path}: not a CSV file ({error})") from None
-    frame.columns = [_plain(name) for name in frame.columns]
-    return frame.loc[:, ~frame.columns.duplicated()]
-
-
-def _undecodable(path: Path) -> str:
-    """Return a message that names the first byte that is not cp1252, with its line and column."""
-    with path.open("rb") as file:
-        names = _header(file.readline())
-        file.seek(0)
-        for number, line in enumerate(file, 1):
-            try:
-                line.decode(ENCODING)
-            except UnicodeDecodeError as error:
-                column = names[min(line[: error.start].count(b","), len(names) - 1)]
-                return (
-                    f"{path}: line {number}: column {column!r}: byte 0x{line[error.start]:02x} is not {ENCODING} text; "
-                    f"save the file in {ENCODING} or UTF-8"
-                )
-    return f"{path}: not {ENCODING} text"
-
-
-def _rows(path: Path, notes: Counter) -> np.ndarray:
+def _rows(file: TextFile, notes: Counter) -> np.ndarray:
     """Read a file into rows of dtype `flow_index.ROW`, and count in `notes` what is left out."""
-    frame = _frame(path)
-    empty = frame.isna().all(axis=1).to_numpy()
-    proto = _parse(path, frame, ~empty, "Protocol", _number(255))
-    artefact = ~empty & (proto == 0)
-    notes["empty"] += int(empty.sum())
+    table = CsvTable(file, {name: _usual(name) for name in header_of(file)}, COLUMNS)
+    empty = np.all([codes < 0 for codes in table.codes.values()], axis=0)
+    header = table.repeats_header()
+    proto = _parse(table, ~empty & ~header, "Protocol", _number(255))
+    artefact = ~empty & ~header & (proto == 0)
+    keep = ~empty & ~header & ~artefact
+    notes["empty"] += int(empty.sum()) + table.blank
     notes["protocol_0"] += int(artefact.sum())
-    keep = ~empty & ~artefact
+    notes["rows"] += int(keep.sum())
+    if header.any():
+        notes["header"] += int(header.sum())
     column = {
-        name: _parse(path, frame, keep, name, parse)
+        name: _parse(table, keep, name, parse)
         for name, parse in (
             ("Source IP", lambda text: int(ipaddress.IPv4Address(text))),
             ("Destination IP", lambda text: int(ipaddress.IPv4Address(text))),
@@ -209,28 +175,46 @@ def _rows(path: Path, notes: Counter) -> np.ndarray:
     sink = column["Destination IP"] << 16 | column["Destination Port"]
     rows = np.zeros(int(keep.sum()), ROW)
     rows["low"], rows["high"] = np.minimum(source, sink)[keep], np.maximum(source, sink)[keep]
-    rows["start_s"], rows["window_s"] = np.divmod(column["Timestamp"][keep], 100)
     rows["proto"], rows["attack"] = proto[keep], column["Label"][keep]
-    return rows
+    local_s, rest = np.divmod(column["Timestamp"][keep], 1000)
+    clock, rows["window_s"] = np.divmod(rest, 100)
+    parts = []
+    for number, hours in enumerate(_CLOCKS.values()):
+        for hour in hours:
+            part = rows[clock == number]
+            part["start_s"] = local_s[clock == number] + 3600 * hour
+            parts.append(part)
+    return np.concatenate(parts)
 
 
-def _parse(path: Path, frame: pd.DataFrame, wanted: np.ndarray, name: str, parse: Callable[[str], int]) -> np.ndarray:
+def _parse(table: CsvTable, wanted: np.ndarray, name: str, parse: Callable[[str], int]) -> np.ndarray:
     """Parse each different text of a column once, and return the values; only `wanted` rows must be readable."""
-    codes = frame[name].cat.codes.to_numpy().astype(np.int64)
-    texts = frame[name].cat.categories
+    codes, texts = table.codes[name], table.texts[name]
     values = np.zeros(len(texts) + 1, np.int64)  # an empty field has code -1, and so the last value
     bad = np.zeros(len(values), bool)
     bad[-1] = True
     for i, text in enumerate(texts):
         try:
-            values[i] = parse(text.strip())
+            values[i] = parse(_decoded(text).strip())
         except ValueError:
             bad[i] = True
     wrong = np.flatnonzero(bad[codes] & wanted)
     if len(wrong):
-        text = "" if codes[wrong[0]] < 0 else texts[codes[wrong[0]]]
-        raise UserError(f"{path}: line {wrong[0] + 2}: column {name!r}: {text!r} cannot be read; {_EXPECTED[name]}")
+        text = b"" if codes[wrong[0]] < 0 else texts[codes[wrong[0]]]
+        try:
+            why = f"{_decoded(text)!r} cannot be read; {_EXPECTED[name]}"
+        except UnicodeDecodeError as error:
+            byte = f"byte 0x{text[error.start]:02x} is not {ENCODING} text"
+            why = f"{byte}; save the file in {ENCODING} or UTF-8"
+        raise table.fault(name, int(wrong[0]), why)
     return values[codes]
+
+
+def _decoded(text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode(ENCODING)
 
 
 _EXPECTED = {
@@ -239,8 +223,8 @@ _EXPECTED = {
     "Source Port": "a number up to 65535 should be there",
     "Destination Port": "a number up to 65535 should be there",
     "Protocol": "a number up to 255 should be there",
-    "Timestamp": "D/M/YYYY H:MM or DD/MM/YYYY HH:MM:SS should be there",
-    "Label": f"the labels are {', '.join(sorted({name for _, name in KINDS if ':' not in name}))}",
+    "Timestamp": "D/M/YYYY H:MM, DD/MM/YYYY HH:MM:SS (both also with AM or PM) or YYYY-MM-DD HH:MM:SS should be there",
+    "Label": f"the labels are {', '.join(_LABELS)}, and these with {ATTEMPTED!r}",
 }
 
 
@@ -257,17 +241,28 @@ def _number(most: int) -> Callable[[str], int]:
 
 
 def _time(text: str) -> int:
-    """Return the time since 1970 in UTC [s], times 100, plus the stamp's resolution [s]: 60, or 1 if it has seconds.
+    """Return the local time since 1970 [s] times 1000, plus the clock times 100, plus the stamp's resolution [s].
 
-    The stamps have twelve hours without AM or PM. Nothing was captured between 7 p.m. and 7 a.m., so an hour before 7
-    is in the afternoon.
+    The clock is an index into _CLOCKS. The resolution is 60, or 1 if the stamp has seconds. In stamps of twelve hours
+    without AM or PM, an hour before 7 is in the afternoon: nothing was captured between 7 p.m. and 7 a.m.
     """
-    match = _TIME.fullmatch(text)
+    match = next(filter(None, (pattern.fullmatch(text) for pattern in _TIMES)), None)
     if match is None:
         raise ValueError
-    day, month, year, hour, minute, second = (int(part or 0) for part in match.groups())
-    moment = datetime(year, month, day, hour + 12 if hour < 7 else hour, minute, second) + UTC_MINUS_LOCAL
-    return calendar.timegm(moment.timetuple()) * 100 + (60 if match[6] is None else 1)
+    parts = match.groupdict()
+    hour, half, iso = int(parts["hour"]), (parts.get("half") or "").lower(), "zone" in parts
+    if half:
+        if not 1 <= hour <= 12:
+            raise ValueError
+        hour = hour % 12 + (12 if half == "pm" else 0)
+    elif not iso and hour < 7:
+        hour += 12
+    clock = "UTC" if parts.get("zone") else "ISO" if iso else "AM and PM" if half else "without AM and PM"
+    year, month, day, minute, second = (int(parts[name] or 0) for name in ("year", "month", "day", "minute", "second"))
+    local_s = calendar.timegm(datetime(year, month, day, hour, minute, second).timetuple())
+    if not 86_400 <= local_s < 2**32 - 86_400:
+        raise ValueError  # outside 1970 to 2106, which no capture's stamps leave
+    return local_s * 1000 + list(_CLOCKS).index(clock) * 100 + (60 if parts["second"] is None else 1)
 
 
 def _attack(text: str) -> int:
@@ -277,8 +272,10 @@ def _attack(text: str) -> int:
     so only the words are compared.
     """
     text = text.lower()
-    if text.startswith("web attack"):
-        text = "web attack - " + next((words for words in _WEB if text.endswith(words)), "?")
-    if text not in _KIND:
+    name = text.removesuffix(ATTEMPTED.lower())
+    if name.startswith("web attack"):
+        name = "web attack - " + next((words for words in _WEB if name.endswith(words)), "?")
+    name += ATTEMPTED.lower() if text.endswith(ATTEMPTED.lower()) else ""
+    if name not in _KIND:
         raise ValueError
-    return _KIND[text]
+    return _KIND[name]

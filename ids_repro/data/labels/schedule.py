@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import ipaddress
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +14,41 @@ import numpy as np
 import pandas as pd
 
 from ...config import CLASSES, UserError
+from .text_files import misfit, text_files
 
 COLUMNS = ("label", "activity", "start_us", "end_us", "src", "dst", "dport", "proto")
 EXTRA_COLUMNS = ("sport", "both")  # a schedule may lack these
+_OPTIONAL = ("activity", "src", "dst", "dport", "proto", *EXTRA_COLUMNS)
+
+
+def _whole(most: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers from 0 to `most`; some files write a port as 80.0."""
+
+    def parse(text: str) -> int:
+        value = Decimal(text)
+        if not (value.is_finite() and value == value.to_integral_value() and 0 <= value <= most):
+            raise ValueError
+        return int(value)
+
+    return parse
+
+
+def _class(text: str) -> str:
+    if text not in CLASSES:
+        raise ValueError
+    return text
+
+
+# How a field is read, and what should be there.
 _FIELDS = {
-    "start_us": int,
-    "end_us": int,
-    "src": ipaddress.IPv4Address,
-    "dst": ipaddress.IPv4Address,
-    "dport": int,
-    "proto": int,
-    "sport": int,
-    "both": lambda value: (0, 1).index(float(value)),
+    "label": (_class, f"use {', '.join(CLASSES)}"),
+    "activity": (str, ""),
+    **dict.fromkeys(("start_us", "end_us"), (_whole(2**63 - 1), "a whole number of microseconds since 1970")),
+    **dict.fromkeys(("src", "dst"), (lambda text: str(ipaddress.IPv4Address(text)), "an IPv4 address, or nothing")),
+    **dict.fromkeys(("sport", "dport"), (_whole(65_535), "a port from 0 to 65535, or nothing")),
+    "proto": (_whole(255), "a protocol from 0 to 255, or nothing"),
+    "both": (_whole(1), "0 or 1, or nothing"),
 }
-_OPTIONAL = ("src", "dst", "dport", "proto", *EXTRA_COLUMNS)
 # Field of a packet -> column of the schedule, for flows that `src` opens and for flows that `dst` opens.
 _FORTH = {"saddr": "src", "daddr": "dst", "sport": "sport", "dport": "dport", "proto": "proto"}
 _BACK = {"saddr": "dst", "daddr": "src", "sport": "dport", "dport": "sport", "proto": "proto"}
@@ -52,30 +77,41 @@ def read_schedule(path: Path | str) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: there is no such label schedule; name a CSV with the columns {', '.join(COLUMNS)}")
+    files = text_files(path)
+    if len(files) > 1:
+        raise UserError(f"{path}: {len(files)} CSV files in it, and a schedule is one; unpack it and name one")
     try:
-        schedule = pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        with files[0].open() as file:
+            reader = csv.reader(io.StringIO(file.read().decode("utf-8-sig"), newline=""), strict=True)
+            lines = [(reader.line_num, fields) for fields in reader if any(fields)]
+    except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a CSV file ({error})") from None
-    missing = [name for name in COLUMNS if name not in schedule]
+    header = [name.strip() for name in lines[0][1]] if lines else []
+    missing = [name for name in COLUMNS if name not in header]
     if missing:
         raise UserError(f"{path}: the column {missing[0]!r} is missing; a schedule has {', '.join(COLUMNS)}")
-    schedule = schedule.assign(**{name: np.nan for name in EXTRA_COLUMNS if name not in schedule})
-    _check_fields(schedule, path)
-    return schedule
+    rows = [_row(f"{path}: line {number}", header, fields) for number, fields in lines[1:]]
+    return pd.DataFrame(rows, columns=[*COLUMNS, *EXTRA_COLUMNS])
 
 
-def _check_fields(schedule: pd.DataFrame, path: Path) -> None:
-    """Refuse a label that is no class, and a field that cannot be read."""
-    unknown = sorted(set(schedule["label"].fillna("")) - set(CLASSES))
-    if unknown:
-        raise UserError(f"{path}: {unknown[0]!r} is no class; use {', '.join(CLASSES)}")
-    for name, check in _FIELDS.items():
-        for line, value in schedule[name].items():
-            try:
-                if not (pd.isna(value) and name in _OPTIONAL):
-                    check(value)
-            except ValueError:
-                raise UserError(f"{path}: line {line + 2}: {value!r} is no {name}") from None
+def _row(where: str, header: list[str], fields: list[str]) -> dict[str, Any]:
+    """Return the values of a line; an empty field is NaN."""
+    if wrong := misfit(fields, len(header)):
+        raise UserError(f"{where}: {wrong}")
+    texts, row = dict(zip(reversed(header), map(str.strip, reversed(fields)), strict=True)), {}
+    for name, (parse, expected) in _FIELDS.items():
+        text = texts.get(name, "")
+        if not text and name in _OPTIONAL:
+            row[name] = "" if name == "activity" else np.nan
+            continue
+        try:
+            row[name] = parse(text)
+        except (ValueError, InvalidOperation):
+            what = "is no class" if name == "label" else f"is no {name}"
+            raise UserError(f"{where}: column {name!r}: {text!r} {what}; {expected}") from None
+    if row["end_us"] < row["start_us"]:
+        raise UserError(f"{where}: column 'end_us': {row['end_us']} is before start_us, {row['start_us']}")
+    return row
 
 
 def find_rows(first: np.ndarray, schedule: pd.DataFrame) -> np.ndarray:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from ...compressed import bare_name
 from ...config import CLASSES, LABELS, ROOT, UserError
 from . import cicids_csv
-from .flow_index import REASONS
+from .flow_index import REASONS, FlowIndex
 from .schedule import find_rows, read_schedule
 
 # The sources that have a name, for `--labels`. A schedule is the file data/labels/NAME.csv. A reader is a module that
@@ -81,6 +83,8 @@ class LabelSource:
         What the reader of the files counted.
     incidents : bool
         Whether a row stands for something that was done, with any number of flows, and not for a flow.
+    index : FlowIndex or None
+        The rows, if each stands for a flow.
     """
 
     name: str
@@ -91,6 +95,7 @@ class LabelSource:
     reasons: tuple[str, ...] = ("no row matches",)
     notes: dict[str, int] = field(default_factory=dict)
     incidents: bool = False
+    index: FlowIndex | None = None
 
     def label(self, first: np.ndarray, packets: np.ndarray | None = None) -> tuple[np.ndarray, Report]:
         """Label flows by their first packets.
@@ -141,7 +146,7 @@ def _counts(names: list[tuple], kind: np.ndarray, weights: np.ndarray | None = N
 
 def labels_beside(capture: Path) -> Path:
     """Return where a capture's labels are unless the user says otherwise: lab.csv beside lab.pcap or lab.pcap.gz."""
-    return (capture.with_suffix("") if capture.suffix == ".gz" else capture).with_suffix(".csv")
+    return bare_name(capture).with_suffix(".csv")
 
 
 def _path(spec: Path | str) -> Path:
@@ -163,7 +168,8 @@ def label_source(spec: Path | str | Sequence[Path | str], folder: Path | None = 
         "published": the windows behind the paper's dataset (data/labels/published.csv).
         "corrected": the windows of Liu et al. 2022 (data/labels/corrected.csv).
         "csv": the GeneratedLabelledFlows of CIC-IDS2017, in `folder`.
-        Else the path of a schedule, of a GeneratedLabelledFlows file or of a folder of them, or a list of such files.
+        Else the path of a schedule, of a GeneratedLabelledFlows file, zip file or folder, or a list of such files.
+        Files may be compressed.
     folder : Path, optional
         Where the files of a named reader ("csv") are; by default its own FOLDER (data/raw/cic-ids2017).
 
@@ -192,15 +198,27 @@ def label_source(spec: Path | str | Sequence[Path | str], folder: Path | None = 
 
 def _from_schedule(path: Path, name: str) -> LabelSource:
     schedule = read_schedule(path)
-    pairs = list(zip(schedule["label"], schedule["activity"].fillna("").astype(str), strict=True))
+    pairs = list(zip(schedule["label"], schedule["activity"], strict=True))
     kinds = sorted(set(pairs))
     kind = np.array([kinds.index(pair) for pair in pairs], np.int64)
-    return LabelSource(name, path.read_bytes(), lambda first: find_rows(first, schedule), kind, kinds, incidents=True)
+    find = partial(find_rows, schedule=schedule)
+    return LabelSource(name, path.read_bytes(), find, kind, kinds, incidents=True)
 
 
 def _from_rows(name: str, paths: Sequence[Path]) -> LabelSource:
-    reader = READERS[name]
-    index = reader.read(paths)
+    return from_index(name, READERS[name].read(paths))
+
+
+def from_index(name: str, index: FlowIndex) -> LabelSource:
+    """Make a source of rows that a reader has read before.
+
+    Parameters
+    ----------
+    name : str
+        The reader's, in READERS.
+    index : FlowIndex
+        The rows.
+    """
     content = "".join(sorted(index.sha256.values())).encode()
     kind = index.rows["attack"].astype(np.int64)
-    return LabelSource(name, content, index.find, kind, reader.KINDS, REASONS, index.notes)
+    return LabelSource(name, content, index.find, kind, READERS[name].KINDS, REASONS, index.notes, index=index)

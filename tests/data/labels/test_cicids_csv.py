@@ -1,11 +1,17 @@
 """GeneratedLabelledFlows: how its odd lines are read, which flow a line labels, and what cannot be read.
 
-Covers also: ids_repro.data.labels.flow_index.
+Covers also: ids_repro.data.labels.csv_table, ids_repro.data.labels.flow_index and ids_repro.data.labels.text_files.
 """
 
+import bz2
 import datetime as dt
+import gzip
+import hashlib
+import lzma
+import zipfile
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from label_files import ATTACKER, HEADER, SERVER, SHARED, csv_line, first, flows_of
 
@@ -13,9 +19,16 @@ from ids_repro import config
 from ids_repro.config import CLASSES, UserError
 from ids_repro.data.labels import cicids_csv
 from ids_repro.data.labels.cicids_csv import ATTACKS
+from ids_repro.data.labels.flow_index import FlowIndex
 from ids_repro.data.labels.source import label_source
 
 HOST = "192.168.10.5"
+COMPRESSED = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": lambda data: pa.compress(data, "zstd", asbytes=True),
+}
 DASHES = [b"\x96", b"\xc2\x96", b"\xe2\x80\x93", b"\xef\xbf\xbd", b"-"]  # as published, and re-saved
 
 
@@ -133,12 +146,13 @@ def test_a_folder_a_list_and_the_name_csv_are_sources(write, tmp_path):
         source = label_source(spec, folder=tmp_path)
         assert source.notes["rows"] == 2
         assert source.content == label_source([str(two), str(one)]).content
-    with pytest.raises(UserError, match="none: no CSV file in it; unpack .*GeneratedLabelledFlows.zip"):
+    with pytest.raises(UserError, match="none: no CSV file in it; put .*GeneratedLabelledFlows.zip there"):
         label_source("csv", folder=tmp_path / "none")
 
 
 BAD_FIELDS = {
-    "Timestamp": ["2017-07-06 10:40", "13/13/2017 10:40", "6/7/2017 25:00", "6/7/2017", ""],
+    "Timestamp": ["13/13/2017 10:40", "6/7/2017 25:00", "6/7/2017", "", "6/7/2017 13:40 PM", "2017-7-6 10:40"]
+    + ["31/12/9999 23:30", "2017-07-06 24:40", "2107-01-01 00:00", "1969-12-31 00:00"],
     "Source IP": ["somebody", "1.2.3"],
     "Destination IP": ["fe80::1"],
     "Source Port": ["http", "65536", "1.5", "-1"],
@@ -174,7 +188,7 @@ def test_a_wrong_encoding_is_named_with_file_line_and_column(write, tmp_path):
         label_source(write(line(), text))
     wide = tmp_path / "wide.csv"
     wide.write_text(f"{HEADER}\n{line()}\n", encoding="utf-16")
-    with pytest.raises(UserError, match="wide.csv: line 1: column .*not cp1252 text .UTF-16"):
+    with pytest.raises(UserError, match="wide.csv: line 1: column .*not text .UTF-16"):
         label_source(wide)
 
 
@@ -193,8 +207,109 @@ def test_files_without_rows_or_that_are_not_there(write, tmp_path):
 
 
 def test_a_quotation_that_does_not_end_is_an_error_for_the_user(write):
-    with pytest.raises(UserError, match="ISCX.csv: not a CSV file .*row 2"):
+    with pytest.raises(UserError, match="ISCX.csv: line 3: 1 fields, but the first .* does a quotation mark not end"):
         label_source(write(line(), '"' + line()))
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst", "zip", "folder with a zip"])
+def test_compressed_files_give_the_rows_of_plain_ones(write, tmp_path, kind):
+    plain = write(line(), line(sport=5001), name="TrafficLabelling /a.csv")
+    text, path = plain.read_bytes(), tmp_path / "other" / f"a.csv.{kind}"
+    path.parent.mkdir()
+    if "zip" in kind:
+        path = path.parent / "GeneratedLabelledFlows.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in ("TrafficLabelling /a.csv", "__MACOSX/._a.csv", "MachineLearningCVE/a.csv", "read me.txt"):
+                archive.writestr(name, text if "Traffic" in name else b"nothing")
+    else:
+        path.write_bytes(COMPRESSED[f".{kind}"](text))
+    source = label_source(path.parent if "folder" in kind else path)
+    np.testing.assert_array_equal(source.index.rows, cicids_csv.read([plain]).rows)
+    assert source.content == hashlib.sha256(path.read_bytes()).hexdigest().encode()
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst", "zip"])
+@pytest.mark.parametrize("how", ["cut", "changed"])
+def test_a_compressed_file_that_breaks_off_is_named(write, tmp_path, kind, how):
+    """Random ports, so that the file is long also when it is compressed."""
+    ports = np.random.default_rng(0).integers(0, 65536, 20_000)
+    plain = write(*(line(sport=port) for port in ports))
+    path = tmp_path / f"a.csv.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(plain, "a.csv")
+    else:
+        path.write_bytes(COMPRESSED[f".{kind}"](plain.read_bytes()))
+    data = bytearray(path.read_bytes())
+    if how == "cut":
+        del data[len(data) // 2 :]
+    else:
+        data = data[: len(data) // 2] + bytes(100) + data[len(data) // 2 + 100 :]
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="a.csv.*(cannot be read|line )"):
+        label_source(path)
+
+
+NEWER = HEADER.replace(" Source IP", "Src IP").replace(" Source Port", "Src Port")
+NEWER = NEWER.replace(" Destination IP", "Dst IP").replace(" Destination Port", "Dst Port")
+
+
+@pytest.mark.parametrize(
+    ("stamp", "starts", "window_s"),
+    [
+        ("2017-07-06 12:15:34.123456", ["2017-07-06T12:15:34", "2017-07-06T15:15:34"], 1),  # UTC; ADT
+        ("2017-07-06T12:15", ["2017-07-06T12:15:00", "2017-07-06T15:15:00"], 60),
+        ("2017-07-06 12:15:34Z", ["2017-07-06T12:15:34"], 1),
+        ("06/07/2017 02:15:34 PM", ["2017-07-06T12:15:34", "2017-07-06T17:15:34"], 1),  # UTC + 2 h; ADT
+        ("06/07/2017 12:15:34 am", ["2017-07-05T22:15:34", "2017-07-06T03:15:34"], 1),
+        ("6/7/2017 9:15", ["2017-07-06T12:15:00"], 60),
+    ],
+)
+def test_files_of_a_newer_cicflowmeter_are_read(write, stamp, starts, window_s):
+    path = write(line(stamp, "DoS Hulk - Attempted"), header=NEWER)
+    table = cicids_csv.read([path])
+    assert table.rows["start_s"].tolist() == [utc_s(start) for start in starts]
+    assert set(table.rows["window_s"]) == {window_s} and table.notes["rows"] == 1
+    source = label_source(path)
+    for start in starts:
+        found, report = source.label(first((utc_s(start) * 10**6, HOST, "8.8.8.8", 5000, 53, 17)))
+        assert (CLASSES[found[0]], report.as_dict()["flows"]["activities"]) == ("Normal", {"DoS Hulk - Attempted": 1})
+
+
+@pytest.mark.parametrize("name", ["Src IP", "Dst Port", "Timestamp"])
+def test_a_newer_file_is_blamed_by_its_own_names(write, name):
+    fields = line().split(",")
+    fields[[one.strip() for one in NEWER.split(",")].index(name)] = "?"
+    with pytest.raises(UserError, match=f"ISCX.csv: line 2: column '{name}': '\\?' cannot be read"):
+        label_source(write(",".join(fields), header=NEWER))
+
+
+@pytest.mark.parametrize("label", ["Web Attack \u2013 XSS - Attempted", "Bot - Attempted", "botnet - attempted"])
+def test_what_was_attempted_is_normal(write, label):
+    assert cicids_csv.KINDS[cicids_csv.read([write(line(label=label))]).rows["attack"][0]][0] == "Normal"
+
+
+def test_files_that_were_appended_to_each_other_repeat_their_header(write):
+    notes = cicids_csv.read([write(line(), HEADER, line(sport=5001), HEADER)]).notes
+    assert (notes["rows"], notes["header"], notes["empty"]) == (2, 2, 0)
+
+
+def test_a_saved_index_finds_what_it_found(write, tmp_path):
+    index = cicids_csv.read([write(*(line(sport=5000 + k % 7, label="Bot") for k in range(50)))])
+    index.save(tmp_path / "index.npz")
+    again = FlowIndex.load(tmp_path / "index.npz")
+    assert (again.sha256, again.notes) == (index.sha256, index.notes)
+    flows = first(*((utc_s("2017-07-06T13:40:30") * 10**6, HOST, "8.8.8.8", 4995 + k, 53, 17) for k in range(20)))
+    np.testing.assert_array_equal(again.find(flows), index.find(flows))
+
+
+def test_a_flow_of_ipv6_finds_no_row(write):
+    """Its address has 64 bits, of which the lower 32 may be those of a row's address."""
+    flows = first((utc_s("2017-07-06T13:40:30") * 10**6, HOST, "8.8.8.8", 5000, 53, 17))
+    source = label_source(write(line(label="Bot")))
+    assert source.label(flows)[0] == CLASSES.index("Botnet")
+    flows["saddr"] |= np.uint64(1 << 63)
+    assert source.label(flows)[0] == -1
 
 
 def made_up(n, day):

@@ -266,5 +266,5 @@ def test_empty_ends_mean_any_and_both_ways_can_match(schedule):
 def test_a_field_of_the_new_columns_that_cannot_be_read_is_named(schedule, column, value):
     fields = dict.fromkeys(("src", "sport", "dst", "dport", "proto", "both"), "") | {column: value}
     header = "label,activity,start_us,end_us," + ",".join(fields)
-    with pytest.raises(UserError, match=f"schedule.csv: line 2: '?{value}'? is no {column}"):
+    with pytest.raises(UserError, match=f"schedule.csv: line 2: column '{column}': '{value}' is no {column}"):
         label_source(schedule(header, "DoS,,0,9," + ",".join(fields.values())))
