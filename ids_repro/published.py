@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import config
 
 PUBLISHED = config.DATA / "published.json"
+SAME_FLOWS = 0.01  # numbers of flows that differ by this share still count as the same
 NONE = "none"  # the row of `discrepancies` that follows the paper's text
 
 
 @lru_cache(maxsize=1)
 def published() -> dict[str, Any]:
-    """Return the whole file: "table2" and "table3" (rows by name), "claims", "discrepancies"; each has its source."""
+    """Return the whole file: "table2" and "table3" (rows by name), "training_flows", "claims", "discrepancies"."""
     return json.loads(PUBLISHED.read_text(encoding="utf-8"))
 
 
@@ -22,6 +25,55 @@ def claim(kind: str, **where: Any) -> dict[str, Any]:
     """Return the paper's first claim of a kind, such as "max_rate", with these values."""
     claims = (claim for claim in published()["claims"] if claim["kind"] == kind)
     return next(claim for claim in claims if where.items() <= claim.items())
+
+
+class FlowCount(NamedTuple):
+    """A number of flows beside the paper's.
+
+    Attributes
+    ----------
+    of : str
+        "all", "normal", "attack" (Sec. III-C), or one of `config.CLASSES`. For a class the paper gives no number: here
+        are the flows that the released models were trained on, 8/15 of all.
+    ours : float
+        Of a class the 8/15.
+    paper : int
+    slack : float
+        How far ours may be from the paper's and count as the same: 1 %, or for a class what the draw of the training
+        part explains, which is three standard deviations, if that is more.
+    """
+
+    of: str
+    ours: float
+    paper: int
+    slack: float
+
+    @property
+    def same(self) -> bool:
+        """Whether ours is the paper's, to within the slack."""
+        return abs(self.ours - self.paper) <= self.slack
+
+
+def flow_counts(ours: Mapping[str, int]) -> list[FlowCount]:
+    """Set the number of flows of each class beside the paper's.
+
+    Parameters
+    ----------
+    ours : mapping of str to int
+        Flows by class; a class may be missing.
+    """
+    normal, every = ours.get(config.CLASSES[config.NORMAL], 0), sum(ours.values())
+    counts = {"all": every, "normal": normal, "attack": every - normal}
+    found = []
+    for of, n in counts.items():
+        paper = claim("flows", of=of)["value"]
+        found.append(FlowCount(of, n, paper, SAME_FLOWS * paper))
+    trained = published()["training_flows"]
+    share = trained["share"]["of"] / trained["share"]["in"]
+    for of, paper in trained["classes"].items():
+        drawn = 3 * math.sqrt(paper * (1 - share))
+        found.append(FlowCount(of, share * ours.get(of, 0), paper, max(SAME_FLOWS * paper, drawn)))
+    return found
 
 
 def discrepancies() -> dict[str, dict[str, Any]]:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from ids_repro import config
-from ids_repro.published import published
+from ids_repro.published import flow_counts, published
 
 PAPER = config.ROOT.parent / "shared" / "paper" / "hara-sasabe-nof2023.md"
 PUBLISHED = published()
@@ -72,6 +72,17 @@ def test_published_claims_agree_with_the_published_tables():
             assert 100 * ours["inference_us"] / against["inference_us"] == pytest.approx(claim["value"], abs=0.1)
         else:
             assert 100 * (against["accuracy"] - ours["accuracy"]) == pytest.approx(claim["value"], abs=0.05)
+
+
+def test_flows_of_the_released_models_are_their_share_of_the_papers():
+    trained = PUBLISHED["training_flows"]
+    assert tuple(trained["classes"]) == config.CLASSES
+    assert sum(trained["classes"].values()) == 1_234_772
+    every = next(claim["value"] for claim in PUBLISHED["claims"] if claim["kind"] == "flows" and claim["of"] == "all")
+    assert round(every * trained["share"]["of"] / trained["share"]["in"]) == 1_234_772
+    counts = {count.of: count for count in flow_counts({"Normal": 1_729_999, "DoS": 585_198})}
+    assert counts["all"].same and counts["normal"].same and counts["attack"].same and counts["Normal"].same
+    assert not counts["DoS"].same and counts["Botnet"].ours == 0
 
 
 def test_published_discrepancies_have_a_text_each_and_a_source_where_one_file_shows_it():

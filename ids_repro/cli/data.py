@@ -58,6 +58,7 @@ def _extract(args: argparse.Namespace) -> int:
             f"{args.out}: {found['vectors']:,} vectors of {found['flows']:,} flows, {found['packets']:,} packets, "
             f"{found['duplicates']:,} duplicates; {found['packets_per_s']:,} packets/s",
             *remarks(found, args.reorder_ms),
+            *flows_by_class(found["flows_by_class"], args.name),
             sep="\n  ",
         )
     if found["damage"]:
@@ -96,6 +97,34 @@ def remarks(found: dict[str, Any], reorder_ms: float) -> Iterator[str]:
         yield f"packets that came too late for --reorder-ms {reorder_ms:g}: {n:,}; {wait_ms} sorts all"
     elif n:
         yield f"packets older than one before them in the file: {n:,}; --reorder-ms {wait_ms} sorts them"
+
+
+def flows_by_class(counts: dict[str, int], name: str) -> Iterator[str]:
+    """Set the number of flows of each class beside the paper's; judge them if the data is the paper's.
+
+    Parameters
+    ----------
+    counts : dict of str to int
+        Flows by class. Without any label nothing is said.
+    name : str
+        Of the data.
+
+    Yields
+    ------
+    str
+        A line for each number.
+    """
+    from ..published import flow_counts, published
+
+    if not counts:
+        return
+    judged = name == published()["dataset"]
+    yield "flows, beside the paper's (of a class the 8/15 that train, beside those of the released models):"
+    for count in flow_counts(counts):
+        verdict = ("  the same" if count.same else f"  {count.ours / count.paper - 1:+.1%}") * judged
+        yield f"  {count.of:<12} {count.ours:>11,.0f} {count.paper:>11,}{verdict}"
+    if not judged:
+        yield f"  not judged: the data is {name}, not {published()['dataset']} (--name)"
 
 
 def add_extract(add: Add) -> None:

@@ -243,7 +243,8 @@ def summary(meta: dict[str, Any], seconds: float) -> dict[str, Any]:
         "packets_per_s": round(meta["packets"] / seconds),
         "dropped": dropped,
         "flow_rules": meta["parameters"]["flow_rules"],
-        **{key: meta[key] for key in ("vectors", "flows_without_label", "out_of_order", "late", "damage")},
+        **{key: meta[key] for key in ("vectors", "flows_by_class", "flows_without_label")},
+        **{key: meta[key] for key in ("out_of_order", "late", "damage")},
         **{key: meta.get(key, none) for key, none in CAPTURE_FACTS.items()},
     }
 

@@ -138,7 +138,8 @@ def _extract_and_join(
 
 def _added(metas: list[dict], names: list[str], seconds: float) -> dict:
     counts = [extract.summary(meta, seconds) for meta in metas]
-    total = _sum(counts) | {key: _sum([c[key] for c in counts]) for key in ("dropped", "unread_links")}
+    groups = ("dropped", "unread_links", "flows_by_class")
+    total = _sum(counts) | {key: _sum([c[key] for c in counts]) for key in groups}
     total |= {"flow_rules": counts[0]["flow_rules"], "most_back_ms": max(c["most_back_ms"] for c in counts)}
     damage = [f"{name}: {c['damage']}" for name, c in zip(names, counts, strict=True) if c["damage"]]
     speed = {"seconds": round(seconds, 3), "packets_per_s": round(total["packets"] / seconds)}
@@ -190,5 +191,6 @@ def _meta(metas: list[dict], names: Sequence[str]) -> dict:
     frames = _sum([meta["frames"] for meta in metas])
     digest = hashlib.sha256("".join(meta["sha256"] for meta in metas).encode()).hexdigest()
     own = {key: metas[0][key] for key in ("name", "parameters")}
+    own["flows_by_class"] = _sum([meta["flows_by_class"] for meta in metas])
     rest = {"source": ", ".join(names), "sources": sources, "sha256": digest, "frames": frames, "captures": metas}
     return own | _sum(metas) | rest

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..config import UserError
+from ..config import CLASSES, UserError
 from ..native import stream
 from ..native.layouts import VECTOR
 from .features import FEATURES
@@ -80,7 +80,7 @@ class FeatureWriter:
     def __init__(self, out: Path, every: bool, label: Callable[[np.ndarray], np.ndarray]):
         self.out, self._every, self._label = out, every, label
         self._part = out.with_name(out.name + ".part")
-        self._vectors = self._without_label = 0
+        self._vectors, self._flows_by_class = 0, np.zeros(len(CLASSES) + 1, np.int64)  # the last has no label
         with write_errors(out):
             out.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -122,7 +122,8 @@ class FeatureWriter:
             vectors = words.take(np.argsort(vectors["flow"]), axis=0).view(VECTOR).ravel()
         label = self._label(vectors)
         self._vectors += len(vectors)
-        self._without_label += int(np.sum(label[vectors["index"] == 0] < 0 if self._every else label < 0))
+        of_flows = label[vectors["index"] == 0] if self._every else label
+        self._flows_by_class += np.bincount(np.where(of_flows < 0, len(CLASSES), of_flows), minlength=len(CLASSES) + 1)
         columns = [np.ascontiguousarray(vectors["x"][:, i]) for i in range(len(FEATURES))]
         columns += [label if name == "label" else vectors[name].astype(np.int64) for name in COLUMNS]
         with write_errors(self.out):
@@ -139,9 +140,11 @@ class FeatureWriter:
         Returns
         -------
         dict
-            The metadata as written: `meta`, with "vectors" and "flows_without_label".
+            The metadata as written: `meta`, with "vectors", "flows_by_class" and "flows_without_label".
         """
-        meta = meta | {"vectors": self._vectors, "flows_without_label": self._without_label}
+        *flows, without = self._flows_by_class.tolist()
+        meta = meta | {"vectors": self._vectors, "flows_without_label": without}
+        meta |= {"flows_by_class": {name: n for name, n in zip(CLASSES, flows, strict=True) if n}}
         with write_errors(self.out):
             self._file.add_key_value_metadata({"ids_repro": json.dumps(meta, sort_keys=True)})
             self._file.close()

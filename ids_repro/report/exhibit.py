@@ -27,7 +27,12 @@ NUMBER = re.compile(r"[-+−–≥ ]*\d|–$")  # how a cell that holds a number
 TEX = {letter: rf"\{letter}" for letter in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
 TEX |= {"^": r"\textasciicircum{}", "−": "$-$", "–": "--", "≥": r"$\geq$", "±": r"$\pm$", "×": r"$\times$"}
 TEX |= {"µ": r"\textmu{}", "<": r"\textless{}", ">": r"\textgreater{}", "…": r"\ldots{}"}
-MADE_BY = {"sweep": "05", "detector": "07", "end_to_end": "07"}  # notebooks; the records of other kinds are made by 04
+MADE_BY = {
+    "flows": "02",
+    "sweep": "05",
+    "detector": "07",
+    "end_to_end": "07",
+}  # notebooks; the records of other kinds are made by 04
 LONG = 40  # characters; a column with a longer text may wrap
 # On what data, where and with what code, of `circumstances`.
 PLACE = ("profile", "dataset", "labels", "machine", "kernel", "commit")

@@ -93,6 +93,21 @@ def test_a_good_capture_is_extracted(tmp_path, capsys):
     assert dataset.load(out).meta["name"] == "mine"
 
 
+@pytest.mark.parametrize("name", ["mine", "CIC-IDS2017"])
+def test_flows_by_class_stand_beside_the_papers(tmp_path, capsys, name):
+    options = ("--labels", str(SCHEDULE), "--out", str(tmp_path / "out.parquet"), "--name", name)
+    assert main(["extract", str(config.SAMPLE), *options]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    counts = dataset.load(tmp_path / "out.parquet").counts()
+    all_flows = sum(counts.values())
+    change = " -98.6%" if name == "CIC-IDS2017" else ""
+    assert f"all {all_flows:,} 2,315,197{change}" in lines
+    assert ("not judged: the data is mine, not CIC-IDS2017 (--name)" in lines) == (name == "mine")
+    assert any(line.startswith(f"Botnet {counts['Botnet'] * 8 / 15:,.0f} 415") for line in lines)
+    assert main(["extract", str(config.SAMPLE), *options, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["flows_by_class"] == counts
+
+
 def test_record_without_options_records_as_its_function_does_by_default():
     args = make_parser().parse_args(["record"])
     defaults = inspect.signature(record_capture).parameters
