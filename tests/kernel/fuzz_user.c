@@ -47,11 +47,18 @@ static int same(const struct ids_packet *a, const struct ids_packet *b)
 /* Check that all ways to parse a frame agree. Return the outcome; the packet is in *row. */
 static int parse(__u32 link, const __u8 *frame, struct ids_row *row)
 {
-	struct ids_row other = *row;
-	int outcome = ids_parse_frame(link, frame, 1, row), without = ids_parse_frame(link, frame, 0, &other);
+	struct ids_row other = *row, large = *row, go_flows = *row;
+	int no_length = 0, mended = 0, outcome = ids_parse_frame(link, frame, 0, IDS_BOTH, row, &no_length);
+	int without = ids_parse_frame(link, frame, 0, IDS_IPV4, &other, &no_length);
+	int less = ids_parse_frame(link, frame, 0, IDS_GO_FLOWS, &go_flows, &no_length);
 
-	assert(outcome >= 0 && outcome < IDS_N_OUTCOMES);
+	assert(outcome >= 0 && outcome < IDS_N_OUTCOMES && !no_length);
 	assert(without == outcome || without == IDS_IPV6);
+	assert(less == outcome ||
+	       (outcome == IDS_OK && (less == IDS_NO_PORTS || less == IDS_IN_PIECES || less == IDS_TRUNCATED)));
+	assert(ids_parse_frame(link, frame, 1 << 20, IDS_BOTH, &large, &mended) == outcome);
+	assert(outcome != IDS_OK || (mended ? large.packet.len == (1 << 20) - row->ip_at && row->packet.len <= 40 :
+					      large.packet.len == row->packet.len));
 	assert(outcome != IDS_OK || row->ip_at < row->caplen);
 	if (link == IDS_LINK_ETHERNET) {
 		assert(ids_parse(frame, frame + row->caplen, 0, &other.packet) == outcome);
