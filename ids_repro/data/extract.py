@@ -158,10 +158,8 @@ def write(
     ----------
     source : PacketSource
         It is read to its end.
-    out, labels, sampling, name
-        See `run`.
-    rules
-        See `open_source`.
+    out, labels, sampling, name, rules
+        See `run` and `open_source`.
 
     Returns
     -------
