@@ -237,6 +237,7 @@ def test_gzip_capture_equals_the_plain_one(tmp_path):
         (FILES["pcap"][:23], "shorter"),
         (gzip.compress(b""), "empty"),
         (b"<!DOCTYPE html> 404 not found ...", "not a pcap"),
+        (b"PK\3\4" + bytes(60), "a zip file, which may hold several captures; unpack it"),
         (made.pcap([(1, PACKET)], link=105), "link type 105"),
         (made.pcap([(1, made.ethernet(IPV6, type_=0x86DD))]), "1 ipv6"),
         (made.section() + made.interface(link=105) + made.enhanced(1, PACKET), "1 link_type"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -61,26 +61,33 @@ class CsvTable:
         self.texts = {name: column.dictionary.to_pylist() for name, column in encoded.items()}
 
     def _read(self) -> pa.Table:
-        names = [str(at) for at in range(len(self._header))]
         try:
-            with self.file.open() as file:
-                return pa.csv.read_csv(
-                    file,
-                    read_options=pa.csv.ReadOptions(column_names=names, skip_rows=1, block_size=1 << 22),
-                    parse_options=pa.csv.ParseOptions(ignore_empty_lines=False, invalid_row_handler=self._skip_blank),
-                    convert_options=pa.csv.ConvertOptions(
-                        include_columns=[str(at) for at in self._place.values()],
-                        column_types={name: pa.binary() for name in names},
-                        null_values=[""],
-                        strings_can_be_null=True,
-                    ),
-                )
+            return self._parsed()
         except pa.ArrowInvalid as error:
-            raise UserError(number_fields(self.file, len(names)) or f"{self.file}: not a CSV file ({error})") from None
+            if wrong := number_fields(self.file, len(self._header)):
+                raise UserError(wrong) from None
+            said = str(error)
+        try:
+            return self._parsed(self._skip)  # only lines of spaces are wrong, if any
+        except pa.ArrowInvalid:
+            raise UserError(f"{self.file}: not a CSV file ({said})") from None
 
-    def _skip_blank(self, row: pa.csv.InvalidRow) -> str:
-        if row.text.strip():
-            return "error"
+    def _parsed(self, wrong_line: Callable[[pa.csv.InvalidRow], str] | None = None) -> pa.Table:
+        names = [str(at) for at in range(len(self._header))]
+        with self.file.open() as file:
+            return pa.csv.read_csv(
+                file,
+                read_options=pa.csv.ReadOptions(column_names=names, skip_rows=1, block_size=1 << 22),
+                parse_options=pa.csv.ParseOptions(ignore_empty_lines=False, invalid_row_handler=wrong_line),
+                convert_options=pa.csv.ConvertOptions(
+                    include_columns=[str(at) for at in self._place.values()],
+                    column_types={name: pa.binary() for name in names},
+                    null_values=[""],
+                    strings_can_be_null=True,
+                ),
+            )
+
+    def _skip(self, row: pa.csv.InvalidRow) -> str:
         self.blank += 1
         return "skip"
 

@@ -13,6 +13,8 @@ from typing import BinaryIO
 from ... import compressed
 from ...config import UserError
 
+# What zipfile raises: also for a version, a compression or an encryption that it does not know.
+_ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError)
 _NOT_LABELS = ("MachineLearning", "__MACOSX")  # folders whose CSV files name no hosts, or are no CSV files
 
 
@@ -52,7 +54,7 @@ class TextFile:
                     kind = compressed.kind_of(file.read(compressed.MAGIC_BYTES))
                     file.seek(0)
                     yield compressed.decompressed(file, kind)
-        except (*compressed.ERRORS, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        except (*compressed.ERRORS, *_ZIP_ERRORS[:-1]) as error:
             cut = isinstance(error, EOFError) or "Truncated" in str(error)
             what = "it is cut off" if cut else str(error)
             raise UserError(f"{self}: cannot be read to its end ({what}); get it again or unpack it") from None
@@ -102,7 +104,7 @@ def text_files(path: Path) -> list[TextFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = sorted(filter(is_label_file, archive.namelist()))
-    except (OSError, zipfile.BadZipFile) as error:
+    except (*compressed.ERRORS, *_ZIP_ERRORS) as error:
         raise UserError(f"{path}: the zip file cannot be read ({error}); get it again") from None
     if not names:
         raise UserError(f"{path}: no CSV file with labels in it (MachineLearning... names no hosts)")
@@ -137,6 +139,12 @@ def misfit(fields: list[str], wanted: int) -> str | None:
 def number_fields(file: TextFile, wanted: int) -> str | None:
     """Return a message that names the first line without `wanted` fields, None if there is none."""
     for number, line in file.lines():
-        if line.strip() and (wrong := misfit(next(csv.reader([line.decode("latin-1")])), wanted)):
+        if not line.strip():
+            continue
+        try:
+            wrong = misfit(next(csv.reader([line.decode("latin-1")])), wanted)
+        except csv.Error as error:
+            wrong = f"not a line of a CSV file ({error})"
+        if wrong:
             return f"{file}: line {number}: {wrong}"
     return None

@@ -294,6 +294,20 @@ def test_files_that_were_appended_to_each_other_repeat_their_header(write):
     assert (notes["rows"], notes["header"], notes["empty"]) == (2, 2, 0)
 
 
+def test_lines_of_spaces_and_old_line_ends(write, capfd):
+    """A line of spaces is no row, also beside a wrong line with bytes that are no UTF-8."""
+    bad = line(label="Web Attack \u2013 XSS", proto=300).encode("cp1252")
+    notes = cicids_csv.read([write(line(), "   ", "", line(sport=5001))]).notes
+    assert (notes["rows"], notes["empty"]) == (2, 2)
+    with pytest.raises(UserError, match="ISCX.csv: line 5: column 'Protocol': '300' cannot be read"):
+        label_source(write(line(), "   ", "", bad))
+    with pytest.raises(UserError, match="ISCX.csv: line 4: 86 fields, but the first line names 85 columns"):
+        label_source(write(line(), "   ", bad + b",\xff"))
+    with pytest.raises(UserError, match="ISCX.csv: line 2: not a line of a CSV file .new-line character"):
+        label_source(write(line() + "\r" + line()[5:] + ","))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_saved_index_finds_what_it_found(write, tmp_path):
     index = cicids_csv.read([write(*(line(sport=5000 + k % 7, label="Bot") for k in range(50)))])
     index.save(tmp_path / "index.npz")
