@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..config import DATA, INTERIM, LAB_SECONDS, LAB_SNAPLEN
+from ..config import CLASSES, DATA, INTERIM, LAB_SECONDS, LAB_SNAPLEN
 from .add import Add
 
 # What `extract` says of the frames that it left out, by their outcome (`native.layouts.OUTCOMES`).
@@ -119,10 +119,14 @@ def flows_by_class(counts: dict[str, int], name: str) -> Iterator[str]:
     if not counts:
         return
     judged = name == published()["dataset"]
-    yield "flows, beside the paper's (of a class the 8/15 that train, beside those of the released models):"
+    yield "flows by class, beside the paper's; 8/15 of them, beside those that the released models were trained on"
+    yield f"  {'':<14} {'flows':>9} {'paper':>9} {'8/15':>9} {'released':>9}"
     for count in flow_counts(counts):
         verdict = ("  the same" if count.same else f"  {count.ours / count.paper - 1:+.1%}") * judged
-        yield f"  {count.of:<12} {count.ours:>11,.0f} {count.paper:>11,}{verdict}"
+        numbers = [f"{number:>9,.0f}" for number in (count.ours, count.paper)]
+        if count.of in CLASSES:
+            numbers = [f"{counts.get(count.of, 0):>9,}", " " * 9, *numbers]
+        yield f"  {count.of:<14} {' '.join(numbers)}{verdict}"
     if not judged:
         yield f"  not judged: the data is {name}, not {published()['dataset']} (--name)"
 

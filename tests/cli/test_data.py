@@ -103,7 +103,7 @@ def test_flows_by_class_stand_beside_the_papers(tmp_path, capsys, name):
     change = " -98.6%" if name == "CIC-IDS2017" else ""
     assert f"all {all_flows:,} 2,315,197{change}" in lines
     assert ("not judged: the data is mine, not CIC-IDS2017 (--name)" in lines) == (name == "mine")
-    assert any(line.startswith(f"Botnet {counts['Botnet'] * 8 / 15:,.0f} 415") for line in lines)
+    assert any(line.startswith(f"Botnet {counts['Botnet']:,} {counts['Botnet'] * 8 / 15:,.0f} 415") for line in lines)
     assert main(["extract", str(config.SAMPLE), *options, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["flows_by_class"] == counts
 
