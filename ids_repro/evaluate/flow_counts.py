@@ -56,9 +56,7 @@ def record(data: Dataset, results: Path = config.RESULTS) -> pd.DataFrame:
     results : Path
         The folder of records.
     """
-    asked_for = data.meta.get("parameters", {})
-    labels = data.meta.get("labels", {}).get("source") or asked_for.get("labels") or "its own"
-    asked = {"dataset": data.meta["name"], "labels": labels, "flow_rules": asked_for.get("flow_rules", "text")}
+    asked = data.named() | {"flow_rules": data.meta.get("parameters", {}).get("flow_rules", "text")}
     path, identity = Path(results) / "flows.jsonl", {"data_hash": data.meta["sha256"]}
     if records.key(asked, identity) not in records.done(path, "flows"):
         records.append(path, "flows", asked, {"flows_by_class": by_class(data), "unit": "flows"}, identity=identity)
