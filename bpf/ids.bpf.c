@@ -240,7 +240,7 @@ static __always_inline int ids_extract(ids_ctx *ctx, void *begin, void *frame, s
 				       const __u8 **tcp)
 {
 	struct ids_packet packet;
-	int reason = ids_parse(frame, (void *)(long)ctx->data_end, IDS_STRIPPED(ctx), &packet);
+	int reason = IDS_PARSE(ctx, frame, (void *)(long)ctx->data_end, &packet);
 
 #ifdef IDS_PROBE
 	struct ids_probe *probe = begin;

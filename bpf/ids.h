@@ -3,6 +3,7 @@
  * The twins of the layouts are in ids_repro/native/layouts.py, those of the flags in ids_repro/kernel/variants.py:
  *   IDS_TC          attach to TC instead of XDP
  *   IDS_BOTH        attach to both sides of TC, ingress and egress; only packets that arrive are kept back
+ *   IDS_BARE        for a device without a link layer: frames are IP packets
  *   IDS_CLASSIFIER  a name of classifiers.h; without it the program only extracts flows
  *   IDS_EMPTY       pass every packet unread, to measure what running any program costs
  *   IDS_PAPER       use the paper's layout of nn_q16: one map element per parameter and activation, one program per layer
@@ -29,6 +30,12 @@
 
 /* With two classes m* = 0 is normal (Sec. IV-C). With seven, Normal is the fifth name in Table III. */
 #define IDS_NORMAL (IDS_CLASSES == 2 ? 0 : 4)
+
+#ifdef IDS_BARE
+#define IDS_PARSE(ctx, frame, end, packet) ids_parse_bare(frame, end, packet)
+#else
+#define IDS_PARSE(ctx, frame, end, packet) ids_parse(frame, end, IDS_STRIPPED(ctx), packet)
+#endif
 
 #define IDS_BUSY IDS_N_REASONS /* comes after the parser's reasons: another CPU held the flow's lock for too long */
 #define IDS_REASONS_SIZE 8

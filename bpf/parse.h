@@ -212,6 +212,20 @@ static __always_inline int ids_parse_ip(__u32 type, const __u8 *ip, const void *
 	return ids_parse_ports(ip + at, end, p);
 }
 
+/* Return the EtherType of a packet without a link layer: its IP version says it. Its first byte must be there. */
+static __always_inline __u32 ids_type_of(const __u8 *ip)
+{
+	return *ip >> 4 == 4 ? ETH_P_IP : *ip >> 4 == 6 ? ETH_P_IPV6 : 0;
+}
+
+/* Parse a frame that is an IP packet, from a device without a link layer, such as a tunnel. */
+static __always_inline int ids_parse_bare(const void *data, const void *end, struct ids_packet *p)
+{
+	if (data + 1 > end)
+		return IDS_TRUNCATED;
+	return ids_parse_ip(ids_type_of(data), data, end, p);
+}
+
 static __always_inline int ids_is_tag(__u32 type)
 {
 	return type == ETH_P_8021Q || type == ETH_P_8021AD || type == ETH_P_QINQ1;

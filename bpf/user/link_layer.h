@@ -1,5 +1,5 @@
 /* Read by capture.h, library.c, order.h, sampler.h and table.h: captured frame -> packet, for each link layer of captures. */
-/* Only user space needs this: the kernel programs see Ethernet only. */
+/* Only user space needs this: the kernel programs see Ethernet, or IP packets alone. */
 #ifndef IDS_LINK_LAYER_H
 #define IDS_LINK_LAYER_H
 
@@ -94,7 +94,7 @@ static inline int ids_find_ip(__u32 link, const __u8 *frame, const __u8 *end, co
 		if (end - frame <= size)
 			return IDS_TRUNCATED;
 		*ip = frame + size;
-		*type = **ip >> 4 == 4 ? ETH_P_IP : **ip >> 4 == 6 ? ETH_P_IPV6 : 0;
+		*type = ids_type_of(*ip);
 		return IDS_OK;
 	}
 	if (end - frame < size)

@@ -166,15 +166,15 @@ def _samples(args: argparse.Namespace) -> int:
             raise UserError(f"the program on {args.iface} keeps no packets: attach a detector, or --action redirect")
         pcap = stack.enter_context(args.out.open("wb")) if args.out else None
         if pcap:
-            pcap.write(suspicious.PCAP_HEADER)
+            pcap.write(suspicious.PCAP_HEADERS[one.variant.link])
         with contextlib.suppress(KeyboardInterrupt):
             for suspects in suspicious.take(one, args.count):
                 if pcap:
                     pcap.write(suspicious.pcap_records(suspects))
                     pcap.flush()
                 else:
-                    lines = suspicious.lines(suspects, one.suspect_classes, one.variant.evidence)
-                    print("\n".join(lines), flush=True)
+                    about = one.suspect_classes, one.variant.evidence, one.variant.link
+                    print("\n".join(suspicious.lines(suspects, *about)), flush=True)
     return 0
 
 

@@ -54,6 +54,8 @@ class Variant:
         Whether the model is a detector, which flags a flow at a packet whose score reaches its threshold. The verdict
         of a packet is then whether its flow is flagged. The packet that gets its flow flagged is a suspect, whatever
         the action is.
+    link : {"ethernet", "bare"}
+        What a frame is: an Ethernet frame, or an IP packet, as on a tunnel (`network.facts.link_of`).
     """
 
     hook: str = "xdp"
@@ -67,6 +69,7 @@ class Variant:
     layout: str = "packed"
     table: str = "shared"
     evidence: bool = False
+    link: str = "ethernet"
 
     @property
     def params(self) -> str | None:
@@ -102,6 +105,7 @@ class Variant:
             "IDS_LRU": self.table == "lru",
             "IDS_TC": self.hook != "xdp",
             "IDS_BOTH": self.hook == "tc_both",
+            "IDS_BARE": self.link == "bare",
             "IDS_PROBE": self.probe,
             "IDS_EVIDENCE": self.evidence,
             "IDS_EMPTY": self.classifier == "empty",

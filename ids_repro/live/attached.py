@@ -127,10 +127,10 @@ def attach(iface: str, path: Path, mode: str, variant: Variant, yes_drop: bool =
     ----------
     iface : str
     path : Path
-        A model's file (`models.model_file.save_model`), which also gives the number of classes.
+        A model's file (`models.model_file.save_model`).
     mode : {"xdp_drv", "xdp_skb", "tc", "tc_both"}
     variant : Variant
-        Its hook is replaced by that of `mode`; what else the model decides, by `_for_model`.
+        Its hook is replaced by that of `mode`, its link by the interface's, and what the model decides by `_for_model`.
     yes_drop : bool
         Whether to attach even what `guard.require_harmless` refuses.
     confirm_s : float
@@ -143,12 +143,14 @@ def attach(iface: str, path: Path, mode: str, variant: Variant, yes_drop: bool =
     Raises
     ------
     UserError
-        If the interface runs a program or has no such hook, or the model cannot be read. Then nothing is changed.
+        If the interface runs a program, has no such hook or another link layer, or the model cannot be read. Then
+        nothing is changed.
     """
     require_table(variant.flows)
     require_root("a program on an interface")
     model = read_model(path)
-    variant = replace(_for_model(variant, path, model), hook=mode if mode in hooks.TC_HOOKS else "xdp")
+    hook = mode if mode in hooks.TC_HOOKS else "xdp"
+    variant = replace(_for_model(variant, path, model), hook=hook, link=facts.link_of(iface))
     if not yes_drop:
         guard.require_harmless(path, model, variant)
     params = model.params(variant.params)
@@ -156,8 +158,8 @@ def attach(iface: str, path: Path, mode: str, variant: Variant, yes_drop: bool =
         folder = _folder(iface)
         if folder.exists():
             raise UserError(f"{iface} has {_there(folder)}")
-        about = {"version": VERSION, "iface": iface, "mode": mode, "variant": asdict(variant), "since": time.time()}
-        about |= {"models": {"0": _name(path, model)}, "confirm_by": _deadline(confirm_s)}
+        about = _description(iface, mode, variant) | {"models": {"0": _name(path, model)}}
+        about["confirm_by"] = _deadline(confirm_s)
         with Program(variant, params) as program, contextlib.ExitStack() as undo:
             undo.callback(_take_off, folder)
             pins.pin(folder, about, {pins.PROGRAM: program.fd, **program.fds})
@@ -165,6 +167,11 @@ def attach(iface: str, path: Path, mode: str, variant: Variant, yes_drop: bool =
             pins.rewrite(folder, about | {"confirm_by": _deadline(confirm_s)})  # building it took some of the time
             undo.pop_all()
     return model
+
+
+def _description(iface: str, mode: str, variant: Variant) -> dict:
+    """Return what `pins.about` shall say of a program that is attached now."""
+    return {"version": VERSION, "iface": iface, "mode": mode, "variant": asdict(variant), "since": time.time()}
 
 
 def _deadline(confirm_s: float) -> float | None:

@@ -15,8 +15,11 @@ from .program import Live
 MOST = 256  # suspects taken at once
 WAIT_MS = 200  # for a suspect, before `take` looks whether the program is still attached
 PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp6"}
-# https://www.tcpdump.org/manpages/pcap-savefile.5.txt: time stamps in ns, Ethernet
-PCAP_HEADER = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1)
+# https://www.tcpdump.org/manpages/pcap-savefile.5.txt: time stamps in ns; by the variant's link
+PCAP_HEADERS = {
+    link: struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, number)
+    for link, number in {"ethernet": 1, "bare": 101}.items()
+}
 _RECORD_BYTES = 16  # before each frame
 
 
@@ -64,7 +67,9 @@ def _ends(frame: bytes, row: np.void) -> str:
     return f"{proto} {_endpoint(source, row['sport'])} > {_endpoint(sink, row['dport'])}"
 
 
-def lines(suspects: np.ndarray, classes: tuple[str, ...], with_score: bool = False) -> list[str]:
+def lines(
+    suspects: np.ndarray, classes: tuple[str, ...], with_score: bool = False, link: str = "ethernet"
+) -> list[str]:
     """Return a line of text for each suspect: time of day, class, generation, protocol, source, destination, length.
 
     Parameters
@@ -74,9 +79,12 @@ def lines(suspects: np.ndarray, classes: tuple[str, ...], with_score: bool = Fal
         Names of the classes (`Live.suspect_classes`).
     with_score : bool
         Whether to add the score, which a detector's packets have.
+    link : {"ethernet", "bare"}
+        What a frame is (`Variant.link`).
     """
-    rows, _ = stream.Reader(rules="both").read(np.frombuffer(PCAP_HEADER + pcap_records(suspects), np.uint8))
-    parsed, out, at = {int(row["offset"]): row for row in rows}, [], len(PCAP_HEADER)
+    header = PCAP_HEADERS[link]
+    rows, _ = stream.Reader(rules="both").read(np.frombuffer(header + pcap_records(suspects), np.uint8))
+    parsed, out, at = {int(row["offset"]): row for row in rows}, [], len(header)
     for suspect, ns in zip(suspects, wall_ns(suspects["now_ns"]).tolist(), strict=True):
         at += _RECORD_BYTES
         frame, row = suspect["data"].tobytes(), parsed.get(at)
@@ -90,7 +98,7 @@ def lines(suspects: np.ndarray, classes: tuple[str, ...], with_score: bool = Fal
 
 
 def pcap_records(suspects: np.ndarray) -> bytes:
-    """Return suspects, of shape (n,) and dtype SUSPECT, as records of a pcap that follow `PCAP_HEADER`."""
+    """Return suspects, of shape (n,) and dtype SUSPECT, as records of a pcap that follow its header."""
     out = []
     for suspect, ns in zip(suspects, wall_ns(suspects["now_ns"]).tolist(), strict=True):
         head = struct.pack("<IIII", ns // 10**9, ns % 10**9, suspect["caplen"], suspect["len"])

@@ -19,6 +19,12 @@ from pyroute2.netlink.exceptions import NetlinkError
 from ..config import UserError
 
 NET = Path("/sys/class/net")
+# Link types of linux/if_arp.h. A loopback's frames have an Ethernet header; those of the second line are IP packets:
+# PPP, RAWIP (modems), TUNNEL (ipip), TUNNEL6, SIT, IPGRE, IP6GRE, NONE (tun, WireGuard).
+ETHERNET, BARE = {1, 772}, {512, 519, 768, 769, 776, 778, 823, 65534}
+POINT_TO_POINT = 0x10  # IFF_POINTOPOINT
+# After IPsec, a packet still has the header of the device that it came through, whatever that is.
+_IPSEC = ("vti", "vti6", "xfrm")
 
 
 def state(iface: str) -> dict:
@@ -160,6 +166,34 @@ def index_of(ip: IPRoute, iface: str) -> int:
         names = ", ".join(link.get_attr("IFLA_IFNAME") for link in ip.get_links())
         raise UserError(f"there is no interface {iface!r} here: use one of {names}")
     return found[0]
+
+
+def link_of(iface: str) -> str:
+    """Return what a frame of an interface is, for the kernel program.
+
+    Returns
+    -------
+    {"ethernet", "bare"}
+        An Ethernet frame, or an IP packet without a link layer, as on a tunnel.
+
+    Raises
+    ------
+    UserError
+        If there is no such interface, or its frames are neither.
+    """
+    with IPRoute() as ip:
+        link = ip.link("get", index=index_of(ip, iface))[0]
+    number, kind = link["ifi_type"], link.get(("linkinfo", "kind"))
+    if number in ETHERNET:
+        return "ethernet"
+    # A GRE device for many peers shows the outer header.
+    if number in BARE and kind not in _IPSEC and (kind not in ("gre", "ip6gre") or link["flags"] & POINT_TO_POINT):
+        return "bare"
+    name = first(r"link/(\S+)", subprocess.run(["ip", "link", "show", iface], capture_output=True, text=True).stdout)
+    raise UserError(
+        f"{iface} is of link type {name} ({number}{f', {kind}' * bool(kind)}): its frames are neither Ethernet nor IP "
+        "packets alone; choose the interface below it, or one that its packets go on to"
+    )
 
 
 def has_clsact(iface: str) -> bool:

@@ -19,6 +19,7 @@ def test_flags_name_the_struct_the_action_and_the_hook():
     assert {"-DIDS_CLASSIFIER=nn_q16", "-DIDS_CLASSES=7", "-DIDS_ACTION=1", "-DIDS_TC"} <= set(flags)
     assert not any(flag.startswith(("-DIDS_PROBE", "-DIDS_CHURN", "-DIDS_PAPER")) for flag in flags)
     assert "-DIDS_CHURN=2" in Variant(churn="flows").flags()
+    assert "-DIDS_BARE" in Variant(link="bare").flags() and "-DIDS_BARE" not in flags
 
 
 def test_the_papers_layout_is_only_for_the_net_in_q16():

@@ -118,6 +118,29 @@ def test_a_tag_that_the_kernel_took_out_of_the_frame_counts_like_one_inside(mode
     assert (counts["ok"], counts["not_ip"]) == (3, 2)
 
 
+@pytest.mark.root
+@pytest.mark.bpf
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_frame_without_a_link_layer_is_parsed_as_in_a_capture_of_raw_ip(hook, tmp_path):
+    """The packets of the table without their Ethernet header, cut at every length, and other versions."""
+    whole = {frame[14:] for row in ROWS.values() for frame, _ in row} | {bytes([n]) * 60 for n in range(256)}
+    given = [packet[:size] for packet in sorted(whole) for size in (*range(min(len(packet), 70)), len(packet))]
+    path = tmp_path / "made.pcap"
+    path.write_bytes(made.pcap(list(enumerate(given)), link=101))
+    capture = packets.Packets(path, rules="both")
+    rows = np.concatenate([piece.copy() for piece in capture])
+    with Program(Variant(hook, probe=True, link="bare")) as loaded:
+        seen = loaded.probe(np.zeros(len(given), PROBE), given)
+    counts = np.bincount(seen["reason"].astype(int), minlength=len(REASONS))
+    assert dict(zip(REASONS, counts.tolist(), strict=True)) == {name: capture.counts()[name] for name in REASONS}
+    assert all(counts)
+    at = np.cumsum([16 + len(packet) for packet in given]) - [len(packet) for packet in given] + 24
+    ok = seen["reason"] == 0
+    np.testing.assert_array_equal(rows["offset"], at[ok])
+    for column, feature in {"proto": 2, "sport": 0, "dport": 1, "len": 3}.items():
+        np.testing.assert_array_equal(rows[column], seen["x"][ok, feature] >> Q)
+
+
 CAPTURES = [config.SAMPLE, *sorted(SHARED.glob("*.pcap"))]
 
 

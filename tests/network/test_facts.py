@@ -7,6 +7,7 @@ from pyroute2 import IPRoute
 
 from ids_repro.config import UserError
 from ids_repro.network import facts
+from ids_repro.network.namespaces import network
 
 INTERRUPTS = """\
             CPU0       CPU1
@@ -63,3 +64,22 @@ def test_the_description_of_a_machine_says_none_where_ethtool_says_nothing():
     about = facts.describe("lo")
     assert (about["iface"], about["kernel"]) == ("lo", os.uname().release)
     assert (about["driver"], about["speed"], about["flow_control"]) == (None, None, None)
+
+
+def test_the_loopback_interface_has_ethernet_frames():
+    assert facts.link_of("lo") == "ethernet"  # tests/live/test_links.py has the other link types
+
+
+LINKS = {
+    "veth": ("ethernet", ["type", "veth"]),
+    "vxlan": ("ethernet", ["type", "vxlan", "id", "3", "dstport", "4789"]),
+    "vxlan of IP packets": ("bare", ["type", "vxlan", "gpe", "external", "dstport", "4790"]),
+}
+
+
+@pytest.mark.root
+def test_a_tunnel_of_packets_is_told_from_one_of_frames():
+    with network({"client": "10.98.0.1", "server": "10.98.0.2"}) as hosts:
+        for n, (link, argv) in enumerate(LINKS.values()):
+            hosts["server"].run(["ip", "link", "add", f"d{n}", *argv], check=True)
+            assert hosts["server"].call(facts.link_of, f"d{n}") == link
