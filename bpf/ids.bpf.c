@@ -259,6 +259,7 @@ static __always_inline int ids_extract(ids_ctx *ctx, void *begin, void *frame, s
 #endif
 	if (reason != IDS_OK)
 		return reason;
+	c->bytes += packet.len;
 	*tcp = IDS_TCP_OF(packet);
 #ifdef IDS_CHURN
 	packet.sport += w->churn;

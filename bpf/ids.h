@@ -56,6 +56,7 @@ struct ids_counts { /* one per CPU */
 	__u64 reason[IDS_REASONS_SIZE];
 	__u64 found[IDS_FOUND_SIZE]; /* enum ids_found: what became of the packets' flows */
 	__u64 lost;		     /* suspects of which no copy was made, because the ring buffer was full */
+	__u64 bytes;		     /* length of the IP packets that were parsed: x4, summed */
 };
 
 #ifdef IDS_LRU

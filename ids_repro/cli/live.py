@@ -42,7 +42,8 @@ def _attach(args: argparse.Namespace) -> int:
     if wait_s:  # a signal ends the wait as Ctrl-C does; SIGHUP comes when the ssh session that it cut off ends
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         signal.signal(signal.SIGHUP, signal.default_int_handler)
-    model = attached.attach(args.iface, args.model, MODES[args.hook], variant, args.yes_drop, wait_s)
+    off = args.offloads == "off"
+    model = attached.attach(args.iface, args.model, MODES[args.hook], variant, args.yes_drop, wait_s, off)
     try:
         _say_attached(args, model)
     except BaseException:
@@ -54,6 +55,7 @@ def _attach(args: argparse.Namespace) -> int:
 
 def _say_attached(args: argparse.Namespace, model: Model) -> None:
     from ..kernel.variants import table_bytes
+    from ..live import attached, offloads
 
     table = f"its table of {args.flows:,} flows takes {table_bytes(args.flows) / 1e6:,.1f} MB"
     print(f"{args.iface}: {args.model.name} decides now; {table}; 'status {args.iface}' shows what it sees", flush=True)
@@ -63,6 +65,10 @@ def _say_attached(args: argparse.Namespace, model: Model) -> None:
         what, where = (one, both) if learnt else (both, one)
         remedy = "another --hook" if learnt else "--hook tc-both, or train with --arriving-at"
         print(f"This detector learnt {what}, and the program sees {where}: use {remedy}")
+    with attached.find(args.iface) as live:
+        note = offloads.note(live.iface, live.mode, live.about["offloads"])
+    if note:
+        print(note, flush=True)
 
 
 def _keep_or_detach(iface: str, wait_s: float) -> int:
@@ -94,6 +100,8 @@ def add_attach(add: Add) -> None:
     command.add_argument("--hook", choices=MODES, default="xdp-drv", help=text)
     text = "count only, drop attacks, or give them to 'samples' instead of the stack; default: %(default)s"
     command.add_argument("--action", choices=("count", "filter", "redirect"), default="count", help=text)
+    text = "off: turn off, until detach, what merges packets before TC or generic XDP (GRO, LRO, a peer's TSO)"
+    command.add_argument("--offloads", choices=("keep", "off"), default="keep", help=text + "; default: %(default)s")
     text = "with filter or redirect: time to press Enter, or it is detached; default: 60 s in a terminal, else 0"
     command.add_argument("--confirm", type=float, metavar="SECONDS", help=text)
     command.add_argument("--yes-drop", action="store_true", help=YES_DROP)

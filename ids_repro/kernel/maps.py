@@ -174,7 +174,8 @@ class Maps:
         -------
         numpy.void, dtype COUNTS
             Packets, packets by reason (index into KERNEL_REASONS) and by what became of their flow (index into FOUND),
-            and suspects lost because the ring buffer was full; each summed over the CPUs.
+            suspects lost because the ring buffer was full, and the length of the packets that were parsed [byte]; each
+            summed over the CPUs.
         """
         return self._per_cpu("counts", 0, COUNTS)
 

@@ -26,7 +26,7 @@ from ..models.model import Model
 from ..models.model_file import read_model
 from ..network import facts
 from ..require import require_programs, require_root
-from . import guard, pins
+from . import guard, offloads, pins
 from .program import VERSION, Live
 
 GRACE_S = 5  # how long after its time a program that nobody confirmed may stay
@@ -57,10 +57,13 @@ def _is_on(iface: str, folder: Path) -> bool:
 
 
 def _take_off(folder: Path) -> None:
-    """Detach the pinned program if it is attached, then remove the pins."""
-    iface, mode = _iface_of(folder), pins.about(folder).get("mode")
+    """Detach the pinned program if it is attached, put its offloads back, then remove the pins."""
+    iface, about = _iface_of(folder), pins.about(folder)
+    mode = about.get("mode")
     if iface and (_is_on(iface, folder) or (mode in hooks.TC_HOOKS and hooks.has_empty_clsact(iface))):
         hooks.detach(iface, mode)
+    if pins.place_of(folder)[0] == pins.namespace():
+        offloads.put_back(about.get("offloads", ()))
     pins.remove(folder)
 
 
@@ -120,7 +123,15 @@ def find(iface: str) -> Live:
         return Live(iface, _existing(iface))
 
 
-def attach(iface: str, path: Path, mode: str, variant: Variant, yes_drop: bool = False, confirm_s: float = 0) -> Model:
+def attach(
+    iface: str,
+    path: Path,
+    mode: str,
+    variant: Variant,
+    yes_drop: bool = False,
+    confirm_s: float = 0,
+    offloads_off: bool = False,
+) -> Model:
     """Put a program on an interface, where it stays.
 
     Parameters
@@ -130,11 +141,13 @@ def attach(iface: str, path: Path, mode: str, variant: Variant, yes_drop: bool =
         A model's file (`models.model_file.save_model`).
     mode : {"xdp_drv", "xdp_skb", "tc", "tc_both"}
     variant : Variant
-        Its hook is replaced by that of `mode`, its link by the interface's, and what the model decides by `_for_model`.
+        How to build it, but for what the mode, the interface and the model decide.
     yes_drop : bool
         Whether to attach even what `guard.require_harmless` refuses.
     confirm_s : float
         If above 0, the caller must call `confirm` in this time [s], or detach. After a kill the next command does it.
+    offloads_off : bool
+        Whether to turn off, until `detach`, what merges packets before the program sees them.
 
     Returns
     -------
@@ -143,35 +156,35 @@ def attach(iface: str, path: Path, mode: str, variant: Variant, yes_drop: bool =
     Raises
     ------
     UserError
-        If the interface runs a program, has no such hook or another link layer, or the model cannot be read. Then
-        nothing is changed.
+        If the interface runs a program or does not take one, or the model cannot be read. Then nothing is changed.
     """
     require_table(variant.flows)
-    require_root("a program on an interface")
     model = read_model(path)
     hook = mode if mode in hooks.TC_HOOKS else "xdp"
     variant = replace(_for_model(variant, path, model), hook=hook, link=facts.link_of(iface))
     if not yes_drop:
         guard.require_harmless(path, model, variant)
-    params = model.params(variant.params)
     with _alone():
-        folder = _folder(iface)
-        if folder.exists():
-            raise UserError(f"{iface} has {_there(folder)}")
-        about = _description(iface, mode, variant) | {"models": {"0": _name(path, model)}}
-        about["confirm_by"] = _deadline(confirm_s)
-        with Program(variant, params) as program, contextlib.ExitStack() as undo:
-            undo.callback(_take_off, folder)
-            pins.pin(folder, about, {pins.PROGRAM: program.fd, **program.fds})
-            hooks.attach(program.fd, iface, mode)
-            pins.rewrite(folder, about | {"confirm_by": _deadline(confirm_s)})  # building it took some of the time
-            undo.pop_all()
+        about = {"iface": iface, "mode": mode, "models": {"0": _name(path, model)}}
+        _put_on(about, variant, model.params(variant.params), confirm_s, offloads_off)
     return model
 
 
-def _description(iface: str, mode: str, variant: Variant) -> dict:
-    """Return what `pins.about` shall say of a program that is attached now."""
-    return {"version": VERSION, "iface": iface, "mode": mode, "variant": asdict(variant), "since": time.time()}
+def _put_on(about: dict, variant: Variant, params: bytes, confirm_s: float, offloads_off: bool) -> None:
+    """Build a program, pin it, turn offloads off and attach it; undo all of it if that fails."""
+    folder = _folder(about["iface"])
+    if folder.exists():
+        raise UserError(f"{about['iface']} has {_there(folder)}")
+    about |= {"version": VERSION, "variant": asdict(variant), "since": time.time()}
+    about["offloads"] = offloads.to_turn_off(about["iface"], about["mode"]) if offloads_off else []
+    about["confirm_by"] = _deadline(confirm_s)
+    with Program(variant, params) as program, contextlib.ExitStack() as undo:
+        undo.callback(_take_off, folder)
+        pins.pin(folder, about, {pins.PROGRAM: program.fd, **program.fds})
+        offloads.turn_off(about["offloads"])
+        hooks.attach(program.fd, about["iface"], about["mode"])
+        pins.rewrite(folder, about | {"confirm_by": _deadline(confirm_s)})  # building it took some of the time
+        undo.pop_all()
 
 
 def _deadline(confirm_s: float) -> float | None:
@@ -217,7 +230,7 @@ def confirm(iface: str) -> None:
 
 def _name(path: Path, model: Model) -> dict:
     """Return what `Live.models` keeps of a model."""
-    return {"file": path.name, "sha256": model.sha256()}
+    return {"file": path.name, "sha256": model.sha256(), "mean_length": model.about.get("mean_length")}
 
 
 def swap(iface: str, path: Path, yes_drop: bool = False) -> int:

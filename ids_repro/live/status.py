@@ -11,7 +11,7 @@ from ..native.layouts import FOUND, GENERATIONS, KERNEL_REASONS
 from .program import Live
 
 # The model of a generation whose name is missing: a swap forgot the oldest of 16 names, then somebody killed it.
-UNNAMED = {"file": "?", "sha256": "?"}
+UNNAMED = {"file": "?", "sha256": "?", "mean_length": None}
 
 
 def look(live: Live, seconds: float = 1.0) -> dict:
@@ -27,13 +27,13 @@ def look(live: Live, seconds: float = 1.0) -> dict:
     -------
     dict
         "iface", "mode", "since", "classifier", "arithmetic", "n_classes", "action": what is attached. "packets",
-        "reasons", "lost": counts since then; "lost" are suspects that found the ring buffer full.
+        "reasons", "lost", "mean_length": since then: counts, of suspects that found the ring buffer full, and [byte].
         "packets_per_s", "ns_per_packet": of these seconds. The latter is by the kernel's clock, None without packets.
         "flows", "flows_max": flows that the flow table holds, timed-out ones included, and has room for.
         "new_flows_per_s": of these seconds. "evicted_unproven", "evicted_proven": flows that lost their place in a full
         bucket (bpf/README.md); "busy" among the reasons: another CPU had the lock.
         "generation", "verdicts": the model that decides now; counts by class, of all generations.
-        "models": of each of the last 16 generations "generation", "file", "sha256" and "verdicts".
+        "models": "generation", "file", "sha256", "verdicts", and "mean_length" in training of the last 16 generations.
         "flagged", "flagged_per_min": flows that a detector flagged, by the class that it took their packet for, since
         then and in these seconds; None of other models.
     """
@@ -79,9 +79,11 @@ def _flagged(live: Live, old: np.ndarray, took_s: float) -> dict:
 
 
 def _flows(live: Live, first: np.void, counts: np.void, took_s: float) -> dict:
-    """Return what `look` says of the flow table, from the counts at its begin and at its end."""
+    """Return what `look` says of packets' lengths and the flow table, from the counts at its begin and at its end."""
+    parsed = int(sum(counts["reason"][KERNEL_REASONS.index(name)] for name in ("ok", "busy")))
     started = (counts["found"] - first["found"])[1:].sum()
-    about = {"flows": live.flows_held(), "flows_max": live.variant.flows, "new_flows_per_s": float(started) / took_s}
+    about = {"mean_length": int(counts["bytes"]) / parsed if parsed else None, "flows": live.flows_held()}
+    about |= {"flows_max": live.variant.flows, "new_flows_per_s": float(started) / took_s}
     return about | dict(zip(FOUND[2:], counts["found"].tolist()[2:], strict=False))
 
 
@@ -100,6 +102,9 @@ def table(found: dict) -> str:
         *(f"  {name.replace('_', ' '):18}{found[name]:>10,}" for name in FOUND[2:]),
         f"{'ns per packet':14}{'no packet' if ns is None else format(ns, ',.0f'):>16}",
     ]
+    if found["mean_length"] is not None:
+        learnt = found["models"][-1]["mean_length"]
+        lines.append(f"{'mean length':14}{found['mean_length']:>16,.0f}  byte" + _beside(learnt))
     if found["action"] == "redirect" or found["flagged"] is not None:
         lines.append(f"{'lost suspects':14}{found['lost']:>16,}")
     for name, n in (found["flagged"] or {}).items():
@@ -112,3 +117,7 @@ def table(found: dict) -> str:
         lines.append(f"{name:14}{counts}  {model['file']} {model['sha256'][:12]}")
     lines.append("".join(["  all         ", *(f"{n:>14,}" for n in columns.values())]))
     return "\n".join(lines)
+
+
+def _beside(learnt: float | None) -> str:
+    return "" if learnt is None else f"; the model was trained on {learnt:,.0f}"

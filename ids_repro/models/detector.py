@@ -24,6 +24,7 @@ from ..data.dataset import Dataset, prepare
 from .file_header import MOST_CHARACTERS
 from .model import Model, Seen
 from .model_file import model_path, read_model
+from .scaling import mean_length
 from .scorers import FIT, Fit, Fitted, Progress, Settings, fitted_twin
 
 BUDGET_END = 0.5
@@ -70,6 +71,7 @@ def train(
     about |= {"arriving_at": data.meta["arriving_at"]} if "arriving_at" in data.meta else {}
     about = {name: text[:MOST_CHARACTERS] for name, text in about.items()}
     about |= {name: getattr(settings, name) for name in Settings.__dataclass_fields__ if name != "paper_steps"}
+    about |= mean_length(data.x)
     return Model("binary", seed, data_sha256=data.meta["sha256"], twins=twins, detector=detector, about=about, **floats)
 
 

@@ -17,7 +17,7 @@ from .calibration import thresholds
 from .float_tree import FloatTree
 from .model import Model
 from .model_file import load_model, read_model, save_model
-from .scaling import MinMax
+from .scaling import MinMax, mean_length
 from .training import train_mlp, train_tree
 from .twins import TWINS
 
@@ -70,8 +70,8 @@ def train_model(data: dataset.Dataset, task: str, seed: int, profile: Profile, b
     inputs = scaler.transform(data.x[train])
     mlp, history = train_mlp(inputs, y[train], held_out, len(TASKS[task]), seed, epochs, profile.batch_size, progress)
     tree = train_tree(as_float(data.x[train]), y[train], seed)
-    weights = [w.astype(np.float32) for w in mlp.weights()]
-    return Model(task, seed, weights, FloatTree.of(tree), scaler, history, data.meta["sha256"])
+    weights, about = [w.astype(np.float32) for w in mlp.weights()], mean_length(data.x[train])
+    return Model(task, seed, weights, FloatTree.of(tree), scaler, history, data.meta["sha256"], about=about)
 
 
 def _require_classes(y: np.ndarray, train: np.ndarray, task: str) -> None:

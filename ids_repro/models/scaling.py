@@ -8,6 +8,18 @@ import numpy as np
 
 from ..config import UserError
 from ..data.features import FEATURES
+from ..native.layouts import Q
+
+
+def mean_length(x: np.ndarray) -> dict[str, float]:
+    """Return what a model says of the packets that it was trained on, features of shape (n, 12) in Q16: their length.
+
+    Returns
+    -------
+    dict of str to float
+        "mean_length" [byte], for `Model.about`.
+    """
+    return {"mean_length": round(float(x[:, FEATURES.index("len")].mean()) / (1 << Q), 1)}
 
 
 @dataclass(frozen=True)

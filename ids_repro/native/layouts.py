@@ -129,7 +129,9 @@ STRUCTS = {
 # separately, and slots for parameters.
 REASONS_SIZE, FOUND_SIZE, GENERATIONS, SLOTS = 8, 8, 16, 2
 # struct ids_counts and ids_verdicts of bpf/ids.h: what the kernel program counts on each CPU.
-COUNTS = np.dtype([("packets", "u8"), ("reason", "u8", REASONS_SIZE), ("found", "u8", FOUND_SIZE), ("lost", "u8")])
+COUNTS = np.dtype(
+    [("packets", "u8"), ("reason", "u8", REASONS_SIZE), ("found", "u8", FOUND_SIZE), ("lost", "u8"), ("bytes", "u8")]
+)
 VERDICTS = np.dtype([("n", "u8", MAX_CLASSES), ("flagged", "u8", MAX_CLASSES)])
 # struct ids_flood of bpf/probe.h: `left` packets of new flows, which a test run makes before the frame's own packet.
 FLOOD = np.dtype(

@@ -19,6 +19,7 @@ FOUND = {
     "ns_per_packet": 123.4,
     "reasons": {"ok": 12340, "not IP": 5, "fragment": 0},
     "lost": 6,
+    "mean_length": 1234.5,
     "flows": 7,
     "flows_max": 65536,
     "new_flows_per_s": 12.3,
@@ -29,8 +30,20 @@ FOUND = {
     "flagged": None,
     "flagged_per_min": None,
     "models": [
-        {"generation": 0, "file": "a.npz", "sha256": "a" * 64, "verdicts": {"Normal": 12000, "Attack": 0}},
-        {"generation": 1, "file": "b.npz", "sha256": "b" * 64, "verdicts": {"Normal": 0, "Attack": 340}},
+        {
+            "generation": 0,
+            "file": "a.npz",
+            "sha256": "a" * 64,
+            "mean_length": None,
+            "verdicts": {"Normal": 12000, "Attack": 0},
+        },
+        {
+            "generation": 1,
+            "file": "b.npz",
+            "sha256": "b" * 64,
+            "mean_length": 567.8,
+            "verdicts": {"Normal": 0, "Attack": 340},
+        },
     ],
 }
 TABLE = """\
@@ -42,6 +55,7 @@ flows                        7  of 65,536, timed-out ones included
   evicted unproven           0
   evicted proven             8
 ns per packet              123
+mean length              1,234  byte; the model was trained on 568
 verdicts              Normal        Attack  model
   >gen. 1                  0           340  b.npz bbbbbbbbbbbb
    gen. 0             12,000             0  a.npz aaaaaaaaaaaa
@@ -62,6 +76,12 @@ def test_a_tree_has_no_arithmetic_and_without_packets_there_is_no_time():
     text = table(FOUND | {"classifier": "dt", "ns_per_packet": None})
     assert text.startswith("eth0: dt, 2 classes")
     assert f"{'ns per packet':14}{'no packet':>16}" in text.splitlines()
+
+
+def test_a_mean_length_stands_beside_that_of_the_training_if_both_are_known():
+    older = [model | {"mean_length": None} for model in FOUND["models"]]
+    assert f"{'mean length':14}{'1,234':>16}  byte" in table(FOUND | {"models": older}).splitlines()
+    assert "mean length" not in table(FOUND | {"mean_length": None})
 
 
 def test_looking_at_a_program_loads_neither_pytorch_nor_scikit_learn_nor_bcc():
