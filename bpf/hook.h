@@ -12,7 +12,7 @@
 #ifdef IDS_TC
 #include <linux/pkt_cls.h>
 typedef struct __sk_buff ids_ctx;
-#define IDS_PASS TC_ACT_OK
+#define IDS_PASS TC_ACT_UNSPEC /* on to the next filter, and to the stack after the last one */
 #define IDS_DROP TC_ACT_SHOT
 #define IDS_STRIPPED(ctx) ((ctx)->vlan_present != 0) /* the outermost VLAN tag is in the context, not in the frame */
 #else

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+from pathlib import Path
 
 from .config import UserError
 
@@ -46,3 +48,22 @@ def require_programs(*programs: str, remedy: str = "make system") -> None:
     for program in programs:
         if shutil.which(program) is None:
             raise UserError(f"the program {program!r} is not installed: run '{remedy}'")
+
+
+# linux/capability.h: the number of each capability that something here needs, and for what.
+_CAPABILITIES = {
+    "CAP_BPF": (39, "to load programs and open their maps"),
+    "CAP_PERFMON": (38, "to load programs that calculate with pointers"),
+    "CAP_NET_ADMIN": (12, "to put programs on interfaces"),
+    "CAP_SYS_ADMIN": (21, "to mount, to enter namespaces, and to time programs"),
+    "CAP_SYS_PTRACE": (19, "to look into other users' namespaces"),
+}
+LIVE = ("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON")
+
+
+def capable(name: str) -> bool:
+    """Return whether this thread has a capability; CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON, as in the kernel."""
+    status = Path("/proc/thread-self/status").read_text()
+    held = int(re.search(r"^CapEff:\s*(\w+)", status, re.MULTILINE)[1], 16)
+    names = {name, "CAP_SYS_ADMIN"} if name in ("CAP_BPF", "CAP_PERFMON") else {name}
+    return any(held >> _CAPABILITIES[one][0] & 1 for one in names)

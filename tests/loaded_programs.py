@@ -11,7 +11,7 @@ from ids_repro.kernel.variants import Variant
 from ids_repro.native.layouts import ENTRY, PROBE
 
 ETHERNET = bytes(12)
-RETURNS = {("xdp", "pass"): 2, ("xdp", "drop"): 1, ("tc", "pass"): 0, ("tc", "drop"): 2}
+RETURNS = {("xdp", "pass"): 2, ("xdp", "drop"): 1, ("tc", "pass"): 2**32 - 1, ("tc", "drop"): 2}
 
 
 def ipv4(proto=17, dport=80, sport=1234, payload=64, version_ihl=0x45, fragment=0) -> bytes:

@@ -54,6 +54,7 @@ def _attach(args: argparse.Namespace) -> int:
 
 
 def _say_attached(args: argparse.Namespace, model: Model) -> None:
+    from ..kernel import attach as hooks
     from ..kernel.variants import table_bytes
     from ..live import attached, offloads
 
@@ -66,9 +67,11 @@ def _say_attached(args: argparse.Namespace, model: Model) -> None:
         remedy = "another --hook" if learnt else "--hook tc-both, or train with --arriving-at"
         print(f"This detector learnt {what}, and the program sees {where}: use {remedy}")
     with attached.find(args.iface) as live:
-        note = offloads.note(live.iface, live.mode, live.about["offloads"])
-    if note:
-        print(note, flush=True)
+        notes = offloads.notes(live.iface, live.mode, live.about["offloads"])
+        before = hooks.before(live.iface, live.number) if live.mode in hooks.TC_HOOKS else 0
+    if before:
+        notes.append(f"{before} filters of others stand before it; it sees what they let through ('tc filter show')")
+    print(*notes, sep="\n", end="\n" * bool(notes), flush=True)
 
 
 def _keep_or_detach(iface: str, wait_s: float) -> int:

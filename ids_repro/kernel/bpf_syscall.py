@@ -22,7 +22,10 @@ from ..config import UserError
 NUMBERS = {"x86_64": {"bpf": 321, "membarrier": 324}, "aarch64": {"bpf": 280, "membarrier": 283}}
 # Commands of bpf(2), without their prefix BPF_ (linux/bpf.h).
 MAP_CREATE, MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM, OBJ_PIN, OBJ_GET, PROG_TEST_RUN = 0, 1, 2, 6, 7, 10
+PROG_ATTACH, PROG_DETACH, PROG_QUERY = 8, 9, 16
 OBJ_GET_INFO_BY_FD, MAP_LOOKUP_BATCH, MAP_LOOKUP_AND_DELETE_BATCH, ENABLE_STATS = 15, 24, 25, 32
+TCX, BEFORE = {"ingress": 46, "egress": 47}, 1 << 3  # BPF_TCX_INGRESS, BPF_TCX_EGRESS, BPF_F_BEFORE
+_MOST_PROGRAMS = 64  # at a hook of TCX: BPF_MPROG_MAX
 # BPF_MAP_TYPE_ARRAY, BPF_STATS_RUN_TIME, MEMBARRIER_CMD_GLOBAL.
 MAP_TYPE_ARRAY, STATS_RUN_TIME, MEMBARRIER_GLOBAL = 2, 0, 1
 
@@ -54,6 +57,16 @@ class _Pin(ctypes.Structure):
 
 class _Info(ctypes.Structure):
     _fields_ = _fields(fd=_U32, size=_U32, info=_U64)
+
+
+class _Attach(ctypes.Structure):
+    _fields_ = _fields(target=_U32, fd=_U32, kind=_U32, flags=_U32, replace=_U32, relative=_U32, revision=_U64)
+
+
+class _Query(ctypes.Structure):
+    _fields_ = _fields(
+        target=_U32, kind=_U32, query=_U32, flags=_U32, ids=_U64, count=_U32, pad=_U32, more=_U64 * 3, revision=_U64
+    )
 
 
 class TestRun(ctypes.Structure):
@@ -241,3 +254,26 @@ def enable_run_time_stats() -> int:
 def wait_for_grace_period() -> None:
     """Wait until every program run that began before this call has ended: membarrier(2) waits an RCU grace period."""
     _syscall("membarrier", MEMBARRIER_GLOBAL, 0, 0)
+
+
+def tcx_programs(index: int, hook: str) -> list[int]:
+    """Return the ids of TCX's programs at an interface's "ingress" or "egress", in order; none before Linux 6.6."""
+    ids = (_U32 * _MOST_PROGRAMS)()
+    query = _Query(index, TCX[hook], ids=ctypes.addressof(ids), count=_MOST_PROGRAMS)
+    try:
+        _bpf(PROG_QUERY, query)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOENT):
+            raise
+        return []
+    return list(ids[: query.count])
+
+
+def attach_tcx(fd: int, index: int, hook: str) -> None:
+    """Attach a program before all programs of TCX at a hook of an interface."""
+    _bpf(PROG_ATTACH, _Attach(index, fd, TCX[hook], BEFORE))
+
+
+def detach_tcx(fd: int, index: int, hook: str) -> None:
+    """Take off what `attach_tcx` attached."""
+    _bpf(PROG_DETACH, _Attach(index, fd, TCX[hook]))

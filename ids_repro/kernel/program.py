@@ -181,11 +181,11 @@ class Program(Maps):
         UserError
             If the interface does not take the program; see `attach.attach`.
         """
-        host.call(lambda: attach.attach(self.fd, host.iface, mode))
+        made = host.call(attach.attach, self.fd, host.iface, mode)
         try:
             yield
         finally:
-            host.call(lambda: attach.detach(host.iface, mode))
+            host.call(attach.detach, self.fd, host.iface, mode, made)
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:

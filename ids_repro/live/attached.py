@@ -7,19 +7,16 @@ longer run: `ip link` took them off, their interface is gone, or somebody killed
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 from pyroute2 import IPRoute
 
 from ..config import UserError
 from ..kernel import attach as hooks
-from ..kernel.info import prog_info
 from ..kernel.program import Program
 from ..kernel.variants import Variant, require_table
 from ..models.model import Model
@@ -27,6 +24,7 @@ from ..models.model_file import read_model
 from ..network import facts
 from ..require import require_programs, require_root
 from . import guard, offloads, pins
+from .leftovers import iface_of, remove_leftovers, take_off
 from .program import VERSION, Live
 
 GRACE_S = 5  # how long after its time a program that nobody confirmed may stay
@@ -36,57 +34,24 @@ class NotAttached(UserError):
     """The interface has no program of ids_repro."""
 
 
-def _iface_of(folder: Path) -> str | None:
-    """Return the interface's present name; None if it is gone or belongs to another network namespace."""
-    inode, index = pins.place_of(folder)
-    try:
-        return socket.if_indextoname(index) if inode == pins.namespace() else None
-    except OSError:
-        return None
-
-
-def _is_on(iface: str, folder: Path) -> bool:
-    """Return whether the interface still runs the pinned program."""
-    if not (folder / pins.PROGRAM).exists():
-        return False
-    fd = pins.get(folder, pins.PROGRAM)
-    try:
-        return any(number == int(prog_info(fd)["id"]) for _, number in hooks.programs(iface))
-    finally:
-        os.close(fd)
-
-
-def _take_off(folder: Path) -> None:
-    """Detach the pinned program if it is attached, put its offloads back, then remove the pins."""
-    iface, about = _iface_of(folder), pins.about(folder)
-    mode = about.get("mode")
-    if iface and (_is_on(iface, folder) or (mode in hooks.TC_HOOKS and hooks.has_empty_clsact(iface))):
-        hooks.detach(iface, mode)
-    if pins.place_of(folder)[0] == pins.namespace():
-        offloads.put_back(about.get("offloads", ()))
-    pins.remove(folder)
-
-
-def _remove_leftovers() -> list[str]:
-    """Remove pins of programs that no longer run, and what nobody confirmed; return the names of the interfaces."""
-    here, removed = pins.namespace(), []
-    elsewhere = {pins.place_of(folder)[0] for folder in pins.all_folders()} - {here}
-    gone = elsewhere - pins.living_namespaces() if elsewhere else set()
-    for folder in pins.all_folders():
-        inode, iface = pins.place_of(folder)[0], _iface_of(folder)
-        late = inode == here and time.monotonic() > (pins.about(folder).get("confirm_by") or np.inf)
-        if inode in gone or late or (inode == here and not (iface and _is_on(iface, folder))):
-            removed.append(iface or pins.about(folder).get("iface"))
-            _take_off(folder)
-    return removed
-
-
 @contextlib.contextmanager
 def _alone() -> Iterator[list[str]]:
     """Hold the lock and remove leftovers; yield the names of the interfaces whose pins were removed."""
-    require_programs("tc", "mount")
+    require_programs("mount")
     with pins.locked():
-        yield _remove_leftovers()
+        with _uninterrupted():
+            removed = remove_leftovers()
+        yield removed
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait until the block ends: pyroute2 complains when it comes while a socket is opened."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _folder(iface: str) -> Path:
@@ -106,7 +71,7 @@ def _existing(iface: str) -> Path:
 def attached() -> list[str]:
     """Return the names of the interfaces of this network namespace that run a program of ids_repro."""
     with _alone():
-        return [iface for folder in pins.all_folders() if (iface := _iface_of(folder))]
+        return [iface for folder in pins.all_folders() if (iface := iface_of(folder))]
 
 
 def find(iface: str) -> Live:
@@ -119,7 +84,7 @@ def find(iface: str) -> Live:
     UserError
         If another version attached the program. Also without root or without a BPF file system.
     """
-    with _alone():
+    with _alone(), _uninterrupted():
         return Live(iface, _existing(iface))
 
 
@@ -177,9 +142,9 @@ def _put_on(about: dict, variant: Variant, params: bytes, confirm_s: float, offl
         raise UserError(f"{about['iface']} has {_there(folder)}")
     about |= {"version": VERSION, "variant": asdict(variant), "since": time.time()}
     about["offloads"] = offloads.to_turn_off(about["iface"], about["mode"]) if offloads_off else []
-    about["confirm_by"] = _deadline(confirm_s)
+    about |= {"confirm_by": _deadline(confirm_s), "made_clsact": hooks.needs_clsact(about["iface"], about["mode"])}
     with Program(variant, params) as program, contextlib.ExitStack() as undo:
-        undo.callback(_take_off, folder)
+        undo.callback(take_off, folder)
         pins.pin(folder, about, {pins.PROGRAM: program.fd, **program.fds})
         offloads.turn_off(about["offloads"])
         hooks.attach(program.fd, about["iface"], about["mode"])
@@ -291,5 +256,5 @@ def detach(iface: str) -> bool:
     with _alone() as removed:
         if iface in removed:
             return False
-        _take_off(_existing(iface))
+        take_off(_existing(iface))
         return True

@@ -93,10 +93,10 @@ def _is_far(link: dict) -> bool:
     return link.get_attr("IFLA_LINK_NETNSID") is not None
 
 
-def note(iface: str, mode: str, off: Collection[Setting]) -> str:
-    """Return in sentences what merges packets before a program, and what is off meanwhile; "" if nothing is to say."""
+def notes(iface: str, mode: str, off: Collection[Setting]) -> list[str]:
+    """Return sentences for the user: what merges packets before a program, and what is off meanwhile."""
     if mode == "xdp_drv":
-        return ""
+        return []
     on, devices, said = merging(iface, mode), {}, []
     for one in on:
         devices.setdefault(one.device, []).append(one.name + " (its driver can't turn it off)" * one.fixed)
@@ -110,7 +110,7 @@ def note(iface: str, mode: str, off: Collection[Setting]) -> str:
     far = ", ".join(links[index].get_attr("IFLA_IFNAME") for index in sources if _is_far(links[index]))
     if far:
         said.append(f"What is behind {far} in another network namespace may merge packets too: see 'ethtool -k' there.")
-    return " ".join(said)
+    return said
 
 
 def to_turn_off(iface: str, mode: str) -> list[Setting]:

@@ -125,24 +125,28 @@ def get(folder: Path, name: str) -> int:
     return bpf_syscall.open_pin(folder / name)
 
 
+@contextlib.contextmanager
+def opened(folder: Path, name: str) -> Iterator[int]:
+    """Open a pin while the block runs, and yield its file descriptor."""
+    fd = get(folder, name)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def about(folder: Path) -> dict:
     """Return what was attached; an empty dict if the process was killed before it could write that."""
     if not (folder / ABOUT).exists():
         return {}
-    fd = get(folder, ABOUT)
-    try:
+    with opened(folder, ABOUT) as fd:
         return json.loads(read_element(fd, 0, np.zeros(_ABOUT_BYTES, np.uint8)).tobytes().rstrip(b"\0"))
-    finally:
-        os.close(fd)
 
 
 def rewrite(folder: Path, about: dict) -> None:
     """Replace what `about` returns."""
-    fd = get(folder, ABOUT)
-    try:
+    with opened(folder, ABOUT) as fd:
         _write(fd, about)
-    finally:
-        os.close(fd)
 
 
 def _write(fd: int, about: dict) -> None:
@@ -156,16 +160,17 @@ def remove(folder: Path) -> None:
         FOLDER.rmdir()
 
 
-def living_namespaces() -> set[int]:
-    """Return the inodes of the network namespaces that a thread is in, a process holds open, or a mount keeps."""
-    texts = []
+def living_namespaces() -> dict[int, Path]:
+    """Return a path to each network namespace that a thread is in, a process holds open, or a mount keeps, by inode."""
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         for path in _links(process):
             with contextlib.suppress(OSError):  # the process has ended
-                texts.append(str(path.readlink()))
+                found |= {int(inode): path for inode in re.findall(r"net:\[(\d+)\]", str(path.readlink()))}
         with contextlib.suppress(OSError):
-            texts.append((process / "mountinfo").read_text())
-    return {int(inode) for text in texts for inode in re.findall(r"net:\[(\d+)\]", text)}
+            for inode, at in re.findall(r" net:\[(\d+)\] /(\S+) ", (process / "mountinfo").read_text()):
+                found[int(inode)] = process / "root" / at
+    return found
 
 
 def _links(process: Path) -> Iterator[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..config import NORMAL, TASKS, UserError
+from ..kernel.info import prog_info
 from ..kernel.maps import Maps
 from ..kernel.variants import Variant
 from ..native.layouts import BUCKET, COUNTS, ENTRY, FOUND, GENERATIONS, KERNEL_REASONS, SUSPECT, VERDICTS
@@ -62,6 +63,11 @@ class Live(Maps):
             self.fd, *fds = (self._open(stack, name) for name in (pins.PROGRAM, *self.names(variant)))
             super().__init__(variant, dict(zip(self.names(variant), fds, strict=True)))
             self._stack = stack.pop_all()
+
+    @property
+    def number(self) -> int:
+        """The kernel's id of the program."""
+        return int(prog_info(self.fd)["id"])
 
     def _open(self, stack: contextlib.ExitStack, name: str) -> int:
         fd = pins.get(self.folder, name)

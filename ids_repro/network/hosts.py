@@ -19,7 +19,7 @@ GO_FIRST = f'{{ echo {FIRST} > /proc/self/autogroup; }} 2>/dev/null; exec nice -
 T = TypeVar("T")
 
 
-def in_netns(name: str | None, function: Callable[..., T], *args: object) -> T:
+def in_netns(name: str | int | None, function: Callable[..., T], *args: object) -> T:
     """Call a function inside a network namespace and return its value.
 
     The function runs in a new thread, so the caller's own namespace never changes. This also lets pyroute2 work under
@@ -27,8 +27,8 @@ def in_netns(name: str | None, function: Callable[..., T], *args: object) -> T:
 
     Parameters
     ----------
-    name : str or None
-        Name of the namespace; None is this process's own.
+    name : str, int or None
+        Name or file descriptor of the namespace; None is this process's own.
     function : callable
         What to call.
     *args : object

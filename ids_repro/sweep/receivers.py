@@ -128,7 +128,7 @@ class Receivers:
             with self._process("afxdp", "ring", [sockets], [self.link.server_cpu], pass_fds=(sockets,)) as counts:
                 yield Receiver(counts)
         finally:
-            server.call(lambda: attach.detach(server.iface, "xdp_drv"))
+            server.call(lambda: attach.detach(program.fd, server.iface, "xdp_drv"))
 
     @contextlib.contextmanager
     def _process(

@@ -196,16 +196,26 @@ def test_suspects_of_a_program_that_keeps_none(ids):
     assert (code, "attach a detector, or --action redirect" in said) == (2, True)
 
 
-@pytest.mark.parametrize("mode", ["xdp_drv", "tc"])
-def test_somebody_elses_program_stays(ids, server, files, mode):
-    hook = mode.replace("_", "-")
-    with Program(Variant("tc" if mode == "tc" else "xdp")) as theirs, theirs.attached(server, mode):
+@pytest.mark.parametrize("mode", ["xdp_drv", "xdp_skb"])
+def test_somebody_elses_xdp_program_stays(ids, server, files, mode):
+    with Program(Variant("xdp")) as theirs, theirs.attached(server, mode):
         before = attachments(server)
-        code, said = ids("attach", "eth0", "--model", files["binary"], "--classifier", "dt", "--hook", hook)
+        code, said = ids("attach", "eth0", "--model", files["binary"], "--classifier", "dt")
         assert (code, f"{mode} program" in said, "is attached already" in said) == (2, True, True)
         assert attachments(server) == before
         assert "eth0 has no program of ids_repro" in ids("detach", "eth0")[1]
         assert attachments(server) == before
+
+
+def test_at_tc_there_is_room_beside_somebody_elses_program(ids, server, files, send):
+    with Program(Variant("tc")) as theirs, theirs.attached(server, "tc"):
+        before = server.call(attach.programs, "eth0")
+        assert ids("attach", "eth0", "--model", files["binary"], "--classifier", "dt", "--hook", "tc")[0] == 0
+        send(OPEN)
+        assert statuses(ids, 10)["packets"] == theirs.counts()["packets"]
+        assert len(server.call(attach.programs, "eth0")) == 2
+        assert ids("detach", "eth0")[0] == 0
+        assert server.call(attach.programs, "eth0") == before
 
 
 def test_a_filter_that_others_added_later_stays_when_ours_goes(ids, server, files):
@@ -228,7 +238,10 @@ def test_a_filter_that_others_added_later_stays_when_ours_goes(ids, server, file
 
 BAD = {
     "no such interface": (("eth7",), "there is no interface 'eth7' here: use one of lo, eth0"),
-    "no native XDP": (("lo",), "lo does not take a xdp_drv program: its driver has no native XDP; xdp_skb works"),
+    "no native XDP": (
+        ("lo",),
+        "lo does not take a xdp_drv program: its driver has no native XDP; --hook xdp-skb works",
+    ),
     "no flow table": (("lo", "--flows", 0), "a flow table of 0 flows: use a power of two from 1,024 to 4,194,304"),
     "no power of two": (("lo", "--flows", 1000), "a flow table of 1,000 flows: use a power of two"),
     "too many flows": (("lo", "--flows", 1 << 23), "a flow table of 8,388,608 flows: use a power of two"),

@@ -1,0 +1,121 @@
+"""A program is found wherever its interface was moved; what runs no longer is forgotten; what is not ours stays."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+from machine_state import attachments
+
+from ids_repro import config
+from ids_repro.cli import main
+from ids_repro.kernel.attach import xdp_programs
+from ids_repro.live import attached, pins
+from ids_repro.network.hosts import Host
+from ids_repro.network.setting_kinds import KINDS
+
+pytestmark = [pytest.mark.root, pytest.mark.bpf]
+TSO = "tcp-segmentation-offload"
+
+
+@pytest.fixture
+def pair(server):
+    """Two interfaces of the server that are joined, v0 and v1."""
+    server.run(["ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1"], check=True)
+    yield
+    server.run(["ip", "link", "del", "v1"])
+
+
+@pytest.fixture
+def other(hosts):
+    """Another network namespace, where some indices are taken."""
+    host = Host("other", "10.97.0.1")
+    subprocess.run(["ip", "netns", "add", host.ns], check=True)
+    yield host
+    if host.ns in subprocess.run(["ip", "netns"], capture_output=True, text=True).stdout:
+        for iface in host.call(attached.attached):
+            host.call(attached.detach, iface)
+        subprocess.run(["ip", "netns", "del", host.ns], check=True)
+
+
+def told(host, capsys) -> list[dict]:
+    assert host.call(main, ["status", "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.usefixtures("pair")
+@pytest.mark.parametrize("taken", [False, True])
+@pytest.mark.parametrize("asked_first", ["server", "other", "client"])
+def test_a_program_whose_interface_was_moved_is_seen_and_detached_there(
+    ids, hosts, server, other, files, capsys, taken, asked_first
+):
+    ids("attach", "v0", "--model", files["binary"], "--hook", "xdp-skb", "--offloads", "off")
+    assert server.call(KINDS["offload"][0], "v1", TSO) == "off"
+    (number,) = server.call(xdp_programs)
+    (index,) = server.call(xdp_programs).values()
+    for n in range(index * taken):  # so that v0 has to get another index there
+        other.run(["ip", "link", "add", f"t{n}", "type", "bridge"], check=True)
+    server.run(["ip", "link", "set", "v0", "netns", other.ns], check=True)
+    assert (other.call(xdp_programs)[number] == index) == (not taken)
+    asked = {"server": server, "other": other, "client": hosts["client"]}[asked_first]
+    if asked is not other:
+        assert told(asked, capsys) == []
+    (found,) = told(other, capsys)
+    assert (found["iface"], found["mode"]) == ("v0", "xdp_skb")
+    assert server.call(KINDS["offload"][0], "v1", TSO) == "on"  # no packets come from there any more
+    assert other.call(main, ["detach", "v0"]) == 0 and capsys.readouterr().out == "v0: detached\n"
+    assert attachments(other) == [] and not pins.FOLDER.exists()
+
+
+@pytest.mark.usefixtures("pair")
+def test_a_program_whose_interface_left_a_namespace_that_is_gone_stays(ids, hosts, server, other, files, capsys):
+    server.run(["ip", "link", "set", "v0", "netns", other.ns], check=True)
+    argv = ["attach", "v0", "--model", str(files["binary"]), "--hook", "xdp-skb"]
+    assert other.call(main, argv) == 0
+    other.run(["ip", "link", "set", "v0", "netns", server.ns], check=True)
+    subprocess.run(["ip", "netns", "del", other.ns], check=True)
+    capsys.readouterr()
+    assert told(hosts["client"], capsys) == []
+    assert ids("detach", "v0") == (0, "v0: detached\n")
+
+
+@pytest.mark.usefixtures("pair")
+def test_tc_does_not_outlive_a_move_and_its_pins_go(ids, server, other, files, capsys):
+    ids("attach", "v0", "--model", files["binary"], "--hook", "tc")
+    server.run(["ip", "link", "set", "v0", "netns", other.ns], check=True)
+    assert told(other, capsys) == [] == attachments(other)
+    assert ids("status")[0] == 0 and not pins.FOLDER.exists()
+
+
+def test_somebody_elses_empty_clsact_stays_though_an_attach_was_killed(ids, server, files):
+    server.run(["tc", "qdisc", "add", "dev", "eth0", "clsact"], check=True)
+    try:
+        code = f"""
+import os, pathlib, signal
+from ids_repro.kernel import attach as hooks, variants
+from ids_repro.live import attached as live
+hooks._attach_tc = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+live.attach("eth0", pathlib.Path({str(files["binary"])!r}), "tc", variants.Variant())
+"""
+        assert server.run([sys.executable, "-c", code], cwd=config.ROOT).returncode == -signal.SIGKILL
+        assert "its program was gone already" in ids("detach", "eth0")[1]
+        assert [one["kind"] for one in attachments(server)] == ["clsact"]
+        assert ids("attach", "eth0", "--model", files["binary"], "--hook", "tc")[0] == 0
+        assert ids("detach", "eth0") == (0, "eth0: detached\n")
+        assert [one["kind"] for one in attachments(server)] == ["clsact"]
+    finally:
+        server.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"])
+
+
+def test_filters_before_ours_are_told(ids, server, files):
+    server.run(["tc", "qdisc", "add", "dev", "eth0", "clsact"], check=True)
+    try:
+        argv = "tc filter add dev eth0 ingress pref 1 protocol ip u32 match ip src 192.0.2.1/32 flowid 1:1"
+        server.run(argv.split(), check=True)
+        _, said = ids("attach", "eth0", "--model", files["binary"], "--hook", "tc")
+        assert "1 filters of others stand before it; it sees what they let through" in said
+        assert ids("detach", "eth0")[0] == 0
+        assert len(server.run(["tc", "filter", "show", "dev", "eth0", "ingress"], capture_output=True).stdout) > 0
+    finally:
+        server.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"])
