@@ -9,6 +9,8 @@ from pathlib import Path
 
 from .config import UserError
 
+_EVERYBODY = ["0", "0", "4294967295"]  # the map of user ids outside of every user namespace
+
 
 def require_root(what: str) -> None:
     """Raise UserError unless this process is root.
@@ -51,14 +53,14 @@ def require_programs(*programs: str, remedy: str = "make system") -> None:
 
 
 # linux/capability.h: the number of each capability that something here needs, and for what.
-_CAPABILITIES = {
-    "CAP_BPF": (39, "to load programs and open their maps"),
-    "CAP_PERFMON": (38, "to load programs that calculate with pointers"),
+CAPABILITIES = {
+    "CAP_BPF": (39, "to load programs and to open their maps"),
     "CAP_NET_ADMIN": (12, "to put programs on interfaces"),
-    "CAP_SYS_ADMIN": (21, "to mount, to enter namespaces, and to time programs"),
-    "CAP_SYS_PTRACE": (19, "to look into other users' namespaces"),
+    "CAP_PERFMON": (38, "to load programs that calculate with pointers"),
+    "CAP_SYS_ADMIN": (21, "to mount the BPF file system, to enter namespaces, and to time programs"),
+    "CAP_SYS_PTRACE": (19, "to look into the namespaces of other users"),
 }
-LIVE = ("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON")
+FOR_BPF = ("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON")  # what a program of the network needs
 
 
 def capable(name: str) -> bool:
@@ -66,4 +68,28 @@ def capable(name: str) -> bool:
     status = Path("/proc/thread-self/status").read_text()
     held = int(re.search(r"^CapEff:\s*(\w+)", status, re.MULTILINE)[1], 16)
     names = {name, "CAP_SYS_ADMIN"} if name in ("CAP_BPF", "CAP_PERFMON") else {name}
-    return any(held >> _CAPABILITIES[one][0] & 1 for one in names)
+    return any(held >> CAPABILITIES[one][0] & 1 for one in names)
+
+
+def require_capabilities(what: str, *names: str) -> None:
+    """Raise UserError unless this process has all of these capabilities, in which case it need not be root.
+
+    Parameters
+    ----------
+    what : str
+        What needs them, as the subject of the error's sentence.
+    *names : str
+        Keys of `CAPABILITIES`.
+
+    Raises
+    ------
+    UserError
+        If one is missing, or if the process is in a user namespace, whose capabilities do not count for BPF.
+    """
+    if Path("/proc/self/uid_map").read_text().split() != _EVERYBODY:
+        raise UserError(f"{what} needs BPF, which the kernel does not give in a user namespace: run it outside of it")
+    missing = [f"{name} ({CAPABILITIES[name][1]})" for name in names if not capable(name)]
+    if missing:
+        raise UserError(
+            f"{what} needs {' and '.join(missing)}: run it with sudo, or give it {', '.join(names)} as README.md says"
+        )

@@ -15,10 +15,10 @@ def _parity(args: argparse.Namespace) -> int:
     from ..data import packets
     from ..evaluate import parity
     from ..models import detector, pipeline
-    from ..require import require_root
+    from ..require import FOR_BPF, require_capabilities
 
     if not args.user_space:
-        require_root("the kernel's part of parity (all but --user-space)")
+        require_capabilities("the kernel's part of parity (all but --user-space)", *FOR_BPF)
     capture = packets.read(args.pcap)
     models = [*(pipeline.any_model(task) for task in TASKS), detector.any_detector()]
     found = parity.compare(models, capture, args.n, args.user_space)
@@ -46,10 +46,10 @@ def add_parity(add: Add) -> None:
 
 def _accuracy(args: argparse.Namespace) -> int:
     from ..evaluate import accuracy
-    from ..require import require_root
+    from ..require import FOR_BPF, require_capabilities
 
     if not args.user_space:
-        require_root("the kernel's part of accuracy (all but --user-space)")
+        require_capabilities("the kernel's part of accuracy (all but --user-space)", *FOR_BPF)
     chosen = profile("smoke", seeds=tuple(range(args.seeds)))
     data, trace = accuracy.read(args.data, args.labels)
     found = accuracy.study(data, chosen, trace, kernel=not args.user_space)
@@ -77,9 +77,9 @@ def _bench(args: argparse.Namespace) -> int:
     from ..data import packets
     from ..evaluate import kernel_cost
     from ..models import detector, pipeline
-    from ..require import require_root
+    from ..require import FOR_BPF, require_capabilities
 
-    require_root("the benchmark of the kernel program")
+    require_capabilities("the benchmark of the kernel program", *FOR_BPF)
     models = {len(classes): pipeline.any_model(task) for task, classes in TASKS.items()}
     models[kernel_cost.DETECTOR] = detector.any_detector()
     found = kernel_cost.bench(models, packets.read(SAMPLE), args.rounds)

@@ -14,7 +14,7 @@ from ..config import BPF, UserError
 from ..native import library
 from ..native.layouts import PROBE
 from ..network.hosts import Host
-from ..require import require_root
+from ..require import FOR_BPF, require_capabilities
 from . import attach
 from .bcc import import_bcc
 from .bpf_syscall import TestRun, test_run
@@ -45,7 +45,7 @@ class Program(Maps):
     """
 
     def __init__(self, variant: Variant, params: bytes | None = None) -> None:
-        require_root("loading a BPF program")
+        require_capabilities("loading a BPF program", *FOR_BPF)
         package = import_bcc()
         kind = package.BPF.XDP if variant.hook == "xdp" else package.BPF.SCHED_CLS
         try:

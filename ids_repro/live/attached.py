@@ -22,7 +22,6 @@ from ..kernel.variants import Variant, require_table
 from ..models.model import Model
 from ..models.model_file import read_model
 from ..network import facts
-from ..require import require_programs, require_root
 from . import guard, offloads, pins
 from .leftovers import iface_of, remove_leftovers, take_off
 from .program import VERSION, Live
@@ -37,7 +36,6 @@ class NotAttached(UserError):
 @contextlib.contextmanager
 def _alone() -> Iterator[list[str]]:
     """Hold the lock and remove leftovers; yield the names of the interfaces whose pins were removed."""
-    require_programs("mount")
     with pins.locked():
         with _uninterrupted():
             removed = remove_leftovers()
@@ -82,7 +80,7 @@ def find(iface: str) -> Live:
     NotAttached
         If the interface runs no program of ids_repro.
     UserError
-        If another version attached the program. Also without root or without a BPF file system.
+        If another version attached the program. Also without the capabilities or a BPF file system.
     """
     with _alone(), _uninterrupted():
         return Live(iface, _existing(iface))
@@ -220,7 +218,6 @@ def swap(iface: str, path: Path, yes_drop: bool = False) -> int:
         If the model tells another number of classes apart, is a detector where the other is none or the other way
         round, or for the reasons of `find` and `guard.require_harmless`. Then nothing is changed.
     """
-    require_root("a program on an interface")
     model = read_model(path)
     with _alone(), Live(iface, _existing(iface)) as live:
         if model.n_classes != live.variant.n_classes:

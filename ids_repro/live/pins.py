@@ -2,7 +2,7 @@
 
 Each interface has a folder::
 
-    /sys/fs/bpf/ids_repro/<network namespace>-<interface index>/
+    /sys/fs/bpf/ids_repro/<network namespace>-<interface index>/    (of another user than root: ids_repro-<user id>)
         about      an array map that holds JSON: what was attached, and the models' files
         program    the program
         <map>      each map that user space reads or writes, by its name
@@ -30,10 +30,11 @@ from pyroute2 import netns
 from ..config import UserError
 from ..kernel import bpf_syscall
 from ..kernel.bpf_syscall import read_element, write_element
-from ..require import require_root
+from ..require import FOR_BPF, capable, require_capabilities, require_programs
 
 BPFFS = Path("/sys/fs/bpf")
-FOLDER = BPFFS / "ids_repro"
+USER = os.geteuid()
+FOLDER = BPFFS / ("ids_repro" if USER == 0 else f"ids_repro-{USER}")  # each user trusts the own pins only
 ABOUT, PROGRAM = "about", "program"  # names of pins
 _ABOUT_BYTES = 1 << 14
 
@@ -45,16 +46,28 @@ def locked() -> Iterator[None]:
     Raises
     ------
     UserError
-        Without root, or if there is no BPF file system and none can be mounted.
+        Without the capabilities; if there is no BPF file system and none can be mounted; or if it is closed to the
+        user.
     """
-    require_root("a program on an interface")
+    require_capabilities("a program on an interface", *FOR_BPF)
     _require_bpffs()
-    fd = os.open(BPFFS, os.O_RDONLY)
+    try:
+        fd = os.open(BPFFS, os.O_RDONLY)
+    except PermissionError:
+        raise UserError(_closed()) from None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
+        if FOLDER.exists() and FOLDER.stat().st_uid != USER:
+            raise UserError(f"{FOLDER} belongs to another user: remove it as root")
         yield
     finally:
         os.close(fd)
+
+
+def _closed() -> str:
+    """Return what a user can do whom the BPF file system does not let in."""
+    own = f"install -d -o {USER} {FOLDER}"
+    return f"{BPFFS} is closed to user {USER}: as root, run 'chmod 755 {BPFFS}' and '{own}'"
 
 
 def _require_bpffs() -> None:
@@ -70,6 +83,10 @@ def _require_bpffs() -> None:
             f"'ip netns exec' hides {BPFFS}, where programs are kept: enter the network namespace with "
             f"'nsenter --net=/run/netns/{hidden[-1]}' instead"
         )
+    if not capable("CAP_SYS_ADMIN"):
+        by_hand = f"mount -t bpf bpf {BPFFS}"
+        raise UserError(f"no BPF file system is mounted, and to mount one needs CAP_SYS_ADMIN: run 'sudo {by_hand}'")
+    require_programs("mount")
     done = subprocess.run(["mount", "-t", "bpf", "bpf", BPFFS], capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"there is no BPF file system at {BPFFS}, and mounting it failed: {done.stderr.strip()}")
@@ -109,7 +126,10 @@ def pin(folder: Path, about: dict, fds: Mapping[str, int]) -> None:
     fds : mapping of str to int
         File descriptors of the program and its maps, by the names of their pins.
     """
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except PermissionError:
+        raise UserError(_closed()) from None
     fd = bpf_syscall.create_array(_ABOUT_BYTES)
     try:
         _write(fd, about)

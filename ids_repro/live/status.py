@@ -8,6 +8,7 @@ import numpy as np
 
 from ..kernel.info import prog_info, timed_runs
 from ..native.layouts import FOUND, GENERATIONS, KERNEL_REASONS
+from ..require import capable
 from .program import Live
 
 # The model of a generation whose name is missing: a swap forgot the oldest of 16 names, then somebody killed it.
@@ -28,7 +29,8 @@ def look(live: Live, seconds: float = 1.0) -> dict:
     dict
         "iface", "mode", "since", "classifier", "arithmetic", "n_classes", "action": what is attached. "packets",
         "reasons", "lost", "mean_length": since then: counts, of suspects that found the ring buffer full, and [byte].
-        "packets_per_s", "ns_per_packet": of these seconds. The latter is by the kernel's clock, None without packets.
+        "packets_per_s", "ns_per_packet": of these seconds. The latter is by the kernel's clock, None without packets,
+        and absent without CAP_SYS_ADMIN.
         "flows", "flows_max": flows that the flow table holds, timed-out ones included, and has room for.
         "new_flows_per_s": of these seconds. "evicted_unproven", "evicted_proven": flows that lost their place in a full
         bucket (bpf/README.md); "busy" among the reasons: another CPU had the lock.
@@ -37,19 +39,16 @@ def look(live: Live, seconds: float = 1.0) -> dict:
         "flagged", "flagged_per_min": flows that a detector flagged, by the class that it took their packet for, since
         then and in these seconds; None of other models.
     """
-    begin, first, before, old = time.monotonic(), live.counts(), prog_info(live.fd), live.flagged()
-    with timed_runs():
-        time.sleep(seconds)
-        after = prog_info(live.fd)
+    begin, first, old = time.monotonic(), live.counts(), live.flagged()
+    timed = _timed(live, seconds)
     counts, generation, took_s = live.counts(), live.generation, time.monotonic() - begin
-    runs = int(after["run_cnt"] - before["run_cnt"])
     kept = {n: live.verdicts(n) for n in range(max(0, generation + 1 - GENERATIONS), generation + 1)}
     verdicts = live.retired() + sum(kept.values())  # not read again: packets still come, and the table must add up
     return {
         **_about(live),
         "packets": int(counts["packets"]),
         "packets_per_s": float(counts["packets"] - first["packets"]) / took_s,
-        "ns_per_packet": int(after["run_time_ns"] - before["run_time_ns"]) / runs if runs else None,
+        **timed,
         "reasons": dict(zip(KERNEL_REASONS, counts["reason"].tolist(), strict=False)),
         "lost": int(counts["lost"]),
         **_flows(live, first, counts, took_s),
@@ -59,6 +58,19 @@ def look(live: Live, seconds: float = 1.0) -> dict:
             for n, of_model in kept.items()
         ],
     }
+
+
+def _timed(live: Live, seconds: float) -> dict[str, float | None]:
+    """Wait, and return the time per packet if this process has the capability to let the kernel take it."""
+    if not capable("CAP_SYS_ADMIN"):
+        time.sleep(seconds)
+        return {}
+    before = prog_info(live.fd)
+    with timed_runs():
+        time.sleep(seconds)
+        after = prog_info(live.fd)
+    runs = int(after["run_cnt"] - before["run_cnt"])
+    return {"ns_per_packet": int(after["run_time_ns"] - before["run_time_ns"]) / runs if runs else None}
 
 
 def _about(live: Live) -> dict:
@@ -91,7 +103,6 @@ def table(found: dict) -> str:
     """Return what `look` found as lines of text."""
     net = f", {found['arithmetic']}" * (found["classifier"] == "nn")
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["since"]))
-    ns = found["ns_per_packet"]
     lines = [
         f"{found['iface']}: {found['classifier']}{net}, {found['n_classes']} classes, on {found['mode']}, "
         f"action {found['action']}, since {since}",
@@ -100,8 +111,10 @@ def table(found: dict) -> str:
         f"{'flows':14}{found['flows']:>16,}  of {found['flows_max']:,}, timed-out ones included",
         f"{'  new':14}{'':16}{found['new_flows_per_s']:>12,.0f} /s",
         *(f"  {name.replace('_', ' '):18}{found[name]:>10,}" for name in FOUND[2:]),
-        f"{'ns per packet':14}{'no packet' if ns is None else format(ns, ',.0f'):>16}",
     ]
+    if "ns_per_packet" in found:
+        ns = found["ns_per_packet"]
+        lines.append(f"{'ns per packet':14}{'no packet' if ns is None else format(ns, ',.0f'):>16}")
     if found["mean_length"] is not None:
         learnt = found["models"][-1]["mean_length"]
         lines.append(f"{'mean length':14}{found['mean_length']:>16,.0f}  byte" + _beside(learnt))
