@@ -116,6 +116,7 @@ def two_machines(over: TwoMachines) -> Iterator[SshLink]:
         client = SshHost("client", "", over.client_iface, session)
         server = ThisMachine("server", "", over.server_iface)
         for host, through in ((server, about["through"][0]), (client, about["through"][1])):
+            _require_ethernet(host)
             ask(host, tuning.begin, host.iface)
             stack.callback(_put_back, host)
             _check_interface(host, through)
@@ -130,6 +131,13 @@ def two_machines(over: TwoMachines) -> Iterator[SshLink]:
 def _put_back(host: Host) -> None:
     with contextlib.suppress(UserError):  # if the connection is lost, the client puts its settings back itself
         host.call(tuning.put_back, host.iface)
+
+
+def _require_ethernet(host: Host) -> None:
+    if ask(host, facts.link_of, host.iface) != "ethernet":
+        raise UserError(
+            f"{host.iface} of the {host.name} carries no Ethernet frames, which the sweep sends: use another"
+        )
 
 
 def _check_interface(host: Host, through: str) -> None:

@@ -32,6 +32,7 @@ ip link add p1 type veth peer p0 netns ids-client
 ip link add br0 type bridge
 ip link set p1 master br0
 ip link add nowhere type veth peer name nowhere-peer
+ip tuntap add dev tun0 mode tun
 for name in mgmt p1 br0 nowhere nowhere-peer; do ip link set $name up; done
 ip addr add 10.78.0.2/24 dev mgmt
 ip addr add 10.80.0.2/24 dev br0
@@ -228,8 +229,9 @@ REFUSED = {
     "ssh://root@10.78.0.1:23: ssh: connect to host 10.78.0.1 port 23: Connection refused": {"client": f"{URL}:23"},
     "there is no checkout of this project in /nonexistent": {"client_dir": "/nonexistent"},
     "bring both to one commit": {"client_dir": "OTHER"},
-    "client: there is no interface 'eth9'; there are": {"client_iface": "eth9"},
-    "server: there is no interface 'eth9'; there are": {"server_iface": "eth9"},
+    "client: there is no interface 'eth9'": {"client_iface": "eth9"},
+    "server: there is no interface 'eth9'": {"server_iface": "eth9"},
+    "tun0 of the server carries no Ethernet frames": {"server_iface": "tun0"},
     "the ssh connection itself goes through mgmt of the server": {"client_iface": "mgmt", "server_iface": "mgmt"},
     "the ssh connection itself goes through mgmt of the client": {"client_iface": "mgmt"},
     "nowhere of the server is set down: run 'ip link set nowhere up'": {"server_iface": "nowhere", "down": "nowhere"},
