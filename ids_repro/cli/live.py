@@ -70,7 +70,8 @@ def _say_attached(args: argparse.Namespace, model: Model) -> None:
         notes = offloads.notes(live.iface, live.mode, live.about["offloads"])
         before = hooks.before(live.iface, live.number) if live.mode in hooks.TC_HOOKS else 0
     if before:
-        notes.append(f"{before} filters of others stand before it; it sees what they let through ('tc filter show')")
+        shown = f"'tc filter show dev {args.iface} ingress'"
+        notes.append(f"Filters of others that stand before it: {before} ({shown}). It sees what they let through.")
     print(*notes, sep="\n", end="\n" * bool(notes), flush=True)
 
 

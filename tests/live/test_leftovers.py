@@ -114,7 +114,7 @@ def test_filters_before_ours_are_told(ids, server, files):
         argv = "tc filter add dev eth0 ingress pref 1 protocol ip u32 match ip src 192.0.2.1/32 flowid 1:1"
         server.run(argv.split(), check=True)
         _, said = ids("attach", "eth0", "--model", files["binary"], "--hook", "tc")
-        assert "1 filters of others stand before it; it sees what they let through" in said
+        assert "Filters of others that stand before it: 1 ('tc filter show dev eth0 ingress'). It sees what" in said
         assert ids("detach", "eth0")[0] == 0
         assert len(server.run(["tc", "filter", "show", "dev", "eth0", "ingress"], capture_output=True).stdout) > 0
     finally:
