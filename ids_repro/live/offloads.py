@@ -106,6 +106,9 @@ def notes(iface: str, mode: str, off: Collection[Setting]) -> list[str]:
         text = "; ".join(f"{device} has {', '.join(names)} on" for device, names in devices.items())
         remedy = "" if off else " (--offloads off turns that off until detach)"
         said.append(f"Packets are merged before the program sees them, unlike those that models learn: {text}{remedy}.")
+    if mode == "tc_both":
+        remedy = f"new connections send one at a time after 'ip link set {iface} gso_max_segs 1'"
+        said.append(f"Packets that leave are seen before the kernel cuts them to the size of the wire; {remedy}.")
     links, sources = _sources(iface, mode)
     far = ", ".join(links[index].get_attr("IFLA_IFNAME") for index in sources if _is_far(links[index]))
     if far:

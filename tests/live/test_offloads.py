@@ -32,9 +32,9 @@ def merging(hosts, server):
     server.run(["ethtool", "-K", "eth0", "gro", "off"], check=True)
 
 
-def stream(hosts, size: int = 4 << 20) -> None:
-    """Send so many bytes from the client to the server, in one connection of TCP."""
-    with hosts["server"].call(socket.create_server, ("10.98.0.2", 0)) as listener:
+def stream(hosts, source: str = "client", sink: str = "server", size: int = 4 << 20) -> None:
+    """Send so many bytes from a host to another, in one connection of TCP."""
+    with hosts[sink].call(socket.create_server, (hosts[sink].address, 0)) as listener:
 
         def drain() -> None:
             with listener.accept()[0] as one:
@@ -43,7 +43,7 @@ def stream(hosts, size: int = 4 << 20) -> None:
 
         reader = threading.Thread(target=drain)
         reader.start()
-        with hosts["client"].call(socket.create_connection, listener.getsockname()) as sender:
+        with hosts[source].call(socket.create_connection, listener.getsockname()) as sender:
             sender.sendall(bytes(size))
         reader.join()
 
@@ -89,6 +89,25 @@ def test_generic_xdp_sees_what_a_peer_leaves_whole_and_native_xdp_packets_as_the
         assert low < mean_length(ids) <= high
     finally:
         ids("detach", "eth0")
+
+
+@pytest.mark.usefixtures("merging")
+def test_what_leaves_is_seen_whole_and_the_command_that_is_told_keeps_it_apart(ids, hosts, server, files):
+    _, said = ids("attach", "eth0", "--model", files["binary"], "--hook", "tc-both", "--offloads", "off")
+    remedy = said.split("one at a time after '")[1].split("'")[0]
+    try:
+        stream(hosts, "server", "client")
+        assert mean_length(ids) > 3000
+    finally:
+        ids("detach", "eth0")
+    server.run(remedy.split(), check=True)
+    ids("attach", "eth0", "--model", files["binary"], "--hook", "tc-both", "--offloads", "off")
+    try:
+        stream(hosts, "server", "client")
+        assert mean_length(ids) <= 1500
+    finally:
+        ids("detach", "eth0")
+        server.run(["ip", "link", "set", "eth0", "gso_max_segs", "65535"], check=True)
 
 
 @pytest.mark.usefixtures("merging")
