@@ -311,7 +311,7 @@ def on_two_cpus(program: Program, *parts: tuple[np.ndarray, np.ndarray]) -> list
 @pytest.mark.bpf
 @pytest.mark.parametrize("table", ["shared", "lru"])
 def test_two_cpus_on_one_bucket_give_the_states_of_some_serial_order(table):
-    """For 10 s. The packets of the CPUs differ in length, so that x7 says how many of each came before a packet."""
+    """For 10 s, longer on a busy machine. The packets of the CPUs differ in length, so that x7 says how many of each came before a packet."""
     n, lens, total = 4000, np.array([100, 1100]), Counter()
     end = time.monotonic() + (10 if table == "shared" else 1)
     with Program(Variant(probe=True, table=table)) as program:
@@ -334,7 +334,7 @@ def test_two_cpus_on_one_bucket_give_the_states_of_some_serial_order(table):
             assert (np.diff(before[0]) >= 0).all()
             np.testing.assert_array_equal(before[1], np.searchsorted(before[0], np.arange(1, len(ok[1]) + 1), "left"))
             total.update(packets=2 * n, busy=int(busy), mixed=int((np.diff(before[0]) > 0).sum()))
-            if time.monotonic() > end:
+            if time.monotonic() > end + 20 * (total["mixed"] <= 1000):
                 break
         counts = program.counts()
     assert counts["packets"] == total["packets"]
