@@ -1,45 +1,216 @@
-"""Write a file whole or not at all."""
+"""Write files whole or not at all. Every writer of the package goes through here, except those that append a line.
+
+A file is written under a private name in its target's folder and then takes the target's place. Of two runs with one
+output, the last to finish wins. While a run writes, it holds a lock on its private file. A private file without a lock
+was left by a run that was killed, and the next file that is written to the folder removes it.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import tempfile
-from collections.abc import Iterator
+import errno
+import fcntl
+import io
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from .config import UserError
 
+PREFIX = ".ids-part-"  # of private names; 16 hexadecimal digits follow
+_LONGEST_SUFFIX = 16  # a private name keeps the suffix of its target, because some programs look at it
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}  # others are devices
+T = TypeVar("T")
+
 
 @contextlib.contextmanager
-def replaced(path: Path) -> Iterator[BinaryIO]:
+def replaced(path: Path, inputs: Iterable[Path] = (), *, keep: bool = False) -> Iterator[BinaryIO]:
     """Open a file that takes the place of another when the block ends; if the block fails, nothing is changed.
 
     Parameters
     ----------
     path : Path
-        Where the file shall be. Its folder is made if it does not exist.
+        Where the file shall be. Its folder is made if it does not exist. If it is a link, the link's target is written.
+    inputs : iterable of Path
+        What the content is made from; see `require_output`.
+    keep : bool
+        Whether the file takes its place also if the block fails, with what was written until then.
 
     Yields
     ------
     file object
-        A temporary file in the same folder, under a name that no other writer has.
+        A private file in the target's folder. Its `name` is a path, for a program that takes one.
 
     Raises
     ------
     UserError
-        If the file cannot be written.
+        If the file cannot be written, or as `require_output` does.
     """
+    target = require_output(path, inputs)
+    with _writing(path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target.parent)
+        suffix = target.suffix if len(os.fsencode(target.suffix)) <= _LONGEST_SUFFIX else ""
+        file = _made(target.parent, suffix, lambda part: io.BufferedRandom(_Part(part, path)))
+    part = Path(file.name)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
-            part = Path(file.name)
-            try:
-                yield file
-                file.flush()
-                part.chmod(0o644)
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
+        try:
+            yield file
+            file.flush()
+        except BaseException:
+            if keep:
+                with contextlib.suppress(UserError):
+                    file.flush()
+                _put(part, target, path)
+            raise
+        _put(part, target, path)
+    finally:
+        part.unlink(missing_ok=True)
+        with contextlib.suppress(UserError):  # what could not be written before cannot be written now
+            file.close()
+
+
+@contextlib.contextmanager
+def private_folder(beside: Path) -> Iterator[Path]:
+    """Make a folder for parts of a file, in the folder of that file; it is removed when the block ends.
+
+    Parameters
+    ----------
+    beside : Path
+        The file.
+
+    Raises
+    ------
+    UserError
+        If the folder cannot be made.
+    """
+    parent = Path(os.path.realpath(beside)).parent
+    with _writing(beside):
+        parent.mkdir(parents=True, exist_ok=True)
+        _sweep(parent)
+        folder = _made(parent, "", _Folder)
+    try:
+        yield folder.name
+    finally:
+        shutil.rmtree(folder.name, ignore_errors=True)
+        folder.close()
+
+
+def require_output(path: Path, inputs: Iterable[Path] = ()) -> Path:
+    """Refuse a path at which no file can be put, before any work is done for it.
+
+    Parameters
+    ----------
+    path : Path
+        Where a file shall be.
+    inputs : iterable of Path
+        Files and folders that are read for it. None of these files may be the output, under whatever name.
+
+    Returns
+    -------
+    Path
+        The path without links.
+
+    Raises
+    ------
+    UserError
+        If there is something else than a file, or one of the inputs.
+    """
+    with _writing(path):
+        try:
+            there = path.stat()
+        except FileNotFoundError:
+            there = None  # perhaps a link to a file that is not there yet
+        if there and not stat.S_ISREG(there.st_mode):
+            raise UserError(f"{path}: is {_KINDS.get(stat.S_IFMT(there.st_mode), 'a device')}; give another file")
+        if there and not os.access(path, os.W_OK, effective_ids=True):  # it could be replaced nevertheless
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        target = Path(os.path.realpath(path))
+    for one in inputs if there else ():
+        for file in (one, *(one.rglob("*") if one.is_dir() else ())):
+            if _is(file, there):
+                raise UserError(f"{path}: is read as an input ({file}), so it is not overwritten; give another file")
+    return target
+
+
+def _is(file: Path, there: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(file.stat(), there)
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn an OSError of the body into one sentence about a file that cannot be written."""
+    try:
+        yield
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); give another file") from None
+        about = error.filename if isinstance(error.filename, str) and PREFIX not in error.filename else None
+        where = f"{about}: " if about not in (None, str(path)) else ""
+        raise UserError(f"{path}: cannot be written ({where}{error.strerror or error}); give another file") from None
+
+
+class _Part(io.FileIO):
+    """A private file. An error of writing names the file that the user asked for."""
+
+    def __init__(self, part: Path, asked: Path):
+        super().__init__(part, "x+")
+        self._asked = asked
+
+    def write(self, data: bytes) -> int:
+        """Write bytes; see `io.FileIO`."""
+        with _writing(self._asked):
+            return super().write(data)
+
+
+class _Folder:
+    """A private folder, opened so that it can be locked."""
+
+    def __init__(self, part: Path):
+        part.mkdir()
+        self.name, self._fd = part, os.open(part, os.O_RDONLY | os.O_DIRECTORY)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _made(folder: Path, suffix: str, make: Callable[[Path], T]) -> T:
+    """Make a file or folder with a private name and lock it. `_sweep` may remove it before it is locked: try again."""
+    while True:
+        made = make(folder / f"{PREFIX}{secrets.token_hex(8)}{suffix}")
+        with contextlib.suppress(OSError):  # a file system without locks: nothing is removed there
+            fcntl.flock(made.fileno(), fcntl.LOCK_EX)
+        if os.path.lexists(made.name):
+            return made
+        made.close()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the private files and folders that runs that were killed left in a folder."""
+    for one in folder.glob(f"{PREFIX}{'[0-9a-f]' * 16}*"):
+        with contextlib.suppress(OSError):
+            fd = os.open(one, (os.O_RDONLY if one.is_dir() else os.O_RDWR) | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises if its writer lives
+                shutil.rmtree(one) if one.is_dir() else one.unlink()
+            finally:
+                os.close(fd)
+
+
+def _put(part: Path, target: Path, asked: Path) -> None:
+    """Give a private file the owner and mode of the file at the target, if there is one, and its place."""
+    with _writing(asked):
+        with contextlib.suppress(FileNotFoundError):
+            there = target.stat()
+            with contextlib.suppress(PermissionError):
+                os.chown(part, there.st_uid, there.st_gid)
+            part.chmod(stat.S_IMODE(there.st_mode))
+        part.replace(target)

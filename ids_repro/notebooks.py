@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from .config import NOTEBOOKS, UserError
+from .files import replaced
 
 EXECUTED = NOTEBOOKS / "executed"
 _INJECTED = "# Parameters\n"  # how papermill begins the cell that it puts in
@@ -70,7 +72,8 @@ def run(name: str, values: Mapping[str, Any], out: Path | None = None) -> Path:
     Raises
     ------
     UserError
-        For an unknown parameter, or if a cell fails: with the cell's own sentence if it was a UserError.
+        For an unknown parameter, if the copy cannot be written, or if a cell fails: with the cell's own sentence if it
+        was a UserError.
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
@@ -79,17 +82,17 @@ def run(name: str, values: Mapping[str, Any], out: Path | None = None) -> Path:
 
     _refuse(values, parameters(name), f"notebook {name}")
     out = out or EXECUTED / f"{name}.ipynb"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    source = str(NOTEBOOKS / f"{name}.ipynb")
+    source = NOTEBOOKS / f"{name}.ipynb"
     try:
-        papermill.execute_notebook(
-            source,
-            str(out),
-            dict(values),
-            kernel_name="python3",
-            progress_bar=False,
-            extra_arguments=["--log-level=40"],
-        )
+        with _executed(out, source) as part:
+            papermill.execute_notebook(
+                str(source),
+                str(part),
+                dict(values),
+                kernel_name="python3",
+                progress_bar=False,
+                extra_arguments=["--log-level=40"],
+            )
     except PapermillExecutionError as error:
         known = error.ename == UserError.__name__
         what = error.evalue if known else f"{error.ename}: {error.evalue}"
@@ -98,6 +101,21 @@ def run(name: str, values: Mapping[str, Any], out: Path | None = None) -> Path:
         clean_up()  # an interrupted driver kills its kernel, which then cannot clean up itself
         raise
     return out
+
+
+@contextlib.contextmanager
+def _executed(out: Path, source: Path) -> Iterator[Path]:
+    """Yield a private path for an executed notebook, which gets its name when the block ends, in whatever way."""
+    with replaced(out, [source], keep=True) as file:
+        part = Path(file.name)
+        try:
+            yield part
+        finally:  # the notebook says where papermill wrote it
+            file.seek(0)
+            text = file.read().replace(str(part).encode(), str(out).encode())
+            file.seek(0)
+            file.write(text)
+            file.truncate()
 
 
 def run_all(profile: str, only: Iterable[str] = ()) -> list[Path]:

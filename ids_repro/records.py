@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from .config import UserError
+from .files import require_output
 from .provenance import provenance
 
 STATUSES = ("ok", "failed", "bad")
@@ -220,6 +221,7 @@ def _parse(line: bytes) -> dict | None:
 
 def _write_line(path: Path, line: bytes) -> None:
     """Write a line after the last whole one and flush it to the disk; a lock admits one writer at a time."""
+    require_output(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -333,6 +333,66 @@ def test_no_file_that_a_user_hands_over_can_run_code():
     none_of([f"{where}:{node.lineno} has {part}" for where, node in found if (part := runs_code(node))])
 
 
+# Calls that write a file, and the modules other than `files` that make them.
+WRITERS = r"(\w+\.)*(write_text|write_bytes|savefig|to_parquet|savez\w*|copy\w*file|copytree|move|NamedTemporaryFile)"
+WRITERS_OF_THEIR_OWN = {
+    "ids_repro.records": "appends lines under a lock",
+    "ids_repro.network.tuning": "appends lines to a journal under a lock; /proc and /sys",
+    "ids_repro.network.setting_kinds": "/proc and /sys",
+    "ids_repro.network.namespaces": "a lock, which stays empty; /proc",
+    "ids_repro.models.model_file": "np.savez into a file of `replaced`",
+    "ids_repro.live.suspicious": "a pipe",
+    "ids_repro.native.build": "renames what the compiler wrote into a private folder",
+    "ids_repro.kernel.headers": "renames a private folder of links",
+    "ids_repro.lab.files": "a temporary folder",
+    "ids_repro.lab.actors": "a temporary folder",
+    "ids_repro.lab.servers": "a temporary folder",
+    "ids_repro.sweep.receivers": "a temporary folder",
+}
+
+
+def writes(node: ast.AST) -> bool:
+    """Return whether a node writes a file, or puts one in another's place."""
+    if not isinstance(node, ast.Call):
+        return False
+    name = ast.unparse(node.func).split(".")[-1]
+    texts = [ast.unparse(one) for one in (*node.args, *(keyword.value for keyword in node.keywords))]
+    if name == "open":
+        return any(re.fullmatch(r"'[rbt]*[wax+][wax+bt]*'|.*O_(WRONLY|RDWR|CREAT)\b.*", text) for text in texts)
+    if name in ("replace", "rename"):  # those of a path have one argument
+        return isinstance(node.func, ast.Attribute) and len(node.args) == 1 and not node.keywords
+    if name == "to_csv":
+        return bool(node.args)
+    return bool(re.fullmatch(WRITERS, name))
+
+
+@pytest.mark.parametrize(
+    ("line", "yes"),
+    [
+        ("path.open('wb')", True),
+        ("open(path, mode='a')", True),
+        ("path.open('rb')", False),
+        ("os.open(path, os.O_RDONLY)", False),
+        ("os.open(path, os.O_RDWR | os.O_CREAT)", True),
+        ("part.replace(path)", True),
+        ("text.replace('a', 'b')", False),
+        ("replace(profile, trial_s=1)", False),
+        ("frame.to_csv(path)", True),
+        ("frame.to_csv(index=False)", False),
+        ("shutil.copyfile(a, b)", True),
+        ("figure.savefig(path)", True),
+        ("path.write_bytes(b'')", True),
+    ],
+)
+def test_a_call_that_writes_a_file_is_recognised(line, yes):
+    assert any(map(writes, ast.walk(ast.parse(line)))) == yes
+
+
+def test_files_are_written_in_one_place():
+    found = {name for name, path in modules(PACKAGE).items() if any(map(writes, nodes(path)))}
+    assert found == {"ids_repro.files", *WRITERS_OF_THEIR_OWN}
+
+
 def defines_a_layout(node: ast.AST) -> bool:
     """Return whether a node is a ctypes structure, or fields of a structured dtype such as [("len", "u4"), ...]."""
     if isinstance(node, ast.ClassDef):

@@ -74,6 +74,26 @@ def test_an_unknown_parameter_is_refused_before_anything_runs(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_notebook_is_not_executed_into_itself_or_into_a_device():
+    source = config.NOTEBOOKS / "06_report.ipynb"
+    before = source.read_bytes()
+    for out, why in ((source, "is read as an input"), (Path("/dev/null"), "is a device")):
+        with pytest.raises(UserError, match=f"{out}: {why}"):
+            notebooks.run("06_report", {}, out)
+    assert source.read_bytes() == before
+
+
+def test_the_executed_copy_of_a_notebook_that_fails_stays_and_says_where_it_is(tmp_path):
+    values = {"results": str(config.DATA / "example"), "figures": str(tmp_path / "figures"), "methods": "bogus"}
+    (tmp_path / "out.ipynb").write_text("older")
+    with pytest.raises(UserError, match=rf"06_report: .*bogus(?s:.)*{tmp_path}/out\.ipynb"):
+        notebooks.run("06_report", values, tmp_path / "out.ipynb")
+    book = json.loads((tmp_path / "out.ipynb").read_text())
+    assert book["metadata"]["papermill"]["output_path"] == str(tmp_path / "out.ipynb")
+    assert any(output.get("ename") == "UserError" for cell in book["cells"] for output in cell.get("outputs", ()))
+    assert {path.name for path in tmp_path.iterdir()} == {"out.ipynb"}
+
+
 def test_refuse_unknown_looks_only_at_what_papermill_put_in():
     own = "profile = 'smoke'\nn = 1"
     notebooks.refuse_unknown(["", own, "bogus = 1"])

@@ -26,13 +26,13 @@ def _seed(text: str) -> int:
 
 def _train_detector(args: argparse.Namespace) -> int:
     from ..evaluate import recordings
+    from ..files import require_output
     from ..models import detector
     from ..models.detector import progress_bar
     from ..models.model_file import write_model
 
     detector.require_budget(args.false_alarms)
-    if args.out.is_dir():
-        raise UserError(f"{args.out}: is a folder; give a file, such as {args.out / 'detector.npz'}")
+    require_output(args.out, recordings.files(args.train, args.train_labels))
     recording = recordings.read(args.train, args.train_labels, _addresses(args))
     with progress_bar("training") as progress:
         model = detector.train(recording.data, args.false_alarms, args.seed, progress=progress)

@@ -176,10 +176,8 @@ def _samples(args: argparse.Namespace) -> int:
     with attached.find(args.iface) as one, contextlib.ExitStack() as stack:
         if "suspects" not in one.fds:
             raise UserError(f"the program on {args.iface} keeps no packets: attach a detector, or --action redirect")
-        pcap = stack.enter_context(args.out.open("wb")) if args.out else None
-        if pcap:
-            pcap.write(suspicious.PCAP_HEADERS[one.variant.link])
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):  # whoever reads the other end has enough
+            pcap = stack.enter_context(suspicious.pcap_file(args.out, one.variant.link)) if args.out else None
             for suspects in suspicious.take(one, args.count):
                 if pcap:
                     pcap.write(suspicious.pcap_records(suspects))
@@ -196,7 +194,7 @@ def add_samples(add: Add) -> None:
         "samples", _samples, "packets that the action redirect took, or by which a detector flagged a flow (root)"
     )
     command.add_argument("iface", metavar="IFACE")
-    command.add_argument("--out", type=Path, metavar="FILE", help="a pcap, instead of a line each")
+    command.add_argument("--out", type=Path, metavar="FILE", help="a pcap, instead of a line each; or a pipe")
     command.add_argument("--count", type=int, metavar="N", help="end after so many; by default at Ctrl-C")
 
 

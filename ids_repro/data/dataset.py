@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 from sklearn.model_selection import train_test_split
 
 from ..config import CLASSES, NORMAL, TASKS, UserError
+from ..files import require_output
 from ..native.layouts import FIRST_PACKETS
 from . import extract
 from .extract import SAMPLINGS
 from .feature_file import COLUMNS
 from .features import FEATURES
-from .labels.source import label_source
+from .labels.source import label_files, label_source
 
 TEST_SHARE, VALIDATION_SHARE = 0.33, 0.20  # Sec. V-A1: 33 % test; 80 % of the rest train, 20 % validate
 
@@ -149,6 +150,7 @@ def prepare(
     UserError
         As `extract.run` does.
     """
+    require_output(Path(out), label_files(schedule))
     counts = extract.run(pcap, out, label_source(schedule), sampling="every", flow_rules="text", name=name)
     if counts["damage"]:
         warnings.warn(f"{pcap}: {counts['damage']}", stacklevel=2)

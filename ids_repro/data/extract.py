@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from .. import cluster
 from ..config import UserError
+from ..files import replaced
 from ..native import stream
 from ..native.layouts import FIRST_PACKETS, ROW
 from . import packet_table, packets
@@ -115,7 +116,8 @@ def run(
     Raises
     ------
     UserError
-        If the input cannot be read, holds no IPv4 packet, no label fits, or the output cannot be written.
+        If the input cannot be read, holds no IPv4 packet, no label fits, or the output is the input or cannot be
+        written.
     """
     begin = time.perf_counter()
     rules = flow_rules or ("go-flows" if labels and labels.name == "published" else None)
@@ -178,7 +180,8 @@ def write(
     every = sampling == "every"
     sampler, label = stream.Sampler(every, rules == "go-flows"), _labeller(source, labels, every)
     with (
-        FeatureWriter(out, every, label) as writer,
+        replaced(out, [source.path]) as file,
+        FeatureWriter(file, every, label) as writer,
         tqdm(total=source.size or None, desc=source.path.name, unit=source.unit, unit_scale=True, delay=1) as bar,
     ):
         for rows, flow in source.pieces():

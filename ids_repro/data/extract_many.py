@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 
 from .. import parallel
 from ..config import UserError
+from ..files import replaced, require_output
 from . import extract, feature_file, parts
 from .labels.flow_index import FlowIndex
-from .labels.source import LabelSource, from_index, label_source, resolved
+from .labels.source import LabelSource, from_index, label_files, label_source, resolved
 
 
 def _one(job: Mapping[str, Any]) -> None:
@@ -75,6 +76,7 @@ def run(
         As `extract.run` and `parallel.run` do, or if a capture is named twice.
     """
     out, sources = Path(out), [Path(source) for source in sources]
+    require_output(out, [*sources, *label_files(label_spec)])
     if len(sources) == 1 and not scheduler:
         return _alone(sources[0], out, label_spec, options)
     names = distinct_names(sources)
@@ -119,21 +121,20 @@ def _extract_and_join(
     sources: list[Path], names: list[str], out: Path, job: dict, scheduler: str | None, patience_s: float
 ) -> list[dict]:
     """Write each capture's vectors to a file in a folder beside `out`, then join these; return each one's metadata."""
-    labels = parts.label_paths(job["labels"])
+    labels = label_files(job["labels"])
     for path in [*sources, *labels]:
         if not path.exists():
             raise UserError(f"{path}: there is no such file")
     wanted = parts.names(sources, out, job["labels"], job["options"])
-    with feature_file.write_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with parts.folder(out, wanted) as folder:
-            files = [folder / name for name in wanted]
-            missing = {part: source for source, part in zip(sources, files, strict=True) if not part.exists()}
-            if missing:
-                job = job | {"labels": _shared(job["labels"], folder)}
-                jobs = [job | {"source": source, "out": part} for part, source in missing.items()]
-                parallel.run(_one, jobs, scheduler, "captures", patience_s, [folder, *missing.values()])
-            return _join(files, names, out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with parts.folder(out, wanted) as folder:
+        files = [folder / name for name in wanted]
+        missing = {part: source for source, part in zip(sources, files, strict=True) if not part.exists()}
+        if missing:
+            job = job | {"labels": _shared(job["labels"], folder)}
+            jobs = [job | {"source": source, "out": part} for part, source in missing.items()]
+            parallel.run(_one, jobs, scheduler, "captures", patience_s, [folder, *missing.values()])
+        return _join(files, names, out)
 
 
 def _added(metas: list[dict], names: list[str], seconds: float) -> dict:
@@ -157,21 +158,16 @@ def _join(files: Sequence[Path], names: Sequence[str], out: Path) -> list[dict]:
 
     Flow and packet numbers go on from part to part.
     """
-    half = out.with_name(out.name + ".part")
     metas, flows, packets = [], 0, 0
-    try:
-        with pq.ParquetWriter(half, feature_file.SCHEMA, **feature_file.ENCODING) as writer:
-            for part in files:
-                file = pq.ParquetFile(part)
-                metas.append(json.loads(file.metadata.metadata[b"ids_repro"]))
-                for group in range(file.num_row_groups):
-                    writer.write_table(_shifted(file.read_row_group(group), flow=flows, packet=packets))
-                flows, packets = flows + metas[-1]["flows"], packets + metas[-1]["packets"]
-            writer.add_key_value_metadata({"ids_repro": json.dumps(_meta(metas, names), sort_keys=True)})
-        half.replace(out)
-        return metas
-    finally:
-        half.unlink(missing_ok=True)
+    with replaced(out) as whole, pq.ParquetWriter(whole, feature_file.SCHEMA, **feature_file.ENCODING) as writer:
+        for part in files:
+            file = pq.ParquetFile(part)
+            metas.append(json.loads(file.metadata.metadata[b"ids_repro"]))
+            for group in range(file.num_row_groups):
+                writer.write_table(_shifted(file.read_row_group(group), flow=flows, packet=packets))
+            flows, packets = flows + metas[-1]["flows"], packets + metas[-1]["packets"]
+        writer.add_key_value_metadata({"ids_repro": json.dumps(_meta(metas, names), sort_keys=True)})
+    return metas
 
 
 def _shifted(table: pa.Table, **by: int) -> pa.Table:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -37,65 +37,30 @@ ENCODING = {
 ROW_GROUP = 1 << 17  # vectors that are held in memory before they are written
 
 
-@contextlib.contextmanager
-def write_errors(out: Path) -> Iterator[None]:
-    """Turn an OSError of the body into a UserError that names the output file.
-
-    Parameters
-    ----------
-    out : Path
-        The file that the body writes.
-
-    Raises
-    ------
-    UserError
-        If the body raises OSError, for example because the disk is full.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written, and no part of it was left behind ({error})") from None
-
-
 class FeatureWriter:
-    """Write vectors in row groups of one size. The file gets its name when it is complete.
-
-    Use it as a context manager: leaving it removes a file that is not complete.
+    """Write vectors in row groups of one size. Use it as a context manager.
 
     Parameters
     ----------
-    out : Path
-        The Parquet file. Until it is complete, its name ends in ".part".
+    out : file object
+        The Parquet file, of `files.replaced`.
     every : bool
         Whether the vectors come in the order of arrival, one per packet; else one per flow.
     label : callable
         Takes vectors of shape (n,), dtype VECTOR, and returns their labels, shape (n,), int8.
-
-    Raises
-    ------
-    UserError
-        If the file cannot be written; the methods raise it too.
     """
 
-    def __init__(self, out: Path, every: bool, label: Callable[[np.ndarray], np.ndarray]):
-        self.out, self._every, self._label = out, every, label
-        self._part = out.with_name(out.name + ".part")
+    def __init__(self, out: BinaryIO, every: bool, label: Callable[[np.ndarray], np.ndarray]):
+        self._every, self._label = every, label
         self._vectors, self._flows_by_class = 0, np.zeros(len(CLASSES) + 1, np.int64)  # the last has no label
-        with write_errors(out):
-            out.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._file = pq.ParquetWriter(self._part, SCHEMA, **ENCODING)
-            except BaseException:  # also Ctrl-C: no `with` has begun that would remove the file
-                self._part.unlink(missing_ok=True)
-                raise
+        self._file = pq.ParquetWriter(out, SCHEMA, **ENCODING)
 
     def __enter__(self) -> FeatureWriter:
         return self
 
     def __exit__(self, *_) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(UserError):  # what could not be written before cannot be written now
             self._file.close()
-        self._part.unlink(missing_ok=True)
 
     def drain(self, sampler: stream.Sampler, least: int) -> None:
         """Write row groups while at least `least` vectors wait in the sampler.
@@ -126,11 +91,10 @@ class FeatureWriter:
         self._flows_by_class += np.bincount(np.where(of_flows < 0, len(CLASSES), of_flows), minlength=len(CLASSES) + 1)
         columns = [np.ascontiguousarray(vectors["x"][:, i]) for i in range(len(FEATURES))]
         columns += [label if name == "label" else vectors[name].astype(np.int64) for name in COLUMNS]
-        with write_errors(self.out):
-            self._file.write_table(pa.table(columns, schema=SCHEMA))
+        self._file.write_table(pa.table(columns, schema=SCHEMA))
 
     def finish(self, meta: dict) -> dict:
-        """Write the metadata, close the file and give it its name.
+        """Write the metadata and complete the file.
 
         Parameters
         ----------
@@ -145,8 +109,6 @@ class FeatureWriter:
         *flows, without = self._flows_by_class.tolist()
         meta = meta | {"vectors": self._vectors, "flows_without_label": without}
         meta |= {"flows_by_class": {name: n for name, n in zip(CLASSES, flows, strict=True) if n}}
-        with write_errors(self.out):
-            self._file.add_key_value_metadata({"ids_repro": json.dumps(meta, sort_keys=True)})
-            self._file.close()
-            self._part.replace(self.out)
+        self._file.add_key_value_metadata({"ids_repro": json.dumps(meta, sort_keys=True)})
+        self._file.close()
         return meta

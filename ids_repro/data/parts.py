@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config import LABELS, UserError
+from ..config import UserError
 from ..provenance import checkout_sha256
-from .labels.source import READERS, SCHEDULES
+from .labels.source import label_files
 
 LOCK = "lock"
 
@@ -39,19 +39,10 @@ def names(sources: Sequence[Path], out: Path, label_spec: str | None, options: M
     label_spec, options
         See `extract_many.run`; the path of labels is absolute.
     """
-    labels = [_stamps(path, out) for path in label_paths(label_spec)]
+    labels = [_stamps(path, out) for path in label_files(label_spec)]
     common = [label_spec, labels, dict(options), checkout_sha256()]
     digests = (hashlib.sha256(json.dumps([_stamps(path, out), *common], sort_keys=True).encode()) for path in sources)
     return [f"{digest.hexdigest()[:32]}.parquet" for digest in digests]
-
-
-def label_paths(spec: str | None) -> list[Path]:
-    """Return the file or the folder that a source of labels is read from; none without labels."""
-    if spec is None:
-        return []
-    if spec in SCHEDULES:
-        return [LABELS / f"{spec}.csv"]
-    return [READERS[spec].FOLDER if spec in READERS else Path(spec)]
 
 
 def _stamps(path: Path, out: Path) -> list[tuple]:

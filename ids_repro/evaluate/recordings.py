@@ -13,7 +13,7 @@ import numpy as np
 
 from ..config import NORMAL, SAMPLE, SECOND_SAMPLE, UserError
 from ..data import dataset, extract, packets
-from ..data.labels.source import LabelSource, label_source, labels_beside
+from ..data.labels.source import LabelSource, label_files, label_source, labels_beside
 from ..models.detector import labels
 from ..native import library
 
@@ -87,6 +87,11 @@ def read(sources: Sequence[Path] | Path, spec: Path | str | None = None, arrivin
     parts = [_read(source, spec, _addresses(arriving_at)) for source in sources]
     whole = parts[0] if len(parts) == 1 else _joined(parts)
     return whole.require_both(", ".join(map(str, sources)))
+
+
+def files(sources: Sequence[Path], spec: Path | str | None = None) -> list[Path]:
+    """Return the files and folders that `read` reads."""
+    return [*sources, *(label_files(spec) if spec else map(labels_beside, sources))]
 
 
 def _addresses(texts: Sequence[str]) -> list[int]:

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import platform
 import re
-import shutil
-import tempfile
 from pathlib import Path
 
 from ..config import BUILD, UserError
+from ..files import private_folder
 
 # What ``uname -m`` calls an architecture, and what the kernel's source calls it.
 ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
@@ -104,17 +103,13 @@ def kernel_source(
 
 def _merge(merged: Path, halves: tuple[Path, Path], arch: str) -> None:
     """Make the merged tree under a temporary name and rename it, so that no process ever sees half of it."""
-    merged.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=merged.parent))
-    try:
+    with private_folder(merged) as unfinished:
         _link(unfinished, "include", halves)
         _link(unfinished, f"arch/{arch}/include", halves)
-        unfinished.chmod(0o755)
-        unfinished.rename(merged)
-    except OSError:
-        # A folder cannot be renamed to the name of one with entries. If there is one, another process has just made
-        # the same tree.
-        if not merged.is_dir():
-            raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            unfinished.rename(merged)
+        except OSError:
+            # A folder cannot be renamed to the name of one with entries. If there is one, another process has just made
+            # the same tree.
+            if not merged.is_dir():
+                raise

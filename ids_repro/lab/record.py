@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import re
 import shutil
 import signal
@@ -14,9 +15,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
 from ..config import LAB_SECONDS, LAB_SNAPLEN, UserError
 from ..data.labels.schedule import COLUMNS
+from ..files import replaced
 from ..network.hosts import Host
 from ..network.namespaces import SWITCH, network
 from ..require import require_programs
@@ -55,7 +58,7 @@ def _normal_rows(start_us: int, end_us: int) -> list[Row]:
 
 
 @contextlib.contextmanager
-def _capture(switch: Host, path: Path, snaplen: int) -> Iterator[Counter]:
+def _capture(switch: Host, out: BinaryIO, snaplen: int) -> Iterator[Counter]:
     """Capture the bridge's TCP, UDP and ICMP packets into a pcap, each packet once.
 
     Yields
@@ -71,47 +74,37 @@ def _capture(switch: Host, path: Path, snaplen: int) -> Iterator[Counter]:
     counts: Counter = Counter()
     # tcpdump stays root (-Z), because a program that changes its user survives when this process is killed.
     argv = ["tcpdump", "-Z", "root", "-i", "br0", "-n", "-U", "-s", snaplen, "-B", 16384, "-w", "-", FILTER]
-    with path.open("wb") as out:
-        process = switch.popen(argv, stdout=out, stderr=subprocess.PIPE, text=True)
-        try:
-            while "listening on" not in (line := process.stderr.readline()):
-                if not line:
-                    raise UserError(f"tcpdump did not start (status {process.wait()}): run 'make system-lab'")
-            yield counts
-            time.sleep(0.3)
-        finally:
-            process.send_signal(signal.SIGINT)
-            text = process.stderr.read()
-            process.wait()
+    process = switch.popen(argv, stdout=out, stderr=subprocess.PIPE, text=True)
+    try:
+        while "listening on" not in (line := process.stderr.readline()):
+            if not line:
+                raise UserError(f"tcpdump did not start (status {process.wait()}): run 'make system-lab'")
+        yield counts
+        time.sleep(0.3)
+    finally:
+        process.send_signal(signal.SIGINT)
+        text = process.stderr.read()
+        process.wait()
     counts.update({what: int(n) for n, what in re.findall(r"(\d+) packets? (captured|dropped by kernel)", text)})
     if counts["dropped by kernel"]:
         raise UserError(f"tcpdump lost {counts['dropped by kernel']} packets: run it when the machine is idle")
 
 
-def _write_schedule(attacks: Iterable[Row], start_us: int, end_us: int, path: Path) -> None:
+def _write_schedule(attacks: Iterable[Row], start_us: int, end_us: int, out: BinaryIO) -> None:
     """Write the schedule of a recording that lasted from ``start_us`` to ``end_us``."""
     rows = sorted(attacks, key=lambda row: row.start_us) + _normal_rows(start_us, end_us)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(["" if value is None else value for value in astuple(row)] for row in rows)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(["" if value is None else value for value in astuple(row)] for row in rows)
+    out.write(text.getvalue().encode())
 
 
 @contextlib.contextmanager
-def _outputs(out: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield paths for the capture and the schedule; rename the files when the block succeeds, else remove them."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out} cannot be the output directory ({error.strerror}): give another to --out") from None
-    parts = {out / "lab.part.pcap": out / "lab.pcap", out / "lab.part.csv": out / "lab.csv"}
-    try:
-        yield tuple(parts)
-        for part, whole in parts.items():
-            part.rename(whole)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
+def _outputs(out: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """Open the capture and the schedule; both get their names when the block succeeds."""
+    with replaced(out / "lab.pcap") as pcap, replaced(out / "lab.csv") as schedule:
+        yield pcap, schedule
 
 
 def _prepare(directory: Path, hosts: Iterable[Host], seed: int) -> Login:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import struct
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from ..files import replaced
 from ..native import stream
 from .program import Live
 
@@ -46,6 +50,28 @@ def take(live: Live, count: int | None = None) -> Iterator[np.ndarray]:
             yield suspects
         elif not live.folder.exists():
             return
+
+
+@contextlib.contextmanager
+def pcap_file(path: Path, link: str = "ethernet") -> Iterator[BinaryIO]:
+    """Open a pcap and write its header. It gets its name when the block ends, in whatever way; a pipe gets it at once.
+
+    Parameters
+    ----------
+    path : Path
+        A file, or a pipe, such as /dev/stdout in front of ``| tcpdump -r -``.
+    link : str
+        What a frame is (`Variant.link`).
+
+    Raises
+    ------
+    UserError
+        As `files.replaced` does.
+    """
+    with path.open("wb", buffering=0) if path.is_fifo() else replaced(path, keep=True) as file:
+        file.write(PCAP_HEADERS[link])
+        file.flush()
+        yield file
 
 
 def wall_ns(now_ns: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..config import BPF, BUILD, UserError
+from ..files import private_folder
 
 # -fwrapv: an int64 wraps on overflow, as NumPy's does.
 CFLAGS = ("-O2", "-fwrapv", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
@@ -45,11 +46,10 @@ def build(source: str, output: str, flags: Sequence[str] = (), sources: Path = B
         digest.update(path.read_bytes())
     target = folder / f"{output}-{digest.hexdigest()[:16]}"
     if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        part = target.with_suffix(f".{os.getpid()}")
-        command = [compiler, *flags, str(sources / source), "-o", str(part)]
-        run = subprocess.run(command, capture_output=True, text=True)
-        if run.returncode:
-            raise UserError(f"{compiler} could not compile bpf/{source}: {run.stderr.strip()}")
-        part.rename(target)
+        with private_folder(target) as part:
+            command = [compiler, *flags, str(sources / source), "-o", str(part / output)]
+            run = subprocess.run(command, capture_output=True, text=True)
+            if run.returncode:
+                raise UserError(f"{compiler} could not compile bpf/{source}: {run.stderr.strip()}")
+            (part / output).replace(target)
     return target

@@ -62,7 +62,7 @@ def alone() -> Iterator[None]:
     UserError
         If another run holds the lock.
     """
-    with LOCK.open("w") as file:
+    with LOCK.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

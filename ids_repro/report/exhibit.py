@@ -12,6 +12,7 @@ import jinja2
 import pandas as pd
 
 from .. import config, records
+from ..files import replaced
 from .chosen import Chosen, choose
 from .style import Chart
 
@@ -191,7 +192,6 @@ class Exhibit:
 
     def write(self, folder: Path = config.FIGURES) -> list[Path]:
         """Write the table as .csv, .md and .tex, the figure as .svg, .png and .pdf, and return the paths."""
-        folder.mkdir(parents=True, exist_ok=True)
         files: dict[str, bytes] = {}
         if self.frame is not None:
             files |= {"csv": self.frame.to_csv(index=False).encode(), "md": self.markdown().encode()}
@@ -200,7 +200,8 @@ class Exhibit:
             files |= {kind: self.chart.file(kind) for kind in ("svg", "png", "pdf")}
         paths = {folder / f"{self.name}.{kind}": content for kind, content in files.items()}
         for path, content in paths.items():
-            path.write_bytes(content)
+            with replaced(path) as file:
+                file.write(content)
         return list(paths)
 
     def markdown(self) -> str:

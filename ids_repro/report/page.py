@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import config, records
+from ..files import replaced
 from ..published import published
 from . import (
     blinding,
@@ -98,7 +99,8 @@ def write_all(
         results = Results(rows, dataset)
         shown = sections(results, width_in, methods)
         made = write([exhibit for part in shown.values() for exhibit in part], folder)
-        (folder / "report.html").write_text(html(results, shown), encoding="utf-8")
+        with replaced(folder / "report.html") as file:
+            file.write(html(results, shown).encode())
     return made
 
 

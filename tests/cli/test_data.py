@@ -3,10 +3,14 @@
 import inspect
 import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
+from packet_tables import write_table
 
 from ids_repro import config
 from ids_repro.cli import main, make_parser
@@ -106,6 +110,54 @@ def test_flows_by_class_stand_beside_the_papers(tmp_path, capsys, name):
     assert any(line.startswith(f"Botnet {counts['Botnet']:,} {counts['Botnet'] * 8 / 15:,.0f} 415") for line in lines)
     assert main(["extract", str(config.SAMPLE), *options, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["flows_by_class"] == counts
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    """Return a capture, its schedule and a packet table; and what each of their files holds."""
+    for name, source in (("a.pcap.gz", config.SAMPLE), ("a.csv", SCHEDULE)):
+        (tmp_path / name).write_bytes(source.read_bytes())
+    (tmp_path / "table").mkdir()
+    write_table(tmp_path / "table")
+    return tmp_path, {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])
+@pytest.mark.parametrize("name", ["a.pcap.gz", "a.csv", "table/packets.parquet", "table/flows.parquet"])
+def test_no_input_is_written_over(inputs, refused, name, link, several):
+    folder, before = inputs
+    sources = [folder / ("table" if name.startswith("table") else "a.pcap.gz")]
+    sources += [config.SECOND_SAMPLE] if several else []
+    labels = [] if name.startswith("table") else ["--labels", folder / "a.csv"]
+    out = folder / name
+    if link:
+        getattr(folder / "out", link)(out)
+        out = folder / "out"
+    assert f"{out}: is read as an input (" in refused("extract", *sources, *labels, "--out", out)
+    assert {path: path.read_bytes() for path in before} == before
+    assert {path for path in folder.rglob("*") if path.is_file()} == {*before, out}
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_an_output_that_is_no_file_is_refused_before_anything_is_read(refused, tmp_path, several):
+    null = Path("/dev/null").stat().st_ino
+    sources = [tmp_path / "none.pcap", tmp_path / "none2.pcap"][: 1 + several]
+    for out, what in (("/dev/null", "a device"), (tmp_path, "a folder")):
+        assert f"{out}: is {what}; give another file" in refused("extract", *sources, "--out", out)
+    assert Path("/dev/null").stat().st_ino == null
+
+
+def test_two_extractions_into_one_file_both_succeed_and_the_file_is_whole(tmp_path):
+    out = tmp_path / "out.parquet"
+    captures = (config.SAMPLE, config.SECOND_SAMPLE)
+    argv = [sys.executable, "-m", "ids_repro", "extract", "--out", str(out), "--sampling", "every"]
+    runs = [subprocess.Popen([*argv, str(one)], cwd=config.ROOT, stdout=subprocess.PIPE) for one in captures * 2]
+    assert [(run.communicate(), run.returncode)[1] for run in runs] == [0] * 4
+    meta = json.loads(pq.read_metadata(out).metadata[b"ids_repro"])
+    assert list(meta["sources"]) in [[one.name] for one in captures]
+    assert len(pq.read_table(out)) == meta["packets"] > 0
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_record_without_options_records_as_its_function_does_by_default():

@@ -45,6 +45,22 @@ def test_a_budget_out_of_range_is_one_sentence(refused, command, budget):
     assert "use a share of normal flows above 0" in refused(command, "--false-alarms", budget)
 
 
+def test_a_detector_is_not_written_over_what_it_learns_from_or_into_a_device(refused, tmp_path):
+    """The refusal comes before the training, which takes longer than a test may."""
+    capture = tmp_path / "a.pcap.gz"
+    capture.write_bytes(SAMPLE.read_bytes())
+    (tmp_path / "a.csv").write_text("label\n")
+    for out, why in (
+        (capture, "is read as an input"),
+        (tmp_path / "a.csv", "is read as an input"),
+        ("/dev/null", "is"),
+    ):
+        before = out.read_bytes() if out != "/dev/null" else None
+        said = refused("train-detector", "--train", capture, "--out", out)
+        assert f"{out}: {why}" in said and "give another file" in said
+        assert before is None or out.read_bytes() == before
+
+
 def test_what_cannot_be_read_is_one_sentence(refused, tmp_path):
     assert "none.pcap: there is no such file" in refused("detect", "--test", tmp_path / "none.pcap")
     assert "none.csv: there is no such label schedule" in refused("detect", "--train-labels", tmp_path / "none.csv")

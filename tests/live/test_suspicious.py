@@ -1,7 +1,9 @@
 """Suspects as lines of text and as a pcap; tests/live/test_attached.py takes them from a program."""
 
 import itertools
+import os
 import struct
+import threading
 import time
 from types import SimpleNamespace
 
@@ -88,3 +90,31 @@ def test_the_score_is_told_where_there_is_one():
     suspects = suspects_of(*FRAMES.values())
     suspects["score"] = -17
     assert all("  Attack (score -17, gen. 3)  " in line for line in suspicious.lines(suspects, CLASSES, True))
+
+
+def test_a_pcap_gets_its_name_when_the_command_ends_in_whatever_way(tmp_path):
+    path, suspects = tmp_path / "a.pcap", suspects_of(*FRAMES.values())
+    with pytest.raises(OSError, match="the device"), suspicious.pcap_file(path) as file:
+        file.write(suspicious.pcap_records(suspects))
+        assert not path.exists()
+        raise OSError("the device has gone")
+    assert path.read_bytes()[:24] == suspicious.PCAP_HEADERS["ethernet"] and list(tmp_path.iterdir()) == [path]
+    assert len(path.read_bytes()) == 24 + sum(16 + suspect["caplen"] for suspect in suspects)
+
+
+def test_a_pipe_gets_packets_as_they_come_and_stays_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    got = []
+
+    def read() -> None:
+        with (tmp_path / "pipe").open("rb", buffering=0) as file:
+            got.append(file.read(24))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with suspicious.pcap_file(tmp_path / "pipe") as file:
+        reader.join(10)
+        assert got == [suspicious.PCAP_HEADERS["ethernet"]]
+        with pytest.raises(BrokenPipeError):
+            file.write(b"more")
+    assert (tmp_path / "pipe").is_fifo()

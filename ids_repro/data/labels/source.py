@@ -159,6 +159,15 @@ def resolved(spec: Path | str) -> str:
     return str(spec) if str(spec) in (*SCHEDULES, *READERS) else str(_path(spec).absolute())
 
 
+def label_files(spec: Path | str | Sequence[Path | str] | None) -> list[Path]:
+    """Return the files and folders that `label_source` reads for a source of labels; none for None."""
+    if spec is None or not isinstance(spec, str | Path):
+        return [Path(path) for path in spec or ()]
+    if str(spec) in SCHEDULES:
+        return [LABELS / f"{spec}.csv"]
+    return [READERS[str(spec)].FOLDER if str(spec) in READERS else _path(spec)]
+
+
 def label_source(spec: Path | str | Sequence[Path | str], folder: Path | None = None) -> LabelSource:
     """Open a source of labels.
 
