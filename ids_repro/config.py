@@ -1,8 +1,10 @@
-"""Paths, names of classes, and profiles. Other modules read them here, so that each stands in one place."""
+"""Paths, names of classes, limits of numbers, profiles. Other modules read them here: each stands in one place."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,90 @@ TASKS = {"binary": BINARY, "multi": CLASSES}
 
 class UserError(Exception):
     """An error that only the user can correct; its text says what is wrong and what to do next."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The numbers that an option of the command line or a parameter of a notebook may have.
+
+    Parameters
+    ----------
+    least, most : float
+        The smallest and the largest of them.
+    kind : str
+        In words: "a number", "a whole number", "a power of two". Only "a number" need not be whole.
+    unit : str
+        In which they are counted.
+    open : bool
+        Whether `least` itself is too small.
+    """
+
+    least: float
+    most: float
+    kind: str = "a number"
+    unit: str = ""
+    open: bool = False
+
+    def __str__(self) -> str:
+        ends = f"above {self.least:,} and up to" if self.open else f"from {self.least:,} to"
+        return f"{self.kind} {ends} {self.most:,} {self.unit}".rstrip()
+
+    def read(self, value: Any) -> int | float:
+        """Return a text or a number as a number; raise ValueError if it is none or out of range."""
+        if not isinstance(value, str | Real) or isinstance(value, bool):
+            raise ValueError
+        number = float(value) if self.kind == "a number" or not isinstance(value, str) else int(value)
+        if not math.isfinite(number) or not self.least <= number <= self.most or (self.open and number == self.least):
+            raise ValueError
+        if self.kind == "a number":
+            return number
+        if number != int(number) or (self.kind == "a power of two" and int(number) & (int(number) - 1)):
+            raise ValueError
+        return int(number)
+
+
+# By the name of the parameter, or of the option without dashes.
+LIMITS = {
+    "trial_s": Limits(0.1, 86_400, unit="s"),
+    "seconds": Limits(1, 86_400, unit="s"),
+    "confirm": Limits(0, 3600, unit="s"),
+    "dedup_ms": Limits(0, 60_000, unit="ms"),
+    "reorder_ms": Limits(0, 60_000, unit="ms"),
+    "width_in": Limits(2, 20, unit="inches"),
+    "false_alarms": Limits(0, 0.5, unit="(a share of normal flows)", open=True),
+    "input_alpha": Limits(0, 1000, open=True),
+    "snaplen": Limits(94, 262_144, "a whole number", "bytes"),
+    "flows": Limits(1 << 10, 1 << 22, "a power of two", "flows"),
+    "count": Limits(1, 10**12, "a whole number"),
+    "n": Limits(1, 10_000_000, "a whole number"),
+    "parity_vectors": Limits(1, 10_000_000, "a whole number"),
+    "rounds": Limits(1, 100_000, "a whole number"),
+    "seeds": Limits(1, 1000, "a whole number"),
+    "seed": Limits(0, 2**32 - 1, "a whole number"),
+}
+
+
+def number(name: str, value: Any) -> int | float:
+    """Return a value that the user gave as a number.
+
+    Parameters
+    ----------
+    name : str
+        As the user knows it, such as "--width-in" of a command or "width_in" of a notebook.
+    value : str or number
+        What the user gave.
+
+    Raises
+    ------
+    UserError
+        If it is no number, or not within its LIMITS.
+    """
+    limits = LIMITS[name.lstrip("-").replace("-", "_")]
+    try:
+        return limits.read(value)
+    except (ValueError, OverflowError):
+        text = str(value) if str(value).strip() and str(value).isprintable() else repr(value)
+        raise UserError(f"{name} is {text:.40}: use {limits}") from None
 
 
 @dataclass(frozen=True)
@@ -148,8 +234,11 @@ def profile(name: str, **changes: Any) -> Profile:
     Raises
     ------
     UserError
-        If there is no such profile.
+        If there is no such profile, or `trial_s` is no number within its LIMITS.
     """
     if name not in PROFILES:
         raise UserError(f"there is no profile {name!r}: use one of {', '.join(PROFILES)}")
-    return replace(PROFILES[name], **{field: value for field, value in changes.items() if value is not None})
+    given = {field: value for field, value in changes.items() if value is not None}
+    if "trial_s" in given:
+        given["trial_s"] = number("trial_s", given["trial_s"])
+    return replace(PROFILES[name], **given)

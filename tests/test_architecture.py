@@ -336,6 +336,7 @@ def test_no_file_that_a_user_hands_over_can_run_code():
 # Calls that write a file, and the modules other than `files` that make them.
 WRITERS = r"(\w+\.)*(write_text|write_bytes|savefig|to_parquet|savez\w*|copy\w*file|copytree|move|NamedTemporaryFile)"
 WRITERS_OF_THEIR_OWN = {
+    "ids_repro.cli.ending": "/dev/null",
     "ids_repro.records": "appends lines under a lock",
     "ids_repro.network.tuning": "appends lines to a journal under a lock; /proc and /sys",
     "ids_repro.network.setting_kinds": "/proc and /sys",

@@ -10,11 +10,11 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
-from ..config import UserError
 from . import data, detector, evaluate, live, models, reproduce, sweep
 from .add import Add
+from .ending import exit_code, prepare_streams
 
-__all__ = ["add", "data", "detector", "evaluate", "live", "models", "reproduce", "sweep"]
+__all__ = ["add", "data", "detector", "ending", "evaluate", "live", "models", "reproduce", "sweep"]
 
 # Each function adds one command with its options; --help lists the commands in this order.
 COMMANDS: tuple[Callable[[Add], None], ...] = (
@@ -48,14 +48,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code; see `run_command`.
+        The exit code; see `ending.exit_code`.
 
     Raises
     ------
     SystemExit
         With code 2 if there is no such command or option, with code 0 after ``--help``.
     """
-    return run_command(make_parser().parse_args(argv))
+    prepare_streams()
+    argv = sys.argv[1:] if argv is None else argv
+    # Numbers are checked while the options are parsed, so this can end in a sentence too.
+    return exit_code(argv[0] if argv else "", lambda: run_command(make_parser().parse_args(argv)))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -75,29 +78,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def run_command(args: argparse.Namespace) -> int:
-    """Run the command that was parsed, and print an error of the user as one sentence instead of a traceback.
-
-    Parameters
-    ----------
-    args : argparse.Namespace
-        What `make_parser` parsed.
-
-    Returns
-    -------
-    int
-        The exit code: 0 if all went well; 1 if the command found a damaged capture, a mismatch or a trial that did not
-        end ok; 2 after an error that only the user can correct; 130 after Ctrl-C.
-    """
+    """Run the command that `make_parser` parsed, and return its exit code; see `ending.exit_code`."""
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    try:
-        return args.run(args)
-    except UserError as error:
-        print(f"ids_repro {args.command}: {error}", file=sys.stderr)
-        return 2
-    except PermissionError as error:
-        print(f"ids_repro {args.command}: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as error:
-        text = str(error) or "finished trials and files stay, a rerun resumes"
-        print(f"ids_repro {args.command}: interrupted; {text}", file=sys.stderr)
-        return 130
+    return exit_code(args.command, lambda: args.run(args))

@@ -1,9 +1,18 @@
-"""The type of the function with which each module of this package adds its commands."""
+"""How each module of this package adds its commands and their numbers."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ..config import number
 
 # Takes a command's name, the function that runs it and its line in --help; returns its parser, which takes the options.
 Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
+
+
+def add_number(command: argparse.ArgumentParser, option: str, **kwargs: Any) -> None:
+    """Add an option whose value is a number within its `config.LIMITS`; another one is a UserError."""
+    command.add_argument(option, type=partial(number, option), **kwargs)

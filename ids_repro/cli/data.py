@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import CLASSES, DATA, INTERIM, LAB_SECONDS, LAB_SNAPLEN
-from .add import Add
+from .add import Add, add_number
 
 # What `extract` says of the frames that it left out, by their outcome (`native.layouts.OUTCOMES`).
 LEFT_OUT = {
@@ -39,10 +39,10 @@ def add_record(add: Add) -> None:
     """Add the command record."""
     command = add("record", _record, "record the lab capture between namespaces of its own (root)")
     command.add_argument("--out", type=Path, default=DATA / "raw" / "lab", metavar="DIR", help="default: %(default)s")
-    command.add_argument("--seconds", type=float, default=LAB_SECONDS, metavar="N", help="default: %(default)s")
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
+    add_number(command, "--seconds", default=LAB_SECONDS, metavar="N", help="default: %(default)s")
+    add_number(command, "--seed", default=0, metavar="N", help="default: %(default)s")
     text = "bytes of each packet; default: %(default)s"
-    command.add_argument("--snaplen", type=int, default=LAB_SNAPLEN, metavar="N", help=text)
+    add_number(command, "--snaplen", default=LAB_SNAPLEN, metavar="N", help=text)
 
 
 def _extract(args: argparse.Namespace) -> int:
@@ -142,8 +142,8 @@ def add_extract(add: Add) -> None:
     command.add_argument("--out", type=Path, default=INTERIM / "dataset.parquet")
     command.add_argument("--name", default="own capture", help="what the data is called in tables and figures")
     command.add_argument("--sampling", choices=("last", "every"), default="last", help="one vector per flow or packet")
-    command.add_argument("--dedup-ms", type=float, default=0, help="leave out copies of a frame within this time")
-    command.add_argument("--reorder-ms", type=float, default=0, help="let packets wait this long for older ones")
+    add_number(command, "--dedup-ms", default=0, help="leave out copies of a frame within this time")
+    add_number(command, "--reorder-ms", default=0, help="let packets wait this long for older ones")
     text = "which packets and flows count; default: go-flows for --labels published, else text (the paper's)"
     command.add_argument("--flow-rules", choices=("text", "go-flows"), help=text)
     command.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler; this machine's cores by default")

@@ -9,19 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..config import FALSE_ALARMS, MODELS, SAMPLE, UserError
-from .add import Add
+from .add import Add, add_number
 
 ROWS = {"dt": "dt_deep", "nn": "nn_log2"}  # --classifier -> a row of `evaluate.detection`
 
 
 def _addresses(args: argparse.Namespace) -> list[str]:
     return [] if args.arriving_at is None else args.arriving_at.split(",")
-
-
-def _seed(text: str) -> int:
-    if not 0 <= int(text) < 2**32:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to {2**32 - 1}")
-    return int(text)
 
 
 def _train_detector(args: argparse.Namespace) -> int:
@@ -31,7 +25,6 @@ def _train_detector(args: argparse.Namespace) -> int:
     from ..models.detector import progress_bar
     from ..models.model_file import write_model
 
-    detector.require_budget(args.false_alarms)
     require_output(args.out, recordings.files(args.train, args.train_labels))
     recording = recordings.read(args.train, args.train_labels, _addresses(args))
     with progress_bar("training") as progress:
@@ -53,8 +46,8 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     text = "keep only packets to these addresses, with commas between them: what their interface sees"
     command.add_argument("--arriving-at", metavar="ADDRESSES", help=text)
     text = "budget: the largest share of normal flows that may be flagged; default: %(default)s"
-    command.add_argument("--false-alarms", type=float, default=FALSE_ALARMS, metavar="SHARE", help=text)
-    command.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: %(default)s")
+    add_number(command, "--false-alarms", default=FALSE_ALARMS, metavar="SHARE", help=text)
+    add_number(command, "--seed", default=0, metavar="N", help="default: %(default)s")
 
 
 def add_train_detector(add: Add) -> None:
@@ -67,10 +60,9 @@ def add_train_detector(add: Add) -> None:
 def _detect(args: argparse.Namespace) -> int:
     """Train a detector and test it in three ways, of which the last is what the printed object begins with."""
     from ..evaluate import detection, recordings
-    from ..models.detector import progress_bar, require_budget
+    from ..models.detector import progress_bar
     from ..models.scorers import Settings
 
-    require_budget(args.false_alarms)
     recording = recordings.read(args.train, args.train_labels, _addresses(args))
     other = recordings.read(args.test, args.test_labels, _addresses(args)) if args.test else None
     tests = detection.TESTS if other else detection.TESTS[:2]

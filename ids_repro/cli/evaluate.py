@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from ..config import SAMPLE, TASKS, profile
-from .add import Add
+from .add import Add, add_number
 
 
 def _parity(args: argparse.Namespace) -> int:
@@ -38,7 +38,7 @@ def _parity(args: argparse.Namespace) -> int:
 def add_parity(add: Add) -> None:
     """Add the command parity."""
     command = add("parity", _parity, "compare NumPy, C, XDP and TC bit for bit; exit code 1 on any difference (root)")
-    command.add_argument("--n", type=int, default=10000, help="random and boundary vectors for each model")
+    add_number(command, "--n", default=10000, help="random and boundary vectors for each model")
     command.add_argument("--pcap", type=Path, default=SAMPLE, help="packets to send through all of them as well")
     command.add_argument("--user-space", action="store_true", help="without the kernel: needs no root")
     command.add_argument("--json", action="store_true", help="one JSON object of mismatch counts")
@@ -68,7 +68,7 @@ def add_accuracy(add: Add) -> None:
     command = add("accuracy", _accuracy, "train with several seeds and score every implementation (root)")
     command.add_argument("--data", type=Path, default=SAMPLE, help="a capture, a packet table's folder, or a dataset")
     command.add_argument("--labels", type=Path, help="label schedule of a capture; lab.csv for lab.pcap.gz by default")
-    command.add_argument("--seeds", type=int, default=3, help="how many")
+    add_number(command, "--seeds", default=3, help="how many")
     command.add_argument("--user-space", action="store_true", help="without the kernel: needs no root")
     command.add_argument("--json", action="store_true", help="one JSON object with intervals")
 
@@ -94,5 +94,5 @@ def _bench(args: argparse.Namespace) -> int:
 def add_bench(add: Add) -> None:
     """Add the command bench."""
     command = add("bench", _bench, "ns per packet of the kernel program's variants, in interleaved rounds (root)")
-    command.add_argument("--rounds", type=int, default=30, help="of 10,000 packets for each variant")
+    add_number(command, "--rounds", default=30, help="of 10,000 packets for each variant")
     command.add_argument("--json", action="store_true", help="one JSON object of medians")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..config import FIGURES, PROFILES, RESULTS, profile
-from .add import Add
+from .add import Add, add_number
 
 
 def _reproduce(args: argparse.Namespace) -> int:
@@ -45,6 +45,6 @@ def add_figures(add: Add) -> None:
     command = add("figures", _figures, "tables, figures and report again from records alone")
     command.add_argument("--results", type=Path, default=RESULTS, help="a folder of .jsonl files, or one such file")
     command.add_argument("--figures", type=Path, default=FIGURES, help="where to write")
-    command.add_argument("--width-in", type=float, help="of Figs. 4 and 5, in inches; one column by default")
+    add_number(command, "--width-in", help="of Figs. 4 and 5, in inches; one column by default")
     command.add_argument("--dataset", metavar="NAME", help="the data set to report; by default the newest record's")
     command.add_argument("--methods", default="all", help="in Figs. 4 and 5, such as no_filter,xdp_drv_nn_fused")

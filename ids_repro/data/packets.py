@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import UserError
+from ..config import UserError, number
 from ..native import stream
 from ..native.layouts import OUTCOMES, ROW
 from .byte_stream import PIECE_BYTES, STDIN, ByteStream
@@ -75,8 +75,7 @@ class Packets:
         self.path = Path("standard input") if path == STDIN else path
         self._parameters = {"dedup_ms": float(dedup_ms), "reorder_ms": float(reorder_ms)}
         for name, value in (("--dedup-ms", dedup_ms), ("--reorder-ms", reorder_ms)):
-            if not 0 <= value <= 60_000:  # NaN is refused too
-                raise UserError(f"{name} is {value}: use 0 to 60000 ms")
+            number(name, value)
         if not (is_pipe(path) or path.is_file()):
             raise UserError(f"{path}: " + ("not a file or a pipe" if path.exists() else "there is no such file"))
         try:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..config import UserError
+from ..config import number
 from ..data.packets import Capture
 from ..kernel.program import Program
 from ..kernel.variants import HOOKS
@@ -61,10 +61,9 @@ def compare(
     Raises
     ------
     UserError
-        If n is below 1, or if a program cannot be loaded.
+        If n is not within its `config.LIMITS`, or if a program cannot be loaded.
     """
-    if n < 1:
-        raise UserError(f"parity needs at least 1 vector, not {n}")
+    number("n", n)
     hooks = () if user_space else HOOKS
     out = {struct: dict.fromkeys(["numpy_c", *(f"c_{hook}" for hook in hooks)], 0) for struct in structs}
     for struct, pair, found in _compared(models, structs, hooks, capture, n, kernel_vectors, min(n, tied_vectors)):

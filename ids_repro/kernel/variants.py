@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import psutil
 
-from ..config import BPF, TASKS, UserError
+from ..config import BPF, TASKS, UserError, number
 from ..implementations import rows_in
-from ..native.layouts import BUCKET, ENTRY, LEAST_FLOWS, MOST_FLOWS, WAYS
+from ..native.layouts import BUCKET, ENTRY, WAYS
 
 HOOKS = ("xdp", "tc")
 # IDS_ACTION and IDS_CHURN of bpf/ids.bpf.c, by name.
@@ -122,12 +122,11 @@ def table_bytes(flows: int) -> int:
 
 def require_table(flows: int) -> None:
     """Raise UserError unless a flow table of so many flows is possible and fits into this machine's free memory."""
-    if not LEAST_FLOWS <= flows <= MOST_FLOWS or flows & (flows - 1):
-        raise UserError(f"a flow table of {flows:,} flows: use a power of two from {LEAST_FLOWS:,} to {MOST_FLOWS:,}")
+    number("--flows", flows)
     free = psutil.virtual_memory().available
     if table_bytes(flows) > free:
         needs = f"{table_bytes(flows) >> 20:,} MB, and this machine has {free >> 20:,} MB free"
-        raise UserError(f"a flow table of {flows:,} flows needs {needs}: choose fewer")
+        raise UserError(f"a flow table of {flows:,} flows needs {needs}: give a smaller --flows")
 
 
 # The variants that are measured and compared, by the names that tables give them. `every_variant` adds the hook and

@@ -19,7 +19,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold
 from tqdm.auto import tqdm
 
-from ..config import FALSE_ALARMS, NORMAL, SAMPLE, SAMPLE_LABELS, UserError
+from ..config import FALSE_ALARMS, NORMAL, SAMPLE, SAMPLE_LABELS, UserError, number
 from ..data.dataset import Dataset, prepare
 from .file_header import MOST_CHARACTERS
 from .model import Model, Seen
@@ -27,7 +27,6 @@ from .model_file import model_path, read_model
 from .scaling import mean_length
 from .scorers import FIT, Fit, Fitted, Progress, Settings, fitted_twin
 
-BUDGET_END = 0.5
 FOLDS = 5
 PATH = model_path("detector", 0)
 
@@ -164,8 +163,7 @@ def labels(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 def require_budget(false_alarms: float) -> None:
     """Raise UserError unless a budget is above 0 and at most 1/2."""
-    if not 0 < false_alarms <= BUDGET_END:
-        raise UserError(f"a budget of {false_alarms}: use a share of normal flows above 0, up to {BUDGET_END}")
+    number("false_alarms", false_alarms)
 
 
 def highest(score: np.ndarray, flow: np.ndarray) -> np.ndarray:

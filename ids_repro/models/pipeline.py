@@ -10,7 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from .. import parallel
-from ..config import MODELS, PROFILES, SAMPLE, SAMPLE_LABELS, TASKS, Profile, UserError
+from ..config import MODELS, PROFILES, SAMPLE, SAMPLE_LABELS, TASKS, Profile, UserError, number
 from ..data import dataset
 from ..data.features import as_float
 from .calibration import thresholds
@@ -146,8 +146,11 @@ def quantize_model(model: Model, data: dataset.Dataset, input_alpha: float | Non
     Raises
     ------
     UserError
-        If a weight is not finite, there is no such method, or the integer arithmetic could overflow.
+        If a weight is not finite, there is no such method, `input_alpha` is no number within its LIMITS, or the integer
+        arithmetic could overflow.
     """
+    if input_alpha is not None:
+        input_alpha = number("input_alpha", input_alpha)
     train, _, _ = dataset.split(data, model.seed)
     weights = model.mlp.weights()
     found = thresholds(model.mlp.inputs(model.scaler.transform(data.x[train])), weights, method)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..config import LIMITS
+
 # bpf/fixed.h: fractional bits of a Q16 number (Sec. IV-C).
 Q = 16
 
@@ -179,7 +181,7 @@ FLOW = np.dtype(
 )
 # bpf/flow_table.h: how many flows share a bucket; enum ids_found, what becomes of a packet's flow in the table.
 WAYS = 8
-LEAST_FLOWS, MOST_FLOWS = 1 << 10, 1 << 22  # sizes of the flow table, powers of two
+LEAST_FLOWS, MOST_FLOWS = LIMITS["flows"].least, LIMITS["flows"].most  # sizes of the flow table
 FOUND = ("known", "started", "evicted_unproven", "evicted_proven")
 # struct ids_bucket of bpf/flow_table.h
 BUCKET = np.dtype(

@@ -91,6 +91,7 @@ def write_all(
         If no trial has ended well: an empty report would take the place of a good one. Nothing is written then. Also
         as `sections` and `Results` do.
     """
+    config.number("width_in", width_in)
     rows = list(rows)
     if not any(record["status"] == "ok" for record in rows):
         text = "there is no record of a finished trial, so no report is written"

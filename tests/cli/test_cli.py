@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,11 +51,44 @@ def test_python_m_ids_repro_is_the_command_line():
     assert done.stderr == "ids_repro reproduce: there is no profile 'huge': use one of smoke, paper\n"
 
 
-@pytest.mark.parametrize("argv", [["reproduce", "--bogus", "1"], ["nothing"], [], ["parity", "--n", "many"]], ids=str)
+@pytest.mark.parametrize("argv", [["reproduce", "--bogus", "1"], ["nothing"], []], ids=str)
 def test_what_the_command_line_does_not_know(argv):
     with pytest.raises(SystemExit) as end:
         main(argv)
     assert end.value.code == 2
+
+
+NUMBERS = {
+    "--seconds": ("record", "a number from 1 to 86,400 s"),
+    "--snaplen": ("record", "a whole number from 94 to 262,144 bytes"),
+    "--seed": ("record", "a whole number from 0 to 4,294,967,295"),
+    "--dedup-ms": ("extract a.pcap", "a number from 0 to 60,000 ms"),
+    "--reorder-ms": ("extract a.pcap", "a number from 0 to 60,000 ms"),
+    "--n": ("parity", "a whole number from 1 to 10,000,000"),
+    "--seeds": ("accuracy", "a whole number from 1 to 1,000"),
+    "--rounds": ("bench", "a whole number from 1 to 100,000"),
+    "--confirm": ("attach lo --model a.npz", "a number from 0 to 3,600 s"),
+    "--flows": ("attach lo --model a.npz", "a power of two from 1,024 to 4,194,304 flows"),
+    "--count": ("samples lo", "a whole number from 1 to 1,000,000,000,000"),
+    "--width-in": ("figures", "a number from 2 to 20 inches"),
+    "--false-alarms": ("detect", "a number above 0 and up to 0.5 (a share of normal flows)"),
+}
+
+
+@pytest.mark.parametrize("option", NUMBERS)
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "1e99", "many", "", " ", "0x10", "1" * 5000, "5\n5"])
+def test_a_number_out_of_range_is_one_sentence_that_names_the_option_and_the_range(refused, option, value):
+    command, allowed = NUMBERS[option]
+    said = refused(*command.split(), f"{option}={value}")
+    assert f": {option} is " in said and said.endswith(f": use {allowed}\n")
+    assert len(said) < 200
+
+
+def test_every_option_that_takes_a_number_is_in_the_table_above():
+    commands = make_parser()._subparsers._group_actions[0].choices
+    actions = [action for command in commands.values() for action in command._actions]
+    assert {action.option_strings[0] for action in actions if isinstance(action.type, partial)} == set(NUMBERS)
+    assert {action.type for action in actions if not isinstance(action.type, partial)} == {None, Path}
 
 
 def as_nobody(*argv: str | Path) -> subprocess.CompletedProcess:

@@ -42,7 +42,9 @@ def test_train_detector_writes_a_model_that_says_what_it_was_made_of(capsys, tmp
 @pytest.mark.parametrize("command", ["detect", "train-detector"])
 @pytest.mark.parametrize("budget", ["0", "-1", "0.6", "nan"])
 def test_a_budget_out_of_range_is_one_sentence(refused, command, budget):
-    assert "use a share of normal flows above 0" in refused(command, "--false-alarms", budget)
+    assert f"--false-alarms is {budget}: use a number above 0 and up to 0.5" in refused(
+        command, "--false-alarms", budget
+    )
 
 
 def test_a_detector_is_not_written_over_what_it_learns_from_or_into_a_device(refused, tmp_path):

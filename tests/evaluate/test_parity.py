@@ -89,5 +89,5 @@ def test_a_wrong_weight_in_the_kernel_is_seen(models, few, monkeypatch):
 
 
 def test_a_comparison_of_no_vectors_is_refused(models, few):
-    with pytest.raises(UserError, match="at least 1 vector, not 0"):
+    with pytest.raises(UserError, match="n is 0: use a whole number from 1 to 10,000,000"):
         parity.compare(models.values(), few, 0)

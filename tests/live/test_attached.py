@@ -242,9 +242,9 @@ BAD = {
         ("lo",),
         "lo does not take a xdp_drv program: its driver has no native XDP; --hook xdp-skb works",
     ),
-    "no flow table": (("lo", "--flows", 0), "a flow table of 0 flows: use a power of two from 1,024 to 4,194,304"),
-    "no power of two": (("lo", "--flows", 1000), "a flow table of 1,000 flows: use a power of two"),
-    "too many flows": (("lo", "--flows", 1 << 23), "a flow table of 8,388,608 flows: use a power of two"),
+    "no flow table": (("lo", "--flows", 0), "--flows is 0: use a power of two from 1,024 to 4,194,304"),
+    "no power of two": (("lo", "--flows", 1000), "--flows is 1000: use a power of two"),
+    "too many flows": (("lo", "--flows", 1 << 23), "--flows is 8388608: use a power of two"),
 }
 
 

@@ -23,7 +23,7 @@ def test_the_threshold_is_the_lowest_that_keeps_the_budget(budget):
 
 @pytest.mark.parametrize("budget", [0, -0.1, 0.51, float("nan")])
 def test_a_budget_out_of_range_is_refused(everything, budget):
-    with pytest.raises(UserError, match=f"a budget of {budget}: use a share"):
+    with pytest.raises(UserError, match=f"false_alarms is {budget}: use a number above 0 and up to 0.5"):
         train_part("dt", everything, budget)
 
 

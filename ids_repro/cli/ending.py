@@ -1,0 +1,158 @@
+"""How a command ends: errors of the user, signals and closed pipes become one sentence and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+from ..config import UserError
+
+KEPT = "finished trials and files stay, a rerun resumes"
+# Libraries whose errors are about what they were given, or about this machine.
+LIBRARIES = ("concurrent", "distributed", "jupyter_client", "nbclient", "nbformat", "pandas", "papermill", "psutil")
+LIBRARIES += ("pyarrow", "pyroute2", "subprocess", "zipfile", "zlib")
+
+
+def exit_code(command: str, run: Callable[[], int]) -> int:
+    """Run a command, and print an error that is not ours as one sentence instead of a traceback.
+
+    Parameters
+    ----------
+    command : str
+        Its name, which the sentence begins with.
+    run : callable
+        Returns the command's own exit code.
+
+    Returns
+    -------
+    int
+        0 if all went well, also if whoever reads the output has enough of it; 1 if the command found a damaged capture,
+        a mismatch or a trial that did not end ok; 2 after an error that the user can correct; 130 after Ctrl-C, SIGTERM
+        or SIGHUP.
+    """
+    try:
+        with _stopped_by_signals():
+            code = run()
+            _flush_output()
+        return code
+    except KeyboardInterrupt as error:
+        _say(command, f"interrupted; {error or KEPT}")
+        return 130
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and _has_no_reader(sys.stdout):
+            return 0
+        text = sentence(error)
+        if text is None:
+            raise
+        _say(command, text)
+        return 2
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            _give_up_if_broken(stream)
+
+
+def _flush_output() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        pass  # whoever reads it has enough, and the command has done its work
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+def sentence(error: Exception) -> str | None:
+    """Return an error in words, None if it is a fault of this program, whose traceback is needed."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        files = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+        return ": ".join([" -> ".join(files) or _where(error), error.strerror or str(error) or type(error).__name__])
+    if isinstance(error, MemoryError):
+        return f"this machine's memory does not suffice ({error or 'no more could be had'}); read less at a time"
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith(__package__.split(".")[0]):
+        return f"{sys.executable} has no {error.name!r}: run 'make system venv', and use .venv/bin/python"
+    library = type(error).__module__.split(".")[0]
+    if library not in LIBRARIES:
+        return None
+    said = getattr(error, "stderr", None) or str(error) or type(error).__name__
+    lines = (said.decode(errors="replace") if isinstance(said, bytes) else said).strip().splitlines()
+    return f"{library}: {' '.join(line.strip() for line in lines[-3:])}"
+
+
+def _where(error: OSError) -> str:
+    """Return what an error without a file is about."""
+    return "a pipe or connection" if isinstance(error, ConnectionError) else "an input or output"
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let the first SIGTERM or SIGHUP end the body as Ctrl-C does; later ones must not end what cleans up.
+
+    A signal that is ignored, as under nohup, stays so.
+    """
+    done = False
+
+    def stop(*_: object) -> None:
+        nonlocal done
+        if not done:
+            done = True
+            raise KeyboardInterrupt
+
+    numbers = []
+    if threading.current_thread() is threading.main_thread():
+        numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _say(command: str, text: str) -> None:
+    with contextlib.suppress(OSError):
+        print(f"ids_repro {command}: {text}", file=sys.stderr, flush=True)
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    """Return whether a stream leads to a pipe or socket whose other end is closed."""
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)  # the kernel reports errors in any case
+    except (OSError, ValueError):
+        return False
+    return bool(poll.poll(0))
+
+
+def _give_up_if_broken(stream: TextIO) -> None:
+    """Flush a stream; if that fails, let it lead nowhere, so that Python does not complain when it exits."""
+    try:
+        stream.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def prepare_streams() -> None:
+    """Give this process the standard streams that it was started without, and print what they cannot encode escaped.
+
+    Otherwise the next file that is opened takes the number of such a stream, and gets what is meant for the stream.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
