@@ -90,6 +90,7 @@ def run(name: str, values: Mapping[str, Any], out: Path | None = None) -> Path:
                 str(part),
                 dict(values),
                 kernel_name="python3",
+                kernel_manager_class=_kernel_manager(),
                 progress_bar=False,
                 extra_arguments=["--log-level=40"],
             )
@@ -101,6 +102,18 @@ def run(name: str, values: Mapping[str, Any], out: Path | None = None) -> Path:
         clean_up()  # an interrupted driver kills its kernel, which then cannot clean up itself
         raise
     return out
+
+
+def _kernel_manager() -> type:
+    """Return a kernel manager that starts this Python as "python3", whatever the user has installed by that name."""
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+
+    class ThisPython(AsyncKernelManager):
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**{"kernel_spec_manager": KernelSpecManager(kernel_dirs=[])} | kwargs)
+
+    return ThisPython
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -92,6 +93,26 @@ def test_the_executed_copy_of_a_notebook_that_fails_stays_and_says_where_it_is(t
     assert book["metadata"]["papermill"]["output_path"] == str(tmp_path / "out.ipynb")
     assert any(output.get("ename") == "UserError" for cell in book["cells"] for output in cell.get("outputs", ()))
     assert {path.name for path in tmp_path.iterdir()} == {"out.ipynb"}
+
+
+def test_a_kernel_of_the_users_own_by_the_name_python3_is_not_used(tmp_path):
+    (tmp_path / "kernels/python3").mkdir(parents=True)
+    spec = {"argv": ["/bin/false", "{connection_file}"], "display_name": "mine", "language": "python"}
+    (tmp_path / "kernels/python3/kernel.json").write_text(json.dumps(spec))
+    code = """
+import os, sys
+from pathlib import Path
+from jupyter_client.kernelspec import get_kernel_spec
+from ids_repro import notebooks
+assert get_kernel_spec("python3").argv[0] == "/bin/false"
+folder = sys.argv[1]
+notebooks.run("06_report", {"results": "data/example", "figures": folder + "/figures"}, Path(folder, "out.ipynb"))
+"""
+    argv = [sys.executable, "-c", code, str(tmp_path)]
+    environment = os.environ | {"JUPYTER_PATH": str(tmp_path)}
+    done = subprocess.run(argv, cwd=config.ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "figures/report.html").is_file()
 
 
 def test_refuse_unknown_looks_only_at_what_papermill_put_in():

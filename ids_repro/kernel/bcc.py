@@ -11,6 +11,7 @@ from types import ModuleType
 from ..config import UserError
 from . import headers
 
+_REMEDY = "it must be the distribution's python3-bpfcc, for the Python of .venv: run 'make system venv'"
 DIST_PACKAGES = "/usr/lib/python3/dist-packages"  # where Debian and Ubuntu install Python packages
 
 
@@ -28,7 +29,7 @@ def import_bcc() -> ModuleType:
     Raises
     ------
     UserError
-        If bcc or the kernel headers are not installed.
+        If bcc or the kernel headers are not installed, or bcc cannot be imported.
     """
     source = headers.kernel_source()
     if source:
@@ -42,7 +43,7 @@ def libbcc() -> ctypes.CDLL:
     Raises
     ------
     UserError
-        If bcc is not installed.
+        If bcc is not installed or cannot be imported.
     """
     return _imported().lib
 
@@ -52,6 +53,10 @@ def _imported() -> ModuleType:
         sys.path.append(DIST_PACKAGES)  # Last in the path, so that the environment's own packages win.
     try:
         import bcc
-    except ImportError as error:
-        raise UserError(f"BCC is not installed ({error}): run 'make system'") from None
+    except Exception as error:  # one for another Python, or a broken C library, can fail in any way
+        if isinstance(error, ModuleNotFoundError) and error.name == "bcc":
+            raise UserError(f"BCC is not installed ({error}): run 'make system'") from None
+        raise UserError(f"BCC cannot be imported ({type(error).__name__}: {error}); {_REMEDY}") from None
+    if not hasattr(bcc, "BPF") or not hasattr(bcc, "lib"):
+        raise UserError(f"{bcc.__file__} is another package than BCC; {_REMEDY}")
     return bcc

@@ -1,7 +1,8 @@
 """Make hosts and links of network namespaces and veth pairs, and remove all of them at the end.
 
-Every namespace made here has the prefix ``ids-``. A lock allows only one network at a time on a machine. So a namespace
-that has the prefix when a network starts was left by a run that was killed, and it is removed first.
+Every namespace made here has the prefix ``ids-``. A lock allows only one network at a time on a machine. A process
+watches each run that has a network, and removes the network of a run that was killed. Were it killed too, the next
+network removes every namespace with the prefix first.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import contextlib
 import fcntl
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +21,12 @@ from pathlib import Path
 import psutil
 from pyroute2 import IPRoute, netns
 
-from ..config import UserError
+from ..config import ROOT, UserError
 from ..require import require_programs, require_root
 from .hosts import PREFIX, Host
 
 SWITCH = "switch"
+PATIENCE_S = 3.0
 LOCK = Path(tempfile.gettempdir()) / "ids_repro.lock"
 
 
@@ -54,20 +58,45 @@ def remove(names: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
+def alone(patience_s: float = 0.0) -> Iterator[None]:
     """Hold this machine's lock on the test network. The kernel releases it when this process ends, even by kill -9.
+
+    Parameters
+    ----------
+    patience_s : float
+        How long to wait for the process that removes the network of a killed run [s].
 
     Raises
     ------
     UserError
         If another run holds the lock.
     """
+    end = time.monotonic() + patience_s
     with LOCK.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError("another run uses the test network on this machine: wait for it or stop it") from None
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    text = "another run uses the test network on this machine: wait for it or stop it"
+                    raise UserError(text) from None
+                time.sleep(0.1)
         yield
+
+
+@contextlib.contextmanager
+def _watched() -> Iterator[None]:
+    """Run a process that removes our namespaces if this process is killed: when its input ends without a word."""
+    code = f"import sys\nif not sys.stdin.read():\n    from {__name__} import clean_up\n    clean_up()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    argv = [sys.executable, "-c", code]
+    # In a session of its own, it gets no signal that is meant for this process and its children.
+    with subprocess.Popen(argv, cwd=ROOT, text=True, start_new_session=True, **pipes) as watcher:
+        try:
+            yield
+        finally:
+            watcher.stdin.write("removed")
 
 
 def _set_up(host: Host, address: bool = True) -> None:
@@ -145,7 +174,7 @@ def network(addresses: Mapping[str, str]) -> Iterator[dict[str, Host]]:
     hosts = {name: Host(name, address) for name, address in addresses.items()}
     direct = len(hosts) == 2
     everyone = dict(hosts) if direct else hosts | {SWITCH: Host(SWITCH, "")}
-    with alone():
+    with alone(PATIENCE_S), _watched():
         remove(leftovers())
         try:
             for host in everyone.values():

@@ -3,6 +3,8 @@
 Covers also: ids_repro.__main__ and ids_repro.cli.add.
 """
 
+import ast
+import re
 import struct
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import pytest
 
 from ids_repro import config
 from ids_repro.cli import main, make_parser, run_command
+from ids_repro.notebooks import names
 
 HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)  # of a pcap
 SCHEDULE = config.SAMPLE_LABELS
@@ -89,6 +92,39 @@ def test_every_option_that_takes_a_number_is_in_the_table_above():
     actions = [action for command in commands.values() for action in command._actions]
     assert {action.option_strings[0] for action in actions if isinstance(action.type, partial)} == set(NUMBERS)
     assert {action.type for action in actions if not isinstance(action.type, partial)} == {None, Path}
+
+
+def advice() -> dict[str, str]:
+    """Return the text of each error that the package raises, by where it stands."""
+    found = {}
+    for path in sorted((config.ROOT / "ids_repro").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Raise) and node.exc is not None:
+                texts = [one.value for one in ast.walk(node.exc) if isinstance(one, ast.Constant)]
+                found[f"{path.name}:{node.lineno}"] = " ".join(text for text in texts if isinstance(text, str))
+    return found
+
+
+def test_errors_name_options_commands_targets_and_notebooks_that_exist():
+    commands = make_parser()._subparsers._group_actions[0].choices
+    options = {
+        option for command in commands.values() for action in command._actions for option in action.option_strings
+    }
+    known = {
+        r"(?<![\w-])(--[a-z][a-z-]+)": options | {"--net"},  # nsenter's
+        r"ids_repro (?:-m )?([a-z][a-z-]+)": {*commands},
+        r"'make ([a-z -]+)'": set(re.findall(r"^([a-z-]+):", (config.ROOT / "Makefile").read_text(), re.MULTILINE)),
+        r"notebooks? (\d\d)": {name[:2] for name in names()},
+        r"\b(xdp_\w+)": set(),  # the option --hook spells it xdp-drv and xdp-skb
+    }
+    texts = advice()
+    assert len(texts) > 100
+    for pattern, there in known.items():
+        named = {
+            (where, word) for where, text in texts.items() for one in re.findall(pattern, text) for word in one.split()
+        }
+        assert {(where, word) for where, word in named if word not in there} == set(), pattern
+    assert sum("--" in text for text in texts.values()) > 8
 
 
 def as_nobody(*argv: str | Path) -> subprocess.CompletedProcess:

@@ -27,3 +27,38 @@ def test_what_bcc_needs_and_is_missing_is_named_with_its_remedy(what):
     assert done.returncode == 1
     assert message in done.stderr.splitlines()[-1]
     assert "ids_repro.config.UserError" in done.stderr
+
+
+BROKEN = {
+    "for another Python": ("print 'hello'", "BCC cannot be imported (SyntaxError: "),
+    "without its C library": (
+        "import ctypes; ctypes.CDLL('libbcc.so.none')",
+        "BCC cannot be imported (OSError: libbcc.so.none",
+    ),
+    "of another version": (
+        "from bcc.libbcc import lib",
+        "BCC cannot be imported (ModuleNotFoundError: No module named 'bcc.lib",
+    ),
+    "that ends the program": ("raise RuntimeError('no kernel')", "BCC cannot be imported (RuntimeError: no kernel)"),
+    "of that name from PyPI": ("", "is another package than BCC"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_bcc_that_fails_in_any_way_is_one_sentence_with_its_remedy(tmp_path, what):
+    text, message = BROKEN[what]
+    (tmp_path / "bcc").mkdir()
+    (tmp_path / "bcc/__init__.py").write_text(text + "\n")
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+from ids_repro.config import UserError
+from ids_repro.kernel.bcc import libbcc
+try:
+    libbcc()
+except UserError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=config.ROOT, capture_output=True, text=True)
+    assert message in done.stdout and "run 'make system venv'" in done.stdout
+    assert done.stderr == ""

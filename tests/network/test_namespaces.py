@@ -106,20 +106,42 @@ def test_every_process_inside_is_killed_grandchildren_too():
     assert not alive(int(shell.stdout))
 
 
-def test_kill_9_ends_the_children_at_once_and_the_next_network_removes_the_rest():
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_killed_leaves_nothing(number):
     process, child = hold()
+    process.send_signal(number)
+    assert process.wait() == -number
+    assert until(lambda: not alive(child), patience_s=1)
+    assert until(lambda: leftovers() == [], patience_s=5)
+
+
+def test_a_network_can_be_made_at_once_after_a_kill():
+    process, _ = hold()
     process.kill()
     process.wait()
-    assert until(lambda: not alive(child), patience_s=1)
+    with network({"three": "10.99.0.1", "four": "10.99.0.2"}):
+        assert leftovers() == ["ids-four", "ids-three"]
+
+
+def kill_with_the_watcher(process):
+    """Kill a run that has a network, and the process that would remove the network."""
+    for one in [*psutil.Process(process.pid).children(), process]:
+        one.kill()
+    process.wait()
     assert leftovers() == ["ids-one", "ids-two"]
+
+
+def test_the_next_network_removes_what_nobody_else_did():
+    process, child = hold()
+    kill_with_the_watcher(process)
+    assert until(lambda: not alive(child), patience_s=1)
     with network({"three": "10.99.0.1", "four": "10.99.0.2"}):
         assert leftovers() == ["ids-four", "ids-three"]
 
 
 def test_clean_up_removes_what_a_killed_run_left():
     process, _ = hold()
-    process.kill()
-    process.wait()
+    kill_with_the_watcher(process)
     clean_up()
     assert leftovers() == []
 
