@@ -33,12 +33,22 @@ SUDO := $(if $(filter 0,$(shell id -u)),,$(if $(shell command -v sudo),sudo -EH,
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -q -o DPkg::Lock::Timeout=120
 # What commands write that run as root.
 WRITTEN := .venv build data figures notebooks ids_repro tests .hypothesis .pytest_cache .ruff_cache
-# $(call as_root,COMMAND) runs a command as root and then, also after Ctrl-C, gives what it wrote to the owner of the
-# checkout. chown has -h because build/ has links into /usr/src.
+# $(TIED) COMMAND runs a command that gets SIGTERM when its parent ends, by kill -9 too.
+TIED := setpriv --pdeathsig TERM
+# $(call as_root,COMMAND) runs a command as root and then, also after a signal, gives what it wrote to the owner of the
+# checkout. chown has -h because build/ has links into /usr/src. The shell waits with `wait`, because only then it heeds
+# a signal at once and can pass it on. To a command in the background, SIGINT is ignored unless `env` says otherwise.
 define as_root
 @$(SUDO) true || { echo "'make $@' needs root or sudo (network namespaces and BPF)." >&2; exit 1; }
 echo '$(1)'
-$(SUDO) bash -c 'trap "chown -fhR --reference=Makefile $(WRITTEN)" EXIT; $(1)'
+exec $(TIED) $(SUDO) bash -c '
+trap "chown -fhR --reference=Makefile $(WRITTEN)" EXIT
+[ -n "$$(trap -p INT)" ] || heed=--default-signal=INT
+$(TIED) env $$heed $(1) <&0 &
+trap "kill $$!" TERM HUP
+trap : INT
+while wait $$!; code=$$?; kill -0 $$! 2>/dev/null; do :; done
+exit $$code'
 endef
 
 help: ## this list
@@ -57,10 +67,10 @@ fuzz: system-lab venv ## parse N random and changed frames (1,000,000) in the ke
 	$(call as_root,N=$(N) SEED=$(SEED) .venv/bin/python -m pytest -s tests/kernel/test_fuzz.py)
 
 bench-extract: system venv ## measure packets a second and memory of 'extract' on 5 and 20 million packets (8 GB of disk)
-	.venv/bin/python tests/data/bench_extract.py
+	exec $(TIED) .venv/bin/python tests/data/bench_extract.py
 
 lab: system venv ## open the notebooks in JupyterLab (04 and 05 need root: sudo make lab)
-	.venv/bin/python -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
+	exec $(TIED) .venv/bin/python -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
 
 lint: system venv ## check style: Python, C, notebooks
 	.venv/bin/python -m ruff check .

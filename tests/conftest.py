@@ -1,5 +1,6 @@
 """Fixtures of several rooms: the shipped capture, small models of it, a copy of the project, a check of the machine."""
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from ids_repro.models.detector import train
 from ids_repro.models.model import Model
 from ids_repro.models.scorers import Settings
 from ids_repro.network.namespaces import leftovers
+
+# In the background of a script, as with `nohup make test &`, SIGINT is ignored, also in what the tests start; and a
+# SIGTERM would end pytest without its fixtures' ends.
+for _number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(_number, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,7 @@
 """The network settings and processes of this machine, for tests that must leave them as they found them."""
 
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -48,3 +49,9 @@ def until(condition: Callable[[], object], patience_s: float = 10.0) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def heed_signals() -> None:
+    """Give a child the usual signals, for `preexec_fn`: under nohup or in the background, this process ignores some."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from machine_state import heed_signals
+
 from ids_repro import config
 from ids_repro.models.model import Model
 from ids_repro.models.model_file import save_model
@@ -51,7 +53,8 @@ class Project:
         """Start a program that imports the copy's ids_repro, in a session of its own as a terminal's job has one."""
         return subprocess.Popen(
             [*map(str, argv)], cwd=cwd or self.root, env=os.environ | {"PYTHONPATH": str(self.root)},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **kwargs,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heed_signals,
+            **kwargs,
         )  # fmt: skip
 
     def run(self, *argv: str | Path, cwd: Path | None = None, timeout: float = 240) -> subprocess.CompletedProcess:

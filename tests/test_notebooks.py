@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from machine_state import until
+from machine_state import load_processes, until
 
 from ids_repro import config, notebooks, records
 from ids_repro.config import UserError
@@ -203,12 +203,26 @@ def test_papermill_itself_is_stopped_at_an_unknown_parameter(reproduced, tmp_pat
 
 @pytest.mark.root
 @pytest.mark.bpf
-def test_ctrl_c_at_the_driver_cleans_up_after_the_kernel_too(reproduced, nothing_left):
+@pytest.mark.parametrize(("number", "send"), [(signal.SIGINT, os.killpg), (signal.SIGTERM, os.kill)])
+def test_a_signal_to_the_driver_cleans_up_after_the_kernel_too(reproduced, nothing_left, number, send):
     command = (sys.executable, "-m", "ids_repro", "reproduce", "--profile", "long", "--only", "05")
     with reproduced.popen(*command) as process:
         assert until(lambda: "ids-server" in leftovers(), patience_s=30)
-        os.killpg(process.pid, signal.SIGINT)
+        send(process.pid, number)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     # the notebook's kernel is interrupted too, and may print lines after this one
     assert "ids_repro reproduce: interrupted; finished trials and files stay, a rerun resumes" in err.splitlines()
+
+
+@pytest.mark.root
+@pytest.mark.bpf
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_signal_to_papermill_itself_leaves_no_network(reproduced, tmp_path, nothing_left, number):
+    book = reproduced.root / "notebooks/05_packet_processing.ipynb"
+    with reproduced.popen(PAPERMILL, book, tmp_path / "out.ipynb", "-p", "profile", "long", "-k", "python3") as process:
+        assert until(lambda: "ids-server" in leftovers(), patience_s=30)
+        process.send_signal(number)
+        process.communicate(timeout=30)
+    assert until(lambda: leftovers() == [], patience_s=20)
+    assert until(lambda: load_processes() == [], patience_s=5)

@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from machine_state import heed_signals, until
 
 from ids_repro.config import ROOT
 
@@ -211,6 +213,80 @@ def test_a_user_without_sudo_needs_neither_if_nothing_is_missing(tmp_path, distr
     machine = Machine(tmp_path, installed=(*make_variable("PACKAGES"), distribution_headers), user=1000)
     run = machine.make("system")
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+CHILD = """
+import signal, sys, time
+got = []
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, lambda number, _: got.append(signal.Signals(number).name))
+open(sys.argv[1] + "/started", "w").close()
+while not got:
+    time.sleep(0.01)
+time.sleep(0.3)  # puts things back
+open(sys.argv[1] + "/ended", "w").write(",".join(got))
+sys.exit(3)
+"""
+
+
+def child_of_make(folder: Path, **kwargs) -> subprocess.Popen:
+    """Start make in a session of its own; a recipe runs CHILD as root, and is in its loop."""
+    (folder / "child.py").write_text(CHILD)
+    (folder / "more.mk").write_text(f"hold:\n\t$(call as_root,{sys.executable} {folder}/child.py {folder})\n")
+    argv = ["make", "-s", "-f", "Makefile", "-f", folder / "more.mk", f"WRITTEN={folder}/started", "hold"]
+    process = subprocess.Popen(argv, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE, **kwargs)
+    assert until((folder / "started").exists)
+    return process
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("number", "send"),
+    [(signal.SIGTERM, os.kill), (signal.SIGTERM, os.killpg), (signal.SIGHUP, os.killpg), (signal.SIGINT, os.killpg)],
+)
+def test_a_signal_to_make_reaches_its_child_which_ends_before_make_does(tmp_path, number, send):
+    """A terminal sends SIGINT and SIGHUP to the whole group; make itself passes SIGTERM on."""
+    with child_of_make(tmp_path, preexec_fn=heed_signals) as process:
+        send(process.pid, number)
+        process.communicate(timeout=20)
+    got = (tmp_path / "ended").read_text().split(",")
+    assert signal.Signals(number).name in got
+
+
+@pytest.mark.root
+def test_when_make_is_killed_its_child_ends_in_an_orderly_way(tmp_path):
+    with child_of_make(tmp_path, preexec_fn=heed_signals) as process:
+        process.kill()
+        assert until((tmp_path / "ended").exists, patience_s=5)
+    assert "SIGTERM" in (tmp_path / "ended").read_text()
+
+
+@pytest.mark.root
+def test_what_make_ignores_its_child_ignores_too(tmp_path):
+    """As under nohup, in the background of a script."""
+
+    def ignore() -> None:
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+
+    with child_of_make(tmp_path, preexec_fn=ignore) as process:
+        for number in (signal.SIGINT, signal.SIGHUP):
+            os.killpg(process.pid, number)
+        assert not until((tmp_path / "ended").exists, patience_s=0.5)
+        process.terminate()
+        process.communicate(timeout=20)
+    assert (tmp_path / "ended").read_text() == "SIGTERM"
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("code", [0, 3])
+def test_make_tells_how_its_child_ended(tmp_path, code):
+    (tmp_path / "child.sh").write_text('read x && exit "$x$A"')
+    (tmp_path / "more.mk").write_text(f"end:\n\t$(call as_root,A= sh {tmp_path}/child.sh)\n")
+    argv = ["make", "-s", "-f", "Makefile", "-f", tmp_path / "more.mk", f"WRITTEN={tmp_path}/none", "end"]
+    done = subprocess.run(argv, cwd=ROOT, input=f"{code}\n", capture_output=True, text=True)
+    assert done.returncode == (2 if code else 0) and (f"Error {code}" in done.stderr) == bool(code)
 
 
 def test_no_package_that_we_name_brings_a_service():

@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 import pytest
-from machine_state import attachments, until
+from machine_state import attachments, heed_signals, until
 from made_models import BLOCKED
 from pyroute2 import IPRoute
 
@@ -151,7 +151,8 @@ def test_status_under_traffic_tells_the_kernels_time_per_packet_and_ctrl_c_ends_
             send(OPEN, 100)
 
     argv = server.command([*COMMAND, "status", "eth0", "--watch", "--json"])
-    with subprocess.Popen(argv, cwd=config.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(argv, cwd=config.ROOT, preexec_fn=heed_signals, **pipes) as watching:
         sending = threading.Thread(target=load)
         sending.start()
         try:
@@ -444,7 +445,7 @@ def attach_and_wait(server, files, seconds: float, **kwargs) -> subprocess.Popen
     """Start an attach that waits so long for Enter; return when the program is attached."""
     argv = [*COMMAND, "attach", "eth0", "--model", files["detector"], "--action", "filter", "--confirm", seconds]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = server.popen(argv, cwd=config.ROOT, text=True, **pipes, **kwargs)
+    process = server.popen(argv, cwd=config.ROOT, text=True, preexec_fn=heed_signals, **pipes, **kwargs)
     assert "decides now" in process.stdout.readline()
     return process
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from machine_state import alive, until
+from machine_state import alive, heed_signals, until
 
 from ids_repro.config import UserError
 from ids_repro.network import facts
@@ -50,7 +50,8 @@ def names(host: Host) -> list[str]:
 
 def hold() -> tuple[subprocess.Popen, int]:
     """Start a process that holds a network with a running child."""
-    process = subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True)
+    argv = [sys.executable, "-c", HOLD]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, preexec_fn=heed_signals)
     child = int(process.stdout.readline())
     assert until(lambda: psutil.Process(child).name() == "sleep")  # setpriv, nsenter and taskset come before it
     return process, child

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from machine_state import alive, until
+from machine_state import alive, heed_signals, until
 
 from ids_repro.network import facts, ssh_peer
 
@@ -61,7 +61,8 @@ def test_what_goes_wrong_is_an_answer_and_the_next_call_is_answered_too():
 
 def start(token: str, script: str) -> subprocess.Popen:
     """Start a peer that runs a shell script; its first line has been read."""
-    process = subprocess.Popen([*PEER, token, "sh", "-c", script], stdout=subprocess.PIPE, text=True)
+    argv = [*PEER, token, "sh", "-c", script]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, preexec_fn=heed_signals)
     process.first = process.stdout.readline().strip()
     return process
 
