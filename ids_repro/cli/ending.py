@@ -39,7 +39,8 @@ def exit_code(command: str, run: Callable[[], int]) -> int:
     try:
         with _stopped_by_signals():
             code = run()
-            _flush_output()
+            with contextlib.suppress(BrokenPipeError):  # whoever reads it has enough, and the command has done its work
+                sys.stdout.flush()
         return code
     except KeyboardInterrupt as error:
         _say(command, f"interrupted; {error or KEPT}")
@@ -55,15 +56,6 @@ def exit_code(command: str, run: Callable[[], int]) -> int:
     finally:
         for stream in (sys.stdout, sys.stderr):
             _give_up_if_broken(stream)
-
-
-def _flush_output() -> None:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        pass  # whoever reads it has enough, and the command has done its work
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, "standard output") from None
 
 
 def sentence(error: Exception) -> str | None:
@@ -87,6 +79,10 @@ def sentence(error: Exception) -> str | None:
 
 def _where(error: OSError) -> str:
     """Return what an error without a file is about."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return "standard output"
     return "a pipe or connection" if isinstance(error, ConnectionError) else "an input or output"
 
 

@@ -1,0 +1,176 @@
+"""However a command ends, it says so in one sentence and an exit code; whatever its streams and its files are like."""
+
+import os
+import signal
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from machine_state import heed_signals, until
+
+from ids_repro import config
+from ids_repro.cli.ending import exit_code, sentence
+
+IDS = [sys.executable, "-m", "ids_repro"]
+EXTRACT = ["extract", config.SAMPLE, "--out"]
+
+
+def run(*argv: object, **kwargs: object) -> subprocess.CompletedProcess:
+    """Run a command; its streams are pipes unless the caller says otherwise."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | kwargs
+    return subprocess.run([*IDS, *map(str, argv)], cwd=config.ROOT, **pipes)
+
+
+def in_shell(streams: str, *argv: object) -> subprocess.CompletedProcess:
+    """Run a command whose streams a shell has changed."""
+    argv = ["bash", "-c", f'exec "$@" {streams}', "bash", *IDS, *map(str, argv)]
+    return subprocess.run(argv, cwd=config.ROOT, capture_output=True, text=True)
+
+
+def made_of(error: str) -> Exception:
+    """Make a real error of a library."""
+    try:
+        if error == "zlib":
+            zlib.decompress(b"none")
+        elif error == "pyarrow":
+            pa.ipc.open_file(pa.py_buffer(b"none"))
+        elif error == "subprocess":
+            subprocess.run(["sh", "-c", "echo 'no such link' >&2; exit 3"], check=True, capture_output=True)
+        elif error == "two files":
+            Path("/nowhere/a").rename("/nowhere/b")
+        elif error == "memory":
+            bytearray(2**62)
+        else:
+            __import__("a_library_that_is_not_there")
+    except Exception as made:
+        return made
+    raise AssertionError(error)
+
+
+SENTENCES = {
+    "zlib": "zlib: Error -3 while decompressing data: incorrect header check",
+    "pyarrow": "pyarrow: ",
+    "subprocess": "subprocess: no such link",
+    "two files": "/nowhere/a -> /nowhere/b: No such file or directory",
+    "memory": "this machine's memory does not suffice",
+    "library": f"{sys.executable} has no 'a_library_that_is_not_there': run 'make system venv', and use ",
+}
+
+
+@pytest.mark.parametrize("what", SENTENCES)
+def test_an_error_that_is_not_ours_is_a_sentence(capsys, what):
+    def fail() -> int:
+        raise made_of(what)
+
+    assert exit_code("extract", fail) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"ids_repro extract: {SENTENCES[what]}") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("a"), KeyError("a"), AssertionError(), ModuleNotFoundError(name="ids_repro.a")]
+)
+def test_a_fault_of_ours_keeps_its_traceback(error):
+    assert sentence(error) is None
+
+    def fail() -> int:
+        raise error
+
+    with pytest.raises(type(error)):
+        exit_code("extract", fail)
+
+
+@pytest.mark.parametrize("json", [[], ["--json"]])
+def test_a_reader_that_has_enough_is_no_error(tmp_path, json):
+    ends = os.pipe()
+    os.close(ends[0])
+    done = run(*EXTRACT, tmp_path / "x.parquet", *json, stdout=ends[1])
+    os.close(ends[1])
+    assert done.returncode == 0 and (tmp_path / "x.parquet").is_file()
+    assert "rror" not in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_output_that_is_full_is_named(tmp_path):
+    with Path("/dev/full").open("w") as full:
+        done = run(*EXTRACT, tmp_path / "x.parquet", stdout=full, env=os.environ | {"PYTHONUNBUFFERED": ""})
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "ids_repro extract: standard output: No space left on device"
+
+
+@pytest.mark.parametrize("streams", [">&-", "2>&-", "<&-", ">&- 2>&- <&-", ">/dev/full 2>/dev/full", "2>/dev/full"])
+def test_streams_that_are_closed_or_full_end_in_no_traceback_and_get_into_no_file(tmp_path, streams):
+    done = in_shell(streams, *EXTRACT, tmp_path / "x.parquet")
+    assert done.returncode == (2 if ">/dev/full" in streams.split() else 0), done.stderr
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+    data = (tmp_path / "x.parquet").read_bytes()
+    assert data[:4] == data[-4:] == b"PAR1"
+
+
+def test_a_name_that_no_encoding_knows_is_printed_escaped(tmp_path):
+    out = os.fsencode(tmp_path) + b"/\xff\xfe\n.parquet"
+    done = subprocess.run([*IDS, *EXTRACT, out], cwd=config.ROOT, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert Path(os.fsdecode(out)).is_file() and b"\\udcff" in done.stdout
+
+
+def test_a_name_that_is_too_long_is_named(tmp_path):
+    long = tmp_path / ("a" * 256)
+    for argv in ((*EXTRACT, long), ("extract", long), ("models", "show", long), ("detect", "--train", long)):
+        done = run(*argv)
+        assert done.returncode == 2, done.stderr
+        assert f"{long}: " in done.stderr and "File name too long" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_python_without_the_libraries_is_told_which_has_them():
+    argv = [sys.executable, "-S", "-m", "ids_repro", "models", "show", "a.npz"]
+    done = subprocess.run(argv, cwd=config.ROOT, capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "has no 'numpy': run 'make system venv'" in done.stderr and done.stderr.count("\n") == 1
+
+
+def training(folder: Path, **kwargs: object) -> subprocess.Popen:
+    """Start a training, which takes longer than a test may; it has begun."""
+    argv = [*IDS, "train-detector", "--out", str(folder / "a.npz")]
+    process = subprocess.Popen(argv, cwd=config.ROOT, stderr=subprocess.PIPE, **kwargs)
+    os.set_blocking(process.stderr.fileno(), False)
+    process.said = b""
+
+    def begun() -> bool:
+        process.said += process.stderr.read() or b""
+        return b"training" in process.said
+
+    assert until(begun, patience_s=60), process.said
+    return process
+
+
+@pytest.mark.parametrize(
+    "numbers", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGHUP], [signal.SIGHUP, signal.SIGHUP]]
+)
+def test_a_signal_ends_a_command_as_ctrl_c_does(tmp_path, numbers):
+    """A terminal that closes sends SIGHUP, and then its shell does."""
+    with training(tmp_path, preexec_fn=heed_signals) as process:
+        for number in numbers:
+            process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.endswith(b"ids_repro train-detector: interrupted; finished trials and files stay, a rerun resumes\n")
+    assert b"Traceback" not in err and list(tmp_path.iterdir()) == []
+
+
+def test_under_nohup_a_command_goes_on(tmp_path):
+    with training(tmp_path, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as process:
+        process.send_signal(signal.SIGHUP)
+        assert not until(lambda: process.poll() is not None, patience_s=0.5)
+        process.terminate()
+        process.communicate(timeout=30)
+    assert process.returncode == 130
+
+
+def test_signals_are_as_before_after_a_command():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    assert exit_code("extract", lambda: 1) == 1
+    assert {number: signal.getsignal(number) for number in before} == before
