@@ -41,9 +41,9 @@ def exit_code(command: str, run: Callable[[], int]) -> int:
             code = run()
             with contextlib.suppress(BrokenPipeError):  # whoever reads it has enough, and the command has done its work
                 sys.stdout.flush()
-        return code
+            return code
     except KeyboardInterrupt as error:
-        _say(command, f"interrupted; {error or KEPT}")
+        _say(command, f"interrupted; {str(error) or KEPT}")
         return 130
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _has_no_reader(sys.stdout):
@@ -113,6 +113,7 @@ def _stopped_by_signals() -> Iterator[None]:
 
 
 def _say(command: str, text: str) -> None:
+    text = "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
     with contextlib.suppress(OSError):
         print(f"ids_repro {command}: {text}", file=sys.stderr, flush=True)
 

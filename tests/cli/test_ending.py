@@ -174,3 +174,20 @@ def test_signals_are_as_before_after_a_command():
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     assert exit_code("extract", lambda: 1) == 1
     assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_the_exit_code_after_ctrl_c_is_130_wherever_it_came():
+    """Python kills itself with SIGINT at its end if Ctrl-C came while a text was executed, as in a dataclass."""
+    code = """
+import os, runpy, signal
+import ids_repro.cli
+def main():
+    try:
+        exec("os.kill(os.getpid(), signal.SIGINT)")
+    except KeyboardInterrupt:
+        return 130
+ids_repro.cli.main = main
+runpy.run_module("ids_repro", run_name="__main__")
+"""
+    argv = [sys.executable, "-c", code]
+    assert subprocess.run(argv, cwd=config.ROOT, preexec_fn=heed_signals).returncode == 130
