@@ -92,7 +92,7 @@ def run(name: str, values: Mapping[str, Any], out: Path | None = None) -> Path:
                 kernel_name="python3",
                 kernel_manager_class=_kernel_manager(),
                 progress_bar=False,
-                extra_arguments=["--log-level=40"],
+                extra_arguments=["--log-level=50"],
             )
     except PapermillExecutionError as error:
         known = error.ename == UserError.__name__

@@ -65,6 +65,8 @@ def sentence(error: Exception) -> str | None:
     if isinstance(error, OSError):
         files = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
         return ": ".join([" -> ".join(files) or _where(error), error.strerror or str(error) or type(error).__name__])
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # `Path.resolve` before Python 3.13
+        return str(error)
     if isinstance(error, MemoryError):
         return f"this machine's memory does not suffice ({error or 'no more could be had'}); read less at a time"
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith(__package__.split(".")[0]):

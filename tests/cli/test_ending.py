@@ -41,6 +41,8 @@ def made_of(error: str) -> Exception:
             subprocess.run(["sh", "-c", "echo 'no such link' >&2; exit 3"], check=True, capture_output=True)
         elif error == "two files":
             Path("/nowhere/a").rename("/nowhere/b")
+        elif error == "circle":
+            Path("/proc/self/cwd/circle").resolve(strict=True)
         elif error == "memory":
             bytearray(2**62)
         else:
@@ -55,13 +57,17 @@ SENTENCES = {
     "pyarrow": "pyarrow: ",
     "subprocess": "subprocess: no such link",
     "two files": "/nowhere/a -> /nowhere/b: No such file or directory",
+    "circle": "Symlink loop from '/",
     "memory": "this machine's memory does not suffice",
     "library": f"{sys.executable} has no 'a_library_that_is_not_there': run 'make system venv', and use ",
 }
 
 
 @pytest.mark.parametrize("what", SENTENCES)
-def test_an_error_that_is_not_ours_is_a_sentence(capsys, what):
+def test_an_error_that_is_not_ours_is_a_sentence(capsys, monkeypatch, tmp_path, what):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "circle").symlink_to("circle")
+
     def fail() -> int:
         raise made_of(what)
 

@@ -128,7 +128,7 @@ def test_a_second_attach_says_what_is_there_and_changes_nothing(ids, server, fil
     before = statuses(ids), attachments(server)
     code, said = ids("attach", "eth0", "--model", files["multi"], "--hook", "tc")
     assert code == 2
-    assert "eth0 has a program of ids_repro (dt, xdp_drv) already: swap its model, or detach it first" in said
+    assert "eth0 has a program of ids_repro (dt, xdp-drv) already: swap its model, or detach it first" in said
     assert (statuses(ids), attachments(server)) == before
 
 
