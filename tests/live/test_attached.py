@@ -167,6 +167,14 @@ def test_status_under_traffic_tells_the_kernels_time_per_packet_and_ctrl_c_ends_
     assert all(20 < look["ns_per_packet"] < 100_000 and look["packets_per_s"] > 100 for look in looks)
 
 
+@pytest.mark.usefixtures("blocking")
+@pytest.mark.parametrize("json", ["", "--json"])
+def test_a_watch_ends_well_when_its_reader_has_enough(server, json):
+    command = f"set -o pipefail; {' '.join(COMMAND)} status eth0 --watch {json} | head -n 1"
+    done = server.run(["bash", "-c", command], cwd=config.ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.count("\n") == 1
+
+
 def test_suspects_are_told_as_lines_and_written_as_a_pcap(ids, server, files, send, tmp_path):
     options = ("--classifier", "dt", "--action", "redirect", "--yes-drop")
     assert ids("attach", "eth0", "--model", files["binary"], *options)[0] == 0
