@@ -21,7 +21,7 @@ from typing import BinaryIO, TypeVar
 
 from .config import UserError
 
-PREFIX = ".ids-part-"  # of private names; 16 hexadecimal digits follow
+PREFIX = ".part-"  # of private names; 16 hexadecimal digits follow
 _LONGEST_SUFFIX = 16  # a private name keeps the suffix of its target, because some programs look at it
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}  # others are devices
 T = TypeVar("T")
