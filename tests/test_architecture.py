@@ -341,6 +341,7 @@ WRITERS_OF_THEIR_OWN = {
     "ids_repro.network.tuning": "appends lines to a journal under a lock; /proc and /sys",
     "ids_repro.network.setting_kinds": "/proc and /sys",
     "ids_repro.network.namespaces": "a lock, which stays empty; /proc",
+    "ids_repro.data.labels.flow_index": "a file in a run's own folder",
     "ids_repro.data.parts": "a lock, which stays empty; moves finished parts between folders of its own",
     "ids_repro.models.model_file": "np.savez into a file of `replaced`",
     "ids_repro.live.suspicious": "a pipe",

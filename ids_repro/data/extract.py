@@ -180,7 +180,7 @@ def write(
     every = sampling == "every"
     sampler, label = stream.Sampler(every, rules == "go-flows"), _labeller(source, labels, every)
     with (
-        replaced(out, [source.path]) as file,
+        replaced(out, packet_table.files(source.path)) as file,
         FeatureWriter(file, every, label) as writer,
         tqdm(total=source.size or None, desc=source.path.name, unit=source.unit, unit_scale=True, delay=1) as bar,
     ):

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from .. import parallel
 from ..config import UserError
 from ..files import replaced, require_output
-from . import extract, feature_file, parts
+from . import extract, feature_file, packet_table, parts
 from .labels.flow_index import FlowIndex
 from .labels.source import LabelSource, from_index, label_files, label_source, resolved
 
@@ -76,14 +76,13 @@ def run(
         As `extract.run` and `parallel.run` do, or if a capture is named twice.
     """
     out, sources = Path(out), [Path(source) for source in sources]
-    require_output(out, [*sources, *label_files(label_spec)])
+    require_output(out, [*(file for s in sources for file in packet_table.files(s)), *label_files(label_spec)])
     if len(sources) == 1 and not scheduler:
         return _alone(sources[0], out, label_spec, options)
     names = distinct_names(sources)
     begin = time.perf_counter()
     job = {"labels": resolved(label_spec) if label_spec else None, "options": options}
-    paths = [source.resolve() for source in sources]
-    metas = _extract_and_join(paths, names, out.resolve(), job, scheduler, patience_s)
+    metas = _extract_and_join([s.resolve() for s in sources], names, out.resolve(), job, scheduler, patience_s)
     return _added(metas, names, time.perf_counter() - begin)
 
 

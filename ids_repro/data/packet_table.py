@@ -90,6 +90,11 @@ class Trace:
         return [data[at : at + size] for at in range(0, len(data), size)]
 
 
+def files(path: Path) -> list[Path]:
+    """Return the files that are read at a path: the two of a packet table in a folder, else the path itself."""
+    return [path / FLOWS, path / PACKETS] if path.is_dir() else [path]
+
+
 class PacketTable:
     """Two Parquet files in one folder, to be read once; data/README.md has their columns.
 

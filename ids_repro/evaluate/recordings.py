@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..config import NORMAL, SAMPLE, SECOND_SAMPLE, UserError
-from ..data import dataset, extract, packets
+from ..data import dataset, extract, packet_table, packets
 from ..data.labels.source import LabelSource, label_files, label_source, labels_beside
 from ..models.detector import labels
 from ..native import library
@@ -91,7 +91,8 @@ def read(sources: Sequence[Path] | Path, spec: Path | str | None = None, arrivin
 
 def files(sources: Sequence[Path], spec: Path | str | None = None) -> list[Path]:
     """Return the files and folders that `read` reads."""
-    return [*sources, *(label_files(spec) if spec else map(labels_beside, sources))]
+    read = [file for source in sources for file in packet_table.files(source)]
+    return [*read, *(label_files(spec) if spec else map(labels_beside, sources))]
 
 
 def _addresses(texts: Sequence[str]) -> list[int]:
