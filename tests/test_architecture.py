@@ -343,6 +343,7 @@ WRITERS_OF_THEIR_OWN = {
     "ids_repro.network.namespaces": "a lock, which stays empty; /proc",
     "ids_repro.data.labels.flow_index": "a file in a run's own folder",
     "ids_repro.data.parts": "a lock, which stays empty; moves finished parts between folders of its own",
+    "ids_repro.live.leftovers": "renames a folder of pins in the BPF file system",
     "ids_repro.models.model_file": "np.savez into a file of `replaced`",
     "ids_repro.live.suspicious": "a pipe",
     "ids_repro.native.build": "renames what the compiler wrote into a private folder",

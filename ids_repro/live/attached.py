@@ -167,7 +167,7 @@ def _there(folder: Path) -> str:
     if there.get("version") != VERSION:
         return "a program of another version of ids_repro already: detach it first"
     net = f"{there['variant']['arithmetic']}, " * (there["variant"]["classifier"] == "nn")
-    what = f"a program of ids_repro ({there['variant']['classifier']}, {net}{hooks.spelled(there['mode'])})"
+    what = f"a program of ids_repro ({there['variant']['classifier']}, {net}{there['mode'].replace('_', '-')})"
     return f"{what} already: swap its model, or detach it first"
 
 

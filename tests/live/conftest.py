@@ -10,6 +10,7 @@ from machine_state import attachments
 from made_models import port_tree
 
 from ids_repro.cli import make_parser, run_command
+from ids_repro.cli.ending import exit_code
 from ids_repro.live import attached, pins
 from ids_repro.models.model import Seen
 from ids_repro.models.model_file import save_model
@@ -59,9 +60,12 @@ def ids(server, capsys):
     """Run a command on the server, in this process; return its exit code and what it said. A status looks briefly."""
 
     def run(*argv: object) -> tuple[int, str]:
-        args = make_parser().parse_args([str(arg) for arg in argv])
-        args.look_s = 0.05
-        code = server.call(run_command, args)
+        def parse_and_run() -> int:
+            args = make_parser().parse_args([str(arg) for arg in argv])
+            args.look_s = 0.05
+            return server.call(run_command, args)
+
+        code = exit_code(str(argv[0]), parse_and_run)
         out, err = capsys.readouterr()
         assert (code == 0) == (err == ""), err
         assert code == 0 or err.count("\n") == 1
