@@ -311,7 +311,7 @@ def on_two_cpus(program: Program, *parts: tuple[np.ndarray, np.ndarray]) -> list
 @pytest.mark.bpf
 @pytest.mark.parametrize("table", ["shared", "lru"])
 def test_two_cpus_on_one_bucket_give_the_states_of_some_serial_order(table):
-    """For 10 s or more. The packets of the CPUs differ in length, so that x7 says how many of each came before a packet."""
+    """For 10 s or more. The CPUs' packets differ in length, so that x7 says how many of each came before a packet."""
     n, lens, total = 4000, np.array([100, 1100]), Counter()
     end = time.monotonic() + (10 if table == "shared" else 1)
     with Program(Variant(probe=True, table=table)) as program:
