@@ -13,25 +13,31 @@
 #endif
 
 /*
- * Turn a TCP packet that belongs to a connection into a reset, with a correct checksum. Without it, the receiver would keep
- * a connection whose packets are dropped, and a server with many of those would serve nobody else. The receiver accepts the
- * reset because its sequence number is the next one, unless packets got lost before. Return 0 if it is no such packet: SYN
- * has no connection yet, and without ACK neither.
+ * Turn a TCP packet that belongs to a connection into a reset, and let a reset be. Without it, the receiver would keep a
+ * connection whose packets are dropped, and a server with many of those would serve nobody else. The receiver accepts the
+ * reset because its sequence number is the next one, unless packets got lost before. The window, which means nothing in a
+ * reset, takes up what the flags change in the sum. So the checksum holds as it is, also where the sender left it to a
+ * device further on, which XDP can't know. Return 0 if it is no such packet: SYN has no connection yet, and without ACK
+ * neither.
  */
 static __always_inline int ids_reset(__u8 *tcp, const void *end)
 {
-	__u32 old, new, sum;
+	__u32 old, new, window;
 
-	if (!tcp || (const void *)(tcp + 18) > end || (tcp[13] & IDS_SYN) || !(tcp[13] & IDS_ACK))
+	if (!tcp || (const void *)(tcp + 16) > end)
+		return 0;
+	if (tcp[13] & IDS_RST)
+		return 1;
+	if ((tcp[13] & IDS_SYN) || !(tcp[13] & IDS_ACK))
 		return 0;
 	old = ids_get16(tcp + 12);
 	new = (old & 0xff00) | IDS_RST | IDS_ACK;
-	sum = (~ids_get16(tcp + 16) & 0xffff) + (~old & 0xffff) + new; /* RFC 1624 */
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = ~(sum + (sum >> 16));
+	window = ids_get16(tcp + 14) + old + (~new & 0xffff); /* in one's complement, as the checksum adds */
+	window = (window & 0xffff) + (window >> 16);
+	window += window >> 16;
 	tcp[13] = new;
-	tcp[16] = sum >> 8;
-	tcp[17] = sum;
+	tcp[14] = window >> 8;
+	tcp[15] = window;
 	return 1;
 }
 

@@ -3,6 +3,7 @@
 import socket
 import subprocess
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from machine_state import attachments, until
@@ -10,20 +11,22 @@ from made_models import length_tree
 
 from ids_repro.kernel.program import Program
 from ids_repro.kernel.variants import Variant
-from ids_repro.sweep.link_netns import two_namespaces
+from ids_repro.network.hosts import Host
+from ids_repro.network.namespaces import network
 
 pytestmark = [pytest.mark.root, pytest.mark.bpf]
 
 MODES = {"xdp_drv": "xdp", "xdp_skb": "xdp", "tc": "tc", "tc_both": "tc_both"}
 LONGEST = 500  # bytes of an IP packet; a longer one raises an alarm
+TCP_REPAIR = 19  # of linux/tcp.h
 SHORT, LONG = b"s" * 100, b"l" * 600
 
 
 @pytest.fixture(scope="module")
 def on():
-    """Two namespaces with a veth pair."""
-    with two_namespaces() as made:
-        yield made
+    """A client and a server at a bridge; `port` is the bridge's port to the client."""
+    with network({"client": "10.98.0.1", "server": "10.98.0.2", "other": "10.98.0.3"}) as made:
+        yield SimpleNamespace(**made, port=Host("switch", "", "client"))
 
 
 @pytest.fixture
@@ -56,14 +59,20 @@ def is_reset(server: socket.socket) -> bool:
     return until(lambda: server.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 104, 5)
 
 
-@pytest.mark.parametrize("checksums", ["on", "off"])
+def set_checksums(host: Host, where: str, to: str) -> None:
+    """Turn "on" or "off" that a device of a host leaves checksums to the next one; where "off", it computes them."""
+    host.run(["ethtool", "-K", where, "tx", to], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("checksums", ["never computed", "by the sender", "on the way"])
 @pytest.mark.parametrize("mode", MODES)
 def test_the_packet_that_raises_the_alarm_resets_the_server_and_the_client_hears_no_more(on, detector, mode, checksums):
+    """Where a checksum is computed, the receiver checks it; "on the way" is behind the program."""
     loaded = detector(mode)
-    # "off": the sender computes checksums, and the receiver checks them
-    ethtool = ["ethtool", "-K", on.client.iface, "tx", checksums]
-    on.client.run(ethtool, check=True, stdout=subprocess.DEVNULL)
-    with loaded.attached(on.server, mode):
+    set_checksums(on.client, "eth0", "off" if checksums == "by the sender" else "on")
+    set_checksums(on.port, "server", "off" if checksums == "on the way" else "on")
+    host = on.port if checksums == "on the way" else on.server
+    with loaded.attached(host, mode):
         (client, server), (other, peer) = connected(on), connected(on)
         with client, server, other, peer:
             client.sendall(SHORT)
@@ -77,7 +86,7 @@ def test_the_packet_that_raises_the_alarm_resets_the_server_and_the_client_hears
             peer.sendall(SHORT)
             assert other.recv(1000) == SHORT
         assert loaded.flagged().sum() == 1
-    assert attachments(on.server) == []
+    assert attachments(host) == []
 
 
 def test_an_alarm_by_what_leaves_cuts_the_connection_off_when_the_next_packet_arrives(on, detector):
@@ -87,4 +96,15 @@ def test_an_alarm_by_what_leaves_cuts_the_connection_off_when_the_next_packet_ar
             server.sendall(LONG)
             assert client.recv(1000) == LONG
             client.setblocking(True)
+            assert is_reset(server)
+
+
+def test_a_client_that_has_forgotten_the_connection_may_still_reset_the_server(on, detector):
+    """Linux answers packets of a connection that it does not know by a reset without ACK."""
+    with detector("tc_both").attached(on.server, "tc_both"):
+        client, server = connected(on)
+        with server:
+            client.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+            client.close()  # sends nothing
+            server.sendall(LONG)
             assert is_reset(server)
