@@ -14,16 +14,19 @@
 typedef struct __sk_buff ids_ctx;
 #define IDS_PASS TC_ACT_UNSPEC /* on to the next filter, and to the stack after the last one */
 #define IDS_DROP TC_ACT_SHOT
+#define IDS_LENGTH(ctx) ((ctx)->len) /* of the frame: more than data_end - data if a part of it is not linear */
 #define IDS_STRIPPED(ctx) ((ctx)->vlan_present != 0) /* the outermost VLAN tag is in the context, not in the frame */
 #else
 typedef struct xdp_md ids_ctx;
 #define IDS_PASS XDP_PASS
 #define IDS_DROP XDP_DROP
+#define IDS_LENGTH(ctx) ((ctx)->data_end - (ctx)->data)
 #define IDS_STRIPPED(ctx) 0
 #endif
 
 #ifdef IDS_BOTH
-#define IDS_ARRIVES(ctx) ((ctx)->ingress_ifindex == (ctx)->ifindex) /* at egress it is another interface or none */
+/* At egress it is another interface or none, unless a router sends a packet back to where it came from. */
+#define IDS_ARRIVES(ctx) ((ctx)->ingress_ifindex == (ctx)->ifindex)
 #else
 #define IDS_ARRIVES(ctx) 1
 #endif

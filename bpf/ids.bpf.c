@@ -164,7 +164,7 @@ static __always_inline void ids_put_suspect(ids_ctx *ctx, const struct ids_work 
 		c->lost++;
 		return;
 	}
-	ids_fill_suspect(s, w, (void *)(long)ctx->data, (void *)(long)ctx->data_end);
+	ids_fill_suspect(s, w, IDS_LENGTH(ctx), (void *)(long)ctx->data, (void *)(long)ctx->data_end);
 	suspects.ringbuf_submit(s, 0);
 }
 #endif
@@ -199,7 +199,7 @@ static __always_inline int ids_finish(ids_ctx *ctx, struct ids_work *w, struct i
 		ids_probe_keep(probe, w);
 #endif
 #ifdef IDS_SUSPECTS
-	if (w->raised || (IDS_ACTION == IDS_REDIRECT && attack))
+	if (w->raised || (IDS_ACTION == IDS_REDIRECT && attack && IDS_ARRIVES(ctx)))
 		ids_put_suspect(ctx, w, c);
 #endif
 	if (IDS_ACTION != IDS_SINK && (IDS_ACTION == IDS_COUNT || !attack || !IDS_ARRIVES(ctx)))

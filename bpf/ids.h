@@ -97,9 +97,9 @@ struct ids_suspect { /* in the ring buffer: a packet that was classified as an a
 	__u8 data[IDS_SUSPECT_BYTES];
 };
 
-/* Fill a suspect from its packet: frame from data to end. */
-static __always_inline void ids_fill_suspect(struct ids_suspect *s, const struct ids_work *w, const void *data,
-					     const void *end)
+/* Fill a suspect from its packet: a frame of len bytes, those from data to end at hand. */
+static __always_inline void ids_fill_suspect(struct ids_suspect *s, const struct ids_work *w, __u32 len,
+					     const void *data, const void *end)
 {
 	__u32 i;
 
@@ -108,7 +108,7 @@ static __always_inline void ids_fill_suspect(struct ids_suspect *s, const struct
 	__builtin_memcpy(s->x, w->x, sizeof(s->x));
 	s->score = w->logits[1] - w->logits[0];
 	s->class = w->class;
-	s->len = end - data;
+	s->len = len;
 	s->caplen = 0;
 	s->pad = 0;
 	for (i = 0; i < IDS_SUSPECT_BYTES && data + i + 1 <= end; i++) {

@@ -130,6 +130,17 @@ def programs(iface: str) -> set[tuple[str, int]]:
     return {(mode, number) for mode, number in found if number}
 
 
+def missing(iface: str, mode: str, number: int) -> list[str]:
+    """Return the hooks of TC that a mode has, but where the program with this id stands no longer."""
+    with IPRoute() as ip:
+        index = index_of(ip, iface)
+        return [
+            hook
+            for hook in TC_HOOKS.get(mode, ())
+            if number not in {*tcx_programs(index, hook), *(one.program for one in _filters(ip, index, hook))}
+        ]
+
+
 def before(iface: str, number: int) -> int:
     """Return how many filters and programs of others stand before the TC program with this id."""
     with IPRoute() as ip:

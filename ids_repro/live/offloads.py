@@ -109,6 +109,7 @@ def notes(iface: str, mode: str, off: Collection[Setting]) -> list[str]:
     if mode == "tc_both":
         remedy = f"new connections send one at a time after 'ip link set {iface} gso_max_segs 1'"
         said.append(f"Packets that leave are seen before the kernel cuts them to the size of the wire; {remedy}.")
+        said.append("Packets that are forwarded leave as the device that received them merged them ('ethtool -k').")
     links, sources = _sources(iface, mode)
     far = ", ".join(links[index].get_attr("IFLA_IFNAME") for index in sources if _is_far(links[index]))
     if far:

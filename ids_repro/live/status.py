@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+from ..kernel import attach as hooks
 from ..kernel.info import prog_info, timed_runs
 from ..native.layouts import FOUND, GENERATIONS, KERNEL_REASONS
 from ..require import capable
@@ -27,8 +28,10 @@ def look(live: Live, seconds: float = 1.0) -> dict:
     Returns
     -------
     dict
-        "iface", "mode", "since", "classifier", "arithmetic", "n_classes", "action": what is attached. "packets",
-        "reasons", "lost", "mean_length": since then: counts, of suspects that found the ring buffer full, and [byte].
+        "iface", "mode", "since", "classifier", "arithmetic", "n_classes", "action": what is attached.
+        "missing": from which side of TC, "ingress" or "egress", somebody took the program off, while it is still at the
+        other one. "packets", "reasons", "lost", "mean_length": since then: counts, of suspects that found the ring
+        buffer full, and [byte].
         "packets_per_s", "ns_per_packet": of these seconds. The latter is by the kernel's clock, None without packets,
         and absent without CAP_SYS_ADMIN.
         "flows", "flows_max": flows that the flow table holds, timed-out ones included, and has room for.
@@ -76,6 +79,7 @@ def _timed(live: Live, seconds: float) -> dict[str, float | None]:
 def _about(live: Live) -> dict:
     names = ("classifier", "arithmetic", "n_classes", "action")
     about = {"iface": live.iface, "mode": live.mode, "since": live.since}
+    about["missing"] = hooks.missing(live.iface, live.mode, live.number)
     return about | {name: getattr(live.variant, name) for name in names}
 
 
@@ -106,6 +110,7 @@ def table(found: dict) -> str:
     lines = [
         f"{found['iface']}: {found['classifier']}{net}, {found['n_classes']} classes, on {found['mode']}, "
         f"action {found['action']}, since {since}",
+        *(f"somebody took it off at {hook}: detach it and attach it again" for hook in found["missing"]),
         f"{'packets':14}{found['packets']:>16,}{found['packets_per_s']:>12,.0f} /s",
         *(f"  {name:12}{n:>16,}" for name, n in found["reasons"].items() if n),
         f"{'flows':14}{found['flows']:>16,}  of {found['flows_max']:,}, timed-out ones included",

@@ -11,6 +11,7 @@ from made_models import length_tree
 
 from ids_repro.kernel.program import Program
 from ids_repro.kernel.variants import Variant
+from ids_repro.native import library
 from ids_repro.network.hosts import Host
 from ids_repro.network.namespaces import network
 
@@ -31,11 +32,11 @@ def on():
 
 @pytest.fixture
 def detector() -> Iterator[Program]:
-    """Return what loads a detector that filters, for one kind of hook."""
+    """Return what loads a detector for one kind of hook."""
     loaded = []
 
-    def load(mode: str) -> Program:
-        variant = Variant(MODES[mode], "dt", action="filter", evidence=True)
+    def load(mode: str, action: str = "filter") -> Program:
+        variant = Variant(MODES[mode], "dt", action=action, evidence=True)
         loaded.append(Program(variant, length_tree(LONGEST, flag_at=100).to_bytes()))
         return loaded[0]
 
@@ -108,3 +109,19 @@ def test_a_client_that_has_forgotten_the_connection_may_still_reset_the_server(o
             client.close()  # sends nothing
             server.sendall(LONG)
             assert is_reset(server)
+
+
+def test_redirect_takes_what_arrives_of_a_flagged_flow_and_only_the_alarm_of_what_leaves(on, detector):
+    loaded = detector("tc_both", "redirect")
+    with loaded.attached(on.server, "tc_both"):
+        client, server = connected(on)
+        with client, server:
+            server.sendall(LONG)
+            assert client.recv(1000) == LONG
+            server.sendall(SHORT)
+            assert client.recv(1000) == SHORT
+        suspects = loaded.suspects()
+    rows, _ = library.parse(suspects["data"], suspects["caplen"])
+    ports = rows["sport"].tolist()
+    assert suspects["len"][0] == 14 + 20 + 32 + len(LONG)  # its payload is not in the linear part of the buffer
+    assert len(ports) > 1 and set(ports[1:]) == {rows["dport"][0]}

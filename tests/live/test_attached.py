@@ -199,6 +199,22 @@ def test_suspects_are_told_as_lines_and_written_as_a_pcap(ids, server, files, se
             ids("detach", "eth0")
 
 
+@pytest.mark.parametrize(("hook", "other"), [("ingress", "egress"), ("egress", "ingress")])
+def test_status_tells_at_which_side_of_tc_somebody_took_the_program_off(ids, server, files, hook, other):
+    assert ids("attach", "eth0", "--model", files["binary"], "--hook", "tc-both")[0] == 0
+    try:
+        assert statuses(ids)["missing"] == []
+        assert "took it off" not in ids("status")[1]
+        server.run(["tc", "filter", "del", "dev", "eth0", hook], check=True)
+        assert statuses(ids)["missing"] == [hook]
+        assert f"\nsomebody took it off at {hook}: detach it and attach it again\n" in ids("status")[1]
+        server.run(["tc", "filter", "del", "dev", "eth0", other], check=True)
+        assert "no interface has a program" in ids("status")[1]
+    finally:
+        if attachments(server):
+            ids("detach", "eth0")
+
+
 @pytest.mark.usefixtures("blocking")
 def test_suspects_of_a_program_that_keeps_none(ids):
     code, said = ids("samples", "eth0")

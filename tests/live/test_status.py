@@ -10,6 +10,7 @@ FOUND = {
     "iface": "eth0",
     "mode": "xdp_drv",
     "since": 0.0,
+    "missing": [],
     "classifier": "nn",
     "arithmetic": "q16",
     "n_classes": 2,
