@@ -34,8 +34,8 @@ enum ids_feature {
 #define IDS_ACK 0x10
 
 /*
- * Defined as 1 where the packets of flagged flows are dropped: then no packet of a flagged flow ends it, because the
- * packet that seems to end the connection never reaches its receiver.
+ * Defined as 1 where the packets of flagged flows are kept back: then no packet of a flagged flow ends it, because the
+ * packet that seems to end the connection does not reach its receiver as it is, or may be a forged reset.
  */
 #ifndef IDS_FLAGS_STAY
 #define IDS_FLAGS_STAY 0
