@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # --hook -> the mode's name in the package
 MODES = {"xdp-drv": "xdp_drv", "xdp-skb": "xdp_skb", "tc": "tc", "tc-both": "tc_both"}
 CONFIRM_S = 60.0
-YES_DROP = "drop even by a model that flags more than 5 %% of normal flows, or is no detector"
+YES_DROP = "drop even by a model that is no detector, flags more than 5 %% of normal flows, or learnt other directions"
 LOOK_S = 1.0  # how long status looks at each program
 # "nn" is the net in either arithmetic; the other classifiers go by the names of their structs.
 CLASSIFIERS = ("nn", *(one.struct for one in rows_in("kernel").values() if not one.struct.startswith("nn_")))
@@ -50,21 +50,17 @@ def _attach(args: argparse.Namespace) -> int:
 def _say_attached(args: argparse.Namespace, model: Model) -> None:
     from ..kernel import attach as hooks
     from ..kernel.variants import table_bytes
-    from ..live import attached, offloads
+    from ..live import attached, guard, offloads
 
     table = f"its table of {args.flows:,} flows takes {table_bytes(args.flows) / 1e6:,.1f} MB"
     print(f"{args.iface}: {args.model.name} decides now; {table}; 'status {args.iface}' shows what it sees", flush=True)
-    learnt, seen = bool(model.about.get("arriving_at")), args.hook != "tc-both"  # one direction of flows only
-    if model.detector and learnt != seen:
-        one, both = "one direction of flows", "both directions of flows"
-        what, where = (one, both) if learnt else (both, one)
-        remedy = "another --hook" if learnt else "--hook tc-both, or train with --arriving-at"
-        print(f"This detector learnt {what}, and the program sees {where}: use {remedy}")
+    if other := guard.other_directions(model, MODES[args.hook]):
+        print(f"This detector {other}.")
     with attached.find(args.iface) as live:
         notes = offloads.notes(live.iface, live.mode, live.about["offloads"])
         before = hooks.before(live.iface, live.number) if live.mode in hooks.TC_HOOKS else 0
     if before:
-        shown = f"'tc filter show dev {args.iface} ingress'"
+        shown = ", ".join(f"'tc filter show dev {args.iface} {hook}'" for hook in hooks.TC_HOOKS[MODES[args.hook]])
         notes.append(f"Filters of others that stand before it: {before} ({shown}). It sees what they let through.")
     print(*notes, sep="\n", end="\n" * bool(notes), flush=True)
 

@@ -33,7 +33,7 @@ def require_harmless(path: Path, model: Model, variant: Variant) -> None:
     ------
     UserError
         If packets of attacks do not reach the stack, and the model is no detector, or one that flags more than 5 % of
-        normal flows.
+        normal flows, or learnt from other directions of flows than the program sees: then nobody knows how many.
     """
     if variant.action not in CUTTING:
         return
@@ -48,6 +48,22 @@ def require_harmless(path: Path, model: Model, variant: Variant) -> None:
             f"{path}: {share:.1%} of normal flows were flagged when its threshold was chosen; {variant.action} would "
             f"cut them off. Train it for a budget of at most {MOST_FALSE_ALARMS:.0%}, or give --yes-drop"
         )
+    if other := other_directions(model, variant.hook):
+        raise UserError(
+            f"{path}: this detector {other}. It may flag far more normal flows than in training, and {variant.action} "
+            "would cut them off; --yes-drop overrides this"
+        )
+
+
+def other_directions(model: Model, hook: str) -> str:
+    """Return how the directions of flows that a detector learnt from differ from those that a program sees, or ""."""
+    learnt, seen = bool(model.about.get("arriving_at")), hook != "tc_both"  # one direction only
+    if model.detector is None or learnt == seen:
+        return ""
+    one, both = "one direction of flows", "both directions of flows"
+    what, where = (one, both) if learnt else (both, one)
+    remedy = "attach it by another --hook" if learnt else "attach it by --hook tc-both, or train with --arriving-at"
+    return f"learnt {what}, and the program sees {where}: {remedy}"
 
 
 def is_confirmed(seconds: float) -> bool:

@@ -25,12 +25,13 @@ def files(models, detector, tmp_path_factory):
     """Models by name: the tree of "binary" and "multi" blocks a port, that of "harmless" none."""
     folder = tmp_path_factory.mktemp("models")
     harmless = replace(port_tree(2), low=np.where(port_tree(2).feature == TREE_LEAF, 0, port_tree(2).low))
+    arriving = replace(detector, about=detector.about | {"arriving_at": HOSTS["server"]})
     made = {
         "binary": replace(models["binary"], twins=models["binary"].twins | {"dt": port_tree(2)}),
         "multi": replace(models["multi"], twins=models["multi"].twins | {"dt": port_tree(7)}),
         "harmless": replace(models["binary"], twins=models["binary"].twins | {"dt": harmless}),
-        "detector": replace(detector, twins=detector.twins | {"dt": port_tree(2, flag_at=100)}),
-        "sleeping": replace(detector, twins=detector.twins | {"dt": port_tree(2, flag_at=101)}),
+        "detector": replace(arriving, twins=detector.twins | {"dt": port_tree(2, flag_at=100)}),
+        "sleeping": replace(arriving, twins=detector.twins | {"dt": port_tree(2, flag_at=101)}),
         "false alarms": replace(detector, detector=dict.fromkeys(detector.detector, Seen(0.3, 0.074, 0.9))),
     }
     return {name: save_model(model, folder / name) for name, model in made.items()}

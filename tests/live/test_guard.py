@@ -11,7 +11,7 @@ from ids_repro.live.guard import CUTTING, MOST_FALSE_ALARMS, require_harmless
 from ids_repro.models.model import Seen
 
 PATH = Path("model.npz")
-TREE = Variant(classifier="dt", evidence=True)
+TREE = Variant("tc_both", "dt", evidence=True)
 
 
 def detector_of(detector, share: float):
@@ -26,6 +26,18 @@ def test_only_a_detector_of_few_false_alarms_may_cut(detector, models, action):
         require_harmless(PATH, detector_of(detector, 0.051), variant)
     with pytest.raises(UserError, match="model.npz: this model is no detector. It has no threshold"):
         require_harmless(PATH, models["binary"], variant)
+
+
+@pytest.mark.parametrize("action", CUTTING)
+@pytest.mark.parametrize("hook", ["xdp", "tc", "tc_both"])
+def test_a_detector_may_cut_only_where_it_sees_the_directions_that_it_learnt_from(detector, action, hook):
+    arriving = replace(detector, about=detector.about | {"arriving_at": "10.0.0.5"})
+    fits, other = (detector, arriving) if hook == "tc_both" else (arriving, detector)
+    variant = replace(TREE, action=action, hook=hook)
+    require_harmless(PATH, fits, variant)
+    with pytest.raises(UserError, match="model.npz: this detector learnt .* and the program sees .*--hook"):
+        require_harmless(PATH, other, variant)
+    require_harmless(PATH, other, replace(variant, action="count"))
 
 
 @pytest.mark.parametrize("action", ["count", "sink"])
