@@ -103,6 +103,16 @@ def test_a_qdisc_that_somebody_made_stays_after_an_attach_that_worked_and_one_th
     assert (clsact(on), on.server.call(attach.programs, "eth0")) == ([kind], set())
 
 
+def netlink(on, do):
+    """Call a function with a netlink socket in the server's namespace and the index of its interface."""
+
+    def call():
+        with IPRoute() as ip:
+            return do(ip, socket.if_nametoindex("eth0"))
+
+    return on.server.call(call)
+
+
 U32 = ("protocol", "ip", "u32", "match", "ip", "src", "192.0.2.1/32", "flowid", "1:1")
 FILTERS = {  # of others, by what is special about them: preferences and arguments of tc, and what ours gets
     "others": ({7: U32, 9: U32}, 6, 0),
@@ -120,11 +130,8 @@ def test_filters_of_others_stay_and_see_the_packets_that_ours_passes(on, what):
     shown = ["tc", "filter", "show", "dev", "eth0", "ingress"]
     there = on.server.run(shown, capture_output=True).stdout
     ours, theirs = program("tc"), program("tc", "dt")  # theirs is behind all
-    with IPRoute(netns=on.server.ns) as ip:
-        index = ip.link_lookup(ifname="eth0")[0]
-        ip.tc(
-            "add-filter", "bpf", index, parent=attach.PARENTS["ingress"], fd=theirs.fd, name='"\\', classid=1, prio=99
-        )
+    about = {"parent": attach.PARENTS["ingress"], "fd": theirs.fd, "name": '"\\', "classid": 1, "prio": 99}
+    netlink(on, lambda ip, index: ip.tc("add-filter", "bpf", index, **about))
     with ours.attached(on.server, "tc"):
         text = on.server.run(shown, capture_output=True, text=True).stdout
         assert f"pref {preference} bpf chain 0 handle 0x1 flowid :1 ids direct-action" in text
@@ -181,9 +188,8 @@ def test_both_sides_of_tc_beside_an_ingress_qdisc_are_refused_and_nothing_is_lef
 def test_a_program_that_took_the_place_of_ours_stays(on):
     ours, theirs = program("xdp"), program("xdp", "dt")
     with ours.attached(on.server, "xdp_skb"):
-        with IPRoute(netns=on.server.ns) as ip:
-            index = ip.link_lookup(ifname="eth0")[0]
-            ip.link("set", index=index, xdp={"attrs": [("IFLA_XDP_FD", theirs.fd), ("IFLA_XDP_FLAGS", 2)]})
+        xdp = {"attrs": [("IFLA_XDP_FD", theirs.fd), ("IFLA_XDP_FLAGS", 2)]}
+        netlink(on, lambda ip, index: ip.link("set", index=index, xdp=xdp))
         left = {("xdp_skb", prog_info(theirs.fd)["id"])}
         assert on.server.call(attach.programs, "eth0") == left
     assert on.server.call(attach.programs, "eth0") == left

@@ -172,7 +172,7 @@ def test_after_kill_9_no_load_goes_on_and_a_rerun_does_what_is_missing(tmp_path,
     started = stopped(tmp_path, models["binary"], project, lambda process: process.kill(), kind)
     assert len(started) >= 2
     assert until(lambda: not any(map(alive, started)), patience_s=1)
-    assert leftovers() == ["ids-client", "ids-server"]
+    assert until(lambda: leftovers() == [])  # a process that watched the sweep removed its network
     rest = LONG if kind == "live_frames" else replace(LONG, intervals_us=(0,), rates_pps=())
     made = run_sweep(models["binary"], rest, ["rawsock1_nn_fused"], results=tmp_path)
     assert sorted(r["asked"]["repeat"] for r in made) == [1, 2, 3]
