@@ -101,12 +101,14 @@ def distinct_names(sources: Sequence[Path]) -> list[str]:
     Raises
     ------
     UserError
-        If a capture is named twice, or one is the standard input.
+        If a capture is named twice, also through a link, or one is the standard input.
     """
     paths = [Path(os.path.normpath(source.absolute())) for source in sources]  # a link keeps its own name
     for number, path in enumerate(paths):
-        if path in paths[:number]:
-            raise UserError(f"{sources[number]}: this capture is named twice; name each once")
+        for before, other in enumerate(paths[:number]):
+            if path == other or (path.exists() and other.exists() and path.samefile(other)):
+                also = f", also as {sources[before]}" if path != other else ""
+                raise UserError(f"{sources[number]}: this capture is named twice{also}; name each once")
         if str(sources[number]) == "-" or path.is_relative_to("/dev/fd"):
             raise UserError(f"{sources[number]}: the standard input must be the only capture; name a file")
     for n in range(1, max(len(path.parts) for path in paths) + 1):

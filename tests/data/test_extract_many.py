@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import ipaddress
 import json
+import os
+import re
 import socket
 from datetime import datetime, timezone
 
@@ -108,7 +110,9 @@ def test_a_scheduler_that_does_not_answer_is_named(halves, tmp_path):
 def test_captures_of_one_name_are_told_apart_and_hashed_each(halves, tmp_path):
     """In two folders, and through links: a link has its own name, whatever the file behind it is called."""
     paths = [tmp_path / folder / "day.pcap" for folder in ("a", "b")] + [tmp_path / "a" / "link.pcap"]
-    for path, half in zip(paths, [*halves, halves[1]], strict=True):
+    copy = tmp_path / "copy.pcap"
+    copy.write_bytes(halves[1].read_bytes())
+    for path, half in zip(paths, [*halves, copy], strict=True):
         path.parent.mkdir(exist_ok=True)
         path.symlink_to(half)
     counts = extract_many.run(paths, tmp_path / "x.parquet", SCHEDULE)
@@ -118,6 +122,14 @@ def test_captures_of_one_name_are_told_apart_and_hashed_each(halves, tmp_path):
     assert meta["source"] == ", ".join(names)
     assert meta["sources"] == dict(zip([*names, "lab.csv"], digests, strict=True))
     assert counts["packets"] == sum(one["packets"] for one in meta["captures"])
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link], ids=["symbolic", "hard"])
+def test_a_capture_and_a_link_to_it_are_one(halves, tmp_path, link):
+    link(halves[0], tmp_path / "again.pcap")
+    with pytest.raises(UserError, match=re.escape(f"named twice, also as {halves[0]}; name each once")):
+        extract_many.run([halves[0], halves[1], tmp_path / "again.pcap"], tmp_path / "x.parquet")
+    assert not (tmp_path / "x.parquet").exists()
 
 
 def test_packet_tables_are_told_apart(tmp_path):
