@@ -137,6 +137,29 @@ def require_output(path: Path, inputs: Iterable[Path] = ()) -> Path:
     return target
 
 
+def require_file(path: Path, remedy: str = "") -> None:
+    """Refuse a path at which there is no file to read, and say what is there instead.
+
+    Parameters
+    ----------
+    path : Path
+        What shall be read.
+    remedy : str
+        What the sentence ends with if nothing is there.
+
+    Raises
+    ------
+    UserError
+        If nothing is there, or something else than a file.
+    """
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path}: there is no such file{remedy}") from None
+    if kind != stat.S_IFREG:
+        raise UserError(f"{path}: is {_KINDS.get(kind, 'a device')}; give a file")
+
+
 def _is(file: Path, there: os.stat_result) -> bool:
     try:
         return os.path.samestat(file.stat(), there)

@@ -15,7 +15,7 @@ from machine_state import until
 
 from ids_repro import config
 from ids_repro.config import UserError
-from ids_repro.files import PREFIX, private_folder, replaced, require_output
+from ids_repro.files import PREFIX, private_folder, replaced, require_file, require_output
 
 
 def test_the_file_is_replaced_when_the_block_ends_and_nothing_else_is_touched(tmp_path):
@@ -105,6 +105,18 @@ def test_what_is_no_regular_file_is_refused_and_stays(tmp_path):
     for device in ("/dev/null", "/dev/full", "/dev/stdin" if os.isatty(0) else "/dev/zero"):
         with pytest.raises(UserError, match="is a device"):
             require_output(Path(device))
+
+
+def test_what_is_no_file_to_read_is_said(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "dangling").symlink_to("none")
+    kinds = {tmp_path: "is a folder", tmp_path / "pipe": "is a pipe", Path("/dev/null"): "is a device"}
+    kinds |= dict.fromkeys(
+        (tmp_path / "dangling", tmp_path / "none", Path("/dev/null/x")), "there is no such file; make it"
+    )
+    for path, said in kinds.items():
+        with pytest.raises(UserError, match=f"^{path}: {said}"):
+            require_file(path, "; make it")
 
 
 def test_a_link_stays_and_its_target_is_written(tmp_path):

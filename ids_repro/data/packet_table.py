@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..config import CLASSES, UserError
+from ..files import require_file
 from ..native.layouts import ROW
 
 FLOWS, PACKETS = "flows.parquet", "packets.parquet"
@@ -254,8 +255,7 @@ class PacketTable:
 
 
 def _open(path: Path, columns: tuple[str, ...]) -> pq.ParquetFile:
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file; a packet table is a folder with {FLOWS} and {PACKETS}")
+    require_file(path, f"; a packet table is a folder with {FLOWS} and {PACKETS}")
     try:
         file = pq.ParquetFile(path)
     except pa.ArrowException as error:

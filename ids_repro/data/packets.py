@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..config import UserError, number
+from ..files import require_file
 from ..native import stream
 from ..native.layouts import OUTCOMES, ROW
 from .byte_stream import PIECE_BYTES, STDIN, ByteStream
@@ -76,8 +77,8 @@ class Packets:
         self._parameters = {"dedup_ms": float(dedup_ms), "reorder_ms": float(reorder_ms)}
         for name, value in (("--dedup-ms", dedup_ms), ("--reorder-ms", reorder_ms)):
             number(name, value)
-        if not (is_pipe(path) or path.is_file()):
-            raise UserError(f"{path}: " + ("not a file or a pipe" if path.exists() else "there is no such file"))
+        if not is_pipe(path):
+            require_file(path)
         try:
             self.source = ByteStream(path)
         except OSError as error:

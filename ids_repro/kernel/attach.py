@@ -73,7 +73,8 @@ def attach(fd: int, iface: str, mode: str) -> bool:
                 return _attach_tc(ip, index, fd, TC_HOOKS[mode])
             _set_xdp(ip, index, XDP_FLAGS[mode] | NO_REPLACE, fd)
         except (NetlinkError, OSError) as error:
-            raise UserError(f"{iface} does not take a {mode} program: {_reason(error, iface, mode)}") from None
+            named = mode.replace("_", "-")  # as the option --hook
+            raise UserError(f"{iface} does not take a {named} program: {_reason(error, iface, mode)}") from None
     return False
 
 

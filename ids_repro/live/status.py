@@ -107,8 +107,9 @@ def table(found: dict) -> str:
     """Return what `look` found as lines of text."""
     net = f", {found['arithmetic']}" * (found["classifier"] == "nn")
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["since"]))
+    hook = found["mode"].replace("_", "-")  # as the option --hook
     lines = [
-        f"{found['iface']}: {found['classifier']}{net}, {found['n_classes']} classes, on {found['mode']}, "
+        f"{found['iface']}: {found['classifier']}{net}, {found['n_classes']} classes, on {hook}, "
         f"action {found['action']}, since {since}",
         *(f"somebody took it off at {hook}: detach it and attach it again" for hook in found["missing"]),
         f"{'packets':14}{found['packets']:>16,}{found['packets_per_s']:>12,.0f} /s",

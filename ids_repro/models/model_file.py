@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..config import MODELS, TASKS, UserError
-from ..files import replaced
+from ..files import replaced, require_file
 from ..native.layouts import LAYERS
 from .calibration import Threshold
 from .file_header import FORMAT, Header, RefusedError
@@ -114,8 +114,7 @@ def read_model(path: Path) -> Model:
         If there is no such file, or if it is damaged, holds no model, was written by another version of the code, or
         has a number that no model has.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file; notebooks 02 and 03 put models into data/models/")
+    require_file(path, "; notebooks 02 and 03 put models into data/models/")
     try:
         with path.open("rb") as file:
             model = _read(file)

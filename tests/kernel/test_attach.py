@@ -63,7 +63,7 @@ def test_it_is_detached_after_an_exception_too(on, mode, what):
 @pytest.mark.parametrize(("hook", "mode"), [("xdp", "tc"), ("tc", "xdp_drv"), ("tc", "xdp_skb")])
 def test_an_interface_that_refuses_a_program_keeps_nothing_of_it(on, hook, mode):
     with (
-        pytest.raises(UserError, match=f"does not take a {mode} program"),
+        pytest.raises(UserError, match=f"does not take a {mode.replace('_', '-')} program"),
         program(hook, "dt", action="filter").attached(on.server, mode),
     ):
         pass
@@ -179,7 +179,7 @@ def test_at_both_sides_of_tc_each_side_is_taken_as_it_is(on):
 
 def test_both_sides_of_tc_beside_an_ingress_qdisc_are_refused_and_nothing_is_left(on):
     tc(on, "qdisc", "add", "dev", "eth0", "ingress")
-    said = "does not take a tc_both program: the kernel says 'Exclusivity flag on, cannot modify'; .*--hook tc"
+    said = "does not take a tc-both program: the kernel says 'Exclusivity flag on, cannot modify'; .*--hook tc"
     with pytest.raises(UserError, match=said), program("tc_both").attached(on.server, "tc_both"):
         pass
     assert (clsact(on), on.server.call(attach.programs, "eth0")) == (["ingress"], set())
@@ -198,7 +198,7 @@ def test_a_program_that_took_the_place_of_ours_stays(on):
 def test_native_xdp_that_the_kernel_refuses_is_told_in_its_own_words_with_a_remedy(on):
     loaded = program("xdp")
     on.client.run(["ip", "link", "set", "eth0", "mtu", "9000"], check=True)
-    said = "does not take a xdp_drv program: the kernel says '(veth: )?Peer MTU is too large to set XDP'; .*xdp-skb"
+    said = "does not take a xdp-drv program: the kernel says '(veth: )?Peer MTU is too large to set XDP'; .*xdp-skb"
     with pytest.raises(UserError, match=said), loaded.attached(on.server, "xdp_drv"):
         pass
     on.client.run(["ip", "link", "set", "eth0", "mtu", "1500"], check=True)

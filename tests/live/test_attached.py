@@ -265,7 +265,7 @@ BAD = {
     "no such interface": (("eth7",), "there is no interface 'eth7' here: use one of lo, eth0"),
     "no native XDP": (
         ("lo",),
-        "lo does not take a xdp_drv program: its driver has no native XDP; --hook xdp-skb works",
+        "lo does not take a xdp-drv program: its driver has no native XDP; --hook xdp-skb works",
     ),
     "no flow table": (("lo", "--flows", 0), "--flows is 0: use a power of two from 1,024 to 4,194,304"),
     "no power of two": (("lo", "--flows", 1000), "--flows is 1000: use a power of two"),

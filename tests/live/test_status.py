@@ -65,7 +65,7 @@ verdicts              Normal        Attack  model
 
 def test_the_table_of_a_net_that_counts():
     head, *rest = table(FOUND).splitlines()
-    assert head.startswith("eth0: nn, q16, 2 classes, on xdp_drv, action count, since 19")
+    assert head.startswith("eth0: nn, q16, 2 classes, on xdp-drv, action count, since 19")
     assert "\n".join(rest) == TABLE
 
 

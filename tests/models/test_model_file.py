@@ -137,9 +137,10 @@ def test_a_file_with_a_wrong_byte_is_refused(path, at):
 
 
 def test_what_is_no_file_or_too_large_a_file(path, tmp_path):
-    for none in (tmp_path / "none.npz", tmp_path):
-        with pytest.raises(config.UserError, match=f"{none}: there is no such file"):
-            read_model(none)
+    none, folder = tmp_path / "none.npz", tmp_path
+    for what, said in ((none, "there is no such file; notebooks"), (folder, "is a folder; give a file")):
+        with pytest.raises(config.UserError, match=f"{what}: {said}"):
+            read_model(what)
     with path.open("ab") as file:
         file.truncate(1 << 40)  # a file with a hole
     assert "no model has more than" in refused(path)

@@ -217,7 +217,7 @@ def test_without_native_xdp_its_trials_fail_and_the_rest_goes_on(machines):
     assert {record["raw"]["held"] for record in ok} == {f"RPS on CPU {max(os.sched_getaffinity(0))}"}
     assert {record["status"] for record in failed} == {"failed"}
     assert all(
-        "br0 does not take a xdp_drv program: its driver has no native XDP" in record["reason"] for record in failed
+        "br0 does not take a xdp-drv program: its driver has no native XDP" in record["reason"] for record in failed
     )
     assert "no native XDP" in said
     assert "10.80.0.2, its own address, with resets" in said

@@ -204,7 +204,7 @@ def test_without_native_xdp_only_its_trials_fail(tmp_path, models, nothing_left)
     assert [r["status"] for r in made] == ["ok", "failed", "failed"]
     for record in made[1:]:
         assert record["reason"] == (
-            "br0 does not take a xdp_drv program: its driver has no native XDP; --hook xdp-skb works with every driver"
+            "br0 does not take a xdp-drv program: its driver has no native XDP; --hook xdp-skb works with every driver"
         )
 
 

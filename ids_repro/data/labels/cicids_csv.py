@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ...config import CIC_IDS2017, UserError
+from ...files import require_file
 from .csv_table import CsvTable
 from .csv_table import header as header_of
 from .flow_index import ROW, FlowIndex
@@ -129,8 +130,7 @@ def read(paths: Sequence[Path]) -> FlowIndex:
     """
     notes, digests, parts = Counter(rows=0, empty=0, protocol_0=0), {}, []
     for path in paths:
-        if not path.is_file():
-            raise UserError(f"{path}: there is no such file")
+        require_file(path)
         parts += [_rows(file, notes) for file in text_files(path)]
         digests[str(path)] = _sha256(path)
     rows = np.concatenate([np.zeros(0, ROW), *parts])
