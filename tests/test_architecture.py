@@ -423,6 +423,22 @@ def test_one_module_makes_system_calls_by_number():
     assert found == {"ids_repro.kernel.bpf_syscall"}
 
 
+def test_nothing_lets_pyroute2_make_a_process_for_a_namespace():
+    """It ends that process with SIGTERM, and the process has our handler: it would clean up what is still in use.
+
+    `network.hosts.in_netns` is the way into a namespace.
+    """
+    none_of(
+        [
+            f"{path.relative_to(ROOT)}:{node.lineno} names a network namespace"
+            for path in sorted([*modules(PACKAGE).values(), *TESTS.rglob("*.py")])
+            for node in nodes(path)
+            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("IPRoute", "NetNS")
+            if any(one.arg == "netns" for one in node.keywords) or ast.unparse(node.func).endswith("NetNS")
+        ]
+    )
+
+
 def paths() -> set[str]:
     """Return the names of the package's global variables that are made as paths."""
     found = set()
