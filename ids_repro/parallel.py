@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -85,6 +86,11 @@ def _on_cores(function: Callable[[Any], Any], items: Sequence, title: str) -> li
         except BaseException:
             theirs.close()
             raise
+        finally:
+            if sys.version_info < (3, 12):  # CPython's issue 94777, which 3.11.5 mends too
+                # All tasks are done, or nobody will read one. If a task is larger than a pipe, a thread would wait for
+                # ever for somebody to read the rest of it.
+                pool._call_queue._reader.close()
 
 
 @contextlib.contextmanager

@@ -1,10 +1,17 @@
 """Tasks run in other processes and give their results in order; tests/data/test_extract_many.py has a Dask cluster."""
 
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
+from machine_state import heed_signals
 
-from ids_repro import parallel
+from ids_repro import config, parallel
 
 
 def test_results_come_in_the_order_of_the_items():
@@ -14,3 +21,34 @@ def test_results_come_in_the_order_of_the_items():
 def test_what_a_call_raises_is_raised_here():
     with pytest.raises(ValueError, match="negative"):
         parallel.run(math.factorial, [1, -1])
+
+
+def wait(_: bytes) -> None:
+    """Say that this worker has begun, and go on for longer than the test waits."""
+    os.write(1, b"begun\n")
+    time.sleep(300)
+
+
+def end(_: bytes) -> None:
+    """End this worker as the kernel does if memory runs out, once the others have begun too."""
+    time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("what", ["wait", "end"])
+def test_tasks_larger_than_a_pipe_hinder_no_end(what):
+    """With more tasks than workers, so that one waits to be read when the workers end."""
+    run = f"parallel.run(test_parallel.{what}, [bytes(1_000_000)] * {3 * os.cpu_count()})"
+    command = [sys.executable, "-c", f"import test_parallel; from ids_repro import parallel; {run}"]
+    path = {"PYTHONPATH": f"{config.ROOT}:{Path(__file__).parent}"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=os.environ | path, preexec_fn=heed_signals, **pipes) as process:
+        try:
+            if what == "wait":
+                for _ in range(os.cpu_count()):
+                    assert process.stdout.readline() == b"begun\n"
+                process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (b"KeyboardInterrupt" if what == "wait" else b"a worker process of the tasks was killed") in err
