@@ -15,7 +15,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -158,6 +158,26 @@ def require_file(path: Path, remedy: str = "") -> None:
         raise UserError(f"{path}: there is no such file{remedy}") from None
     if kind != stat.S_IFREG:
         raise UserError(f"{path}: is {_KINDS.get(kind, 'a device')}; give a file")
+
+
+def require_distinct(captures: Sequence[Path]) -> None:
+    """Refuse a list in which a capture is named twice, also through a link.
+
+    Parameters
+    ----------
+    captures : sequence of Path
+        Files, or folders of packet tables; one that is not there is compared by its path.
+
+    Raises
+    ------
+    UserError
+        If one is named twice: its packets would count twice.
+    """
+    for number, one in enumerate(captures):
+        for other in captures[:number]:
+            if one.absolute() == other.absolute() or (one.exists() and other.exists() and one.samefile(other)):
+                also = "" if one == other else f", also as {other}"
+                raise UserError(f"{one}: this capture is named twice{also}; name each once")
 
 
 def _is(file: Path, there: os.stat_result) -> bool:

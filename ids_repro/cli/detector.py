@@ -60,9 +60,12 @@ def add_train_detector(add: Add) -> None:
 def _detect(args: argparse.Namespace) -> int:
     """Train a detector and test it in three ways, of which the last is what the printed object begins with."""
     from ..evaluate import detection, recordings
+    from ..files import require_distinct
     from ..models.detector import progress_bar
     from ..models.scorers import Settings
 
+    if args.test:
+        require_distinct([*args.train, args.test])
     recording = recordings.read(args.train, args.train_labels, _addresses(args))
     other = recordings.read(args.test, args.test_labels, _addresses(args)) if args.test else None
     tests = detection.TESTS if other else detection.TESTS[:2]

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from .. import parallel
 from ..config import UserError
-from ..files import replaced, require_output
+from ..files import replaced, require_distinct, require_output
 from . import extract, feature_file, packet_table, parts
 from .labels.flow_index import FlowIndex
 from .labels.source import LabelSource, from_index, label_files, label_source, resolved
@@ -105,12 +105,9 @@ def distinct_names(sources: Sequence[Path]) -> list[str]:
     """
     paths = [Path(os.path.normpath(source.absolute())) for source in sources]  # a link keeps its own name
     for number, path in enumerate(paths):
-        for before, other in enumerate(paths[:number]):
-            if path == other or (path.exists() and other.exists() and path.samefile(other)):
-                also = f", also as {sources[before]}" if path != other else ""
-                raise UserError(f"{sources[number]}: this capture is named twice{also}; name each once")
         if str(sources[number]) == "-" or path.is_relative_to("/dev/fd"):
             raise UserError(f"{sources[number]}: the standard input must be the only capture; name a file")
+    require_distinct(sources)
     for n in range(1, max(len(path.parts) for path in paths) + 1):
         names = [str(Path(*path.parts[-n:])) for path in paths]
         if len(set(names)) == len(names):

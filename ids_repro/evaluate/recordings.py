@@ -14,6 +14,7 @@ import numpy as np
 from ..config import NORMAL, SAMPLE, SECOND_SAMPLE, UserError
 from ..data import dataset, extract, packet_table, packets
 from ..data.labels.source import LabelSource, label_files, label_source, labels_beside
+from ..files import require_distinct
 from ..models.detector import labels
 from ..native import library
 
@@ -81,9 +82,11 @@ def read(sources: Sequence[Path] | Path, spec: Path | str | None = None, arrivin
     Raises
     ------
     UserError
-        If packets, labels or an address cannot be read, or there is no normal or no attack flow.
+        If packets, labels or an address cannot be read, a recording is named twice, or it has no normal or no attack
+        flow.
     """
     sources = [Path(sources)] if isinstance(sources, str | Path) else [Path(source) for source in sources]
+    require_distinct(sources)
     parts = [_read(source, spec, _addresses(arriving_at)) for source in sources]
     whole = parts[0] if len(parts) == 1 else _joined(parts)
     return whole.require_both(", ".join(map(str, sources)))

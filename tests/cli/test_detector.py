@@ -65,4 +65,7 @@ def test_a_detector_is_not_written_over_what_it_learns_from_or_into_a_device(ref
 
 def test_what_cannot_be_read_is_one_sentence(refused, tmp_path):
     assert "none.pcap: there is no such file" in refused("detect", "--test", tmp_path / "none.pcap")
+    (tmp_path / "link.pcap.gz").symlink_to(SAMPLE)
+    for argv in (["train-detector", "--train", SAMPLE], ["detect", "--train", SAMPLE, "--test"], ["detect", "--test"]):
+        assert "link.pcap.gz: this capture is named twice" in refused(*argv, tmp_path / "link.pcap.gz")
     assert "none.csv: there is no such label schedule" in refused("detect", "--train-labels", tmp_path / "none.csv")
