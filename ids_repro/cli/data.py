@@ -67,7 +67,7 @@ def _extract(args: argparse.Namespace) -> int:
 
 
 def remarks(found: dict[str, Any], reorder_ms: float) -> Iterator[str]:
-    """Say what was left out, by reason, and what is strange about the captures' times and lengths.
+    """Say what was left out, by reason, and what is strange about the captures' labels, times and lengths.
 
     Parameters
     ----------
@@ -92,6 +92,8 @@ def remarks(found: dict[str, Any], reorder_ms: float) -> Iterator[str]:
         yield f"flows with a packet that is older than the one before it: {n:,}, {fate}"
     if n := found["no_length"]:
         yield f"packets with the length 0 in their IP header (segmentation offload), taken from the frame: {n:,}"
+    if found["flows_by_class"] and (n := found["flows_without_label"]):
+        yield f"flows to which the label source gives no label: {n:,}"
     wait_ms, n = math.floor(found["most_back_ms"]) + 1, found["late"] if reorder_ms else found["out_of_order"]
     if n and reorder_ms:
         yield f"packets that came too late for --reorder-ms {reorder_ms:g}: {n:,}; {wait_ms} sorts all"

@@ -112,6 +112,16 @@ def test_flows_by_class_stand_beside_the_papers(tmp_path, capsys, name):
     assert json.loads(capsys.readouterr().out)["flows_by_class"] == counts
 
 
+def test_flows_without_a_label_are_counted(tmp_path, capsys):
+    rows = SCHEDULE.read_text().splitlines(keepends=True)
+    (tmp_path / "some.csv").write_text("".join(row for row in rows if not row.startswith("Normal")))
+    options = ("--labels", str(tmp_path / "some.csv"), "--out", str(tmp_path / "out.parquet"))
+    assert main(["extract", str(config.SAMPLE), *options]) == 0
+    without = dataset.load(tmp_path / "out.parquet").meta["flows_without_label"]
+    assert without > 10_000
+    assert f"\n  flows to which the label source gives no label: {without:,}\n" in capsys.readouterr().out
+
+
 @pytest.fixture
 def inputs(tmp_path):
     """Return a capture, its schedule and a packet table; and what each of their files holds."""
