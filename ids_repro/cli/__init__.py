@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_streams()
     argv = sys.argv[1:] if argv is None else argv
     # Numbers are checked while the options are parsed, so this can end in a sentence too.
-    return exit_code(argv[0] if argv else "", lambda: run_command(make_parser().parse_args(argv)))
+    return exit_code(argv[0] if argv else "", lambda: _run(make_parser().parse_args(argv)))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -79,5 +79,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run_command(args: argparse.Namespace) -> int:
     """Run the command that `make_parser` parsed, and return its exit code; see `ending.exit_code`."""
+    return exit_code(args.command, lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    return exit_code(args.command, lambda: args.run(args))
+    return args.run(args)

@@ -110,7 +110,7 @@ def train_part(
     UserError
         If the budget is out of range, or there are fewer normal flows or fewer attack flows than folds.
     """
-    require_budget(false_alarms)
+    number("false_alarms", false_alarms)
     fitted, best, attack = fit_and_score(FIT[struct], data, seed, settings or Settings(), progress)
     flag_at = threshold(best[~attack], false_alarms)
     seen = Seen(false_alarms, *(float(np.mean(best[some] >= flag_at)) for some in (~attack, attack)))
@@ -159,11 +159,6 @@ def labels(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Return the flows' numbers, sorted, and the label of each."""
     flows, first = np.unique(data.flow, return_index=True)
     return flows, data.label[first]
-
-
-def require_budget(false_alarms: float) -> None:
-    """Raise UserError unless a budget is above 0 and at most 1/2."""
-    number("false_alarms", false_alarms)
 
 
 def highest(score: np.ndarray, flow: np.ndarray) -> np.ndarray:
