@@ -41,7 +41,12 @@ def test_a_variant_is_a_record_with_its_size_and_a_line_of_the_table(by_classes,
     found = kernel_cost.variants(by_classes, sample, profile, tmp_path, (*rows, kernel_cost.FLOAT))
     assert set(found["variant"]) == {*rows, kernel_cost.FLOAT}
     made = records.current(records.read(tmp_path / "kernel_cost.jsonl"), "kernel_cost")
-    assert len(made) == 2 * len(rows) + 1 and all(len(r["raw"]["ns_per_packet"]) == 3 for r in made)
+    lines = {(r["asked"]["variant"], r["asked"]["traffic"]) for r in made}
+    assert lines == {(row, "one_flow") for row in (*rows, kernel_cost.FLOAT)} | {
+        ("flow", "new_flows"),
+        ("dt", "new_flows"),
+    }
+    assert len(made) == len(lines) and all(len(r["raw"]["ns_per_packet"]) == 3 for r in made)
     table = cost_table(Results(made)).set_index("variant")
     assert (table.loc[list(rows), "verified_insns"] < 40_000).all()
     assert (table.loc[list(rows), "stack_bytes"] <= 512).all()
