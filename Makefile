@@ -22,7 +22,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euc
 .ONESHELL .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help system system-lab venv reproduce record test fuzz bench-extract lint format lab clean distclean
+.PHONY: help system system-lab venv reproduce record test fuzz bench-extract readme lint format lab clean distclean
 export LC_ALL := C
 export PATH := $(PATH):/usr/sbin:/sbin
 
@@ -71,6 +71,9 @@ bench-extract: system venv ## measure packets a second and memory of 'extract' o
 
 lab: system venv ## open the notebooks in JupyterLab (04 and 05 need root: sudo make lab)
 	exec $(TIED) .venv/bin/python -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
+
+readme: venv ## write the README's numbers again from the records in data/example
+	.venv/bin/python -c 'from ids_repro.report import readme; readme.write()'
 
 lint: system venv ## check style: Python, C, notebooks
 	.venv/bin/python -m ruff check .

@@ -1,0 +1,175 @@
+"""The numbers of the README, each rendered from records: `make readme` writes them again, and a test compares them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from .. import config, records
+from ..files import replaced
+from ..published import claim, published
+from . import blinding, classification, detector, kernel_cost, packet_by_packet, throughput
+from .exhibit import Block, Results, origin
+
+README, EXAMPLE = config.ROOT / "README.md", config.DATA / "example"
+MARK = re.compile(r"(<!-- numbers: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+# A variant of the kernel program, the method of the sweep that runs it, and the words for it.
+PROGRAMS = (
+    ("flow", "xdp_drv_flow", "flow extraction alone"),
+    ("dt", "xdp_drv_dt", "with the tree"),
+    ("nn_fused_packed", "xdp_drv_nn_fused", "with the net, fused"),
+    ("nn_q16_packed", "", "with the net, q16, one struct"),
+    ("nn_q16_paper", "xdp_drv_nn_q16_paper", "with the net, q16, the paper's layout"),
+    ("flow_lru", "", "flow extraction alone, with the kernel's LRU map"),
+)
+
+
+def render(text: str, results: Results) -> str:
+    """Return a text in which each part between `<!-- numbers: NAME -->` and `<!-- end -->` is made from records.
+
+    Parameters
+    ----------
+    text : str
+        Markdown. NAME is a key of PARTS.
+    results : Results
+    """
+    return MARK.sub(lambda found: found[1] + PARTS[found[2]](results) + "\n" + found[3], text)
+
+
+def write(path: Path = README, folder: Path = EXAMPLE) -> None:
+    """Render a README again from the records of a folder."""
+    text = render(path.read_text(), Results(records.read_some(folder)))
+    with replaced(path) as file:
+        file.write(text.encode())
+
+
+def _where(results: Results) -> str:
+    place = origin(results.current("sweep"), ("machine", "kernel", "commit"))
+    return (
+        f"*Fig. 4 as `make reproduce` drew it: {place}. Left: the paper's range of rates; right: ours. Its records are "
+        "in `data/example/`.*"
+    )
+
+
+def _scores(results: Results) -> pd.DataFrame:
+    """Return accuracy and inference time of the binary task: one line for each row of Table II."""
+    lines = results.once(classification.table, "binary")
+    lines = lines[(lines["label"] == classification.OVERALL) & lines["metric"].isin(["accuracy", "inference_us"])]
+    return lines.pivot(index="row", columns="metric", values=["ours", "paper"])
+
+
+def _rate(results: Results, method: str) -> str:
+    """Return the highest rate of a method with live frames of one flow, and its interval."""
+    frame = results.once(throughput.table)
+    best = frame[(frame["method"] == method) & (frame["generator"] == "live_frames") & (frame["flows"] == "one")]
+    return throughput.rate(next(best.itertuples())) if len(best) else ""
+
+
+def _outcome(results: Results) -> str:
+    """Return what came out, in five lines."""
+    scores, cost = _scores(results), results.once(kernel_cost.table).set_index("variant")
+    accuracy, time = scores["ours"]["accuracy"], scores["ours"]["inference_us"]
+    theirs, their_time = scores["paper"]["accuracy"], scores["paper"]["inference_us"]
+    alarms = results.once(packet_by_packet.table).set_index(["task", "row"])["false alarm in flow"]
+    best = results.once(detector.table).set_index(["row", "test", "budget"]).loc[("dt_deep", "other_recording", 0.01)]
+    lost = results.once(blinding.table)
+    lost = lost[(lost["flows"] == 1 << 16) & (lost["packets"] == 2) & (lost["rate_pps"] == lost["rate_pps"].max())]
+    kept = lost[~lost["answered"]].set_index("table")["share_found"]
+    fused, as_laid_out = _rate(results, "xdp_drv_nn_fused"), _rate(results, "xdp_drv_nn_q16_paper")
+    new, new_lru = (cost.loc[variant, "new_flows_ns"] for variant in ("flow", "flow_lru"))
+    lines = [
+        f"**Accuracy.** The integer net decides nearly as the float net does: {accuracy['nn_q16_kernel']:.3f} in the "
+        f"kernel, {accuracy['nn_pytorch']:.3f} in PyTorch (the paper, on CIC-IDS2017: {theirs['nn_q16_c']:.3f} and "
+        f"{theirs['nn_pytorch']:.3f}). NumPy, C, XDP and TC agree in every bit.",
+        f"**Time.** One decision of the net takes {time['nn_q16_c']:.2g} µs in C and {time['nn_fused_c']:.2g} µs in "
+        f"our own arithmetic, {time['nn_pytorch']:.3g} µs in PyTorch (the paper: {their_time['nn_q16_c']} and "
+        f"{their_time['nn_pytorch']} µs).",
+        f"**Throughput.** XDP with the net receives {as_laid_out} kpps without loss as the paper lays it out, and "
+        f"{fused} kpps as we do. The paper has {claim('no_loss', method='xdp_drv_nn_fused')['value'] / 1e3:.0f} kpps, "
+        "between two machines.",
+        f"**Floods.** A packet that starts a flow takes {new:.0f} ns, and {new_lru:.0f} ns with the kernel's LRU map. "
+        "While new flows of two packets each flood the table, "
+        f"{100 * kept['shared']:.1f} % of other packets still find their flow; with the LRU map "
+        f"{100 * kept['lru']:.1f} %.",
+        "**Live use.** The paper's net, which judges each packet, raises an alarm in "
+        f"{alarms['binary', 'nn_q16_c']:.0f} % of the normal flows. Our detector finds {100 * best['found']:.1f} % of "
+        f"the attack flows of another recording and flags {100 * best['false_alarms']:.1f} % of the normal ones.",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _table2(results: Results) -> str:
+    scores, paper = _scores(results), published()["table2"]["rows"]
+    names = results.once(classification.table, "binary").set_index("row")["name"].to_dict()
+
+    def cell(row: str, whose: str, metric: str, digits: str) -> str:
+        value = scores[whose][metric][row]
+        return "" if pd.isna(value) else f"{value:{digits}}"
+
+    return Block(
+        "",
+        pd.DataFrame(
+            {
+                "Implementation": names[row],
+                "accuracy": cell(row, "ours", "accuracy", ".3f"),
+                "the paper's": cell(row, "paper", "accuracy", ".3f"),
+                "time [µs]": cell(row, "ours", "inference_us", ".3g"),
+                "the paper's ": cell(row, "paper", "inference_us", "g"),
+            }
+            for row in sorted(scores.index, key=lambda row: (row not in paper, list(names).index(row)))
+        ),
+    ).markdown()
+
+
+def _programs(results: Results) -> str:
+    cost = results.once(kernel_cost.table).set_index("variant")
+    told = {"xdp_drv_nn_q16_paper": "xdp_drv_nn_fused"}  # the paper measured one net and does not name its layout
+
+    def theirs(method: str) -> str:
+        found = [one for one in published()["claims"] if one.get("method") == told.get(method, method)]
+        return next((f"{one['value'] / 1e3:.0f}" for one in found if one["kind"] == "no_loss"), "")
+
+    return Block(
+        "",
+        pd.DataFrame(
+            {
+                "XDP program": words,
+                "known flow [ns]": f"{cost.loc[variant, 'one_flow_ns']:,.0f}",
+                "new flow [ns]": f"{cost.loc[variant, 'new_flows_ns']:,.0f}",
+                "verified instructions": f"{cost.loc[variant, 'verified_insns']:,.0f}",
+                "highest rate [kpps]": _rate(results, method),
+                "the paper's": theirs(method),
+            }
+            for variant, method, words in PROGRAMS
+        ),
+    ).markdown()
+
+
+def _detector(results: Results) -> str:
+    frame = results.once(detector.table)
+    frame = frame[(frame["row"] == "dt_deep") & (frame["test"] == "other_recording")]
+    classes = list(frame)[list(frame).index("false_alarms_per_hour") + 1 :]
+    return Block(
+        "",
+        pd.DataFrame(
+            {
+                "Budget": f"{100 * line['budget']:g} %",
+                "attack flows found": f"{100 * line['found']:.1f} %",
+                "normal flows flagged": f"{100 * line['false_alarms']:.2f} %",
+            }
+            | {name: f"{100 * line[name]:.1f} %" for name in classes}
+            for line in frame.to_dict("records")
+        ),
+    ).markdown()
+
+
+PARTS: Mapping[str, Callable[[Results], str]] = {
+    "where": _where,
+    "outcome": _outcome,
+    "table2": _table2,
+    "programs": _programs,
+    "detector": _detector,
+}
