@@ -16,6 +16,7 @@ from . import (
     blinding,
     claims,
     classification,
+    constraints,
     detector,
     discrepancies,
     kernel_cost,
@@ -49,6 +50,7 @@ def sections(results: Results, width_in: float = COLUMN_IN, methods: str = "all"
     return {
         "Claims": [claims.exhibit(results)],
         "Tables II and III": [classification.exhibit(results, task) for task in config.TASKS],
+        "Table I": [constraints.exhibit(results)],
         "Cost in the kernel": [
             kernel_cost.exhibit(results),
             kernel_cost.flow_churn(results, width_in),
