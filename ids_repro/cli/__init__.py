@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
+from ..config import DamagedWarning
 from . import data, detector, evaluate, live, models, reproduce, sweep
 from .add import Add
 from .ending import exit_code, prepare_streams
@@ -83,5 +84,17 @@ def run_command(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    return args.run(args)
+    """Run a command; the exit code is 1 if it reads a damaged capture, because then packets are missing."""
+    args.damage = []
+
+    def say(message: Warning, category: type[Warning], *_: object) -> None:
+        if category is not DamagedWarning:
+            print(f"warning: {message}", file=sys.stderr)
+        elif str(message) not in args.damage:  # a command may read a capture twice
+            args.damage.append(str(message))
+            print(f"ids_repro {args.command}: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DamagedWarning)
+        warnings.showwarning = say
+        return args.run(args) or int(bool(args.damage))

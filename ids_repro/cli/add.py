@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,6 +12,11 @@ from ..config import number
 
 # Takes a command's name, the function that runs it and its line in --help; returns its parser, which takes the options.
 Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
+
+
+def print_json(args: argparse.Namespace, found: dict[str, Any]) -> None:
+    """Print what a command found as one JSON object, which says under "damage" if a capture was cut off or damaged."""
+    print(json.dumps(found | ({"damage": "; ".join(args.damage)} if args.damage else {})))
 
 
 def add_number(command: argparse.ArgumentParser, option: str, **kwargs: Any) -> None:

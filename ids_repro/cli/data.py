@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..config import CLASSES, DATA, INTERIM, LAB_SECONDS, LAB_SNAPLEN
+from ..config import CLASSES, DATA, INTERIM, LAB_SECONDS, LAB_SNAPLEN, DamagedWarning
 from .add import Add, add_number
 
 # What `extract` says of the frames that it left out, by their outcome (`native.layouts.OUTCOMES`).
@@ -46,7 +46,6 @@ def add_record(add: Add) -> None:
 
 
 def _extract(args: argparse.Namespace) -> int:
-    """Write a dataset; the exit code is 1 if a capture is damaged, because then packets are missing."""
     from ..data import extract_many
 
     options = {name: getattr(args, name) for name in ("sampling", "dedup_ms", "reorder_ms", "flow_rules", "name")}
@@ -62,8 +61,8 @@ def _extract(args: argparse.Namespace) -> int:
             sep="\n  ",
         )
     if found["damage"]:
-        print(f"ids_repro extract: {', '.join(map(str, args.source))}: {found['damage']}", file=sys.stderr)
-    return int(found["damage"] is not None)
+        warnings.warn(f"{', '.join(map(str, args.source))}: {found['damage']}", DamagedWarning, stacklevel=1)
+    return 0
 
 
 def remarks(found: dict[str, Any], reorder_ms: float) -> Iterator[str]:

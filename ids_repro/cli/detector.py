@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from ..config import FALSE_ALARMS, MODELS, SAMPLE, UserError
-from .add import Add, add_number
+from .add import Add, add_number, print_json
 
 ROWS = {"dt": "dt_deep", "nn": "nn_log2"}  # --classifier -> a row of `evaluate.detection`
 
@@ -82,7 +81,7 @@ def _detect(args: argparse.Namespace) -> int:
             trial = detection.Trial(ROWS[args.classifier], test, *parts, args.seed, (args.false_alarms,), Settings())
             found[test] = detection.run(trial, lambda done, nth=nth: progress(nth + done))["outcomes"][0]
     if args.json:
-        print(json.dumps(found[tests[-1]] | {"tests": found}))
+        print_json(args, found[tests[-1]] | {"tests": found})
     else:
         print(_lines(found, args.false_alarms))
     return 0

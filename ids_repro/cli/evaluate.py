@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from ..config import SAMPLE, TASKS, profile
-from .add import Add, add_number
+from .add import Add, add_number, print_json
 
 
 def _parity(args: argparse.Namespace) -> int:
@@ -24,7 +23,7 @@ def _parity(args: argparse.Namespace) -> int:
     found = parity.compare(models, capture, args.n, args.user_space)
     mismatches = sum(sum(row.values()) for row in found.values())
     if args.json:
-        print(json.dumps(found))
+        print_json(args, found)
     else:
         print(
             f"{len(models)} models on {args.n:,} vectors (in the kernel {min(args.n, parity.KERNEL_VECTORS):,}), "
@@ -54,7 +53,7 @@ def _accuracy(args: argparse.Namespace) -> int:
     data, trace = accuracy.read(args.data, args.labels)
     found = accuracy.study(data, chosen, trace, kernel=not args.user_space)
     if args.json:
-        print(json.dumps(found))
+        print_json(args, found)
         return 0
     for task, rows in found.items():
         print(f"{task}: accuracy, macro F1, agreement with the float model; mean of {args.seeds} seeds")
@@ -84,7 +83,7 @@ def _bench(args: argparse.Namespace) -> int:
     models[kernel_cost.DETECTOR] = detector.any_detector()
     found = kernel_cost.bench(models, packets.read(SAMPLE), args.rounds)
     if args.json:
-        print(json.dumps(found))
+        print_json(args, found)
         return 0
     for variant, flow in found["one_flow"].items():
         print(f"{variant:18} {flow:7.0f} ns per packet, {found['new_flows'][variant]:7.0f} ns if each starts a flow")
