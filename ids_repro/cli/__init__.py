@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from ..config import DamagedWarning
 from . import data, detector, evaluate, live, models, reproduce, sweep
-from .add import Add
+from .add import Add, refuse_idle
 from .ending import exit_code, prepare_streams
 
 __all__ = ["add", "data", "detector", "ending", "evaluate", "live", "models", "reproduce", "sweep"]
@@ -70,7 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
-        command.set_defaults(run=run)
+        command.set_defaults(run=run, options=command)
         return command
 
     for add_command in COMMANDS:
@@ -85,6 +85,7 @@ def run_command(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     """Run a command; the exit code is 1 if it reads a damaged capture, because then packets are missing."""
+    refuse_idle(args.options, args)
     args.damage = []
 
     def say(message: Warning, category: type[Warning], *_: object) -> None:

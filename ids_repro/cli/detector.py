@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import FALSE_ALARMS, MODELS, SAMPLE, UserError
-from .add import Add, add_number, print_json
+from .add import Add, add_number, only_with, print_json
 
 ROWS = {"dt": "dt_deep", "nn": "nn_log2"}  # --classifier -> a row of `evaluate.detection`
 
@@ -115,7 +115,9 @@ def add_detect(add: Add) -> None:
     """Add the command detect."""
     command = add("detect", _detect, "train a detector and test it: by flow, by time, and on another recording")
     _add_training(command)
+    text = "its labels; lab.csv for lab.pcap.gz by default"
     command.add_argument("--test", type=Path, metavar="B", help="another recording to test on")
-    command.add_argument("--test-labels", metavar="LABELS", help="its labels; lab.csv for lab.pcap.gz by default")
+    test_labels = command.add_argument("--test-labels", metavar="LABELS", help=text)
+    only_with(test_labels, "--test", lambda args: args.test)
     command.add_argument("--classifier", choices=ROWS, default="dt", help="the tree or the net; default: %(default)s")
     command.add_argument("--json", action="store_true", help="one JSON object: the last test, and all as 'tests'")

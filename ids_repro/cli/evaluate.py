@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..config import SAMPLE, TASKS, profile
-from .add import Add, add_number, print_json
+from .add import Add, add_number, only_with, print_json
 
 
 def _parity(args: argparse.Namespace) -> int:
@@ -66,7 +66,10 @@ def add_accuracy(add: Add) -> None:
     """Add the command accuracy."""
     command = add("accuracy", _accuracy, "train with several seeds and score every implementation (root)")
     command.add_argument("--data", type=Path, default=SAMPLE, help="a capture, a packet table's folder, or a dataset")
-    command.add_argument("--labels", type=Path, help="label schedule of a capture; lab.csv for lab.pcap.gz by default")
+    text = "label schedule of a capture; lab.csv for lab.pcap.gz by default"
+    labels = command.add_argument("--labels", type=Path, help=text)
+    text = "a capture as --data (a packet table and a dataset have labels of their own)"
+    only_with(labels, text, lambda args: not (args.data.is_dir() or args.data.suffix == ".parquet"))
     add_number(command, "--seeds", default=3, help="how many")
     command.add_argument("--user-space", action="store_true", help="without the kernel: needs no root")
     command.add_argument("--json", action="store_true", help="one JSON object with intervals")

@@ -243,3 +243,27 @@ def test_a_whole_capture_is_not_said_to_be_damaged(project, captures):
     argv = ("accuracy", "--data", captures / "a.pcap", "--labels", captures / "a.csv", "--seeds", "1", "--user-space")
     done = project.cli(*argv, "--json")
     assert done.returncode == 0 and "damage" not in json.loads(done.stdout)
+
+
+IDLE = {  # option -> a command beside whose other options it does nothing
+    "--arithmetic": (
+        ("attach", "lo", "--model", "a.npz", "--classifier", "dt", "--arithmetic", "q16"),
+        "--classifier nn",
+    ),
+    "--confirm": (("attach", "lo", "--model", "a.npz", "--confirm", "5"), "--action filter or redirect"),
+    "--test-labels": (("detect", "--test-labels", "a.csv"), "--test"),
+    "--labels": (("accuracy", "--user-space", "--data", "a.parquet", "--labels", "a.csv"), "a capture as --data"),
+}
+
+
+@pytest.mark.parametrize("option", IDLE)
+def test_an_option_that_does_nothing_is_refused(refused, option):
+    argv, needed = IDLE[option]
+    said = refused(*argv)
+    assert f": {option} does nothing without " in said and needed in said
+
+
+def test_every_option_that_may_do_nothing_is_tested():
+    commands = make_parser()._subparsers._group_actions[0].choices.values()
+    known = [option for command in commands for option in command._actions if hasattr(option, "only_with")]
+    assert sorted(option.option_strings[0] for option in known) == sorted(IDLE)
