@@ -137,7 +137,7 @@ def _extract_and_join(
 
 def _added(metas: list[dict], names: list[str], seconds: float) -> dict:
     counts = [extract.summary(meta, seconds) for meta in metas]
-    groups = ("dropped", "unread_links", "flows_by_class")
+    groups = ("dropped", "unread_links", "flows_by_class", "unmatched")
     total = _sum(counts) | {key: _sum([c[key] for c in counts]) for key in groups}
     total |= {"flow_rules": counts[0]["flow_rules"], "most_back_ms": max(c["most_back_ms"] for c in counts)}
     speed = {"seconds": round(seconds, 3), "packets_per_s": round(total["packets"] / seconds)}
