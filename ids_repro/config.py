@@ -40,6 +40,10 @@ class UserError(Exception):
     """An error that only the user can correct; its text says what is wrong and what to do next."""
 
 
+class DamagedWarning(UserWarning):
+    """A capture is cut off or damaged; its text says where. What stands before that place was read."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """The numbers that an option of the command line or a parameter of a notebook may have.

@@ -10,8 +10,9 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
+from ..config import DamagedWarning
 from . import data, detector, evaluate, live, models, reproduce, sweep
-from .add import Add
+from .add import Add, refuse_idle
 from .ending import exit_code, prepare_streams
 
 __all__ = ["add", "data", "detector", "ending", "evaluate", "live", "models", "reproduce", "sweep"]
@@ -69,7 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
-        command.set_defaults(run=run)
+        command.set_defaults(run=run, options=command)
         return command
 
     for add_command in COMMANDS:
@@ -83,5 +84,18 @@ def run_command(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    return args.run(args)
+    """Run a command; the exit code is 1 if it reads a damaged capture, because then packets are missing."""
+    refuse_idle(args.options, args)
+    args.damage = []
+
+    def say(message: Warning, category: type[Warning], *_: object) -> None:
+        if category is not DamagedWarning:
+            print(f"warning: {message}", file=sys.stderr)
+        elif str(message) not in args.damage:  # a command may read a capture twice
+            args.damage.append(str(message))
+            print(f"ids_repro {args.command}: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DamagedWarning)
+        warnings.showwarning = say
+        return args.run(args) or int(bool(args.damage))

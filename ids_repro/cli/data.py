@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..config import CLASSES, DATA, INTERIM, LAB_SECONDS, LAB_SNAPLEN
+from ..config import CLASSES, DATA, INTERIM, LAB_SECONDS, LAB_SNAPLEN, DamagedWarning
 from .add import Add, add_number
 
 # What `extract` says of the frames that it left out, by their outcome (`native.layouts.OUTCOMES`).
@@ -25,6 +25,8 @@ LEFT_OUT = {
     "no_timestamp": "without a time stamp",
     "link_type": "of a link type that is not read",
 }
+
+RESAVED_SHARE = 0.05  # of the flows; in files as published, fewer have rows at other times only
 
 
 def _record(args: argparse.Namespace) -> int:
@@ -46,7 +48,6 @@ def add_record(add: Add) -> None:
 
 
 def _extract(args: argparse.Namespace) -> int:
-    """Write a dataset; the exit code is 1 if a capture is damaged, because then packets are missing."""
     from ..data import extract_many
 
     options = {name: getattr(args, name) for name in ("sampling", "dedup_ms", "reorder_ms", "flow_rules", "name")}
@@ -62,8 +63,8 @@ def _extract(args: argparse.Namespace) -> int:
             sep="\n  ",
         )
     if found["damage"]:
-        print(f"ids_repro extract: {', '.join(map(str, args.source))}: {found['damage']}", file=sys.stderr)
-    return int(found["damage"] is not None)
+        warnings.warn(f"{', '.join(map(str, args.source))}: {found['damage']}", DamagedWarning, stacklevel=1)
+    return 0
 
 
 def remarks(found: dict[str, Any], reorder_ms: float) -> Iterator[str]:
@@ -81,6 +82,8 @@ def remarks(found: dict[str, Any], reorder_ms: float) -> Iterator[str]:
     str
         A line for each remark.
     """
+    from ..data.labels.flow_index import REASONS
+
     left_out = [(n, LEFT_OUT[reason]) for reason, n in found["dropped"].items() if n and reason != "link_type"]
     left_out += [(n, f"of link type {link}, which is not read") for link, n in found["unread_links"].items()]
     if more := found["dropped"].get("link_type", 0) - sum(found["unread_links"].values()):
@@ -93,7 +96,10 @@ def remarks(found: dict[str, Any], reorder_ms: float) -> Iterator[str]:
     if n := found["no_length"]:
         yield f"packets with the length 0 in their IP header (segmentation offload), taken from the frame: {n:,}"
     if found["flows_by_class"] and (n := found["flows_without_label"]):
-        yield f"flows to which the label source gives no label: {n:,}"
+        yield f"flows to which the label source gives no label: {n:,}, {n / found['flows']:.1%} of them"
+        yield from (f"  {count:,}: {reason}" for reason, count in found["unmatched"].items())
+        if found["unmatched"].get(REASONS[1], 0) > RESAVED_SHARE * found["flows"]:
+            yield "  if a program saved the label files again, its times are not the publisher's: get the files anew"
     wait_ms, n = math.floor(found["most_back_ms"]) + 1, found["late"] if reorder_ms else found["out_of_order"]
     if n and reorder_ms:
         yield f"packets that came too late for --reorder-ms {reorder_ms:g}: {n:,}; {wait_ms} sorts all"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from ..config import FALSE_ALARMS, MODELS, SAMPLE, UserError
-from .add import Add, add_number
+from .add import Add, add_number, only_with, print_json
 
 ROWS = {"dt": "dt_deep", "nn": "nn_log2"}  # --classifier -> a row of `evaluate.detection`
 
@@ -82,7 +81,7 @@ def _detect(args: argparse.Namespace) -> int:
             trial = detection.Trial(ROWS[args.classifier], test, *parts, args.seed, (args.false_alarms,), Settings())
             found[test] = detection.run(trial, lambda done, nth=nth: progress(nth + done))["outcomes"][0]
     if args.json:
-        print(json.dumps(found[tests[-1]] | {"tests": found}))
+        print_json(args, found[tests[-1]] | {"tests": found})
     else:
         print(_lines(found, args.false_alarms))
     return 0
@@ -116,7 +115,9 @@ def add_detect(add: Add) -> None:
     """Add the command detect."""
     command = add("detect", _detect, "train a detector and test it: by flow, by time, and on another recording")
     _add_training(command)
+    text = "its labels; lab.csv for lab.pcap.gz by default"
     command.add_argument("--test", type=Path, metavar="B", help="another recording to test on")
-    command.add_argument("--test-labels", metavar="LABELS", help="its labels; lab.csv for lab.pcap.gz by default")
+    test_labels = command.add_argument("--test-labels", metavar="LABELS", help=text)
+    only_with(test_labels, "--test", lambda args: args.test)
     command.add_argument("--classifier", choices=ROWS, default="dt", help="the tree or the net; default: %(default)s")
     command.add_argument("--json", action="store_true", help="one JSON object: the last test, and all as 'tests'")

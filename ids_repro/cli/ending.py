@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import select
 import signal
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
-from ..config import UserError
+from ..config import ROOT, UserError
 
 KEPT = "finished trials and files stay, a rerun resumes"
 # Libraries whose errors are about what they were given, or about this machine.
@@ -38,18 +39,20 @@ def exit_code(command: str, run: Callable[[], int]) -> int:
     """
     try:
         with _stopped_by_signals():
-            code = run()
-            with contextlib.suppress(BrokenPipeError):  # whoever reads it has enough, and the command has done its work
-                sys.stdout.flush()
+            try:
+                code = run()
+            except SystemExit:  # after --help
+                _flush_output()
+                raise
+            _flush_output()
             return code
     except KeyboardInterrupt as error:
         _say(command, f"interrupted; {str(error) or KEPT}")
         return 130
-    except Exception as error:
+    except BaseException as error:
         if isinstance(error, BrokenPipeError) and _has_no_reader(sys.stdout):
             return 0
-        text = sentence(error)
-        if text is None:
+        if (text := sentence(error)) is None:
             raise
         _say(command, text)
         return 2
@@ -58,19 +61,23 @@ def exit_code(command: str, run: Callable[[], int]) -> int:
             _give_up_if_broken(stream)
 
 
-def sentence(error: Exception) -> str | None:
+def sentence(error: BaseException) -> str | None:
     """Return an error in words, None if it is a fault of this program, whose traceback is needed."""
     if isinstance(error, UserError):
         return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name and not _is_ours(error.name):
+        return f"{sys.executable} has no {error.name!r}: run 'make system venv', and use .venv/bin/python"
+    if library := _not_imported(error):
+        said = f"{type(error).__name__}: {error}".removesuffix(": ")
+        return f"the library {library!r} cannot be imported ({said}): run 'make system venv'"
     if isinstance(error, OSError):
         files = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
-        return ": ".join([" -> ".join(files) or _where(error), error.strerror or str(error) or type(error).__name__])
+        where = "a pipe or connection" if isinstance(error, ConnectionError) else "an input or output"
+        return ": ".join([" -> ".join(files) or where, error.strerror or str(error) or type(error).__name__])
     if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # `Path.resolve` before Python 3.13
         return str(error)
     if isinstance(error, MemoryError):
         return f"this machine's memory does not suffice ({error or 'no more could be had'}); read less at a time"
-    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith(__package__.split(".")[0]):
-        return f"{sys.executable} has no {error.name!r}: run 'make system venv', and use .venv/bin/python"
     library = type(error).__module__.split(".")[0]
     if library not in LIBRARIES:
         return None
@@ -79,13 +86,22 @@ def sentence(error: Exception) -> str | None:
     return f"{library}: {' '.join(line.strip() for line in lines[-3:])}"
 
 
-def _where(error: OSError) -> str:
-    """Return what an error without a file is about."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return "standard output"
-    return "a pipe or connection" if isinstance(error, ConnectionError) else "an input or output"
+def _is_ours(module: str) -> bool:
+    return module.split(".")[0] == __package__.split(".")[0]
+
+
+def _not_imported(error: BaseException) -> str | None:
+    """Return the library whose import an error has ended, None if there is none: an import can fail in any way."""
+    trace = error.__traceback__
+    while trace:
+        name = trace.tb_frame.f_globals.get("__name__", "__main__")
+        if trace.tb_frame.f_code.co_name == "<module>" and name != "__main__" and not _is_ours(name):
+            return name.split(".")[0]
+        trace = trace.tb_next
+    if isinstance(error, SyntaxError):  # it has the library's file, but no frame of it
+        return None if (error.filename or "<").startswith(("<", str(ROOT / "ids_repro"))) else error.filename
+    name = error.name if isinstance(error, ImportError) else None
+    return None if name is None or _is_ours(name) else name
 
 
 @contextlib.contextmanager
@@ -120,6 +136,11 @@ def _say(command: str, text: str) -> None:
         print(f"ids_repro {command}: {text}", file=sys.stderr, flush=True)
 
 
+def _flush_output() -> None:
+    with contextlib.suppress(BrokenPipeError):  # whoever reads it has enough, and the command has done its work
+        sys.stdout.flush()
+
+
 def _has_no_reader(stream: TextIO) -> bool:
     """Return whether a stream leads to a pipe or socket whose other end is closed."""
     try:
@@ -140,18 +161,39 @@ def _give_up_if_broken(stream: TextIO) -> None:
         os.close(nowhere)
 
 
+class _Stream(io.FileIO):
+    """The standard output, whose errors name it, or the standard error, without which a command goes on."""
+
+    def __init__(self, number: int):
+        super().__init__(number, "w", closefd=False)
+
+    def write(self, data: bytes) -> int:
+        """Write bytes; see `io.FileIO`."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            if self.fileno() == 2:
+                return memoryview(data).nbytes
+            error.filename = "standard output"
+            raise
+
+
 def prepare_streams() -> None:
     """Give this process the standard streams that it was started without, and print what they cannot encode escaped.
 
     Otherwise the next file that is opened takes the number of such a stream, and gets what is meant for the stream.
     """
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+    for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(number, mode, closefd=False))
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(0, closefd=False)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is getattr(sys, f"__{name}__"):  # not what a test reads
+            raw, through = _Stream(number), stream is not None and stream.write_through
+            like = {"encoding": stream.encoding, "line_buffering": stream.line_buffering} if stream else {}
+            buffer = raw if through else io.BufferedWriter(raw)
+            setattr(sys, name, io.TextIOWrapper(buffer, errors="backslashreplace", write_through=through, **like))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from ..config import SAMPLE, TASKS, profile
-from .add import Add, add_number
+from .add import Add, add_number, only_with, print_json
 
 
 def _parity(args: argparse.Namespace) -> int:
@@ -24,7 +23,7 @@ def _parity(args: argparse.Namespace) -> int:
     found = parity.compare(models, capture, args.n, args.user_space)
     mismatches = sum(sum(row.values()) for row in found.values())
     if args.json:
-        print(json.dumps(found))
+        print_json(args, found)
     else:
         print(
             f"{len(models)} models on {args.n:,} vectors (in the kernel {min(args.n, parity.KERNEL_VECTORS):,}), "
@@ -54,7 +53,7 @@ def _accuracy(args: argparse.Namespace) -> int:
     data, trace = accuracy.read(args.data, args.labels)
     found = accuracy.study(data, chosen, trace, kernel=not args.user_space)
     if args.json:
-        print(json.dumps(found))
+        print_json(args, found)
         return 0
     for task, rows in found.items():
         print(f"{task}: accuracy, macro F1, agreement with the float model; mean of {args.seeds} seeds")
@@ -67,7 +66,10 @@ def add_accuracy(add: Add) -> None:
     """Add the command accuracy."""
     command = add("accuracy", _accuracy, "train with several seeds and score every implementation (root)")
     command.add_argument("--data", type=Path, default=SAMPLE, help="a capture, a packet table's folder, or a dataset")
-    command.add_argument("--labels", type=Path, help="label schedule of a capture; lab.csv for lab.pcap.gz by default")
+    text = "label schedule of a capture; lab.csv for lab.pcap.gz by default"
+    labels = command.add_argument("--labels", type=Path, help=text)
+    text = "a capture as --data (a packet table and a dataset have labels of their own)"
+    only_with(labels, text, lambda args: not (args.data.is_dir() or args.data.suffix == ".parquet"))
     add_number(command, "--seeds", default=3, help="how many")
     command.add_argument("--user-space", action="store_true", help="without the kernel: needs no root")
     command.add_argument("--json", action="store_true", help="one JSON object with intervals")
@@ -84,7 +86,7 @@ def _bench(args: argparse.Namespace) -> int:
     models[kernel_cost.DETECTOR] = detector.any_detector()
     found = kernel_cost.bench(models, packets.read(SAMPLE), args.rounds)
     if args.json:
-        print(json.dumps(found))
+        print_json(args, found)
         return 0
     for variant, flow in found["one_flow"].items():
         print(f"{variant:18} {flow:7.0f} ns per packet, {found['new_flows'][variant]:7.0f} ns if each starts a flow")

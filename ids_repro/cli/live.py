@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..config import UserError
 from ..implementations import rows_in
-from .add import Add, add_number
+from .add import Add, add_number, only_with
 from .models import MODEL_HELP
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def add_attach(add: Add) -> None:
     command.add_argument("--model", type=Path, required=True, metavar="PATH", help=MODEL_HELP)
     command.add_argument("--classifier", choices=CLASSIFIERS, help="default: nn; of a detector dt")
     text = "of the net: ours, or the paper's (q16); default: %(default)s"
-    command.add_argument("--arithmetic", choices=("fused", "q16"), default="fused", help=text)
+    arithmetic = command.add_argument("--arithmetic", choices=("fused", "q16"), default="fused", help=text)
+    only_with(arithmetic, "the net (--classifier nn)", lambda args: args.classifier in (None, "nn"))
     text = "tc-both sees what leaves, too, and acts on what arrives; default: %(default)s"
     command.add_argument("--hook", choices=MODES, default="xdp-drv", help=text)
     text = "count only, drop attacks, or give them to 'samples' instead of the stack; default: %(default)s"
@@ -97,7 +98,8 @@ def add_attach(add: Add) -> None:
     text = "off: turn off, until detach, what merges packets before TC or generic XDP (GRO, LRO, a peer's TSO)"
     command.add_argument("--offloads", choices=("keep", "off"), default="keep", help=text + "; default: %(default)s")
     text = "with filter or redirect: time to press Enter, or it is detached; default: 60 s in a terminal, else 0"
-    add_number(command, "--confirm", metavar="SECONDS", help=text)
+    confirm = add_number(command, "--confirm", metavar="SECONDS", help=text)
+    only_with(confirm, "--action filter or redirect", lambda args: args.action != "count")
     command.add_argument("--yes-drop", action="store_true", help=YES_DROP)
     text = "flows that the flow table has room for, a power of two; 80 bytes each; default: %(default)s"
     add_number(command, "--flows", default=65536, metavar="N", help=text)

@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.model_selection import train_test_split
 
-from ..config import CLASSES, NORMAL, TASKS, UserError
+from ..config import CLASSES, NORMAL, TASKS, DamagedWarning, UserError
 from ..files import require_output
 from ..native.layouts import FIRST_PACKETS
 from . import extract
 from .extract import SAMPLINGS
 from .feature_file import COLUMNS
 from .features import FEATURES
-from .labels.source import label_files, label_source
+from .labels.source import LabelSource, label_files, label_source
 
 TEST_SHARE, VALIDATION_SHARE = 0.33, 0.20  # Sec. V-A1: 33 % test; 80 % of the rest train, 20 % validate
 
@@ -93,9 +93,10 @@ class Dataset:
         return Dataset(self.x[at], *(getattr(self, name)[at] for name in COLUMNS), self.meta)
 
     def named(self) -> dict[str, str]:
-        """Return what a record says of the data: "dataset", its name, and "labels", what the labels come from."""
+        """Return what a record says of the data: "dataset" (its name), "labels" (their source), "damage" (if any)."""
         source = self.meta.get("labels", {}).get("source") or self.meta.get("parameters", {}).get("labels")
-        return {"dataset": self.meta["name"], "labels": source or "its own"}
+        damage = {"damage": self.meta["damage"]} if self.meta.get("damage") else {}
+        return {"dataset": self.meta["name"], "labels": source or "its own"} | damage
 
     def target(self, task: str) -> np.ndarray:
         """Return the class of each vector in a task.
@@ -151,14 +152,30 @@ def prepare(
         As `extract.run` does.
     """
     require_output(Path(out), label_files(schedule))
-    counts = extract.run(pcap, out, label_source(schedule), sampling="every", flow_rules="text", name=name)
-    if counts["damage"]:
-        warnings.warn(f"{pcap}: {counts['damage']}", stacklevel=2)
+    return extracted(pcap, out, label_source(schedule), "every", name)
+
+
+def extracted(source: Path | str, out: Path | str, labels: LabelSource | None, sampling: str, name: str) -> Dataset:
+    """Write the features of a capture or a packet table to a Parquet file, and load it.
+
+    Parameters
+    ----------
+    source, out, labels, sampling, name
+        See `extract.run`. Of a capture, the packets are those that `packets.read` finds.
+
+    Raises
+    ------
+    UserError
+        As `extract.run` and `load` do.
+    """
+    extract.run(source, out, labels, sampling=sampling, flow_rules="text" if labels else None, name=name)
     return load(out)
 
 
 def load(path: Path | str) -> Dataset:
     """Load a file that `prepare` or `extract.run` wrote: the vectors that have a label, in the order of arrival.
+
+    Warn if the capture broke off that it was made from.
 
     Parameters
     ----------
@@ -185,7 +202,10 @@ def load(path: Path | str) -> Dataset:
         column = table[name] if name in table.column_names else None
         if column is None or column.null_count or not pa.types.is_integer(column.type):
             raise UserError(f"{path}: the column {name!r} is missing or not all integers; extract the file again")
-    return _labelled(table, json.loads(meta), path)
+    meta = json.loads(meta)
+    if meta.get("damage"):
+        warnings.warn(f"{meta['source']}: {meta['damage']}", DamagedWarning, stacklevel=2)
+    return _labelled(table, meta, path)
 
 
 def _labelled(table: pa.Table, meta: dict, path: Path) -> Dataset:

@@ -247,6 +247,7 @@ def summary(meta: dict[str, Any], seconds: float) -> dict[str, Any]:
         **{key: meta[key] for key in ("vectors", "flows_by_class", "flows_without_label")},
         **{key: meta[key] for key in ("out_of_order", "late", "damage")},
         **{key: meta.get(key, none) for key, none in CAPTURE_FACTS.items()},
+        "unmatched": meta.get("labels", {}).get("flows", {}).get("unmatched", {}),
     }
 
 

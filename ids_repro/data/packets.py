@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import UserError, number
+from ..config import DamagedWarning, UserError, number
 from ..files import require_file
 from ..native import stream
 from ..native.layouts import OUTCOMES, ROW
@@ -210,11 +210,14 @@ class Capture:
         Time stamps [ns], header fields, and where each frame is in the file.
     frames : dict of str to int
         How many frames had each outcome; the keys are `layouts.OUTCOMES`.
+    damage : str or None
+        Where and how the file broke off.
     """
 
     path: Path
     rows: np.ndarray
     frames: dict[str, int]
+    damage: str | None = None
 
     def headers(self) -> list[bytes]:
         """Return the beginning of each packet as an Ethernet frame, in the order of `rows`, for the kernel program.
@@ -253,6 +256,6 @@ def read(path: Path | str, ipv6: bool = False) -> Capture:
     rows = np.concatenate([np.zeros(0, ROW), *(piece.copy() for piece in packets)])
     packets.require_some()
     if packets.damage:
-        warnings.warn(f"{path}: {packets.damage}", stacklevel=2)
+        warnings.warn(f"{packets.path.name}: {packets.damage}", DamagedWarning, stacklevel=2)
     counts = packets.counts()
-    return Capture(packets.path, rows, {name: counts[name] for name in OUTCOMES})
+    return Capture(packets.path, rows, {name: counts[name] for name in OUTCOMES}, packets.damage)

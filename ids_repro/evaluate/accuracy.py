@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from .. import metrics, records
 from ..config import MODELS, RESULTS, SAMPLE, TASKS, Profile, UserError
-from ..data import dataset, extract, packets
+from ..data import dataset, packets
 from ..data.features import as_float
 from ..data.labels.source import label_source, labels_beside
 from ..data.packet_table import PacketTable, Trace
@@ -50,14 +50,14 @@ def read(source: Path | str, schedule: Path | str | None = None) -> tuple[datase
         If the source or the labels cannot be read.
     """
     source = Path(source)
+    if not source.exists():
+        raise UserError(f"{source}: there is no such file")
     if source.suffix == ".parquet":
         return dataset.load(source).sample(), None
     labeller = None if source.is_dir() else label_source(schedule or labels_beside(source))
     name = "lab capture" if source.resolve() == SAMPLE else source.resolve().name
     with tempfile.TemporaryDirectory() as folder:
-        rules = labeller and "text"  # the packets that are replayed
-        extract.run(source, Path(folder) / "vectors.parquet", labeller, flow_rules=rules, name=name)
-        data = dataset.load(Path(folder) / "vectors.parquet")
+        data = dataset.extracted(source, Path(folder) / "vectors.parquet", labeller, "last", name)
     return data, PacketTable(source).trace() if source.is_dir() else packets.read(source)
 
 

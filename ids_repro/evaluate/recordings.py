@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..config import NORMAL, SAMPLE, SECOND_SAMPLE, UserError
-from ..data import dataset, extract, packet_table, packets
+from ..data import dataset, packet_table, packets
 from ..data.labels.source import LabelSource, label_files, label_source, labels_beside
 from ..files import require_distinct
 from ..models.detector import labels
@@ -116,9 +116,7 @@ def _read(source: Path, spec: Path | str | None, arriving_at: Sequence[int]) -> 
     if arriving_at:
         return _arriving(source, labeller, arriving_at, name)
     with tempfile.TemporaryDirectory() as folder:
-        rules = labeller and "text"  # the packets that `packets.read` finds
-        extract.run(source, Path(folder) / "packets.parquet", labeller, sampling="every", flow_rules=rules, name=name)
-        data = dataset.load(Path(folder) / "packets.parquet")
+        data = dataset.extracted(source, Path(folder) / "packets.parquet", labeller, "every", name)
     if is_table:
         return Recording(data)
     incident = None
@@ -138,7 +136,8 @@ def _arriving(source: Path, labeller: LabelSource, addresses: Sequence[int], nam
 
     A flow that one of these addresses opened begins here with its answer, so the label is that of the whole flow.
     """
-    rows = packets.read(source).rows
+    capture = packets.read(source)
+    rows = capture.rows
     _, whole = library.extract(rows)
     _, begin = np.unique(whole, return_index=True)
     of_whole, report = labeller.label(rows[begin])
@@ -154,7 +153,7 @@ def _arriving(source: Path, labeller: LabelSource, addresses: Sequence[int], nam
     index, order = np.empty(len(flow), np.int64), np.argsort(flow, kind="stable")
     index[order] = np.arange(len(flow)) - np.repeat(np.cumsum(counts) - counts, counts)
     digest = hashlib.sha256(source.read_bytes() + labeller.content + repr(sorted(addresses)).encode())
-    meta = {"name": name, "sha256": digest.hexdigest(), "labels": {"source": labeller.name}}
+    meta = {"name": name, "sha256": digest.hexdigest(), "labels": {"source": labeller.name}, "damage": capture.damage}
     meta |= {"arriving_at": ", ".join(str(ipaddress.IPv4Address(address)) for address in addresses)}
     time_us = (rows["ts_ns"][packet] // 1000).astype(np.int64)
     data = dataset.Dataset(x, flow, index, packet, time_us, label[flow], meta).take(label[flow] >= 0)
@@ -179,6 +178,8 @@ def _joined(parts: Sequence[Recording]) -> Recording:
         "sha256": hashlib.sha256("".join(data.meta["sha256"] for data in datas).encode()).hexdigest(),
         "labels": {"source": ", ".join(dict.fromkeys(data.named()["labels"] for data in datas))},
     }
+    damage = [f"{data.meta['name']}: {data.meta['damage']}" for data in datas if data.meta.get("damage")]
+    meta["damage"] = "; ".join(damage) or None
     if "arriving_at" in datas[0].meta:
         meta["arriving_at"] = datas[0].meta["arriving_at"]
     known = [part.normal_per_hour for part in parts]

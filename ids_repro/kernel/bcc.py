@@ -53,7 +53,9 @@ def _imported() -> ModuleType:
         sys.path.append(DIST_PACKAGES)  # Last in the path, so that the environment's own packages win.
     try:
         import bcc
-    except Exception as error:  # one for another Python, or a broken C library, can fail in any way
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # one for another Python, or a broken C library, can fail in any way
         if isinstance(error, ModuleNotFoundError) and error.name == "bcc":
             raise UserError(f"BCC is not installed ({error}): run 'make system'") from None
         raise UserError(f"BCC cannot be imported ({type(error).__name__}: {error}); {_REMEDY}") from None

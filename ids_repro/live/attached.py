@@ -180,7 +180,7 @@ def _for_model(variant: Variant, path: Path, model: Model) -> Variant:
         variant = replace(variant, classifier="nn" if model.detector is None else "dt")
     if model.detector is None:
         return replace(variant, n_classes=model.n_classes)
-    if variant.classifier == "nn" and variant.arithmetic == "q16":
+    if variant.arithmetic == "q16":
         raise UserError(f"{path}: a detector, whose net is in arithmetic log2 only: leave --arithmetic out")
     return replace(variant, n_classes=model.n_classes, evidence=True, arithmetic="log2")
 

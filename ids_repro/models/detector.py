@@ -67,7 +67,7 @@ def train(
         twins[struct] = fitted.twin
         floats |= fitted.floats
     about = {"data": data.meta["name"], "labels": data.named()["labels"], "sampling": "every"}
-    about |= {"arriving_at": data.meta["arriving_at"]} if "arriving_at" in data.meta else {}
+    about |= {name: data.meta[name] for name in ("arriving_at", "damage") if data.meta.get(name)}
     about = {name: text[:MOST_CHARACTERS] for name, text in about.items()}
     about |= {name: getattr(settings, name) for name in Settings.__dataclass_fields__ if name != "paper_steps"}
     about |= mean_length(data.x)

@@ -4,6 +4,7 @@ Covers also: ids_repro.__main__ and ids_repro.cli.add.
 """
 
 import ast
+import json
 import re
 import struct
 import subprocess
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from command_lines import write_captures
 
 from ids_repro import config
 from ids_repro.cli import main, make_parser, run_command
@@ -196,3 +198,72 @@ def test_how_a_command_ends_becomes_the_exit_code(capsys, how):
     args.run = fail
     assert run_command(args) == code
     assert capsys.readouterr().err == said
+
+
+CUT = {  # commands that read a capture
+    "extract": ("extract", "cut.pcap", "--labels", "a.csv", "--out", "x.parquet", "--json"),
+    "extract, without JSON": ("extract", "cut.pcap", "--out", "x.parquet"),
+    "extract, several": ("extract", "a.pcap", "cut.pcap", "--out", "x.parquet", "--json"),
+    "train-detector": ("train-detector", "--train", "cut.pcap", "--train-labels", "a.csv", "--out", "d.npz"),
+    "detect": ("detect", "--train", "cut.pcap", "--train-labels", "a.csv", "--json"),
+    "detect, to test on": (
+        *("detect", "--train", "a.pcap", "--train-labels", "a.csv"),
+        *("--test", "cut.pcap", "--test-labels", "a.csv", "--arriving-at", "10.0.0.2", "--json"),
+    ),
+    "accuracy": ("accuracy", "--data", "cut.pcap", "--labels", "a.csv", "--seeds", "1", "--user-space", "--json"),
+    "accuracy, of a dataset": ("accuracy", "--data", "cut.parquet", "--seeds", "1", "--user-space", "--json"),
+    "parity": ("parity", "--pcap", "cut.pcap", "--n", "10", "--user-space", "--json"),
+}
+
+
+@pytest.fixture(scope="module")
+def captures(project, models, tmp_path_factory) -> Path:
+    """Return a folder with a.pcap, cut.pcap, their schedule a.csv, and a dataset of cut.pcap."""
+    folder = tmp_path_factory.mktemp("captures")
+    write_captures(folder)
+    project.save(models)
+    argv = ("extract", folder / "cut.pcap", "--labels", folder / "a.csv", "--out", folder / "cut.parquet")
+    assert project.cli(*argv).returncode == 1
+    return folder
+
+
+@pytest.mark.parametrize("what", CUT)
+def test_every_command_says_alike_that_a_capture_is_cut_off(project, captures, what):
+    argv = [captures / word if "." in word and "10." not in word else word for word in CUT[what]]
+    done = project.cli(*argv)
+    assert done.returncode == 1, done.stderr
+    text = "cut.pcap: the file is cut off in the record at byte "
+    said = [line for line in done.stderr.splitlines() if text in line and line.startswith(f"ids_repro {argv[0]}: ")]
+    assert len(said) == 1
+    if "--json" in argv:
+        assert "the file is cut off in the record at byte " in json.loads(done.stdout)["damage"]
+
+
+def test_a_whole_capture_is_not_said_to_be_damaged(project, captures):
+    argv = ("accuracy", "--data", captures / "a.pcap", "--labels", captures / "a.csv", "--seeds", "1", "--user-space")
+    done = project.cli(*argv, "--json")
+    assert done.returncode == 0 and "damage" not in json.loads(done.stdout)
+
+
+IDLE = {  # option -> a command beside whose other options it does nothing
+    "--arithmetic": (
+        ("attach", "lo", "--model", "a.npz", "--classifier", "dt", "--arithmetic", "q16"),
+        "--classifier nn",
+    ),
+    "--confirm": (("attach", "lo", "--model", "a.npz", "--confirm", "5"), "--action filter or redirect"),
+    "--test-labels": (("detect", "--test-labels", "a.csv"), "--test"),
+    "--labels": (("accuracy", "--user-space", "--data", "a.parquet", "--labels", "a.csv"), "a capture as --data"),
+}
+
+
+@pytest.mark.parametrize("option", IDLE)
+def test_an_option_that_does_nothing_is_refused(refused, option):
+    argv, needed = IDLE[option]
+    said = refused(*argv)
+    assert f": {option} does nothing without " in said and needed in said
+
+
+def test_every_option_that_may_do_nothing_is_tested():
+    commands = make_parser()._subparsers._group_actions[0].choices.values()
+    known = [option for command in commands for option in command._actions if hasattr(option, "only_with")]
+    assert sorted(option.option_strings[0] for option in known) == sorted(IDLE)

@@ -99,11 +99,33 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path, json):
     assert "rror" not in done.stderr and "Traceback" not in done.stderr
 
 
-def test_an_output_that_is_full_is_named(tmp_path):
+SAYING = {  # commands that print something, and whose work is done by then
+    "extract": (*EXTRACT, "{tmp}/x.parquet"),
+    "extract --json": (*EXTRACT, "{tmp}/x.parquet", "--json"),
+    "parity": ("parity", "--user-space", "--n", "10"),
+    "figures": ("figures", "--results", config.DATA / "example", "--figures", "{tmp}"),
+}
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("what", SAYING)
+def test_an_output_that_is_full_is_named(tmp_path, what, unbuffered):
+    argv = [str(word).format(tmp=tmp_path) for word in SAYING[what]]
     with Path("/dev/full").open("w") as full:
-        done = run(*EXTRACT, tmp_path / "x.parquet", stdout=full, env=os.environ | {"PYTHONUNBUFFERED": ""})
+        done = run(*argv, stdout=full, env=os.environ | {"PYTHONUNBUFFERED": unbuffered})
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == "ids_repro extract: standard output: No space left on device"
+    assert done.stderr.splitlines()[-1] == f"ids_repro {argv[0]}: standard output: No space left on device"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_command_that_cannot_say_anything_on_standard_error_does_its_work(tmp_path, unbuffered):
+    with Path("/dev/full").open("w") as full:
+        kwargs = {"stderr": full, "env": os.environ | {"PYTHONUNBUFFERED": unbuffered}}
+        done = run("extract", config.SAMPLE, "--out", tmp_path / "x.parquet", **kwargs)
+        wrong = run("extract", "/nowhere", "--out", tmp_path / "y.parquet", **kwargs)
+        bars = run("train-detector", "--out", tmp_path / "a.npz", **kwargs)  # it shows its progress there
+    assert (done.returncode, wrong.returncode, bars.returncode) == (0, 2, 0)
+    assert (tmp_path / "x.parquet").is_file() and (tmp_path / "a.npz").is_file()
 
 
 @pytest.mark.parametrize("streams", [">&-", "2>&-", "<&-", ">&- 2>&- <&-", ">/dev/full 2>/dev/full", "2>/dev/full"])
@@ -136,6 +158,25 @@ def test_a_python_without_the_libraries_is_told_which_has_them():
     done = subprocess.run(argv, cwd=config.ROOT, capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
     assert (done.returncode, done.stdout) == (2, "")
     assert "has no 'numpy': run 'make system venv'" in done.stderr and done.stderr.count("\n") == 1
+
+
+BROKEN = {
+    "raise SystemExit(3)": "the library 'pyarrow' cannot be imported (SystemExit: 3)",
+    "raise BaseException": "the library 'pyarrow' cannot be imported (BaseException)",
+    "raise RuntimeError('no kernel')": "the library 'pyarrow' cannot be imported (RuntimeError: no kernel)",
+    "import ctypes; ctypes.CDLL('none.so')": "the library 'pyarrow' cannot be imported (OSError: none.so: ",
+    "print 'hello'": "/pyarrow/__init__.py' cannot be imported (SyntaxError: ",
+    "import pyarrow.none": "has no 'pyarrow.none'",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_a_library_that_cannot_be_imported_is_named(tmp_path, text):
+    (tmp_path / "pyarrow").mkdir()
+    (tmp_path / "pyarrow/__init__.py").write_text(text + "\n")
+    done = run(*EXTRACT, tmp_path / "x.parquet", env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.count("\n") == 1 and BROKEN[text] in done.stderr and "run 'make system venv'" in done.stderr
 
 
 def training(folder: Path, **kwargs: object) -> subprocess.Popen:

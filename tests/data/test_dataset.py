@@ -185,3 +185,10 @@ def test_a_dataset_that_lacks_a_value_is_refused(data, path, tmp_path, name, cha
     pq.write_table(table, tmp_path / "changed.parquet")
     with pytest.raises(config.UserError, match=f"changed.parquet: {words}"):
         dataset.load(tmp_path / "changed.parquet")
+
+
+def test_the_records_of_a_capture_that_is_cut_off_say_so(tmp_path):
+    (tmp_path / "cut.pcap.gz").write_bytes(config.SAMPLE.read_bytes()[:500_000])
+    with pytest.warns(config.DamagedWarning, match="cut.pcap.gz: the file is cut off in the record at byte "):
+        made = dataset.prepare(tmp_path / "cut.pcap.gz", SCHEDULE, tmp_path / "cut.parquet")
+    assert "the file is cut off in the record at byte " in made.named()["damage"]

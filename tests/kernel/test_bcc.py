@@ -40,6 +40,8 @@ BROKEN = {
         "BCC cannot be imported (ModuleNotFoundError: No module named 'bcc.lib",
     ),
     "that ends the program": ("raise RuntimeError('no kernel')", "BCC cannot be imported (RuntimeError: no kernel)"),
+    "that exits": ("raise SystemExit(3)", "BCC cannot be imported (SystemExit: 3)"),
+    "with an error of its own kind": ("raise BaseException('no')", "BCC cannot be imported (BaseException: no)"),
     "of that name from PyPI": ("", "is another package than BCC"),
 }
 

@@ -8,19 +8,17 @@ several rows there. The first of these rows has the flow's start.
 
 from __future__ import annotations
 
-import calendar
 import hashlib
 import ipaddress
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
 from ...config import CIC_IDS2017, UserError
 from ...files import require_file
+from . import stamps
 from .csv_table import CsvTable
 from .csv_table import header as header_of
 from .flow_index import ROW, FlowIndex
@@ -59,17 +57,6 @@ KINDS += [("Normal", name + ATTEMPTED) for label, name in KINDS if label != "Nor
 _KIND = {name.lower(): i for i, (_, name) in enumerate(KINDS)}
 _LABELS = sorted({name for names in ATTACKS.values() for name in names if ":" not in name})
 _WEB = ("brute force", "xss", "sql injection")
-_TIMES = (
-    r"(?P<day>\d{1,2})/(?P<month>\d{1,2})/(?P<year>\d{4}) (?P<hour>\d{1,2}):(?P<minute>\d{2})(:(?P<second>\d{2}))?"
-    r"( (?P<half>[AaPp][Mm]))?",
-    r"(?P<year>\d{4})-(?P<month>\d{2})-(?P<day>\d{2})[ T](?P<hour>\d{2}):(?P<minute>\d{2})(:(?P<second>\d{2})(\.\d+)?)?"
-    r"(?P<zone>Z|\+00:?00)?",
-)
-_TIMES = tuple(map(re.compile, _TIMES))
-# What a file's clock may be, as hours that are added to get UTC. The publisher's clock is ADT. CICFlowMeter writes the
-# time of the machine that it runs on: UTC + 2 h for Engelen et al., UTC for Liu et al. A row counts at each of these
-# hours: that a flow of the same two ends began in the same second, hours apart, is not to be expected.
-_CLOCKS = {"without AM and PM": (3,), "AM and PM": (3, -2), "ISO": (0, 3), "UTC": (0,)}
 
 
 def files(folder: Path) -> list[Path]:
@@ -119,8 +106,9 @@ def read(paths: Sequence[Path]) -> FlowIndex:
     -------
     FlowIndex
         Its `notes` count the rows that are kept ("rows"), the rows that are left out ("empty"; "protocol_0", which
-        CICFlowMeter makes by mistake; "header", which repeat the first line), and those that contradict the row before
-        them of the same flow and time ("contradictory").
+        CICFlowMeter makes by mistake; "header", which repeat the first line), those that contradict the row before them
+        of the same flow and time ("contradictory"), and those whose time got seconds when a program saved the file
+        ("seconds_added"; see `stamps.expanded`).
 
     Raises
     ------
@@ -167,7 +155,7 @@ def _rows(file: TextFile, notes: Counter) -> np.ndarray:
             ("Destination IP", lambda text: int(ipaddress.IPv4Address(text))),
             ("Source Port", _number(65535)),
             ("Destination Port", _number(65535)),
-            ("Timestamp", _time),
+            ("Timestamp", stamps.read),
             ("Label", _attack),
         )
     }
@@ -176,15 +164,10 @@ def _rows(file: TextFile, notes: Counter) -> np.ndarray:
     rows = np.zeros(int(keep.sum()), ROW)
     rows["low"], rows["high"] = np.minimum(source, sink)[keep], np.maximum(source, sink)[keep]
     rows["proto"], rows["attack"] = proto[keep], column["Label"][keep]
-    local_s, rest = np.divmod(column["Timestamp"][keep], 1000)
-    clock, rows["window_s"] = np.divmod(rest, 100)
-    parts = []
-    for number, hours in enumerate(_CLOCKS.values()):
-        for hour in hours:
-            part = rows[clock == number]
-            part["start_s"] = local_s[clock == number] + 3600 * hour
-            parts.append(part)
-    return np.concatenate(parts)
+    rows, added = stamps.expanded(rows, column["Timestamp"][keep])
+    if added:
+        notes["seconds_added"] += added
+    return rows
 
 
 def _parse(table: CsvTable, wanted: np.ndarray, name: str, parse: Callable[[str], int]) -> np.ndarray:
@@ -223,7 +206,7 @@ _EXPECTED = {
     "Source Port": "a number up to 65535 should be there",
     "Destination Port": "a number up to 65535 should be there",
     "Protocol": "a number up to 255 should be there",
-    "Timestamp": "D/M/YYYY H:MM, DD/MM/YYYY HH:MM:SS (both also with AM or PM) or YYYY-MM-DD HH:MM:SS should be there",
+    "Timestamp": stamps.EXPECTED,
     "Label": f"the labels are {', '.join(_LABELS)}, and these with {ATTEMPTED!r}",
 }
 
@@ -238,31 +221,6 @@ def _number(most: int) -> Callable[[str], int]:
         return int(value)
 
     return parse
-
-
-def _time(text: str) -> int:
-    """Return the local time since 1970 [s] times 1000, plus the clock times 100, plus the stamp's resolution [s].
-
-    The clock is an index into _CLOCKS. The resolution is 60, or 1 if the stamp has seconds. In stamps of twelve hours
-    without AM or PM, an hour before 7 is in the afternoon: nothing was captured between 7 p.m. and 7 a.m.
-    """
-    match = next(filter(None, (pattern.fullmatch(text) for pattern in _TIMES)), None)
-    if match is None:
-        raise ValueError
-    parts = match.groupdict()
-    hour, half, iso = int(parts["hour"]), (parts.get("half") or "").lower(), "zone" in parts
-    if half:
-        if not 1 <= hour <= 12:
-            raise ValueError
-        hour = hour % 12 + (12 if half == "pm" else 0)
-    elif not iso and hour < 7:
-        hour += 12
-    clock = "UTC" if parts.get("zone") else "ISO" if iso else "AM and PM" if half else "without AM and PM"
-    year, month, day, minute, second = (int(parts[name] or 0) for name in ("year", "month", "day", "minute", "second"))
-    local_s = calendar.timegm(datetime(year, month, day, hour, minute, second).timetuple())
-    if not 86_400 <= local_s < 2**32 - 86_400:
-        raise ValueError  # outside 1970 to 2106, which no capture's stamps leave
-    return local_s * 1000 + list(_CLOCKS).index(clock) * 100 + (60 if parts["second"] is None else 1)
 
 
 def _attack(text: str) -> int:

@@ -15,7 +15,12 @@ from .text_files import TextFile, number_fields
 def header(file: TextFile) -> list[str]:
     """Return the names in a file's first line, without spaces, quotation marks and marks of encoding around them."""
     line = file.first_line().replace(b"\0", b"").decode("latin-1").removeprefix("ï»¿").removeprefix("ÿþ")
-    return [name.strip().strip('"').strip() for name in line.strip().split(",")]
+    return [name.strip().strip('"').strip() for name in line.strip().split(delimiter(file))]
+
+
+def delimiter(file: TextFile) -> str:
+    """Return what stands between a file's fields: a comma, or the semicolon or tab that a spreadsheet writes."""
+    return max(",;\t", key=file.first_line().decode("latin-1").count)
 
 
 class CsvTable:
@@ -64,7 +69,7 @@ class CsvTable:
         try:
             return self._parsed()
         except pa.ArrowInvalid as error:
-            if wrong := number_fields(self.file, len(self._header)):
+            if wrong := number_fields(self.file, len(self._header), delimiter(self.file)):
                 raise UserError(wrong) from None
             said = str(error)
         try:
@@ -78,7 +83,9 @@ class CsvTable:
             return pa.csv.read_csv(
                 file,
                 read_options=pa.csv.ReadOptions(column_names=names, skip_rows=1, block_size=1 << 22),
-                parse_options=pa.csv.ParseOptions(ignore_empty_lines=False, invalid_row_handler=wrong_line),
+                parse_options=pa.csv.ParseOptions(
+                    delimiter=delimiter(self.file), ignore_empty_lines=False, invalid_row_handler=wrong_line
+                ),
                 convert_options=pa.csv.ConvertOptions(
                     include_columns=[str(at) for at in self._place.values()],
                     column_types={name: pa.binary() for name in names},

@@ -136,13 +136,13 @@ def misfit(fields: list[str], wanted: int) -> str | None:
     return f"{text}; the extra field is {fields[wanted].strip()!r}: {hint}"
 
 
-def number_fields(file: TextFile, wanted: int) -> str | None:
-    """Return a message that names the first line without `wanted` fields, None if there is none."""
+def number_fields(file: TextFile, wanted: int, delimiter: str) -> str | None:
+    """Return a message that names the first line without `wanted` fields between delimiters, None if none is."""
     for number, line in file.lines():
         if not line.strip():
             continue
         try:
-            wrong = misfit(next(csv.reader([line.decode("latin-1")])), wanted)
+            wrong = misfit(next(csv.reader([line.decode("latin-1")], delimiter=delimiter)), wanted)
         except csv.Error as error:
             wrong = f"not a line of a CSV file ({error})"
         if wrong:

@@ -1,6 +1,7 @@
 """GeneratedLabelledFlows: how its odd lines are read, which flow a line labels, and what cannot be read.
 
-Covers also: ids_repro.data.labels.csv_table, ids_repro.data.labels.flow_index and ids_repro.data.labels.text_files.
+Covers also: ids_repro.data.labels.csv_table, ids_repro.data.labels.flow_index, ids_repro.data.labels.stamps and
+ids_repro.data.labels.text_files.
 """
 
 import bz2
@@ -261,7 +262,7 @@ NEWER = NEWER.replace(" Destination IP", "Dst IP").replace(" Destination Port", 
         ("2017-07-06T12:15", ["2017-07-06T12:15:00", "2017-07-06T15:15:00"], 60),
         ("2017-07-06 12:15:34Z", ["2017-07-06T12:15:34"], 1),
         ("06/07/2017 02:15:34 PM", ["2017-07-06T12:15:34", "2017-07-06T17:15:34"], 1),  # UTC + 2 h; ADT
-        ("06/07/2017 12:15:34 am", ["2017-07-05T22:15:34", "2017-07-06T03:15:34"], 1),
+        ("06/07/2017 12:15:34 am", ["2017-07-05T22:15:34", "2017-07-06T03:15:34", "2017-07-06T15:15:34"], 1),
         ("6/7/2017 9:15", ["2017-07-06T12:15:00"], 60),
     ],
 )
@@ -376,3 +377,61 @@ def test_attack_names_cover_the_classes_and_each_belongs_to_one():
     assert tuple(ATTACKS) == config.CLASSES
     names = [name for of_class in ATTACKS.values() for name in of_class]
     assert len(set(names)) == len(names)
+
+
+# What a program writes that took the publisher's "7/7/2017 3:56" for a time of 24 hours.
+RESAVED = {
+    "with seconds": "{day}/{month}/{year} {hour}:{minute:02}:00",
+    "with zeros": "{day:02}/{month:02}/{year} {hour:02}:{minute:02}",
+    "with AM and PM": "{day:02}/{month:02}/{year} {twelve}:{minute:02}:00 {half}",
+    "as ISO": "{year}-{month:02}-{day:02} {hour:02}:{minute:02}:00",
+    "with dots": "{day:02}.{month:02}.{year} {hour:02}:{minute:02}",
+    "with a short year": "{day}/{month}/17 {hour}:{minute:02}",
+    "with the day for the month": "{month:02}/{day:02}/{year} {hour}:{minute:02}:00",
+    "as ISO with the day for the month": "{year}-{day:02}-{month:02}T{hour:02}:{minute:02}:00",
+}
+KINDS_OF_TRAFFIC = ("ddos", "portscan", "sqli", "xss")
+
+
+def resaved(kind, form, folder, mark=","):
+    """Save one of the publisher's files again with other times and another mark between the fields."""
+    lines = (SHARED / f"flows_generatedlabelled_{kind}.csv").read_bytes().decode("cp1252").splitlines()
+    at = [name.strip() for name in lines[0].split(",")].index("Timestamp")
+    out = [lines[0].replace(",", mark)]
+    for text in lines[1:]:
+        fields = text.split(",")
+        date, time = fields[at].split(" ")
+        (day, month, year), (hour, minute) = map(int, date.split("/")), map(int, time.split(":"))
+        halves = {"twelve": (hour - 1) % 12 + 1, "half": "PM" if hour >= 12 else "AM"}
+        fields[at] = form.format(day=day, month=month, year=year, hour=hour, minute=minute, **halves)
+        out.append(mark.join(fields))
+    path = folder / f"{kind}.csv"
+    path.write_text("\n".join(out) + "\n", encoding="utf-8-sig")
+    return path
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the data is not here")
+@pytest.mark.parametrize("how", RESAVED)
+@pytest.mark.parametrize("kind", KINDS_OF_TRAFFIC)
+def test_a_file_that_a_spreadsheet_saved_again_labels_the_same_flows(tmp_path, kind, how):
+    published = cicids_csv.read([SHARED / f"flows_generatedlabelled_{kind}.csv"]).rows
+    again = cicids_csv.read([resaved(kind, RESAVED[how], tmp_path)])
+    assert len(published) and set(again.rows.tolist()) >= set(published.tolist())
+    assert again.notes.get("seconds_added", 0) == (
+        again.notes["rows"] if RESAVED[how].endswith((":00", "{half}")) else 0
+    )
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the data is not here")
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_a_capture_gets_as_many_labels_from_a_file_that_was_saved_again(tmp_path, mark):
+    flows, packets = flows_of(SHARED / "thu_webattack_xss.pcap")
+    source = label_source(resaved("xss", RESAVED["with AM and PM"], tmp_path, mark))
+    _, report = source.label(flows, packets)
+    assert report.as_dict()["flows"]["labels"] == {"Web attack": 612}
+
+
+def test_true_seconds_stay_exact_beside_a_day_whose_seconds_were_added(write):
+    lines = [line("03/07/2017 08:55:00"), line("03/07/2017 08:55:58", sport=5001), line("4/7/2017 8:55:00", sport=5002)]
+    found = cicids_csv.read([write(*lines)])
+    assert found.rows["window_s"].tolist() == [1, 1, 60] and found.notes["seconds_added"] == 1
