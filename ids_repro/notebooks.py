@@ -141,13 +141,13 @@ def run_all(profile: str, only: Iterable[str] = ()) -> list[Path]:
     only : iterable of str
         Beginnings of names, such as "05"; all by default.
     """
-    from tqdm.auto import tqdm
+    from .progress import show_progress
 
     chosen = [name for name in names() if not only or any(name.startswith(o) for o in only)]
     if not chosen:
         raise UserError(f"no notebook begins with {', '.join(only)}; there are {', '.join(names())}")
     out = []
-    for name in (bar := tqdm(chosen, desc="reproduce", unit="notebook")):
+    for name in (bar := show_progress(chosen, desc="reproduce", unit="notebook")):
         bar.set_postfix_str(name)
         out.append(run(name, {"profile": profile}))
     return out

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from .. import cluster
 from ..config import UserError
 from ..files import replaced
 from ..native import stream
 from ..native.layouts import FIRST_PACKETS, ROW
+from ..progress import show_progress
 from . import packet_table, packets
 from .feature_file import ROW_GROUP, FeatureWriter
 from .flow import ACTIVE_US, IDLE_US
@@ -179,10 +179,11 @@ def write(
         raise UserError(f"{source.path}: a packet table says which flows there are; leave out --flow-rules")
     every = sampling == "every"
     sampler, label = stream.Sampler(every, rules == "go-flows"), _labeller(source, labels, every)
+    units = {"unit": source.unit, "unit_scale": True}
     with (
         replaced(out, packet_table.files(source.path)) as file,
         FeatureWriter(file, every, label) as writer,
-        tqdm(total=source.size or None, desc=source.path.name, unit=source.unit, unit_scale=True, delay=1) as bar,
+        show_progress(total=source.size or None, desc=source.path.name, **units, delay=1) as bar,
     ):
         for rows, flow in source.pieces():
             cluster.stop_if_unwanted()

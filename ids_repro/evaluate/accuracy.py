@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from .. import metrics, records
 from ..config import MODELS, RESULTS, SAMPLE, TASKS, Profile, UserError
@@ -23,6 +22,7 @@ from ..data.packets import Capture
 from ..implementations import IMPLEMENTATIONS, row_in_c
 from ..models import pipeline
 from ..models.model import Model
+from ..progress import show_progress
 from .replay import classify_in_kernel, kernel_verdicts, load_program
 from .rows import KERNEL_PROGRAMS, float_row, predictions
 
@@ -110,7 +110,7 @@ def study(
 
 def _trained(data: dataset.Dataset, profile: Profile) -> list[Model]:
     """Train and quantize a model for each task and seed of a profile, and show the progress."""
-    pairs = tqdm(pipeline.tasks_and_seeds(profile), desc="training", unit="model")
+    pairs = show_progress(pipeline.tasks_and_seeds(profile), desc="training", unit="model")
     return [pipeline.quantize_model(pipeline.train_model(data, *pair, profile), data) for pair in pairs]
 
 

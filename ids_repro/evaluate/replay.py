@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from ..config import TASKS
 from ..data.packet_table import Trace
@@ -15,6 +14,7 @@ from ..kernel.program import Program
 from ..kernel.variants import VARIANTS
 from ..models.model import Model
 from ..native.layouts import PROBE, STRUCTS
+from ..progress import show_progress
 from .rows import KERNEL_PROGRAMS, programs
 
 REPLAY_FLOWS = 1 << 20  # so many that no bucket of the flow table is full, and no flow of a capture is evicted
@@ -105,7 +105,7 @@ def kernel_verdicts(
         (task, seed) to {"nn_q16_kernel": ndarray of shape (n,), "nn_fused_kernel": ..., "dt_kernel": ...}.
     """
     out: dict[tuple[str, int], dict] = {(m.task, m.seed): {} for m in models}
-    with tqdm(total=len(KERNEL_PROGRAMS) * len(models), desc="replaying in the kernel", unit="replay") as bar:
+    with show_progress(total=len(KERNEL_PROGRAMS) * len(models), desc="replaying in the kernel", unit="replay") as bar:
         for task in TASKS:
             some = [model for model in models if model.task == task]
             for struct in KERNEL_PROGRAMS if some else ():

@@ -12,7 +12,6 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from .. import records
 from ..config import MODELS, RESULTS, TASKS, Profile
@@ -25,6 +24,7 @@ from ..kernel.variants import VARIANTS
 from ..models.model import Model
 from ..models.model_file import load_model
 from ..native import library
+from ..progress import show_progress
 from .rows import KERNEL_PROGRAMS
 
 LOOP = 10_000  # vectors that one call of C classifies
@@ -164,7 +164,7 @@ def interleaved(cases: Mapping[Key, Callable[[], float]], rounds: int, title: st
         What each case returned in each round.
     """
     ns: dict[Key, list[float]] = {key: [] for key in cases}
-    for _ in tqdm(range(rounds), desc=title, unit="round"):
+    for _ in show_progress(range(rounds), desc=title, unit="round"):
         for key, measure in cases.items():
             ns[key].append(measure())
     return ns

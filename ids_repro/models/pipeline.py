@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .. import parallel
 from ..config import MODELS, PROFILES, SAMPLE, SAMPLE_LABELS, TASKS, Profile, UserError, number
 from ..data import dataset
 from ..data.features import as_float
+from ..progress import show_progress
 from .calibration import thresholds
 from .float_tree import FloatTree
 from .model import Model
@@ -112,7 +113,7 @@ def train_all(
         trained = parallel.run(_train_one, [(data, *pair, profile) for pair in pairs], scheduler, "training")
     else:
         shape = "{l_bar}{bar}| {n:.1f}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-        with tqdm(total=len(pairs), desc="training", unit="model", bar_format=shape) as bar:
+        with show_progress(total=len(pairs), desc="training", unit="model", bar_format=shape) as bar:
             trained = [train_model(data, task, seed, profile, bar) for task, seed in pairs]
     for model in trained:
         save_model(model, folder)
@@ -186,7 +187,7 @@ def quantize_all(
     UserError
         As `quantize_model` and `model_file.load_model` do.
     """
-    pairs = tqdm(tasks_and_seeds(profile), desc="calibrating", unit="model")
+    pairs = show_progress(tasks_and_seeds(profile), desc="calibrating", unit="model")
     done = [quantize_model(load_model(task, seed, folder), data, input_alpha, method) for task, seed in pairs]
     for model in done:
         save_model(model, folder)
