@@ -34,6 +34,7 @@ FLOW_RULES = ("text", "go-flows")
 CAPTURE_FACTS = {"stepped_back": 0, "most_back_ms": 0.0, "no_length": 0, "unread_links": {}}
 # The modules that read packets, each with an `open_source`. The first that knows a path reads it.
 SOURCES = (packet_table, packets)
+_BAR = {"unit_scale": True, "delay": 1}  # a progress bar in thousands and millions, if it takes more than a second
 
 
 class PacketSource(Protocol):
@@ -179,11 +180,10 @@ def write(
         raise UserError(f"{source.path}: a packet table says which flows there are; leave out --flow-rules")
     every = sampling == "every"
     sampler, label = stream.Sampler(every, rules == "go-flows"), _labeller(source, labels, every)
-    units = {"unit": source.unit, "unit_scale": True}
     with (
         replaced(out, packet_table.files(source.path)) as file,
         FeatureWriter(file, every, label) as writer,
-        show_progress(total=source.size or None, desc=source.path.name, **units, delay=1) as bar,
+        show_progress(total=source.size or None, desc=source.path.name, unit=source.unit, **_BAR) as bar,
     ):
         for rows, flow in source.pieces():
             cluster.stop_if_unwanted()
