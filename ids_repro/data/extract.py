@@ -218,6 +218,7 @@ def _circumstances(
     return {
         "name": name,
         "source": source.path.name,
+        "path": str(source.path.resolve()) if source.path.exists() and not packets.is_pipe(source.path) else None,
         "parameters": facts["parameters"] | parameters,
         "sources": sources,
         "sha256": digest.hexdigest(),

@@ -210,11 +210,14 @@ class Capture:
         Time stamps [ns], header fields, and where each frame is in the file.
     frames : dict of str to int
         How many frames had each outcome; the keys are `layouts.OUTCOMES`.
+    sha256 : str
+        The hash of the file.
     """
 
     path: Path
     rows: np.ndarray
     frames: dict[str, int]
+    sha256: str
 
     def headers(self) -> list[bytes]:
         """Return the beginning of each packet as an Ethernet frame, in the order of `rows`, for the kernel program.
@@ -255,4 +258,4 @@ def read(path: Path | str, ipv6: bool = False) -> Capture:
     if packets.damage:
         warnings.warn(f"{path}: {packets.damage}", stacklevel=2)
     counts = packets.counts()
-    return Capture(packets.path, rows, {name: counts[name] for name in OUTCOMES})
+    return Capture(packets.path, rows, {name: counts[name] for name in OUTCOMES}, packets.sha256().hexdigest())

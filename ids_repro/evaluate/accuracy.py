@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .. import metrics, records
-from ..config import MODELS, RESULTS, SAMPLE, TASKS, Profile, UserError
+from ..config import MODELS, RESULTS, TASKS, Profile, UserError
 from ..data import dataset, extract, packets
 from ..data.features import as_float
 from ..data.labels.source import label_source, labels_beside
@@ -53,10 +53,9 @@ def read(source: Path | str, schedule: Path | str | None = None) -> tuple[datase
     if source.suffix == ".parquet":
         return dataset.load(source).sample(), None
     labeller = None if source.is_dir() else label_source(schedule or labels_beside(source))
-    name = "lab capture" if source.resolve() == SAMPLE else source.resolve().name
     with tempfile.TemporaryDirectory() as folder:
         rules = labeller and "text"  # the packets that are replayed
-        extract.run(source, Path(folder) / "vectors.parquet", labeller, flow_rules=rules, name=name)
+        extract.run(source, Path(folder) / "vectors.parquet", labeller, flow_rules=rules, name=dataset.name_of(source))
         data = dataset.load(Path(folder) / "vectors.parquet")
     return data, PacketTable(source).trace() if source.is_dir() else packets.read(source)
 
@@ -207,10 +206,10 @@ def evaluate_all(
     Raises
     ------
     UserError
-        If a model is missing; the message says how to make it.
+        If a model is missing or learnt other data; the message says how to make it.
     """
     made = []
-    for model in pipeline.load_all(profile, folder=folder):
+    for model in pipeline.load_all(profile, folder, data):
         started = time.time()
         test, rows = _test_classes(model, data, (kernel or {}).get((model.task, model.seed), {}))
         truth = data.target(model.task)[test]

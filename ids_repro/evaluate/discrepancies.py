@@ -126,7 +126,7 @@ def evaluate_all(
     every = packet_by_packet.first_packets(everything)
     by_packet = np.argsort(every.packet)
     at = by_packet[np.searchsorted(every.packet, every.sample(sampling).packet, sorter=by_packet)]
-    models, again, made = pipeline.load_all(profile, folder=folder), [], []
+    models, again, made = pipeline.load_all(profile, folder, everything), [], []
     with show_progress(total=len(ROWS) * len(models), desc="as released", unit="net") as bar:
         for row, on in ROWS.items():
             learn, seen = (data.take(at) for data in datasets(every, on))

@@ -116,7 +116,7 @@ def evaluate_all(
         If packets or a model are missing.
     """
     every, made, path = first_packets(everything), [], results / "per_packet.jsonl"
-    for model in show_progress(pipeline.load_all(profile, folder=folder), desc="packet by packet", unit="model"):
+    for model in show_progress(pipeline.load_all(profile, folder, everything), desc="packet by packet", unit="model"):
         started = time.time()
         some = every.take(dataset.split(every, model.seed)[2])
         truth, found = some.target(model.task), predictions(model, some.x)
