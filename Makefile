@@ -28,7 +28,9 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 C_FILES := $(wildcard bpf/*.[ch] bpf/user/*.[ch] tests/*/*.c)
 BOOKS := $(wildcard notebooks/*.ipynb)
-STRIP := .venv/bin/python -m nbstripout --extra-keys metadata.language_info.version
+STRIP := .venv/bin/python -m nbstripout --extra-keys metadata.language_info
+# This checkout's git. Under sudo the checkout belongs to somebody else.
+GIT := git -c safe.directory='$(CURDIR)'
 SUDO := $(if $(filter 0,$(shell id -u)),,$(if $(shell command -v sudo),sudo -EH,false))
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -q -o DPkg::Lock::Timeout=120
 # What commands write that run as root.
@@ -79,7 +81,7 @@ lint: system venv ## check style: Python, C, notebooks
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
 	$(if $(C_FILES),clang-format --dry-run -Werror $(C_FILES))
-	$(if $(BOOKS),$(STRIP) --verify $(BOOKS))
+	[ ! -e .git ] || for book in $$($(GIT) ls-files 'notebooks/*.ipynb'); do $(GIT) show ":$$book" | $(STRIP) --verify; done
 
 format: system venv ## apply the style that lint checks
 	.venv/bin/python -m ruff check --fix --exit-zero -q .
@@ -101,8 +103,10 @@ system: ## install Debian's or Ubuntu's packages (apt)
 
 system-lab: system ## the same, and the packages that only record, test and fuzz need
 
-venv: .venv/.stamp ## install the pinned Python packages into .venv (pip)
-	@:
+venv: .venv/.stamp ## install the pinned Python packages into .venv (pip); git then keeps notebooks without outputs
+	@[ -e .git ] && command -v git >/dev/null && [ "$$($(GIT) config filter.nbstripout.clean)" != '$(STRIP)' ] || exit 0
+	$(GIT) config filter.nbstripout.clean '$(STRIP)'
+	chown -fh --reference=Makefile .git/config || true
 
 .venv/.stamp: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: run 'make system'." >&2; exit 1; }

@@ -10,9 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm.auto import tqdm
-
 from .config import UserError
+from .progress import show_progress
 from .provenance import checkout_sha256
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ def _wait(client: Client, futures: list[Future], scheduler: str, title: str, pat
     from distributed import TimeoutError, wait
 
     waiting = set(futures)
-    with tqdm(total=len(futures), desc=title, unit="task") as bar:
+    with show_progress(total=len(futures), desc=title, unit="task") as bar:
         while waiting:
             try:
                 waiting = wait(waiting, timeout=patience_s, return_when="FIRST_COMPLETED").not_done

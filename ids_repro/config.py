@@ -39,6 +39,10 @@ TASKS = {"binary": BINARY, "multi": CLASSES}
 class UserError(Exception):
     """An error that only the user can correct; its text says what is wrong and what to do next."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows of this error, in a notebook too: the text instead of a traceback."""
+        return [str(self)]
+
 
 class DamagedWarning(UserWarning):
     """A capture is cut off or damaged; its text says where. What stands before that place was read."""

@@ -1,23 +1,33 @@
-"""The notebooks: run in order by papermill, each into a copy of its own; no parameter goes unnoticed."""
+"""The notebooks: run in order by papermill, each into a copy of its own; their parameters, and how they show tables."""
 
 from __future__ import annotations
 
 import ast
 import contextlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .config import NOTEBOOKS, UserError
 from .files import replaced
+from .progress import show_progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .report.exhibit import Exhibit
 
 EXECUTED = NOTEBOOKS / "executed"
+LINES = 60  # of a longer table, a notebook shows the first and the last lines
 _INJECTED = "# Parameters\n"  # how papermill begins the cell that it puts in
 
 
 def names() -> list[str]:
-    """Stems of the notebooks, in their order."""
-    return [path.stem for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))]
+    """Stems of the notebooks, in their order. Copies that JupyterLab made, "01_dataset-Copy1", do not count."""
+    stems = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+    return [stem for stem in stems if re.fullmatch(r"\d\d_\w+", stem)]
 
 
 def parameters(name: str) -> set[str]:
@@ -49,6 +59,41 @@ def refuse_unknown(cells: list[str]) -> None:
     for own, injected in zip(cells, cells[1:], strict=False):
         if injected.startswith(_INJECTED):
             _refuse(_assigned(injected), _assigned(own), "this notebook")
+
+
+def table(frame: pd.DataFrame | Mapping[str, Mapping], caption: str = "") -> Exhibit:
+    """Return a table as notebooks show it: text to the left, numbers with four digits to the right, no row numbers.
+
+    Parameters
+    ----------
+    frame : DataFrame or mapping of mappings
+        An index of its own becomes the first column. Of mappings, each of the inner ones is a line.
+    caption : str
+        What stands above it.
+    """
+    import pandas as pd
+
+    from .report.exhibit import Block, Exhibit
+
+    frame = frame if isinstance(frame, pd.DataFrame) else pd.DataFrame.from_dict(frame, orient="index")
+    if not isinstance(frame.index, pd.RangeIndex):
+        frame = frame.rename_axis(frame.index.name or "").reset_index()
+    notes, n = "", len(frame)
+    if n > LINES:
+        frame = pd.concat([frame[: LINES // 2], frame[-(LINES // 2) :]])
+        notes = f"The first and the last {LINES // 2} of {n:,} lines."
+    frame = frame.convert_dtypes().astype(object)  # a column with a gap keeps whole numbers whole
+    cells = [[_cell(value) for value in line] for line in frame.where(frame.notna(), None).to_numpy()]
+    return Exhibit("", caption, frame, [Block("", pd.DataFrame(cells, columns=map(str, frame.columns)))], notes)
+
+
+def _cell(value: Any) -> str:
+    """Return a value as a cell's text: whole numbers in full, others with four digits, nothing for what is missing."""
+    if isinstance(value, bool | str) or not isinstance(value, Real):
+        return "" if value is None else str(value)
+    if isinstance(value, Integral) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:#.4g}".rstrip(".") if value else "0"
 
 
 def _refuse(given: Iterable[str], known: set[str], where: str) -> None:
@@ -141,13 +186,11 @@ def run_all(profile: str, only: Iterable[str] = ()) -> list[Path]:
     only : iterable of str
         Beginnings of names, such as "05"; all by default.
     """
-    from tqdm.auto import tqdm
-
     chosen = [name for name in names() if not only or any(name.startswith(o) for o in only)]
     if not chosen:
         raise UserError(f"no notebook begins with {', '.join(only)}; there are {', '.join(names())}")
     out = []
-    for name in (bar := tqdm(chosen, desc="reproduce", unit="notebook")):
+    for name in (bar := show_progress(chosen, desc="reproduce", unit="notebook")):
         bar.set_postfix_str(name)
         out.append(run(name, {"profile": profile}))
     return out

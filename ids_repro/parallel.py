@@ -15,10 +15,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from . import cluster
 from .config import UserError
+from .progress import show_progress
 
 PATIENCE_S = 10  # how long a scheduler may take to answer
 
@@ -77,7 +78,7 @@ def _on_cores(function: Callable[[Any], Any], items: Sequence, title: str) -> li
         try:
             with _held_back(signal.SIGINT):
                 futures = [pool.submit(function, item) for item in items]
-            for _ in tqdm(as_completed(futures), total=len(futures), desc=title, unit="task"):
+            for _ in show_progress(as_completed(futures), total=len(futures), desc=title, unit="task"):
                 pass
             return [future.result() for future in futures]
         except BrokenProcessPool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -29,7 +30,8 @@ def provenance(root: Path = ROOT) -> dict[str, Any]:
     Returns
     -------
     dict
-        "commit", "dirty" and "compiler" are None where git or the compiler gave no answer.
+        "commit", "dirty" and "compiler" are None where git or the compiler gave no answer. "dirty" says whether a file
+        is new or changed; that a notebook was run and saved does not count.
     """
     return {**_machine_and_code(root), "mode": "netns", "argv": [Path(sys.argv[0]).name, *sys.argv[1:]]}
 
@@ -37,13 +39,13 @@ def provenance(root: Path = ROOT) -> dict[str, Any]:
 @cache
 def _machine_and_code(root: Path) -> dict[str, Any]:
     # A repository above root does not count: a copy of the project inside another repository has no commit of its own.
-    git = ("git", "-c", f"safe.directory={root}", "-C", str(root))
+    git = ("git", "--no-optional-locks", "-c", f"safe.directory={root}", "-C", str(root))
     ours = _output(*git, "rev-parse", "--show-toplevel") == str(root)
     commit = _output(*git, "rev-parse", "HEAD") if ours else None
-    changes = _output(*git, "status", "--porcelain") if commit else None
+    changes = _output(*git, "status", "--porcelain", "--no-renames", "-z") if commit else None
     return {
         "commit": commit,
-        "dirty": None if changes is None else bool(changes),
+        "dirty": None if changes is None else any(_is_change(git, root, one) for one in changes.split("\0") if one),
         "version": _version("ids_repro"),
         "kernel": platform.release(),
         "compiler": (_output("gcc", "--version") or "").partition("\n")[0] or None,
@@ -53,6 +55,23 @@ def _machine_and_code(root: Path) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in ("torch", "scikit-learn", "numpy")},
     }
+
+
+def _is_change(git: tuple[str, ...], root: Path, entry: str) -> bool:
+    """Return whether a file of `git status`, with its two letters, is more than a notebook that was run and saved."""
+    path = entry[3:]
+    if not path.endswith(".ipynb") or set(entry[:2]) - set(" M"):
+        return True
+    try:
+        return _cells((root / path).read_text()) != _cells(_output(*git, "show", f"HEAD:{path}") or "")
+    except (OSError, ValueError, KeyError, TypeError):  # it is no notebook any more
+        return True
+
+
+def _cells(notebook: str) -> list[tuple]:
+    """Return what of a notebook decides what it does: its cells without their outputs."""
+    cells = json.loads(notebook)["cells"]
+    return [(cell["cell_type"], "".join(cell["source"]), cell["metadata"].get("tags")) for cell in cells]
 
 
 def _cpu_model() -> str:
@@ -72,7 +91,7 @@ def _version(package: str) -> str | None:
 def _output(*command: str) -> str | None:
     """Return what a command printed, None if it is not installed or fails."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.rstrip()
     except (OSError, subprocess.SubprocessError):
         return None
 

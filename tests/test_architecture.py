@@ -21,7 +21,7 @@ PACKAGE, TESTS = ROOT / "ids_repro", ROOT / "tests"
 
 # The files at the top. Each may import those before it, and everything else may import all of them.
 TOP = (
-    *("config", "files", "compressed", "require", "provenance", "cluster", "parallel"),
+    *("config", "files", "compressed", "require", "provenance", "progress", "cluster", "parallel"),
     *("implementations", "records", "metrics", "published"),
 )
 # A room, and the rooms that it may import.

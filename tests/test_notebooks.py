@@ -4,12 +4,14 @@ import ast
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from machine_state import load_processes, until
 
@@ -21,6 +23,7 @@ from ids_repro.sweep.methods import choose_methods
 NAMES = ["01_dataset", "02_training", "03_quantization", "04_inference", "05_packet_processing", "06_report"]
 NAMES += ["07_detector"]
 PAPERMILL = Path(sys.executable).with_name("papermill")
+SAFE = ("-c", f"safe.directory={config.ROOT}")
 DRAWN = ("fig4", "fig5a", "fig5b", "flow_churn", "blinding", "per_packet", "detector")
 TABLES = ("blinding", "claims", "detector", "discrepancies", "kernel_cost", "table1", "table2", "table3", "throughput")
 MADE = [f"{name}.{kind}" for name in DRAWN for kind in ("pdf", "png", "svg")] + ["report.html"]
@@ -28,8 +31,10 @@ MADE = sorted([*MADE, *(f"{name}.{kind}" for name in TABLES for kind in ("csv", 
 
 
 def code(name: str) -> list[nbformat.NotebookNode]:
-    """Return the code cells of a notebook."""
-    book = nbformat.read(config.NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    """Return the code cells of a notebook, as git has it, because a user may have run and saved it."""
+    path = config.NOTEBOOKS / f"{name}.ipynb"
+    stored = subprocess.run(["git", *SAFE, "show", f":notebooks/{path.name}"], cwd=config.ROOT, capture_output=True)
+    book = nbformat.reads(path.read_text() if stored.returncode else stored.stdout.decode(), as_version=4)
     nbformat.validate(book)
     return [cell for cell in book.cells if cell.cell_type == "code"]
 
@@ -123,6 +128,43 @@ def test_refuse_unknown_looks_only_at_what_papermill_put_in():
         notebooks.refuse_unknown(["", own, "# Parameters\nbogus = 1"])
 
 
+def test_a_copy_that_jupyterlab_made_is_no_notebook_of_ours(project):
+    shutil.copy(project.root / "notebooks/06_report.ipynb", project.root / "notebooks/06_report-Copy1.ipynb")
+    done = project.run(sys.executable, "-c", "from ids_repro import notebooks; print(*notebooks.names())")
+    (project.root / "notebooks/06_report-Copy1.ipynb").unlink()
+    assert done.stdout.split() == NAMES
+
+
+def test_a_table_has_text_left_numbers_right_four_digits_and_no_row_numbers():
+    frame = pd.DataFrame(
+        {"row": ["DT (C)", "NN"], "flows": [32174, None], "accuracy": [0.92287, 1.0], "ns": [17.512, 52880.4]}
+    )
+    shown = notebooks.table(frame)
+    assert [column.kind for column in shown.blocks[0].columns()] == ["word", "number", "number", "number"]
+    assert shown.blocks[0].frame.to_numpy().tolist() == [
+        ["DT (C)", "32,174", "0.9229", "17.51"],
+        ["NN", "", "1.000", "52,880"],
+    ]
+    cells = re.findall(r"<t[dh][^>]*text-align: (\w+)[^>]*>([^<]*)<", shown._repr_html_())
+    assert cells[:5] == [
+        ("left", "row"),
+        ("right", "flows"),
+        ("right", "accuracy"),
+        ("right", "ns"),
+        ("left", "DT (C)"),
+    ]
+
+
+def test_a_table_keeps_an_index_of_its_own_and_says_what_of_a_long_one_is_not_shown():
+    by_class = notebooks.table(pd.DataFrame({"flows": [1, 2]}, index=["DoS", "Normal"])).blocks[0].frame
+    assert by_class.to_numpy().tolist() == [["DoS", "1"], ["Normal", "2"]]
+    pairs = notebooks.table({"dt": {"numpy_c": 0, "c_xdp": 0}, "nn_q16": {"numpy_c": 3, "c_xdp": 0}}).blocks[0].frame
+    assert pairs.to_numpy().tolist() == [["dt", "0", "0"], ["nn_q16", "3", "0"]]
+    long = notebooks.table(pd.DataFrame({"trial": [f"t{n}" for n in range(100)], "sent": range(100)}))
+    assert long.notes == "The first and the last 30 of 100 lines."
+    assert len(long.blocks[0].frame) == 60 and long.blocks[0].frame.iloc[-1].tolist() == ["t99", "99"]
+
+
 @pytest.fixture(scope="module")
 def reproduced(project):
     """A copy of the project in which all seven notebooks ran, by the command that users run."""
@@ -149,6 +191,26 @@ def test_all_seven_make_the_tables_figures_and_the_report(reproduced):
     report = (figures / "report.html").read_text()
     assert report.count("<svg") + report.count("data:image/png") >= 2
     assert not re.search(r"""(src|href)=["'](?!#|data:)""", report), "the report is one page"
+
+
+@pytest.mark.root
+@pytest.mark.bpf
+def test_no_executed_notebook_holds_a_warning_a_bar_or_a_table_of_pandas(reproduced):
+    outputs = [
+        (path.stem, output)
+        for path in sorted((reproduced.root / "notebooks/executed").iterdir())
+        for cell in nbformat.read(path, as_version=4).cells
+        for output in cell.get("outputs", ())
+    ]
+    assert {name for name, _ in outputs} == set(NAMES)
+    for name, output in outputs:
+        assert output.get("name") != "stderr", (name, output["text"])
+        shown = output.get("data", {})
+        assert "application/vnd.jupyter.widget-view+json" not in shown, name
+        assert 'class="dataframe"' not in shown.get("text/html", ""), name
+        if "image/png" in shown:
+            size = output["metadata"]["image/png"]
+            assert 0 < size["width"] <= 900 and 0 < size["height"] <= 540, (name, size)
 
 
 @pytest.mark.root
@@ -185,6 +247,7 @@ def test_it_runs_from_another_folder_as_in_jupyterlab_with_papermill_itself(repr
     options = ("-p", "profile", "tiny", "-p", "figures", "data/interim/elsewhere", "-k", "python3")
     done = reproduced.run(PAPERMILL, book, out, *options, cwd=reproduced.root / "notebooks")
     assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr.lower()
     assert sorted(path.name for path in (reproduced.root / "data/interim/elsewhere").iterdir()) == MADE
     assert json.loads(out.read_text())["metadata"]["papermill"]["parameters"]["profile"] == "tiny"
 

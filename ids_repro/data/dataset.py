@@ -13,15 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.model_selection import train_test_split
 
-from ..config import CLASSES, NORMAL, TASKS, DamagedWarning, UserError
+from ..config import CLASSES, NORMAL, SAMPLE, SECOND_SAMPLE, TASKS, DamagedWarning, UserError
 from ..files import require_output
 from ..native.layouts import FIRST_PACKETS
 from . import extract
 from .extract import SAMPLINGS
 from .feature_file import COLUMNS
 from .features import FEATURES
-from .labels.source import LabelSource, label_files, label_source
+from .labels.source import LabelSource, label_files, label_source, labels_beside
 
+LAB = {SAMPLE: "lab capture", SECOND_SAMPLE: "second lab capture"}
 TEST_SHARE, VALIDATION_SHARE = 0.33, 0.20  # Sec. V-A1: 33 % test; 80 % of the rest train, 20 % validate
 
 
@@ -44,7 +45,7 @@ class Dataset:
     label : ndarray of shape (n,), int8
         Index into `config.CLASSES`.
     meta : dict
-        The metadata of the file: name, source, sha256, counts and so on.
+        The metadata of the file: name, source, path, sha256, counts and so on.
     """
 
     x: np.ndarray
@@ -98,6 +99,10 @@ class Dataset:
         damage = {"damage": self.meta["damage"]} if self.meta.get("damage") else {}
         return {"dataset": self.meta["name"], "labels": source or "its own"} | damage
 
+    def has_every_packet(self) -> bool:
+        """Return whether there is a vector for every packet, and not one for each flow only."""
+        return self.meta.get("parameters", {}).get("sampling") == "every"
+
     def target(self, task: str) -> np.ndarray:
         """Return the class of each vector in a task.
 
@@ -125,8 +130,14 @@ class Dataset:
         return {name: int(n) for i, name in enumerate(CLASSES) if (n := np.sum(self.label == i))}
 
 
+def name_of(source: Path | str) -> str:
+    """Return what tables and figures call the data of a capture or a packet table unless the user says otherwise."""
+    path = Path(source).resolve()
+    return LAB.get(path, path.name)
+
+
 def prepare(
-    pcap: Path | str, schedule: Path | str | Sequence[Path | str], out: Path | str, name: str = "lab capture"
+    pcap: Path | str, schedule: Path | str | Sequence[Path | str] | None, out: Path | str, name: str | None = None
 ) -> Dataset:
     """Write the features of every packet of a capture to a Parquet file, with labels, and load it.
 
@@ -134,12 +145,12 @@ def prepare(
     ----------
     pcap : Path or str
         See `packets.Packets`.
-    schedule : Path, str, or sequence of them
-        What the labels come from; see `label_source`.
+    schedule : Path, str, or sequence of them, optional
+        What the labels come from; see `label_source`. By default lab.csv beside lab.pcap or lab.pcap.gz.
     out : Path or str
         The Parquet file; see `feature_file`.
-    name : str
-        What tables and figures call the data.
+    name : str, optional
+        What tables and figures call the data; see `name_of` for the default.
 
     Returns
     -------
@@ -151,8 +162,9 @@ def prepare(
     UserError
         As `extract.run` does.
     """
+    schedule = schedule or labels_beside(Path(pcap))
     require_output(Path(out), label_files(schedule))
-    return extracted(pcap, out, label_source(schedule), "every", name)
+    return extracted(pcap, out, label_source(schedule), "every", name or name_of(pcap))
 
 
 def extracted(source: Path | str, out: Path | str, labels: LabelSource | None, sampling: str, name: str) -> Dataset:

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from .. import cluster
 from ..config import UserError
 from ..files import replaced
 from ..native import stream
 from ..native.layouts import FIRST_PACKETS, ROW
+from ..progress import show_progress
 from . import packet_table, packets
 from .feature_file import ROW_GROUP, FeatureWriter
 from .flow import ACTIVE_US, IDLE_US
@@ -34,6 +34,7 @@ FLOW_RULES = ("text", "go-flows")
 CAPTURE_FACTS = {"stepped_back": 0, "most_back_ms": 0.0, "no_length": 0, "unread_links": {}}
 # The modules that read packets, each with an `open_source`. The first that knows a path reads it.
 SOURCES = (packet_table, packets)
+_BAR = {"unit_scale": True, "delay": 1}  # a progress bar in thousands and millions, if it takes more than a second
 
 
 class PacketSource(Protocol):
@@ -182,7 +183,7 @@ def write(
     with (
         replaced(out, packet_table.files(source.path)) as file,
         FeatureWriter(file, every, label) as writer,
-        tqdm(total=source.size or None, desc=source.path.name, unit=source.unit, unit_scale=True, delay=1) as bar,
+        show_progress(total=source.size or None, desc=source.path.name, unit=source.unit, **_BAR) as bar,
     ):
         for rows, flow in source.pieces():
             cluster.stop_if_unwanted()
@@ -217,6 +218,7 @@ def _circumstances(
     return {
         "name": name,
         "source": source.path.name,
+        "path": str(source.path.resolve()) if source.path.exists() and not packets.is_pipe(source.path) else None,
         "parameters": facts["parameters"] | parameters,
         "sources": sources,
         "sha256": digest.hexdigest(),

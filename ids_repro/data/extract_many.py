@@ -81,7 +81,7 @@ def run(
         return _alone(sources[0], out, label_spec, options)
     names = distinct_names(sources)
     begin = time.perf_counter()
-    job = {"labels": resolved(label_spec) if label_spec else None, "options": options}
+    job = {"labels": resolved(label_spec), "options": options}
     metas = _extract_and_join([s.resolve() for s in sources], names, out.resolve(), job, scheduler, patience_s)
     return _added(metas, names, time.perf_counter() - begin)
 
@@ -190,5 +190,6 @@ def _meta(metas: list[dict], names: Sequence[str]) -> dict:
     digest = hashlib.sha256("".join(meta["sha256"] for meta in metas).encode()).hexdigest()
     own = {key: metas[0][key] for key in ("name", "parameters")} | {"damage": _damage(metas, names)}
     own["flows_by_class"] = _sum([meta["flows_by_class"] for meta in metas])
-    rest = {"source": ", ".join(names), "sources": sources, "sha256": digest, "frames": frames, "captures": metas}
+    rest = {"source": ", ".join(names), "sources": sources, "sha256": digest, "frames": frames}
+    rest["captures"] = [{key: value for key, value in meta.items() if key != "path"} for meta in metas]
     return own | _sum(metas) | rest

@@ -4,7 +4,8 @@ The columns are FEATURES (int64, Q16) and then COLUMNS: "flow" (number of the fl
 from 0), "packet" (number among the packets kept, from 0), "time_us" (since 1970), all int64, and "label" (int8, index
 into `config.CLASSES`, -1 without a label). With the sampling "every" the rows are in the order of arrival. With "last"
 a row group holds the next vectors that were final, sorted by flow. The file's metadata has JSON under "ids_repro": the
-SHA-256 of each source, the parameters and the counts. The same inputs give the same bytes.
+path of a single capture, the SHA-256 of each source, the parameters and the counts. The same inputs under the same
+path give the same bytes.
 """
 
 from __future__ import annotations

@@ -210,6 +210,8 @@ class Capture:
         Time stamps [ns], header fields, and where each frame is in the file.
     frames : dict of str to int
         How many frames had each outcome; the keys are `layouts.OUTCOMES`.
+    sha256 : str
+        The hash of the file.
     damage : str or None
         Where and how the file broke off.
     """
@@ -217,6 +219,7 @@ class Capture:
     path: Path
     rows: np.ndarray
     frames: dict[str, int]
+    sha256: str
     damage: str | None = None
 
     def headers(self) -> list[bytes]:
@@ -258,4 +261,5 @@ def read(path: Path | str, ipv6: bool = False) -> Capture:
     if packets.damage:
         warnings.warn(f"{packets.path.name}: {packets.damage}", DamagedWarning, stacklevel=2)
     counts = packets.counts()
-    return Capture(packets.path, rows, {name: counts[name] for name in OUTCOMES}, packets.damage)
+    outcomes = {name: counts[name] for name in OUTCOMES}
+    return Capture(packets.path, rows, outcomes, packets.sha256().hexdigest(), packets.damage)

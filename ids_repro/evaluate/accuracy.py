@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from .. import metrics, records
-from ..config import MODELS, RESULTS, SAMPLE, TASKS, Profile, UserError
+from ..config import MODELS, RESULTS, TASKS, Profile, UserError
 from ..data import dataset, packets
 from ..data.features import as_float
 from ..data.labels.source import label_source, labels_beside
@@ -23,6 +22,7 @@ from ..data.packets import Capture
 from ..implementations import IMPLEMENTATIONS, row_in_c
 from ..models import pipeline
 from ..models.model import Model
+from ..progress import show_progress
 from .replay import classify_in_kernel, kernel_verdicts, load_program
 from .rows import KERNEL_PROGRAMS, float_row, predictions
 
@@ -55,9 +55,8 @@ def read(source: Path | str, schedule: Path | str | None = None) -> tuple[datase
     if source.suffix == ".parquet":
         return dataset.load(source).sample(), None
     labeller = None if source.is_dir() else label_source(schedule or labels_beside(source))
-    name = "lab capture" if source.resolve() == SAMPLE else source.resolve().name
     with tempfile.TemporaryDirectory() as folder:
-        data = dataset.extracted(source, Path(folder) / "vectors.parquet", labeller, "last", name)
+        data = dataset.extracted(source, Path(folder) / "vectors.parquet", labeller, "last", dataset.name_of(source))
     return data, PacketTable(source).trace() if source.is_dir() else packets.read(source)
 
 
@@ -110,7 +109,7 @@ def study(
 
 def _trained(data: dataset.Dataset, profile: Profile) -> list[Model]:
     """Train and quantize a model for each task and seed of a profile, and show the progress."""
-    pairs = tqdm(pipeline.tasks_and_seeds(profile), desc="training", unit="model")
+    pairs = show_progress(pipeline.tasks_and_seeds(profile), desc="training", unit="model")
     return [pipeline.quantize_model(pipeline.train_model(data, *pair, profile), data) for pair in pairs]
 
 
@@ -207,10 +206,10 @@ def evaluate_all(
     Raises
     ------
     UserError
-        If a model is missing; the message says how to make it.
+        If a model is missing or learnt other data; the message says how to make it.
     """
     made = []
-    for model in pipeline.load_all(profile, folder=folder):
+    for model in pipeline.load_all(profile, folder, data):
         started = time.time()
         test, rows = _test_classes(model, data, (kernel or {}).get((model.task, model.seed), {}))
         truth = data.target(model.task)[test]

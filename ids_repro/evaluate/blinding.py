@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from .. import records
 from ..config import CLASSES, NORMAL, RESULTS, Profile
@@ -24,6 +23,7 @@ from ..kernel.program import Program
 from ..kernel.variants import Variant
 from ..models.model import Model
 from ..native.layouts import FLOOD, FOUND, PROBE
+from ..progress import show_progress
 
 TABLES = ("lru", "shared")  # flow tables, names in `kernel.variants.Variant`
 SIZES = (1 << 10, 1 << 16, 1 << 18)  # flows that a table has room for
@@ -203,7 +203,7 @@ def measure(
         The records, of kind "blinding".
     """
     made, pairs = [], list(itertools.product(sizes, tables))
-    with tqdm(total=len(pairs) * len(floods), desc="floods of new flows", unit="flood") as bar:
+    with show_progress(total=len(pairs) * len(floods), desc="floods of new flows", unit="flood") as bar:
         for size, table in pairs:
             with Program(Variant(HOOK, probe=True, flows=size, table=table)) as program:
                 for flood in floods:
@@ -283,7 +283,7 @@ def measure_verdicts(
     made, path = [], results / "blinding.jsonl"
     profile = replace(profile, flood_s=profile.flooded_s)
     identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
-    with tqdm(total=len(TABLES) * len(floods), desc="verdicts in a flood", unit="flood") as bar:
+    with show_progress(total=len(TABLES) * len(floods), desc="verdicts in a flood", unit="flood") as bar:
         for table in TABLES:
             variant = Variant(HOOK, "nn", probe=True, flows=flows, table=table)
             with Program(variant, model.params(variant.params)) as program:

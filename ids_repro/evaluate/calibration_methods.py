@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from .. import records
 from ..config import RESULTS, Profile
@@ -16,6 +15,7 @@ from ..data.features import as_float
 from ..models.calibration import CALIBRATION_METHODS, Threshold, choose_threshold
 from ..models.int_mlp import quantize_mlp
 from ..models.model import Model
+from ..progress import show_progress
 
 # The threshold of X^(1): its known range, alpha = 1 (see `models.pipeline.quantize_model`), or what the method chooses.
 INPUTS = ("range", "method")
@@ -99,7 +99,7 @@ def effects(quantized: list[Model], data: dataset.Dataset, profile: Profile, res
         "agreement q16", the share of vectors on which nn_q16 decides as the float net.
     """
     lines = []
-    for model in tqdm(quantized, desc="calibration methods", unit="model"):
+    for model in show_progress(quantized, desc="calibration methods", unit="model"):
         _, at, _ = dataset.split(data, model.seed)
         truth, floats = data.target(model.task)[at], model.mlp.predict(model.scaler.transform(data.x[at]))
         for method in CALIBRATION_METHODS:

@@ -9,7 +9,6 @@ from functools import reduce
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from .. import config, published, records
 from ..data import dataset
@@ -17,6 +16,7 @@ from ..data.dataset import Dataset
 from ..models import pipeline
 from ..models.model import Model
 from ..models.scaling import MinMax
+from ..progress import show_progress
 from . import accuracy, packet_by_packet, released_code
 from .released_code import Setup
 
@@ -126,12 +126,14 @@ def evaluate_all(
     every = packet_by_packet.first_packets(everything)
     by_packet = np.argsort(every.packet)
     at = by_packet[np.searchsorted(every.packet, every.sample(sampling).packet, sorter=by_packet)]
-    models, again, made = pipeline.load_all(profile, folder=folder), [], []
-    with tqdm(total=len(ROWS) * len(models), desc="as released", unit="net") as bar:
+    models, again, made = pipeline.load_all(profile, folder, everything), [], []
+    with show_progress(total=len(ROWS) * len(models), desc="as released", unit="net") as bar:
         for row, on in ROWS.items():
             learn, seen = (data.take(at) for data in datasets(every, on))
             if "features" in on and not again:
-                pairs = tqdm(pipeline.tasks_and_seeds(profile), desc="training again", unit="model", leave=False)
+                pairs = show_progress(
+                    pipeline.tasks_and_seeds(profile), desc="training again", unit="model", leave=False
+                )
                 again = [pipeline.quantize_model(pipeline.train_model(learn, *pair, profile), learn) for pair in pairs]
             for base, model in zip(models, again if "features" in on else models, strict=True):
                 made.append(_record(row, base, setup(model, learn, seen, on), profile, results))

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from .. import records
 from ..config import RESULTS, TASKS, Profile
@@ -20,6 +19,7 @@ from ..kernel.program import Program
 from ..kernel.variants import VARIANTS, Variant, every_variant
 from ..models.model import Model
 from ..native import library
+from ..progress import show_progress
 from .parity_vectors import random_vectors
 from .timing import interleaved, mean_ns
 
@@ -84,7 +84,7 @@ def _measure(models: Models, capture: Capture, rounds: int, names: Collection[st
     wanted = {name_of(name, variant): variant for name, variant in every_variant()}
     wanted = {row: variant for row, variant in wanted.items() if not names or row in names}
     with contextlib.ExitStack() as stack:
-        for row, variant in tqdm(wanted.items(), desc="building variants", unit="variant"):
+        for row, variant in show_progress(wanted.items(), desc="building variants", unit="variant"):
             for traffic, churn in TRAFFIC.items():
                 if churn and row not in BENCH:
                     continue
@@ -170,7 +170,7 @@ def churn(
     started, frame, cases = time.time(), capture.headers()[0], {}
     with contextlib.ExitStack() as stack:
         sizes = [(name, entries) for name in CHURNED for entries in tables]
-        for name, entries in tqdm(sizes, desc="building flow tables", unit="table"):
+        for name, entries in show_progress(sizes, desc="building flow tables", unit="table"):
             for traffic, new in CHURN.items():
                 program = _load(stack, replace(VARIANTS[name], flows=entries, churn=new), models)
                 cases[name, str(entries), traffic] = _kernel_ns(program, frame)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from .. import config, records
 from ..data import dataset
 from ..models import detector, pipeline
 from ..native.layouts import FIRST_PACKETS
+from ..progress import show_progress
 from .rows import predictions, raised
 
 # The kernel's verdicts equal those of user-space C bit for bit (`parity.compare`), so these rows stand for both.
@@ -116,7 +116,7 @@ def evaluate_all(
         If packets or a model are missing.
     """
     every, made, path = first_packets(everything), [], results / "per_packet.jsonl"
-    for model in tqdm(pipeline.load_all(profile, folder=folder), desc="packet by packet", unit="model"):
+    for model in show_progress(pipeline.load_all(profile, folder, everything), desc="packet by packet", unit="model"):
         started = time.time()
         some = every.take(dataset.split(every, model.seed)[2])
         truth, found = some.target(model.task), predictions(model, some.x)

@@ -7,7 +7,6 @@ import itertools
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from ..config import number
 from ..data.packets import Capture
@@ -15,6 +14,7 @@ from ..kernel.program import Program
 from ..kernel.variants import HOOKS
 from ..models.model import Model
 from ..native import library
+from ..progress import show_progress
 from . import parity_vectors
 from .replay import classify_in_kernel, load_program, replay
 from .rows import DETECTOR_PROGRAMS, KERNEL_PROGRAMS, classify_in_c, classify_in_numpy, programs, verdicts
@@ -84,7 +84,7 @@ def _compared(
     packets, flow = library.extract(capture.rows)
     pairs = [(model, struct) for model in models for struct in structs if struct in programs(model)]
     steps = len(pairs) * (n + tied + len(packets))
-    with tqdm(total=steps, desc="parity", unit="vector", unit_scale=True) as bar:
+    with show_progress(total=steps, desc="parity", unit="vector", unit_scale=True) as bar:
         for model, struct in pairs:
             with contextlib.ExitStack() as stack:
                 loaded = {hook: stack.enter_context(load_program(struct, model, hook)) for hook in hooks}

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import NORMAL, SAMPLE, SECOND_SAMPLE, UserError
+from ..config import NORMAL, UserError
 from ..data import dataset, packet_table, packets
 from ..data.labels.source import LabelSource, label_files, label_source, labels_beside
 from ..files import require_distinct
 from ..models.detector import labels
 from ..native import library
 
-LAB = {SAMPLE: "lab capture", SECOND_SAMPLE: "second lab capture"}
 LEARN_SHARE = 0.6  # of the flows, in the order of their first packets: "by time" tests on the rest
 
 
@@ -108,7 +107,7 @@ def _addresses(texts: Sequence[str]) -> list[int]:
 def _read(source: Path, spec: Path | str | None, arriving_at: Sequence[int]) -> Recording:
     if not source.exists():
         raise UserError(f"{source}: there is no such file")
-    name = LAB.get(source.resolve(), source.resolve().name)
+    name = dataset.name_of(source)
     is_table = source.is_dir() or source.suffix == ".parquet"
     if is_table and (arriving_at or spec):
         raise UserError(f"{source}: a packet table has its own labels, and nothing says which packets arrive where")

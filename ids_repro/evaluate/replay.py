@@ -4,20 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
-from ..config import TASKS
+from ..config import TASKS, UserError
+from ..data import packets
+from ..data.dataset import Dataset
 from ..data.packet_table import Trace
 from ..data.packets import Capture
 from ..kernel.program import Program
 from ..kernel.variants import VARIANTS
 from ..models.model import Model
 from ..native.layouts import PROBE, STRUCTS
+from ..progress import show_progress
 from .rows import KERNEL_PROGRAMS, programs
 
 REPLAY_FLOWS = 1 << 20  # so many that no bucket of the flow table is full, and no flow of a capture is evicted
+
+
+def own_capture(data: Dataset, path: Path | None = None) -> Capture | None:
+    """Read the capture that a data set was made from, to replay it; if that cannot be, print why.
+
+    Parameters
+    ----------
+    data : Dataset
+        Its metadata say where the capture is, what its SHA-256 is, and how it was read.
+    path : Path, optional
+        Where the capture is now, if it was moved.
+
+    Returns
+    -------
+    Capture or None
+        None if the data set is of several captures or of no capture file, or if it left packets out that are in the
+        capture, so that the kernel would see others.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, or is not the capture that the data set was made from.
+    """
+    meta, how = data.meta, data.meta.get("parameters", {})
+    reasons = {
+        "it is not of one capture file": meta.get("source") not in meta.get("sources", {}),
+        "it has the flow rules go-flows": how.get("flow_rules") != "text",
+        "its packets were sorted, or copies were left out": how.get("dedup_ms") or how.get("reorder_ms"),
+        "it does not say where its capture is": not (path or meta.get("path")),
+    }
+    if why := [reason for reason, holds in reasons.items() if holds]:
+        print(f"the kernel's verdicts are left out: the data set cannot be replayed, because {why[0]}")
+        return None
+    path = path or Path(meta["path"])
+    if not path.is_file():
+        raise UserError(f"{path}: the data set's capture is not there; set pcap to where it is, or run notebook 01")
+    capture = packets.read(path)
+    if capture.sha256 != meta["sources"][meta["source"]]:
+        text = f"not the capture of the data set {meta['name']!r}, {meta['source']}, because its SHA-256 differs"
+        raise UserError(f"{path}: {text}; set pcap to that one, or run notebooks 01 to 03 again with this one")
+    return capture
 
 
 def load_program(struct: str, model: Model, hook: str = "xdp") -> Program:
@@ -105,7 +149,7 @@ def kernel_verdicts(
         (task, seed) to {"nn_q16_kernel": ndarray of shape (n,), "nn_fused_kernel": ..., "dt_kernel": ...}.
     """
     out: dict[tuple[str, int], dict] = {(m.task, m.seed): {} for m in models}
-    with tqdm(total=len(KERNEL_PROGRAMS) * len(models), desc="replaying in the kernel", unit="replay") as bar:
+    with show_progress(total=len(KERNEL_PROGRAMS) * len(models), desc="replaying in the kernel", unit="replay") as bar:
         for task in TASKS:
             some = [model for model in models if model.task == task]
             for struct in KERNEL_PROGRAMS if some else ():

@@ -12,19 +12,19 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from .. import records
-from ..config import MODELS, RESULTS, TASKS, Profile
+from ..config import MODELS, RESULTS, Profile
 from ..data import dataset
 from ..data.features import as_float
 from ..data.packets import Capture
 from ..implementations import rows_in
 from ..kernel.program import Program
 from ..kernel.variants import VARIANTS
+from ..models import pipeline
 from ..models.model import Model
-from ..models.model_file import load_model
 from ..native import library
+from ..progress import show_progress
 from .rows import KERNEL_PROGRAMS
 
 LOOP = 10_000  # vectors that one call of C classifies
@@ -164,7 +164,7 @@ def interleaved(cases: Mapping[Key, Callable[[], float]], rounds: int, title: st
         What each case returned in each round.
     """
     ns: dict[Key, list[float]] = {key: [] for key in cases}
-    for _ in tqdm(range(rounds), desc=title, unit="round"):
+    for _ in show_progress(range(rounds), desc=title, unit="round"):
         for key, measure in cases.items():
             ns[key].append(measure())
     return ns
@@ -214,7 +214,7 @@ def time_all(
     """
     made = []
     torch.set_num_threads(1)
-    for model in (load_model(task, profile.seeds[0], folder) for task in TASKS):
+    for model in pipeline.load_all(replace(profile, seeds=profile.seeds[:1]), folder, data):
         started, cases = time.time(), user_space_cases(model, data.x[:LOOP])
         with contextlib.ExitStack() as stack:
             if capture is not None:

@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from ..network.hosts import Host
+from ..progress import show_progress
 from .activity import ICMP, TCP, TOGETHER, Activity, attack_rounds, command, hosts_for
 from .attacks import ATTACKS
 from .files import Login
@@ -217,7 +217,10 @@ def run_all(lab: Lab, hosts: Sequence[Host], seed: int, progress: bool) -> None:
         begin: (_shared(attack_rounds([a for a in ATTACKS if begin.startswith(a.hosts)], child)), calm_s)
         for (begin, calm_s), child in zip(CALM_S.items(), rng.spawn(len(CALM_S)), strict=True)
     }
-    with ThreadPoolExecutor(len(hosts)) as pool, tqdm(total=round(seconds), unit="s", disable=not progress) as bar:
+    with (
+        ThreadPoolExecutor(len(hosts)) as pool,
+        show_progress(total=round(seconds), unit="s", disable=not progress) as bar,
+    ):
         try:
             futures = [
                 pool.submit(_live, lab, host, *kinds[host.name.rstrip("0123456789")], child)

@@ -8,11 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from ..config import UserError
 from ..kernel.variants import Variant
 from ..models.model import Model
+from ..progress import show_progress
 
 CUTTING = ("filter", "redirect")  # actions that keep packets from the stack
 MOST_FALSE_ALARMS = 0.05  # of normal flows
@@ -81,7 +80,7 @@ def is_confirmed(seconds: float) -> bool:
     """
     begin, text = time.monotonic(), "press Enter to keep it, or it is detached"
     inputs = [sys.stdin.fileno()] if sys.stdin else []
-    with tqdm(total=round(seconds), desc=text, bar_format="{desc}: {bar}| {n_fmt} of {total_fmt} s") as bar:
+    with show_progress(total=round(seconds), desc=text, bar_format="{desc}: {bar}| {n_fmt} of {total_fmt} s") as bar:
         while (left := begin + seconds - time.monotonic()) > 0:
             ready, _, _ = select.select(inputs, [], [], min(left, 1.0))
             if ready:

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
-from tqdm.auto import tqdm
 
 from ..config import FALSE_ALARMS, NORMAL, SAMPLE, SAMPLE_LABELS, UserError, number
 from ..data.dataset import Dataset, prepare
+from ..progress import show_progress
 from .file_header import MOST_CHARACTERS
 from .model import Model, Seen
 from .model_file import model_path, read_model
@@ -191,7 +191,7 @@ def threshold(best: np.ndarray, false_alarms: float) -> int | float:
 def progress_bar(title: str, steps: int = 1) -> Iterator[Progress]:
     """Show a progress bar; yield what is called with the number of steps done, also in parts."""
     form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-    with tqdm(total=steps, desc=title, bar_format=form) as bar:
+    with show_progress(total=steps, desc=title, bar_format=form) as bar:
         yield lambda done: bar.update(done - bar.n)
 
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .. import parallel
 from ..config import MODELS, PROFILES, SAMPLE, SAMPLE_LABELS, TASKS, Profile, UserError, number
 from ..data import dataset
 from ..data.features import as_float
+from ..progress import show_progress
 from .calibration import thresholds
 from .float_tree import FloatTree
 from .model import Model
@@ -112,7 +113,7 @@ def train_all(
         trained = parallel.run(_train_one, [(data, *pair, profile) for pair in pairs], scheduler, "training")
     else:
         shape = "{l_bar}{bar}| {n:.1f}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-        with tqdm(total=len(pairs), desc="training", unit="model", bar_format=shape) as bar:
+        with show_progress(total=len(pairs), desc="training", unit="model", bar_format=shape) as bar:
             trained = [train_model(data, task, seed, profile, bar) for task, seed in pairs]
     for model in trained:
         save_model(model, folder)
@@ -184,24 +185,38 @@ def quantize_all(
     Raises
     ------
     UserError
-        As `quantize_model` and `model_file.load_model` do.
+        As `quantize_model` and `load_all` do.
     """
-    pairs = tqdm(tasks_and_seeds(profile), desc="calibrating", unit="model")
-    done = [quantize_model(load_model(task, seed, folder), data, input_alpha, method) for task, seed in pairs]
+    trained = show_progress(load_all(profile, folder, data), desc="calibrating", unit="model")
+    done = [quantize_model(model, data, input_alpha, method) for model in trained]
     for model in done:
         save_model(model, folder)
     return done
 
 
-def load_all(profile: Profile, folder: Path = MODELS) -> list[Model]:
+def load_all(profile: Profile, folder: Path = MODELS, data: dataset.Dataset | None = None) -> list[Model]:
     """Read the saved model of each task and seed of a profile.
+
+    Parameters
+    ----------
+    profile : Profile
+        Its seeds say which models.
+    folder : Path
+        Where they are.
+    data : Dataset, optional
+        What they must have learnt.
 
     Raises
     ------
     UserError
-        As `model_file.load_model` does.
+        As `model_file.load_model` does, or if a model learnt other data.
     """
-    return [load_model(task, seed, folder) for task, seed in tasks_and_seeds(profile)]
+    models = [load_model(task, seed, folder) for task, seed in tasks_and_seeds(profile)]
+    for model in models:
+        if data is not None and model.data_sha256 != data.meta["sha256"]:
+            which = f"the saved {model.task} model of seed {model.seed}"
+            raise UserError(f"{which} did not learn the data set {data.meta['name']!r}: run notebooks 02 and 03 again")
+    return models
 
 
 def any_model(task: str, folder: Path = MODELS) -> Model:

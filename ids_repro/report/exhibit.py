@@ -226,15 +226,15 @@ class Exhibit:
         return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{self.name}-", text[text.index("<svg") :])
 
     def __repr__(self) -> str:
-        return f"<Exhibit {self.name}: {self.caption}>"
+        return self.markdown() if self.blocks else f"<Exhibit {self.name}: {self.caption}>"
 
     def _repr_html_(self) -> str | None:
         """Return what a notebook shows of a table; None lets it take the PNG."""
         return TEMPLATES.get_template("exhibit.html.j2").render(exhibit=self, notes=self.notes) if self.blocks else None
 
-    def _repr_png_(self) -> bytes | None:
-        """Return what a notebook shows of a figure."""
-        return None if self.chart is None else self.chart.file("png")
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]] | None:
+        """Return what a notebook shows of a figure, with its size."""
+        return None if self.chart is None else self.chart._repr_png_()
 
 
 def circumstances(used: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -67,6 +67,8 @@ def methods_of(panel: str) -> tuple[str, ...]:
 GENERATORS = {"live_frames": ("o", "live frames"), "hping3": ("s", "hping3")}
 FLOWS = {"new": "a new flow per packet", "one": "one flow"}
 COLUMN_IN = 3.5  # the width of one column of a paper set in two
+# How large a notebook shows a figure: beside JupyterLab's side bar and below its tool bars on a screen of 1366 x 768.
+SCREEN_PX, SCREEN_PX_PER_IN = (900, 540), 150
 STYLE = {
     "font.family": "sans-serif",
     "font.size": 7,
@@ -143,8 +145,11 @@ class Chart(Figure):
                 self._files[kind] = self._drawn(kind)
         return self._files[kind]
 
-    def _repr_png_(self) -> bytes:
-        return self.file("png")
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """Return what a notebook shows: the figure, and a size [px] at which a laptop's screen shows all of it."""
+        width, height = self.get_size_inches()
+        scale = min(SCREEN_PX[0] / width, SCREEN_PX[1] / height, SCREEN_PX_PER_IN)
+        return self.file("png"), {"width": round(scale * width), "height": round(scale * height)}
 
     def _drawn(self, kind: str) -> bytes:
         file, properties = io.BytesIO(), PROPERTIES[kind]

@@ -67,6 +67,18 @@ def trial_points(results: Results) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=[*LINE, *ASKED, "repeat", "workers", "r_tx_pps", "r_rx_pps", *CPU])
 
 
+def all_trials(results: Results) -> pd.DataFrame:
+    """Return one line per trial of the sweep, failed ones too: what was asked, and what became of the packets."""
+    lines = []
+    for record in results.rows:
+        if record["kind"] == "sweep":
+            asked, raw = record["asked"], record["raw"]
+            line = {name: asked.get(name) for name in (*LINE, *ASKED, "repeat")} | {"status": record["status"]}
+            line |= {name: raw.get(f"{name}_packets") for name in ("sent", "received")}
+            lines.append(line | {"dropped": sum(raw["dropped_packets"].values()) if "dropped_packets" in raw else None})
+    return pd.DataFrame(lines)
+
+
 def medians(results: Results) -> pd.DataFrame:
     """Return one line per point of Fig. 4, by rising R_TX of each line.
 

@@ -10,11 +10,10 @@ from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from .. import records
 from ..config import RESULTS, Profile, UserError
 from ..models.model import Model
+from ..progress import show_progress
 from .link import Link
 from .link_netns import two_namespaces
 from .link_ssh import TwoMachines, two_machines
@@ -162,7 +161,7 @@ def _run_trials(
         receivers, sender = Receivers(model, link, stack), Sender(link)
         stack.callback(sender.close)
         print(f"sweep: up to {most} trials of {trial_s:g} s, about {duration_text(most, trial_s)}")
-        bar = stack.enter_context(tqdm(total=most, desc="sweep", unit="trial"))
+        bar = stack.enter_context(show_progress(total=most, desc="sweep", unit="trial"))
         for asked in sweep.trials(planned, methods):
             bar.set_postfix_str(f"{asked['method']}, {asked['rate_pps'] or asked['generator']}")
             measure = partial(run_trial, link, receivers, sender, wait=wait)

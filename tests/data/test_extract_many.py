@@ -7,7 +7,9 @@ import json
 import os
 import re
 import socket
+import subprocess
 from datetime import datetime, timezone
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,7 +20,7 @@ from packet_tables import write_table
 
 from ids_repro import config
 from ids_repro.__main__ import main
-from ids_repro.config import UserError
+from ids_repro.config import ROOT, UserError
 from ids_repro.data import dataset, extract, extract_many, feature_file, packets
 from ids_repro.data.labels.source import label_source
 
@@ -74,7 +76,8 @@ def test_rows_of_labels_are_handed_to_the_tasks(halves, tmp_path):
     assert counts["flows_without_label"] == sum(one["flows_without_label"] for one in alone)
     both = pq.ParquetFile(tmp_path / "both.parquet").metadata.metadata[b"ids_repro"]
     for half, one in zip(halves, json.loads(both)["captures"], strict=True):
-        assert one == json.loads(pq.ParquetFile(tmp_path / half.name).metadata.metadata[b"ids_repro"])
+        of_one = json.loads(pq.ParquetFile(tmp_path / half.name).metadata.metadata[b"ids_repro"])
+        assert one == {key: value for key, value in of_one.items() if key != "path"}
 
 
 def test_the_parts_follow_each_other(halves, tmp_path):
@@ -149,3 +152,15 @@ def test_what_cannot_be_done_is_said(halves, tmp_path, capsys):
     assert main(["extract", str(halves[0]), str(tmp_path / "none"), "--out", str(tmp_path / "x.parquet")]) == 2
     assert "there is no such file" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_readmes_line_finds_the_captures_of_cic_ids2017_by_their_real_names(tmp_path):
+    """The site's file of Wednesday is the only one that is spelled with a small w."""
+    names = [f"{day}-WorkingHours.pcap" for day in ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")]
+    names[2] = "Wednesday-workingHours.pcap"
+    (words,) = re.findall(r"extract (data/raw/cic-ids2017/\S+pcap)", (ROOT / "README.md").read_text())
+    (tmp_path / words).parent.mkdir(parents=True)
+    for name in names:
+        (tmp_path / words).with_name(name).touch()
+    found = subprocess.run(["bash", "-c", f"ls -U -d {words}"], cwd=tmp_path, capture_output=True, text=True)
+    assert [Path(line).name for line in found.stdout.splitlines()] == names

@@ -33,6 +33,18 @@ def test_every_model_is_trained_quantized_and_read_in_one_folder(flows, tmp_path
     assert load_model("multi", 4, tmp_path).alpha == again[3].alpha == tuple(t.alpha for t in again[3].thresholds[0])
 
 
+def test_models_of_other_data_are_refused(flows, models, tmp_path):
+    one = replace(SHORT, seeds=(0,))
+    for model in models.values():
+        save_model(model, tmp_path)
+    other = replace(flows, meta=flows.meta | {"sha256": "0" * 64, "name": "mine"})
+    assert len(pipeline.load_all(one, tmp_path, flows)) == 2
+    sentence = "the saved binary model of seed 0 did not learn the data set 'mine': run notebooks 02 and 03 again"
+    for use in (pipeline.load_all, lambda profile, folder, data: pipeline.quantize_all(data, profile, folder=folder)):
+        with pytest.raises(config.UserError, match=sentence):
+            use(one, tmp_path, other)
+
+
 def test_a_models_scaler_has_not_seen_the_other_parts(flows):
     train, *others = dataset.split(flows, 3)
     x = flows.x.copy()

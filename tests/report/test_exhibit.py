@@ -35,7 +35,8 @@ def test_a_table_is_written_as_csv_and_markdown_and_shown_as_html(tmp_path):
                                   FRAME.set_axis(range(5), axis=1))  # fmt: skip
     shown = exhibit._repr_html_()
     for part in ("Caption &lt;1&gt;.", "Notes.", '<td style="text-align: left; white-space: nowrap">No Filter</td>',
-                 '<td style="white-space: nowrap">≥ 1,300</td>', '<span class="badge none">–</span>'):  # fmt: skip
+                 '<td style="text-align: right; white-space: nowrap">≥ 1,300</td>',
+                 '<span class="badge none">–</span>'):  # fmt: skip
         assert part in shown
     assert exhibit._repr_png_() is None
 
@@ -48,7 +49,7 @@ def test_a_figure_is_written_as_it_is_shown(tmp_path):
     assert exhibit.caption == "Caption. Records: flow_churn.jsonl, 4 trials."
     assert chart.get_supxlabel().replace("\n", " ").startswith("flow_churn.jsonl: profile smoke; machine")
     assert [path.name for path in exhibit.write(tmp_path)] == ["a.svg", "a.png", "a.pdf"]
-    assert (tmp_path / "a.png").read_bytes() == exhibit._repr_png_() and exhibit._repr_html_() is None
+    assert (tmp_path / "a.png").read_bytes() == exhibit._repr_png_()[0] and exhibit._repr_html_() is None
     inlined = exhibit.svg()
     assert inlined.startswith("<svg") and ' id="a-' in inlined
     assert inlined.replace("a-", "") in (tmp_path / "a.svg").read_text().replace("a-", "")

@@ -119,8 +119,10 @@ def test_a_pdf_says_where_it_comes_from_in_its_properties_only(results):
 
 def test_each_file_is_drawn_once_and_a_notebook_shows_the_png(results):
     chart = packet_by_packet.exhibit(results).chart
-    assert chart._repr_png_().startswith(b"\x89PNG")
-    assert chart._repr_png_() is chart.file("png")
+    shown, size = chart._repr_png_()
+    assert shown.startswith(b"\x89PNG") and shown is chart.file("png")
+    assert size["width"] <= 900 and size["height"] <= 540
+    assert size["width"] / size["height"] == pytest.approx(7.2 / 4.6, rel=0.01), "its shape is kept"
 
 
 def test_every_method_has_a_look():

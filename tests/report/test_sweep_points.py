@@ -7,7 +7,7 @@ import synthetic
 
 from ids_repro import records
 from ids_repro.report.exhibit import Results
-from ids_repro.report.sweep_points import CPU, LINE, at_rate, medians, trial_points
+from ids_repro.report.sweep_points import CPU, LINE, all_trials, at_rate, medians, trial_points
 
 
 def test_between_two_measured_rates_is_a_straight_line_and_outside_nothing():
@@ -33,6 +33,14 @@ def test_points_are_rates_of_each_trial(sweep):
     assert (first.r_tx_pps, first.r_rx_pps) == (90e3, 90e3)
     np.testing.assert_allclose(trials[list(CPU)].sum(axis=1), 100)
     assert set(trials["flows"]) == {"new"}, "hping3's own way, of records that do not say"
+
+
+def test_of_every_trial_the_packets_add_up_and_a_failed_one_is_there_too(sweep):
+    failed = sweep.rows[0] | {"status": "failed", "raw": {}}
+    lines = all_trials(Results([*sweep.rows, failed]))
+    assert lines["status"].tolist() == ["ok"] * len(sweep.rows) + ["failed"]
+    assert (lines["sent"] - lines["received"] - lines["dropped"])[:-1].eq(0).all() and (lines["sent"][:-1] > 0).all()
+    assert lines.iloc[-1][["sent", "received", "dropped"]].isna().all()
 
 
 def test_medians_are_over_repeats_and_rise_with_the_rate(sweep):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ...compressed import bare_name
-from ...config import CLASSES, LABELS, ROOT, UserError
+from ...config import CLASSES, LABELS, UserError
 from . import cicids_csv
 from .flow_index import REASONS, FlowIndex
 from .schedule import find_rows, read_schedule
@@ -149,14 +149,19 @@ def labels_beside(capture: Path) -> Path:
     return bare_name(capture).with_suffix(".csv")
 
 
-def _path(spec: Path | str) -> Path:
-    path = Path(spec)
-    return path if path.exists() else ROOT / path  # the notebooks name files relative to the project's root
+def resolved(spec: Path | str | None, folder: Path = Path()) -> str | None:
+    """Return a source of labels so that it means the same everywhere: a name, or an absolute path; None for None.
 
-
-def resolved(spec: Path | str) -> str:
-    """Return a source of labels so that it means the same in another process: a name, or an absolute path."""
-    return str(spec) if str(spec) in (*SCHEDULES, *READERS) else str(_path(spec).absolute())
+    Parameters
+    ----------
+    spec : Path or str, optional
+        See `label_source`.
+    folder : Path
+        From which a relative path counts; by default the working directory.
+    """
+    if spec is None or str(spec) in (*SCHEDULES, *READERS):
+        return spec and str(spec)
+    return str((folder / spec).absolute())
 
 
 def label_files(spec: Path | str | Sequence[Path | str] | None) -> list[Path]:
@@ -165,7 +170,7 @@ def label_files(spec: Path | str | Sequence[Path | str] | None) -> list[Path]:
         return [Path(path) for path in spec or ()]
     if str(spec) in SCHEDULES:
         return [LABELS / f"{spec}.csv"]
-    return [READERS[str(spec)].FOLDER if str(spec) in READERS else _path(spec)]
+    return [READERS[str(spec)].FOLDER if str(spec) in READERS else Path(spec)]
 
 
 def label_source(spec: Path | str | Sequence[Path | str], folder: Path | None = None) -> LabelSource:
@@ -198,7 +203,7 @@ def label_source(spec: Path | str | Sequence[Path | str], folder: Path | None = 
         return _from_schedule(LABELS / f"{name}.csv", name)
     if name in READERS:
         return _from_rows(name, READERS[name].files(folder or READERS[name].FOLDER))
-    path = _path(spec)
+    path = Path(spec)
     if path.is_dir():
         return _from_rows("csv", cicids_csv.files(path))
     reader = next((name for name, module in READERS.items() if module.is_one(path)), None)

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from ids_repro import config
 from ids_repro.config import CLASSES, UserError
 from ids_repro.data import dataset
 from ids_repro.data.labels.cicids_csv import ATTACKS
-from ids_repro.data.labels.source import label_source
+from ids_repro.data.labels.source import label_source, resolved
 
 NAMED = ("published", "corrected")  # the schedules of CIC-IDS2017
 BOT_MASTER = "205.174.165.73"
@@ -224,6 +225,13 @@ def test_a_schedule_by_its_path_is_a_source_too(tmp_path):
     assert report["source"] == "lab.csv"
     assert sum(report["flows"]["labels"].values()) == made.meta["flows"]
     assert report["packets"]["labels"] == made.counts()
+
+
+def test_a_name_is_the_same_everywhere_and_a_relative_path_counts_from_the_folder_that_is_asked_for(tmp_path):
+    assert [resolved(spec, tmp_path) for spec in (None, "published", "csv")] == [None, "published", "csv"]
+    assert resolved("a/mine.csv", tmp_path) == str(tmp_path / "a/mine.csv")
+    assert resolved(tmp_path / "mine.csv", Path("/elsewhere")) == str(tmp_path / "mine.csv")
+    assert resolved("mine.csv") == str(Path.cwd() / "mine.csv")
 
 
 def test_a_capture_of_other_days_is_refused(tmp_path):
