@@ -9,7 +9,9 @@ import argparse
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from typing import TextIO
 
+from ..text import printable
 from . import data, detector, evaluate, live, models, reproduce, sweep
 from .add import Add
 from .ending import exit_code, prepare_streams
@@ -35,6 +37,13 @@ COMMANDS: tuple[Callable[[Add], None], ...] = (
     detector.add_train_detector,
     detector.add_detect,
 )
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose messages, which repeat what was typed, have no control characters."""
+
+    def _print_message(self, message: str, file: TextIO | None = None) -> None:
+        super()._print_message(printable(message, "\n"), file)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     text = "Command line: every command is one call of the package."
-    parser = argparse.ArgumentParser("ids_repro", description=text)
+    parser = _Parser("ids_repro", description=text)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -83,5 +92,5 @@ def run_command(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_: f"warning: {printable(str(message))}\n"
     return args.run(args)

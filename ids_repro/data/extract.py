@@ -22,6 +22,7 @@ from ..config import UserError
 from ..files import replaced
 from ..native import stream
 from ..native.layouts import FIRST_PACKETS, ROW
+from ..text import printable
 from . import packet_table, packets
 from .feature_file import ROW_GROUP, FeatureWriter
 from .flow import ACTIVE_US, IDLE_US
@@ -151,6 +152,11 @@ def open_source(path: Path, dedup_ms: float = 0, reorder_ms: float = 0, rules: s
     return next(source for source in found if source is not None)
 
 
+def _progress(source: PacketSource) -> tqdm:
+    name = printable(source.path.name)
+    return tqdm(total=source.size or None, desc=name, unit=source.unit, unit_scale=True, delay=1)
+
+
 def write(
     source: PacketSource, out: Path, labels: LabelSource | None, sampling: str, name: str, rules: str | None = None
 ) -> dict[str, Any]:
@@ -182,7 +188,7 @@ def write(
     with (
         replaced(out, packet_table.files(source.path)) as file,
         FeatureWriter(file, every, label) as writer,
-        tqdm(total=source.size or None, desc=source.path.name, unit=source.unit, unit_scale=True, delay=1) as bar,
+        _progress(source) as bar,
     ):
         for rows, flow in source.pieces():
             cluster.stop_if_unwanted()
