@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ids_repro import config, records
-from ids_repro.evaluate import detection
+from ids_repro import config, record_schema, records, report
+from ids_repro.evaluate import blinding, detection, kernel_cost
 from ids_repro.evaluate.discrepancies import ROWS
 from ids_repro.implementations import IMPLEMENTATIONS
 from ids_repro.provenance import provenance
+from ids_repro.report import style
+from ids_repro.report.sweep_points import CPU
 from ids_repro.sweep.methods import METHODS, choose_methods
 
 ASKED = {"task": "binary", "row": "dt_c", "seed": 0}
@@ -263,3 +265,16 @@ def test_the_shipped_records_name_only_rows_and_methods_that_there_are():
     assert {one["method"] for one in asked if "method" in one and "rate_pps" in one} <= set(METHODS)
     known = {*IMPLEMENTATIONS, *ROWS, *detection.ROWS, "flow_kernel"}  # the last is what kernel rows are measured less
     assert {one["row"] for one in asked if "row" in one} - known == set()
+
+
+def test_the_schema_has_the_words_of_those_who_measure_and_of_those_who_draw():
+    def words(kind, name):
+        asked, more, _, _ = record_schema.KINDS[kind]
+        return set((asked | more)[name]["enum"])
+
+    assert words("detector", "test") == set(detection.TESTS) == set(report.detector.TESTS)
+    assert words("blinding", "table") == set(blinding.TABLES) == set(report.blinding.NAMES)
+    assert words("flow_churn", "traffic") == set(kernel_cost.CHURN) == set(report.kernel_cost.DASHES)
+    assert words("kernel_cost", "traffic") == set(report.kernel_cost.TRAFFIC)
+    assert words("sweep", "generator") == set(style.GENERATORS) and words("sweep", "flows") == set(style.FLOWS)
+    assert set(record_schema.CPU["propertyNames"]["enum"]) == set(CPU)
