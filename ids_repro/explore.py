@@ -13,7 +13,7 @@ from .data.dataset import Dataset
 from .data.features import FEATURES, as_float
 from .models.calibration import CALIBRATION_METHODS, LEVELS, choose_threshold
 from .models.model import Model
-from .report.style import STYLE, Chart
+from .report.style import STYLE, Chart, as_drawn
 
 # Each class has the same colour in every picture.
 COLOURS = dict(zip(CLASSES, sns.color_palette("colorblind", len(CLASSES)).as_hex(), strict=True))
@@ -51,7 +51,8 @@ def classes(data: Dataset) -> Figure:
         axis = figure.subplots()
         bars = axis.barh(list(counts), list(counts.values()), color=[COLOURS[name] for name in counts])
         axis.bar_label(bars, fmt="{:,.0f}", padding=3)
-        axis.set(xscale="log", xlabel=f"flows in the {data.meta['name']}")
+        axis.set(xscale="log")
+        axis.set_xlabel(as_drawn(f"flows in the {data.meta['name']}"), parse_math=False)
         axis.margins(x=0.15)
         axis.invert_yaxis()
     return figure
@@ -72,7 +73,8 @@ def outcomes(data: Dataset) -> Figure:
         axis = figure.subplots()
         bars = axis.barh(list(counts), np.maximum(list(counts.values()), 0.5), color="0.6")
         axis.bar_label(bars, [f"{n:,}" for n in counts.values()], padding=3)
-        axis.set(xscale="log", xlim=(0.5, None), xlabel=f"{data.meta['name']}: {data.meta['source']}")
+        axis.set(xscale="log", xlim=(0.5, None))
+        axis.set_xlabel(as_drawn(f"{data.meta['name']}: {data.meta['source']}"), parse_math=False)
         axis.margins(x=0.2)
         axis.invert_yaxis()
     return figure

@@ -2,8 +2,9 @@
 
 A line is ``{"kind", "asked", "raw", "status", "reason", "provenance"}``: what the trial was asked to do (its seed and
 repeat number included), every raw value with its unit in the key's name, how the trial ended, and where, when and with
-what it ran. Each line is written as soon as its trial ends. A run that is killed while it writes a line loses that line
-only: `read` leaves it out with a warning, the next `append` cuts it off, and the trial runs again.
+what it ran. `record_schema` says what a record of each kind must hold; records are checked by it when they are written
+and when they are read. Each line is written as soon as its trial ends. A run that is killed while it writes a line
+loses that line only: `read` leaves it out with a warning, the next `append` cuts it off, and the trial runs again.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .config import UserError
 from .files import require_output
 from .provenance import provenance
+from .record_schema import KINDS, fault
 
-STATUSES = ("ok", "failed", "bad")
 # Names of rows and methods in records of earlier versions, with their present names. The old names did not say whether
 # the net's arithmetic is the paper's (q16) or ours (fused).
 RENAMED = {
@@ -46,6 +47,26 @@ NAMED = ("row", "method")  # keys of `asked` whose values may be old names
 SCOPE = ("profile", "dataset", "labels", "data_hash", "mode", "budgets", "flood_s")
 
 
+class Start(NamedTuple):
+    """When a trial began.
+
+    Attributes
+    ----------
+    utc_s : float
+        By ``time.time()``, for people.
+    clock_s : float
+        By ``time.monotonic()``, for durations: somebody may set the other clock meanwhile.
+    """
+
+    utc_s: float
+    clock_s: float
+
+
+def now() -> Start:
+    """Return the start of a trial that begins now."""
+    return Start(time.time(), time.monotonic())
+
+
 def append(
     path: Path | str,
     kind: str,
@@ -54,7 +75,7 @@ def append(
     status: str = "ok",
     reason: str = "",
     *,
-    started: float | None = None,
+    started: Start | None = None,
     identity: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> dict:
@@ -65,13 +86,13 @@ def append(
     path : Path or str
         A ``.jsonl`` file. It and its folder are made if they do not exist.
     kind : str
-        "accuracy", "inference", "sweep", "calibration", ...
+        A name in `record_schema.KINDS`.
     asked, raw : mapping
         What the trial was asked to do, and what it measured, before any averaging.
     status, reason : str
         "ok"; "failed" if the trial ended in an error; "bad" if what it measured breaks an invariant. And why, in words.
-    started : float, optional
-        When the trial began, by ``time.time()`` [s]; now by default.
+    started : Start, optional
+        When the trial began, as `now` said then; now by default.
     identity : mapping, optional
         What else must be equal before the trial counts as done: profile, data_hash, model_hash, ...
     **more
@@ -80,21 +101,23 @@ def append(
     Raises
     ------
     ValueError
-        If `status` is none of the three.
+        If the record does not hold what its kind must. Nothing is written then.
     """
-    if status not in STATUSES:
-        raise ValueError(f"status is {status!r}: use one of {', '.join(STATUSES)}")
-    run = _run(asked, time.time() if started is None else started, identity)
+    run = _run(asked, started or now(), identity)
     entry = {"kind": kind, "asked": dict(asked), "raw": dict(raw), "status": status, "reason": reason}
     line = json.dumps(_plain(entry | {"provenance": provenance() | run | more}), allow_nan=False)
+    record = json.loads(line)
+    if wrong := fault(record) if kind in KINDS else "there is no such kind in record_schema.KINDS":
+        raise ValueError(f"a record of kind {kind!r}: {wrong}")
     _write_line(Path(path), line.encode() + b"\n")
-    return json.loads(line)
+    return record
 
 
-def _run(asked: Mapping[str, Any], began: float, identity: Mapping[str, Any] | None) -> dict[str, Any]:
+def _run(asked: Mapping[str, Any], began: Start, identity: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the trial's own part of the provenance: its identity, its seed, when it began and how long it took."""
-    stamp = datetime.datetime.fromtimestamp(began, datetime.timezone.utc).isoformat(timespec="milliseconds")
-    run = {"identity": dict(identity or {}), "started_utc": stamp, "duration_s": round(time.time() - began, 3)}
+    stamp = datetime.datetime.fromtimestamp(began.utc_s, datetime.timezone.utc).isoformat(timespec="milliseconds")
+    took_s = round(time.monotonic() - began.clock_s, 3)
+    run = {"identity": dict(identity or {}), "started_utc": stamp, "duration_s": took_s}
     return run | ({"seed": asked["seed"]} if "seed" in asked else {})
 
 
@@ -107,36 +130,55 @@ def read(path: Path | str) -> list[dict]:
         A ``.jsonl`` file, or a folder: then the records of all its ``.jsonl`` files, in the order of their names. A
         file that does not exist has no records.
 
+    Raises
+    ------
+    UserError
+        If a line is no record, or a record without what its kind must hold (`record_schema`).
+
     Warns
     -----
     UserWarning
-        For each line that is not a whole record. It is left out.
+        For each line that is torn, because its writer was killed. It is left out.
     """
     path = Path(path)
     if path.is_dir():
         return [record for file in sorted(path.glob("*.jsonl")) for record in read(file)]
     records = []
-    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else (), start=1):
-        record = _parse(line)
-        if record is not None:
-            records.append(record)
-        elif line.strip():
-            warnings.warn(f"{path.name} line {number} is not a whole record and is left out", stacklevel=2)
+    for number, line in enumerate(path.read_bytes().split(b"\n") if path.exists() else (), start=1):
+        try:
+            record = _parse(line)
+        except ValueError:
+            if line.strip():
+                warnings.warn(f"{path.name} line {number} is not a whole record and is left out", stacklevel=2)
+            continue
+        if wrong := fault(record):
+            raise UserError(f"{path} line {number}: {wrong}; take this line out, and its trial runs again")
+        records.append(_renamed(record))
     return records
 
 
 def read_some(path: Path | str) -> list[dict]:
-    """Return what `read` returns, for those who can do nothing without a record.
+    """Return what `read` returns, for those who can do nothing without a record; see `require_finished`."""
+    return require_finished(read(path), f"{path}: ")
+
+
+def require_finished(rows: Iterable[Mapping[str, Any]], where: str = "") -> list:
+    """Return records as a list, and refuse those of which none is of a trial that ended well.
+
+    Parameters
+    ----------
+    rows : iterable of record
+    where : str
+        What the sentence begins with.
 
     Raises
     ------
     UserError
-        If there is no record of a trial that ended well.
+        If there is no such record.
     """
-    rows = read(path)
+    rows = list(rows)
     if not any(record["status"] == "ok" for record in rows):
-        text = "no records there of a finished trial" if rows else "no records there"
-        raise UserError(f"{path}: {text}; give the folder of a run's .jsonl files")
+        raise UserError(f"{where}no record of a finished trial is there; give the folder of a run's .jsonl files")
     return rows
 
 
@@ -207,16 +249,25 @@ def current_name(name: str) -> str:
     return RENAMED.get(name, name)
 
 
-def _parse(line: bytes) -> dict | None:
-    """Return a record with present names, None if the line is not a whole record."""
+def _parse(line: bytes) -> Any:
+    """Return what a line says, NaN and infinity as texts, which are no numbers; raise ValueError if it is torn."""
     try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    if not isinstance(record, dict) or not {"kind", "asked", "raw", "status", "provenance"} <= set(record):
-        return None
+        return json.loads(line, parse_constant=str)
+    except RecursionError:
+        return None  # it is whole, but no record
+
+
+def _renamed(record: dict) -> dict:
+    """Return a record with the present names of rows and methods."""
     asked = record["asked"]
     return record | {"asked": asked | {name: current_name(asked[name]) for name in NAMED if name in asked}}
+
+
+def _torn(line: bytes) -> bool:
+    try:
+        return not isinstance(_parse(line), dict)
+    except ValueError:
+        return True
 
 
 def _write_line(path: Path, line: bytes) -> None:
@@ -227,7 +278,7 @@ def _write_line(path: Path, line: bytes) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         whole, newline, tail = file.read().rpartition(b"\n")
-        if tail and _parse(tail) is None:
+        if tail and _torn(tail):
             file.truncate(len(whole) + len(newline))
         elif tail:
             line = b"\n" + line

@@ -102,7 +102,6 @@ def everything(folder):
     sweep(folder / "sweep.jsonl")
     frames(folder / "sweep.jsonl")
     costs(folder)
-    records.append(
-        folder / "sweep.jsonl", "sweep", {"method": "tc_nn_fused"}, {}, status="failed", reason="hping3 <ended> 1"
-    )
+    asked = {"method": "tc_nn_fused", "generator": "hping3", "repeat": 0}
+    records.append(folder / "sweep.jsonl", "sweep", asked, {}, status="failed", reason="hping3 <ended> 1")
     return records.read(folder)

@@ -21,8 +21,8 @@ PACKAGE, TESTS = ROOT / "ids_repro", ROOT / "tests"
 
 # The files at the top. Each may import those before it, and everything else may import all of them.
 TOP = (
-    *("config", "files", "compressed", "require", "provenance", "progress", "cluster", "parallel"),
-    *("implementations", "records", "metrics", "published"),
+    *("config", "text", "files", "compressed", "require", "provenance", "progress", "cluster", "parallel"),
+    *("implementations", "record_schema", "records", "metrics", "published"),
 )
 # A room, and the rooms that it may import.
 ROOMS = {

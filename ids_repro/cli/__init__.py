@@ -9,8 +9,10 @@ import argparse
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from typing import TextIO
 
 from ..config import DamagedWarning
+from ..text import printable, say
 from . import data, detector, evaluate, live, models, reproduce, sweep
 from .add import Add, refuse_idle
 from .ending import exit_code, prepare_streams
@@ -36,6 +38,13 @@ COMMANDS: tuple[Callable[[Add], None], ...] = (
     detector.add_train_detector,
     detector.add_detect,
 )
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose messages, which repeat what was typed, have no control characters."""
+
+    def _print_message(self, message: str, file: TextIO | None = None) -> None:
+        super()._print_message(printable(message, "\n"), file)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     text = "Command line: every command is one call of the package."
-    parser = argparse.ArgumentParser("ids_repro", description=text)
+    parser = _Parser("ids_repro", description=text)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -88,14 +97,14 @@ def _run(args: argparse.Namespace) -> int:
     refuse_idle(args.options, args)
     args.damage = []
 
-    def say(message: Warning, category: type[Warning], *_: object) -> None:
+    def tell(message: Warning, category: type[Warning], *_: object) -> None:
         if category is not DamagedWarning:
-            print(f"warning: {message}", file=sys.stderr)
+            say(f"warning: {message}", sys.stderr)
         elif str(message) not in args.damage:  # a command may read a capture twice
             args.damage.append(str(message))
-            print(f"ids_repro {args.command}: {message}", file=sys.stderr)
+            say(f"ids_repro {args.command}: {message}", sys.stderr)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", DamagedWarning)
-        warnings.showwarning = say
+        warnings.showwarning = tell
         return args.run(args) or int(bool(args.damage))

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from ..config import UserError, number
+from ..text import say
 
 # Takes a command's name, the function that runs it and its line in --help; returns its parser, which takes the options.
 Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
@@ -40,7 +41,7 @@ def refuse_idle(command: argparse.ArgumentParser, args: argparse.Namespace) -> N
 
 def print_json(args: argparse.Namespace, found: dict[str, Any]) -> None:
     """Print what a command found as one JSON object, which says under "damage" if a capture was cut off or damaged."""
-    print(json.dumps(found | ({"damage": "; ".join(args.damage)} if args.damage else {})))
+    say(json.dumps(found | ({"damage": "; ".join(args.damage)} if args.damage else {})))
 
 
 def add_number(command: argparse.ArgumentParser, option: str, **kwargs: Any) -> argparse.Action:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import CLASSES, DATA, INTERIM, LAB_SECONDS, LAB_SNAPLEN, DamagedWarning
+from ..text import say
 from .add import Add, add_number
 
 # What `extract` says of the frames that it left out, by their outcome (`native.layouts.OUTCOMES`).
@@ -33,7 +34,7 @@ def _record(args: argparse.Namespace) -> int:
     from ..lab.record import record_capture
 
     done = record_capture(args.out, args.seconds, args.seed, args.snaplen)
-    print(f"{done['packets']} packets in {done['seconds']} s: {done['pcap']}, labels in {done['schedule']}")
+    say(f"{done['packets']} packets in {done['seconds']} s: {done['pcap']}, labels in {done['schedule']}")
     return 0
 
 
@@ -53,15 +54,15 @@ def _extract(args: argparse.Namespace) -> int:
     options = {name: getattr(args, name) for name in ("sampling", "dedup_ms", "reorder_ms", "flow_rules", "name")}
     found = extract_many.run(args.source, args.out, args.labels, args.scheduler, **options)
     if args.json:
-        print(json.dumps(found))
+        say(json.dumps(found))
     else:
-        print(
+        lines = [
             f"{args.out}: {found['vectors']:,} vectors of {found['flows']:,} flows, {found['packets']:,} packets, "
             f"{found['duplicates']:,} duplicates; {found['packets_per_s']:,} packets/s",
             *remarks(found, args.reorder_ms),
             *flows_by_class(found["flows_by_class"], args.name),
-            sep="\n  ",
-        )
+        ]
+        say("\n  ".join(lines))
     if found["damage"]:
         warnings.warn(f"{', '.join(map(str, args.source))}: {found['damage']}", DamagedWarning, stacklevel=1)
     return 0

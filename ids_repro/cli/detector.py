@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import FALSE_ALARMS, MODELS, SAMPLE, UserError
+from ..text import say
 from .add import Add, add_number, only_with, print_json
 
 ROWS = {"dt": "dt_deep", "nn": "nn_log2"}  # --classifier -> a row of `evaluate.detection`
@@ -30,9 +31,9 @@ def _train_detector(args: argparse.Namespace) -> int:
         model = detector.train(recording.data, args.false_alarms, args.seed, progress=progress)
     write_model(model, args.out)
     name = recording.data.meta["name"]
-    print(f"{args.out}: a detector, trained on {name}; budget {args.false_alarms:.3%} of normal flows")
+    say(f"{args.out}: a detector, trained on {name}; budget {args.false_alarms:.3%} of normal flows")
     for name, seen in model.detector.items():
-        print(f"  {name:8} flags {seen.found:.1%} of attack flows and {seen.false_alarms:.3%} of normal flows held out")
+        say(f"  {name:8} flags {seen.found:.1%} of attack flows and {seen.false_alarms:.3%} of normal flows held out")
     return 0
 
 
@@ -76,14 +77,14 @@ def _detect(args: argparse.Namespace) -> int:
             except UserError as error:
                 if test == tests[-1]:
                     raise
-                print(f"ids_repro detect: {error}", file=sys.stderr)  # the other tests can be made
+                say(f"ids_repro detect: {error}", sys.stderr)  # the other tests can be made
                 continue
             trial = detection.Trial(ROWS[args.classifier], test, *parts, args.seed, (args.false_alarms,), Settings())
             found[test] = detection.run(trial, lambda done, nth=nth: progress(nth + done))["outcomes"][0]
     if args.json:
         print_json(args, found[tests[-1]] | {"tests": found})
     else:
-        print(_lines(found, args.false_alarms))
+        say(_lines(found, args.false_alarms))
     return 0
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..config import SAMPLE, TASKS, profile
+from ..text import say
 from .add import Add, add_number, only_with, print_json
 
 
@@ -25,12 +26,12 @@ def _parity(args: argparse.Namespace) -> int:
     if args.json:
         print_json(args, found)
     else:
-        print(
+        say(
             f"{len(models)} models on {args.n:,} vectors (in the kernel {min(args.n, parity.KERNEL_VECTORS):,}), "
             f"{min(args.n, parity.TIED_VECTORS):,} with tied logits, and {len(capture.rows):,} packets:"
         )
         for classifier, row in found.items():
-            print(classifier, ", ".join(f"{pair}: {n} differ" for pair, n in row.items()))
+            say(f"{classifier} " + ", ".join(f"{pair}: {n} differ" for pair, n in row.items()))
     return int(mismatches > 0)
 
 
@@ -56,9 +57,10 @@ def _accuracy(args: argparse.Namespace) -> int:
         print_json(args, found)
         return 0
     for task, rows in found.items():
-        print(f"{task}: accuracy, macro F1, agreement with the float model; mean of {args.seeds} seeds")
+        say(f"{task}: accuracy, macro F1, agreement with the float model; mean of {args.seeds} seeds")
         for row, scores in rows.items():
-            print(f"  {row:16}", *(f"{scores[name]['mean']:.4f}" for name in ("accuracy", "macro_f1", "agreement")))
+            means = (f"{scores[name]['mean']:.4f}" for name in ("accuracy", "macro_f1", "agreement"))
+            say(f"  {row:16} {' '.join(means)}")
     return 0
 
 
@@ -89,7 +91,7 @@ def _bench(args: argparse.Namespace) -> int:
         print_json(args, found)
         return 0
     for variant, flow in found["one_flow"].items():
-        print(f"{variant:18} {flow:7.0f} ns per packet, {found['new_flows'][variant]:7.0f} ns if each starts a flow")
+        say(f"{variant:18} {flow:7.0f} ns per packet, {found['new_flows'][variant]:7.0f} ns if each starts a flow")
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..config import UserError
 from ..implementations import rows_in
+from ..text import say
 from .add import Add, add_number, only_with
 from .models import MODEL_HELP
 
@@ -53,16 +54,17 @@ def _say_attached(args: argparse.Namespace, model: Model) -> None:
     from ..live import attached, guard, offloads
 
     table = f"its table of {args.flows:,} flows takes {table_bytes(args.flows) / 1e6:,.1f} MB"
-    print(f"{args.iface}: {args.model.name} decides now; {table}; 'status {args.iface}' shows what it sees", flush=True)
+    say(f"{args.iface}: {args.model.name} decides now; {table}; 'status {args.iface}' shows what it sees")
     if other := guard.other_directions(model, MODES[args.hook]):
-        print(f"This detector {other}.")
+        say(f"This detector {other}.")
     with attached.find(args.iface) as live:
         notes = offloads.notes(live.iface, live.mode, live.about["offloads"])
         before = hooks.before(live.iface, live.number) if live.mode in hooks.TC_HOOKS else 0
     if before:
         shown = ", ".join(f"'tc filter show dev {args.iface} {hook}'" for hook in hooks.TC_HOOKS[MODES[args.hook]])
         notes.append(f"Filters of others that stand before it: {before} ({shown}). It sees what they let through.")
-    print(*notes, sep="\n", end="\n" * bool(notes), flush=True)
+    if notes:
+        say("\n".join(notes))
 
 
 def _keep_or_detach(iface: str, wait_s: float) -> int:
@@ -75,10 +77,10 @@ def _keep_or_detach(iface: str, wait_s: float) -> int:
     finally:
         if not kept:
             attached.detach(iface)
-            print(f"{iface}: nobody confirmed it, so it is detached", flush=True)
+            say(f"{iface}: nobody confirmed it, so it is detached")
     if kept:
         attached.confirm(iface)
-        print(f"{iface}: confirmed, it stays")
+        say(f"{iface}: confirmed, it stays")
     return int(not kept)
 
 
@@ -123,13 +125,14 @@ def _status(args: argparse.Namespace) -> int:
                 except UserError as error:  # one program of another version does not hide the others
                     if args.iface:
                         raise
-                    print(error, file=sys.stderr)
+                    say(error, sys.stderr)
             if args.json:
-                print(json.dumps(found), flush=True)
+                say(json.dumps(found))
             else:
                 text = "\n\n".join(map(status.table, found)) or "no interface has a program of ids_repro"
                 # move to the first line of the table before, and clear the terminal from there
-                print((f"\x1b[{height}F\x1b[J" if height and sys.stdout.isatty() else "") + text, flush=True)
+                sys.stdout.write(f"\x1b[{height}F\x1b[J" if height and sys.stdout.isatty() else "")
+                say(text)
                 height = text.count("\n") + 1
             if not args.watch or not found:
                 break
@@ -149,7 +152,7 @@ def _swap(args: argparse.Namespace) -> int:
     from ..live import attached
 
     generation = attached.swap(args.iface, args.model, args.yes_drop)
-    print(f"{args.iface}: {args.model.name} decides from generation {generation} on")
+    say(f"{args.iface}: {args.model.name} decides from generation {generation} on")
     return 0
 
 
@@ -176,7 +179,7 @@ def _samples(args: argparse.Namespace) -> int:
                     pcap.flush()
                 else:
                     about = one.suspect_classes, one.variant.evidence, one.variant.link
-                    print("\n".join(suspicious.lines(suspects, *about)), flush=True)
+                    say("\n".join(suspicious.lines(suspects, *about)))
     return 0
 
 
@@ -194,7 +197,7 @@ def _detach(args: argparse.Namespace) -> int:
     from ..live import attached
 
     ours = attached.detach(args.iface)
-    print(f"{args.iface}: " + ("detached" if ours else "its program was gone already; what was left of it is removed"))
+    say(f"{args.iface}: " + ("detached" if ours else "its program was gone already; what was left of it is removed"))
     return 0
 
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..text import printable, say
 from .add import Add
 
 MODEL_HELP = "a model's file, such as data/models/binary-0.npz"
@@ -17,7 +18,7 @@ def _show_model(args: argparse.Namespace) -> int:
     from ..models.model_file import describe
 
     found = describe(args.file)
-    print(json.dumps(found) if args.json else _lines_of(found))
+    say(json.dumps(found) if args.json else _lines_of(found))
     return 0
 
 
@@ -46,7 +47,7 @@ def _lines_of(found: dict[str, Any]) -> str:
         lines |= {f"detector {name}": f"score {one['flag_at']} flags a flow: {flags}; budget {one['budget']:.3%}"}
     lines |= {f"  {name}": value for name, value in found["about"].items()}
     head = f"{found['file']}: a model of format {found['format']}, {found['bytes']:,} bytes"
-    return "\n".join([head, *(f"  {name:18}{value}" for name, value in lines.items())])
+    return "\n".join([head, *(f"  {printable(name):18}{printable(str(value))}" for name, value in lines.items())])
 
 
 def add_models(add: Add) -> None:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..config import FIGURES, PROFILES, RESULTS, profile
+from ..text import say
 from .add import Add, add_number
 
 
@@ -18,7 +19,7 @@ def _reproduce(args: argparse.Namespace) -> int:
         require_root("reproducing the tables and figures")
         require_programs("hping3", "ethtool", "ip", "cc")
     notebooks.run_all(args.profile, args.only)
-    print(f"done: open {FIGURES / 'report.html'}")
+    say(f"done: open {FIGURES / 'report.html'}")
     return 0
 
 
@@ -36,7 +37,7 @@ def _figures(args: argparse.Namespace) -> int:
 
     rows = records.read_some(args.results)
     page.write_all(rows, args.figures, args.width_in or COLUMN_IN, args.methods, args.dataset)
-    print(f"done: open {args.figures / 'report.html'}")
+    say(f"done: open {args.figures / 'report.html'}")
     return 0
 
 

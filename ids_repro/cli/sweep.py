@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import PROFILES, UserError, profile
+from ..text import say
 
 if TYPE_CHECKING:
     from ..sweep.link_ssh import TwoMachines
@@ -28,8 +29,8 @@ def _sweep(args: argparse.Namespace) -> int:
     made = run_sweep(pipeline.any_model("binary"), chosen, args.methods, args.flows, over)
     wrong = [record for record in made if record["status"] != "ok"]
     for record in wrong:
-        print(f"{record['asked']['method']}: {record['status']}: {record['reason']}", file=sys.stderr)
-    print(f"{SWEEP}: {len(made)} trials made, {len(wrong)} of them not ok")
+        say(f"{record['asked']['method']}: {record['status']}: {record['reason']}", sys.stderr)
+    say(f"{SWEEP}: {len(made)} trials made, {len(wrong)} of them not ok")
     return int(bool(wrong))
 
 

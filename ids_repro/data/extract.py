@@ -22,6 +22,7 @@ from ..files import replaced
 from ..native import stream
 from ..native.layouts import FIRST_PACKETS, ROW
 from ..progress import show_progress
+from ..text import printable
 from . import packet_table, packets
 from .feature_file import ROW_GROUP, FeatureWriter
 from .flow import ACTIVE_US, IDLE_US
@@ -183,7 +184,7 @@ def write(
     with (
         replaced(out, packet_table.files(source.path)) as file,
         FeatureWriter(file, every, label) as writer,
-        show_progress(total=source.size or None, desc=source.path.name, unit=source.unit, **_BAR) as bar,
+        show_progress(total=source.size or None, desc=printable(source.path.name), unit=source.unit, **_BAR) as bar,
     ):
         for rows, flow in source.pieces():
             cluster.stop_if_unwanted()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -210,7 +209,7 @@ def evaluate_all(
     """
     made = []
     for model in pipeline.load_all(profile, folder, data):
-        started = time.time()
+        started = records.now()
         test, rows = _test_classes(model, data, (kernel or {}).get((model.task, model.seed), {}))
         truth = data.target(model.task)[test]
         for row, found in rows.items():

@@ -7,7 +7,6 @@ background, and a flood that starts new flows at a given rate. This is made-up t
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -207,7 +206,7 @@ def measure(
         for size, table in pairs:
             with Program(Variant(HOOK, probe=True, flows=size, table=table)) as program:
                 for flood in floods:
-                    started = time.time()
+                    started = records.now()
                     share = share_found(program, flood, profile.flood_s)
                     found = program.counts()["found"].tolist()
                     raw = {"share_found": share, "found_packets": dict(zip(FOUND, found, strict=False))}
@@ -288,7 +287,7 @@ def measure_verdicts(
             variant = Variant(HOOK, "nn", probe=True, flows=flows, table=table)
             with Program(variant, model.params(variant.params)) as program:
                 for flood in floods:
-                    started = time.time()
+                    started = records.now()
                     raw = flagged(program, capture, everything, flood, profile.flood_s)
                     asked = _case(table, flows, flood, profile) | everything.named()
                     made.append(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +102,7 @@ def effects(quantized: list[Model], data: dataset.Dataset, profile: Profile, res
         _, at, _ = dataset.split(data, model.seed)
         truth, floats = data.target(model.task)[at], model.mlp.predict(model.scaler.transform(data.x[at]))
         for method in CALIBRATION_METHODS:
-            started = time.time()
+            started = records.now()
             for inputs, raw in _effect(model, method, data.x[at], truth, floats).items():
                 asked = {"task": model.task, "seed": model.seed, "method": method, "input": inputs}
                 asked |= data.named() | {"profile": profile.name}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from .. import records
@@ -24,7 +23,7 @@ def measure(profile: Profile, results: Path = RESULTS) -> list[dict]:
     list of dict
         The records, of kind "constraint": raw as `kernel.constraints.attempts` describes.
     """
-    started, path = time.time(), results / "constraint.jsonl"
+    started, path = records.now(), results / "constraint.jsonl"
     return [
         records.append(path, "constraint", {"constraint": name, "profile": profile.name}, tried, started=started)
         for name, tried in attempts().items()

@@ -7,7 +7,6 @@ both of its parts.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,11 +25,12 @@ from ..models.int_tree import quantize_tree
 from ..models.scaling import MinMax
 from ..models.scorers import FIT, Fit, Fitted, Settings, fitted_twin
 from ..models.training import train_mlp, train_tree
+from ..record_schema import CURVE_POINTS
 from .recordings import Recording, by_flow, by_time
 from .rows import first_alarms
 
 TESTS = ("by_flow", "by_time", "other_recording")
-CURVE = np.geomspace(1e-4, 1, 41)  # shares of normal flows flagged at which a curve says what is found
+CURVE = np.geomspace(1e-4, 1, CURVE_POINTS)  # shares of normal flows flagged at which a curve says what is found
 PACKETS, MS = (1, 2, 3, 5, 10, 20, 50, 100), (0.1, 1, 10, 100, 1_000, 10_000)
 BOOSTED = {"max_iter": 200, "max_leaf_nodes": 31, "early_stopping": False}
 
@@ -244,7 +244,7 @@ def evaluate_all(
     trials = [
         Trial(row, test, *part, seed, tuple(budgets), settings) for row in ROWS for (test, seed), part in parts.items()
     ]
-    started, made = time.time(), []
+    started, made = records.now(), []
     for trial, raw in zip(trials, parallel.run(run, trials, title="detectors"), strict=True):
         asked = {"row": trial.row, "test": trial.test, "seed": trial.seed, "budgets": list(budgets)}
         asked |= recording.data.named() | {"other": other.data.meta["name"], "profile": profile.name}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -143,7 +142,7 @@ def evaluate_all(
 
 def _record(row: str, model: Model, made: Setup, profile: config.Profile, results: Path) -> dict:
     """Record one row under the model of the row "none", with which the row is compared."""
-    started = time.time()
+    started = records.now()
     truth = made.learn.target(model.task)[made.test]
     floats, ints = made.verdicts()
     asked = {"task": model.task, "seed": model.seed, "switch": row, "profile": profile.name} | made.learn.named()

@@ -166,7 +166,7 @@ def evaluate(model: Model, profile: Profile, seed: int = 1000, results: Path = R
     """
     made = []
     for action in ("count", "filter"):
-        started = time.time()
+        started = records.now()
         raw = trial(model, action, seed, profile.live_s)
         asked = {"action": action, "seed": seed, "seconds": profile.live_s, "profile": profile.name}
         asked |= {"dataset": "lab capture"}

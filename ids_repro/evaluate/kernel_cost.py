@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -131,7 +130,7 @@ def variants(
         variant, traffic, median and quartiles over the rounds [ns per packet], and the size of the program
         (`kernel.program.Program.size`).
     """
-    started = time.time()
+    started = records.now()
     ns, sizes = _measure(models, capture, profile.timing_rounds, names)
     lines = []
     for (row, traffic), values in ns.items():
@@ -167,7 +166,7 @@ def churn(
     DataFrame
         classifier, flows_entries, traffic, and the median over the rounds [ns per packet].
     """
-    started, frame, cases = time.time(), capture.headers()[0], {}
+    started, frame, cases = records.now(), capture.headers()[0], {}
     with contextlib.ExitStack() as stack:
         sizes = [(name, entries) for name in CHURNED for entries in tables]
         for name, entries in show_progress(sizes, desc="building flow tables", unit="table"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +116,7 @@ def evaluate_all(
     """
     every, made, path = first_packets(everything), [], results / "per_packet.jsonl"
     for model in show_progress(pipeline.load_all(profile, folder, everything), desc="packet by packet", unit="model"):
-        started = time.time()
+        started = records.now()
         some = every.take(dataset.split(every, model.seed)[2])
         truth, found = some.target(model.task), predictions(model, some.x)
         if model.task == "binary":

@@ -18,6 +18,7 @@ from ..kernel.variants import VARIANTS
 from ..models.model import Model
 from ..native.layouts import PROBE, STRUCTS
 from ..progress import show_progress
+from ..text import say
 from .rows import KERNEL_PROGRAMS, programs
 
 REPLAY_FLOWS = 1 << 20  # so many that no bucket of the flow table is full, and no flow of a capture is evicted
@@ -52,7 +53,7 @@ def own_capture(data: Dataset, path: Path | None = None) -> Capture | None:
         "it does not say where its capture is": not (path or meta.get("path")),
     }
     if why := [reason for reason, holds in reasons.items() if holds]:
-        print(f"the kernel's verdicts are left out: the data set cannot be replayed, because {why[0]}")
+        say(f"the kernel's verdicts are left out: the data set cannot be replayed, because {why[0]}")
         return None
     path = path or Path(meta["path"])
     if not path.is_file():

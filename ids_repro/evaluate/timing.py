@@ -215,7 +215,7 @@ def time_all(
     made = []
     torch.set_num_threads(1)
     for model in pipeline.load_all(replace(profile, seeds=profile.seeds[:1]), folder, data):
-        started, cases = time.time(), user_space_cases(model, data.x[:LOOP])
+        started, cases = records.now(), user_space_cases(model, data.x[:LOOP])
         with contextlib.ExitStack() as stack:
             if capture is not None:
                 cases += stack.enter_context(kernel_cases(model, capture.headers()[0]))

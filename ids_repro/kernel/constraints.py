@@ -11,9 +11,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from tqdm.auto import tqdm
-
 from ..config import BPF, ROOT, UserError
+from ..progress import show_progress
 from ..require import FOR_BPF, require_capabilities
 from .bcc import import_bcc
 from .bpf_syscall import TestRun, test_run
@@ -75,7 +74,7 @@ def attempts() -> dict[str, dict[str, Any]]:
     flags = [flags for case in CASES.values() for flags in case if flags]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         tried = pool.map(_in_a_process, flags)
-        made = dict(zip(flags, tqdm(tried, "trying the constraints", len(flags), unit="program"), strict=True))
+        made = dict(zip(flags, show_progress(tried, "trying the constraints", len(flags), unit="program"), strict=True))
     return {name: {what: made.get(flags) for what, flags in case._asdict().items()} for name, case in CASES.items()}
 
 

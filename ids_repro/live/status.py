@@ -10,6 +10,7 @@ from ..kernel import attach as hooks
 from ..kernel.info import prog_info, timed_runs
 from ..native.layouts import FOUND, GENERATIONS, KERNEL_REASONS
 from ..require import capable
+from ..text import printable
 from .program import Live
 
 # The model of a generation whose name is missing: a swap forgot the oldest of 16 names, then somebody killed it.
@@ -133,7 +134,7 @@ def table(found: dict) -> str:
     for model in reversed(found["models"]):
         name = f"  {'>' if model['generation'] == found['generation'] else ' '}gen. {model['generation']}"
         counts = "".join(f"{n:>14,}" for n in model["verdicts"].values())
-        lines.append(f"{name:14}{counts}  {model['file']} {model['sha256'][:12]}")
+        lines.append(f"{name:14}{counts}  {printable(model['file'])} {printable(model['sha256'])[:12]}")
     lines.append("".join(["  all         ", *(f"{n:>14,}" for n in columns.values())]))
     return "\n".join(lines)
 

@@ -65,7 +65,7 @@ def _verdicts(results: Results) -> list[Block]:
     lines = []
     for record in results.current("blinded_verdicts"):
         asked, packets, flagged = record["asked"], record["raw"]["packets"], record["raw"]["flagged"]
-        share = {name: 100 * flagged[name] / packets[name] for name in packets if packets[name]}
+        share = {name: 100 * flagged.get(name, 0) / packets[name] for name in packets if packets[name]}
         line = {"Flow table": NAMES[asked["table"]], "Flood [packets/s]": f"{asked['rate_pps']:,}"}
         line |= {"of": _kind(asked["packets"], asked["answered"]), "for [s]": f"{asked['flood_s']:g}"}
         line |= {"attack packets": f"{sum(packets.values()):,}"}

@@ -69,8 +69,8 @@ def choose(rows: Sequence[Mapping[str, Any]], dataset: str | None = None) -> Cho
     """
     ok = [record for record in rows if record["status"] == "ok"]
     if dataset is not None and dataset not in names(ok):
-        known = ", ".join(map(repr, names(ok))) or "none"
-        raise UserError(f"no record is of the data set {dataset!r}; there are records of: {known}")
+        known = ", ".join(f"'{name}'" for name in names(ok)) or "none"
+        raise UserError(f"no record is of the data set '{dataset}'; there are records of: {known}")
     made = [(record["kind"] in ASIDE, records.scope(record)) for record in sorted(ok, key=_started)]
     made = [(aside, scope) for aside, scope in made if dataset in (None, scope["dataset"])]
     scopes = [scope for aside, scope in made if not aside and (scope["dataset"] or scope["data_hash"])]

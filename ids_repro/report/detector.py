@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
+from ..config import CLASSES
 from ..metrics import mean_interval
 from .exhibit import Block, Exhibit, Results, no_records, origin
 from .style import STYLE, Chart
@@ -60,9 +61,14 @@ def table(results: Results) -> pd.DataFrame:
         for name in ("false_alarms", "incidents", "packets_to_alarm", "ms_to_alarm", "false_alarms_per_hour"):
             line[name] = _mean(one[name] for one in outcomes)
         lines.append(
-            line | {name: _mean(one["by_class"][name] for one in outcomes) for name in outcomes[0]["by_class"]}
+            line | {name: _mean(one["by_class"].get(name) for one in outcomes) for name in _classes_of(outcomes)}
         )
     return pd.DataFrame(lines)
+
+
+def _classes_of(outcomes: Sequence[dict]) -> list[str]:
+    """Return the classes of attacks that one of the outcomes has, in the paper's order."""
+    return [name for name in CLASSES if any(name in one["by_class"] for one in outcomes)]
 
 
 def _mean(values: Iterable[float | None]) -> float:
@@ -76,7 +82,7 @@ def _blocks(frame: pd.DataFrame) -> list[Block]:
     for budget, part in frame.groupby("budget", sort=False):
         lines = []
         for line in part.to_dict("records"):
-            cells = {"Test": TESTS[line["test"]], "": LOOKS[line["row"]][0]}
+            cells = {"Test": TESTS[line["test"]], "": LOOKS.get(line["row"], (line["row"],))[0]}
             cells |= {
                 "found [%]": f"{100 * line['found']:.1f}",
                 "false alarms [%]": f"{100 * line['false_alarms']:.2f}",
@@ -95,6 +101,11 @@ def _text(value: float, form: str) -> str:
     return format(value, form) if np.isfinite(value) else "–"
 
 
+def _percent(share: float | None) -> str:
+    """Return a share as text; None is that of no flows."""
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
 def _live(results: Results) -> list[Block]:
     """Return the block of what a detector did before the lab's servers; none without records."""
     lines = []
@@ -103,8 +114,8 @@ def _live(results: Results) -> list[Block]:
         line = {"Action": asked["action"], "for [s]": f"{asked['seconds']:g}"}
         for kind in ("attack", "normal"):
             line[f"{kind} flows"] = f"{raw['flows'][kind]:,}"
-            line |= {f"{kind} flagged [%]": f"{100 * raw['live'][kind]:.1f}"}
-            line |= {"the same off-line [%]" + " " * (kind == "normal"): f"{100 * raw['offline'][kind]:.1f}"}
+            line |= {f"{kind} flagged [%]": _percent(raw["live"][kind])}
+            line |= {"the same off-line [%]" + " " * (kind == "normal"): _percent(raw["offline"][kind])}
         runs, failed = sum(raw["runs"].values()), sum(raw["failed"].values())
         lines.append(line | {"normal requests": f"{runs:,}", "of these failed": f"{failed:,}"})
     return [Block("Live, before the lab's servers", pd.DataFrame(lines))] if lines else []
@@ -174,12 +185,11 @@ def _log_axis(axis: Axes, title: str) -> None:
 
 def _classes(axis: Axes, used: list[dict]) -> None:
     """Draw the share found of each class."""
-    names: list[str] = []
+    names = _classes_of([record["raw"]["outcomes"][0] for record in used])
     for nth, (row, (_, colour, _)) in enumerate(LOOKS.items()):
         raws = _of_row(used, row)
         if not raws:
             continue
-        names = list(raws[0]["outcomes"][0]["by_class"])
         found = [100 * _mean(raw["outcomes"][0]["by_class"].get(name) for raw in raws) for name in names]
         axis.bar(np.arange(len(names)) + 0.16 * (nth - 2), found, width=0.15, color=colour)
     axis.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names], rotation=30)

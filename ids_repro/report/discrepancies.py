@@ -76,7 +76,7 @@ def caption(results: Results) -> str:
 
 
 def _model(record: Mapping[str, Any]) -> tuple:
-    return record["asked"]["task"], record["asked"]["seed"], record["provenance"]["identity"].get("model_sha256")
+    return record["asked"]["task"], record["asked"]["seed"], str(record["provenance"]["identity"].get("model_sha256"))
 
 
 def _text(cell) -> str:

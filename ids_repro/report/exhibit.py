@@ -13,6 +13,7 @@ import pandas as pd
 
 from .. import config, records
 from ..files import replaced
+from ..text import printable
 from .chosen import Chosen, choose
 from .style import Chart
 
@@ -28,6 +29,9 @@ NUMBER = re.compile(r"[-+−–≥ ]*\d|–$")  # how a cell that holds a number
 TEX = {letter: rf"\{letter}" for letter in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
 TEX |= {"^": r"\textasciicircum{}", "−": "$-$", "–": "--", "≥": r"$\geq$", "±": r"$\pm$", "×": r"$\times$"}
 TEX |= {"µ": r"\textmu{}", "<": r"\textless{}", ">": r"\textgreater{}", "…": r"\ldots{}"}
+# What Markdown would take for a tag, a code span, a column or a link.
+MARKDOWN = re.compile(r"[\\`<|]|\](?=\()")
+DEEP = 8  # how deep a record is read; what is nested deeper no exhibit needs
 MADE_BY = {
     "flows": "02",
     "sweep": "05",
@@ -43,6 +47,8 @@ Made = TypeVar("Made")
 
 class Results:
     """The records of a report, and what several exhibits need of them, each computed once.
+
+    Their texts come without control characters: what is made of them is printed, drawn and read by other programs.
 
     Parameters
     ----------
@@ -64,8 +70,8 @@ class Results:
     """
 
     def __init__(self, rows: Iterable[Mapping[str, Any]], dataset: str | None = None) -> None:
-        self.rows = list(rows)
-        self.chosen: Chosen = choose(self.rows, dataset)
+        self.rows: list[dict] = [_without_controls(row) for row in rows]
+        self.chosen: Chosen = choose(self.rows, dataset if dataset is None else printable(dataset))
         self._made: dict[tuple, Any] = {}
 
     def once(self, make: Callable[..., Made], *args: Any) -> Made:
@@ -83,6 +89,15 @@ class Results:
         """Return what stands in place of an exhibit without records of a kind: of what data, what to run, and how."""
         command = self.chosen.command(kind, _notebook(kind))
         return no_records(kind, self.chosen) + f" ({command})" * bool(self.chosen.dataset)
+
+
+def _without_controls(value: Any, deep: int = DEEP) -> Any:
+    """Return a value of JSON with all its texts `printable`."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {printable(name): _without_controls(item, deep - 1) for name, item in value.items() if deep}
+    return [_without_controls(item, deep - 1) for item in value if deep] if isinstance(value, list) else value
 
 
 def _current(results: Results, kind: str) -> list[dict]:
@@ -129,8 +144,10 @@ class Block(NamedTuple):
         """Return the table as Markdown, without the title."""
         columns = self.columns()
         rule = ["---:" if column.kind == "number" else "---" for column in columns]
-        lines = [[column.name for column in columns], rule, *self.frame.to_numpy()]
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        head, *body = (
+            [_md(cell) for cell in line] for line in ([column.name for column in columns], *self.frame.to_numpy())
+        )
+        return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
 
     def latex(self) -> str:
         """Return the table as a LaTeX tabular, without the title."""
@@ -143,8 +160,13 @@ class Block(NamedTuple):
 
 
 def _tex(text: str) -> str:
-    """Return a cell's text as LaTeX."""
-    return "".join(TEX.get(letter, letter) for letter in text)
+    """Return a cell's text as LaTeX, which would take one that begins with * or [ for an option of the line before."""
+    return "{}" * text.startswith(("*", "[")) + "".join(TEX.get(letter, letter) for letter in text)
+
+
+def _md(text: str) -> str:
+    """Return a text as Markdown."""
+    return MARKDOWN.sub(lambda found: "&lt;" if found[0] == "<" else rf"\{found[0]}", text)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,10 +228,10 @@ class Exhibit:
 
     def markdown(self) -> str:
         """Return the blocks between the caption and the notes; a block without lines is left out."""
-        text = [self.caption]
+        text = [_md(self.caption)]
         for block in self.blocks:
             if not block.frame.empty:
-                text += [f"**{block.title}**"] * bool(block.title) + [block.markdown()]
+                text += [f"**{_md(block.title)}**"] * bool(block.title) + [block.markdown()]
         return "\n\n".join([*text, self.notes]) + "\n"
 
     def latex(self) -> str:

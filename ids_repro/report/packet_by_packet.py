@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from ..implementations import label
+from ..record_schema import PACKETS
 from .exhibit import Exhibit, Results
 from .style import STYLE, Chart
 
@@ -24,7 +25,6 @@ LOOKS = {
     "dt_c": ("#de8f05", "-"),
     "dt_deep": ("#029e73", "-"),
 }
-PACKETS = 100  # of each flow, from the first one on, are judged
 # Few flows are long. Accuracy beyond the tenth packet is therefore pooled over several packets, in steps that look
 # equal on the logarithmic axis.
 POOLS = np.array([*range(11), 12, 15, 19, 24, 30, 38, 48, 61, 78, PACKETS])
@@ -59,7 +59,11 @@ def table(results: Results) -> pd.DataFrame:
     lines = []
     for record in results.current("per_packet"):
         raw, asked = record["raw"], record["asked"]
-        line = {"task": asked["task"], "row": asked["row"], "accuracy": 100 * sum(raw["right"]) / sum(raw["packets"])}
+        line = {
+            "task": asked["task"],
+            "row": asked["row"],
+            "accuracy": 100 * sum(raw["right"]) / max(sum(raw["packets"]), 1),
+        }
         line |= {f"flagged by packet {n}": alarms(raw, "attack")[n - 1] for n in (1, 3, 10, PACKETS)}
         lines.append(line | {"false alarm in flow": alarms(raw, "normal")[-1]})
     return pd.DataFrame(lines).groupby(["task", "row"], sort=False).mean().reset_index() if lines else pd.DataFrame()
@@ -105,4 +109,4 @@ def _panel(upper: Axes, lower: Axes, used: list[dict]) -> None:
             axis.fill_between(at, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.12, linewidth=0)
     if used:
         flows = np.array(used[-1]["raw"]["packets"])
-        upper.fill_between(x, 100 * flows / flows[0], color="0.93", zorder=0, label="flows this long")
+        upper.fill_between(x, 100 * flows / max(flows[0], 1), color="0.93", zorder=0, label="flows this long")

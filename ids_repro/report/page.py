@@ -12,6 +12,7 @@ from typing import Any
 from .. import config, records
 from ..files import replaced
 from ..published import published
+from ..record_schema import STATUSES
 from . import (
     blinding,
     claims,
@@ -94,10 +95,7 @@ def write_all(
         as `sections` and `Results` do.
     """
     config.number("width_in", width_in)
-    rows = list(rows)
-    if not any(record["status"] == "ok" for record in rows):
-        text = "there is no record of a finished trial, so no report is written"
-        raise config.UserError(f"{text}: give the folder of a run's .jsonl files as results")
+    rows = records.require_finished(rows)
     with _without_garbage_collection():
         results = Results(rows, dataset)
         shown = sections(results, width_in, methods)
@@ -156,8 +154,7 @@ def _trials(results: Results) -> list[dict[str, Any]]:
     """Return for each kind how many trials ended how, and how many this report uses."""
     counts = Counter((record["kind"], record["status"]) for record in results.rows)
     return [
-        {"kind": kind, "used": len(results.current(kind))}
-        | {status: counts[kind, status] for status in records.STATUSES}
+        {"kind": kind, "used": len(results.current(kind))} | {status: counts[kind, status] for status in STATUSES}
         for kind in _kinds(results)
     ]
 

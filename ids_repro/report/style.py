@@ -14,6 +14,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from ..text import printable
+
 
 class Look(NamedTuple):
     """How a method is shown.
@@ -58,6 +60,16 @@ NETS = (
 )
 
 
+def place(method: str) -> int:
+    """Return where a method stands in tables; what is no method of ours comes last."""
+    return [*METHODS, method].index(method)
+
+
+def as_drawn(text: str) -> str:
+    """Return a text from elsewhere as a figure has it, which also says ``parse_math=False``: $ begins no formula."""
+    return textwrap.shorten(printable(text), LONGEST)
+
+
 def methods_of(panel: str) -> tuple[str, ...]:
     """Return the methods that one part of Figs. 4 and 5 shows, such as "4a"."""
     return tuple(method for method, look in METHODS.items() if panel in look.panels.split())
@@ -66,6 +78,7 @@ def methods_of(panel: str) -> tuple[str, ...]:
 # A marker's shape says what sent, its filling whether each packet started a new flow.
 GENERATORS = {"live_frames": ("o", "live frames"), "hping3": ("s", "hping3")}
 FLOWS = {"new": "a new flow per packet", "one": "one flow"}
+LONGEST = 600  # characters of a text in a figure: a long name must not push the figure off the page
 COLUMN_IN = 3.5  # the width of one column of a paper set in two
 # How large a notebook shows a figure: beside JupyterLab's side bar and below its tool bars on a screen of 1366 x 768.
 SCREEN_PX, SCREEN_PX_PER_IN = (900, 540), 150
@@ -129,8 +142,8 @@ class Chart(Figure):
 
     def sign(self, text: str) -> None:
         """Write under the figure where its numbers come from."""
-        text = "\n".join(textwrap.wrap(text, int(29 * self.get_figwidth())))
-        self.footer = self.supxlabel(text, fontsize=4.5, color="0.45", x=0.01, ha="left")
+        text = "\n".join(textwrap.wrap(as_drawn(text), int(29 * self.get_figwidth())))
+        self.footer = self.supxlabel(text, fontsize=4.5, color="0.45", x=0.01, ha="left", parse_math=False)
 
     def file(self, kind: str) -> bytes:
         """Return the figure as the bytes of a file. Once this was called, the figure must not be changed.

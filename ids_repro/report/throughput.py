@@ -67,7 +67,7 @@ def table(results: Results) -> pd.DataFrame:
         base = part.loc[part["method"] == BASELINE, "highest_pps"]
         if len(base):
             frame.loc[part.index, "of_flow_percent"] = 100 * part["highest_pps"] / base.item()
-    places = [list(style.METHODS).index(method) for method in frame["method"]]
+    places = [style.place(method) for method in frame["method"]]
     order = [lengths(trials).index(length) for length in frame["trial_s"]]
     by = ["generator", "flows", "order", "place"]
     frame = frame.assign(place=places, order=order).sort_values(by, ascending=[False, True, True, True])

@@ -112,7 +112,7 @@ def next_rate(trials: Iterable[Mapping]) -> int | None:
     kept: dict[int, list[float]] = {}
     for record in trials:
         raw = record["raw"]
-        kept.setdefault(record["asked"]["rate_pps"], []).append(raw["received_packets"] / raw["sent_packets"])
+        kept.setdefault(record["asked"]["rate_pps"], []).append(raw["received_packets"] / max(raw["sent_packets"], 1))
     held = LEAST_PPS
     for rate in sorted(kept):
         if np.median(kept[rate]) < 1 - metrics.TOLERANCE:

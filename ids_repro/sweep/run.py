@@ -14,6 +14,7 @@ from .. import records
 from ..config import RESULTS, Profile, UserError
 from ..models.model import Model
 from ..progress import show_progress
+from ..text import say
 from .link import Link
 from .link_netns import two_namespaces
 from .link_ssh import TwoMachines, two_machines
@@ -54,7 +55,7 @@ class _Sweep:
     def run(self, asked: dict, measure: Callable[[dict], dict], **provenance: object) -> None:
         """Run one trial until its packets add up, and record every attempt."""
         for _ in range(ATTEMPTS):
-            started = time.time()
+            started = records.now()
             try:
                 raw, status, reason = measure(asked), "ok", ""
                 if missing := lost_track(raw):
@@ -94,7 +95,7 @@ class _Sweep:
 
     def _belongs(self, record: dict, method: str) -> bool:
         asked = record["asked"]
-        like = self._edge(method, asked["rate_pps"], asked["repeat"])
+        like = self._edge(method, asked.get("rate_pps"), asked["repeat"])  # records of earlier versions have none
         return asked == like and record["provenance"].get("identity") == self.identity
 
 
@@ -157,10 +158,10 @@ def _run_trials(
     about = {"link": link.about} if link.about else {}
     with contextlib.ExitStack() as stack:
         for note in link.notes:
-            print(note)
+            say(note)
         receivers, sender = Receivers(model, link, stack), Sender(link)
         stack.callback(sender.close)
-        print(f"sweep: up to {most} trials of {trial_s:g} s, about {duration_text(most, trial_s)}")
+        say(f"sweep: up to {most} trials of {trial_s:g} s, about {duration_text(most, trial_s)}")
         bar = stack.enter_context(show_progress(total=most, desc="sweep", unit="trial"))
         for asked in sweep.trials(planned, methods):
             bar.set_postfix_str(f"{asked['method']}, {asked['rate_pps'] or asked['generator']}")

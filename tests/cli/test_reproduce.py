@@ -28,5 +28,5 @@ def test_models_that_are_not_there(project):
 
 def test_figures_without_records_writes_nothing(refused, tmp_path):
     said = refused("figures", "--results", tmp_path / "results", "--figures", tmp_path / "figures")
-    assert f"{tmp_path / 'results'}: no records there" in said
+    assert f"{tmp_path / 'results'}: no record of a finished trial" in said
     assert list(tmp_path.iterdir()) == []

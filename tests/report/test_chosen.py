@@ -1,9 +1,11 @@
 """A report is of one data set: what it lacks is said to be missing, and no record of another one stands in for it."""
 
+import time
+
 import pytest
 import synthetic
 
-from ids_repro import records
+from ids_repro import config, records
 from ids_repro.config import UserError
 from ids_repro.evaluate.discrepancies import ROWS
 from ids_repro.report import page
@@ -15,9 +17,13 @@ CIC = {"dataset": "CIC-IDS2017", "labels": "published"}
 HASH = {"lab capture": "1ab", "CIC-IDS2017": "c1c"}
 
 
+def at(later_s):
+    return records.Start(1.8e9 + later_s, time.monotonic())
+
+
 def add(folder, kind, data, raw, **asked):
     """Append a record of a data set; those of CIC-IDS2017 are an hour newer."""
-    more = {"identity": {"data_hash": HASH[data["dataset"]]}, "started": 1.8e9 + 3600 * (data is CIC)}
+    more = {"identity": {"data_hash": HASH[data["dataset"]]}, "started": at(3600 * (data is CIC))}
     return records.append(folder / f"{kind}.jsonl", kind, asked | data, raw, **more)
 
 
@@ -45,7 +51,7 @@ def rows(tmp_path_factory):
     trial = {"method": "no_filter", "generator": "hping3", "interval_us": 0, "repeat": 0, "trial_s": 1.0}
     raw = {"duration_s": 1.0, "sent_packets": 77_000, "received_packets": 77_000, "cpu_percent": {}}
     identity = {"data_hash": HASH["lab capture"]}
-    records.append(folder / "sweep.jsonl", "sweep", trial, raw, started=1.8e9, identity=identity)
+    records.append(folder / "sweep.jsonl", "sweep", trial, raw, started=at(0), identity=identity)
     synthetic.costs(folder)
     accuracy(folder, CIC)
     return records.read(folder)
@@ -115,18 +121,22 @@ def test_the_command_takes_a_data_set(rows, tmp_path, refused):
 def test_two_data_sets_of_one_name_are_told_apart_by_their_hash(tmp_path):
     for data_hash in ("a", "b"):
         for kind in ("accuracy", "discrepancy")[: 2 if data_hash == "a" else 1]:
-            asked = {"task": "binary", "seed": 0, "dataset": "own capture", "labels": "csv"}
-            more = {"started": 1.8e9 + (data_hash == "b"), "identity": {"data_hash": data_hash}}
-            records.append(tmp_path / f"{kind}.jsonl", kind, asked, {}, **more)
+            asked = {"task": "binary", "seed": 0, "dataset": "own capture", "labels": "csv", "row": "a", "switch": "a"}
+            raw = {"confusion": [[1, 0], [0, 1]], "accuracy": 1, "accuracy_float": 1, "agreement_with_float": 1}
+            more = {"started": at(data_hash == "b"), "identity": {"data_hash": data_hash}}
+            records.append(tmp_path / f"{kind}.jsonl", kind, asked, raw, **more)
     results = Results(records.read(tmp_path))
     assert results.chosen.data_hash == "b" and results.current("discrepancy") == []
 
 
 def test_a_detector_belongs_to_a_data_set_by_its_name_or_its_hash(tmp_path):
     path = tmp_path / "a.jsonl"
-    records.append(path, "accuracy", {"dataset": "my capture", "labels": "my.csv"}, {}, identity={"data_hash": "m"})
+    asked, raw = {"dataset": "my capture", "labels": "my.csv", "flow_rules": "text"}, {"flows_by_class": {}}
+    records.append(path, "flows", asked, raw, identity={"data_hash": "m"})
+    like = next(one for one in records.read(config.DATA / "example") if one["kind"] == "detector")
     for name, data_hash in (("mine.pcap", "m"), ("my capture", "x"), ("lab capture", "1ab")):
-        records.append(path, "detector", {"dataset": name}, {}, identity={"data_hash": data_hash})
+        asked = {"row": "dt_deep", "test": "by_flow", "dataset": name}
+        records.append(path, "detector", asked, like["raw"], identity={"data_hash": data_hash})
     rows = records.read(path)
     chosen = choose(rows)
     assert chosen.dataset == "my capture", "a detector's recording does not decide what a report is of"

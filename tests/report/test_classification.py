@@ -105,13 +105,6 @@ def test_without_records_the_tables_say_which_notebook_to_run(task):
     assert "0.976" in text or "0.969" in text
 
 
-def test_a_confusion_matrix_of_another_task_is_refused(tmp_path):
-    asked = {"task": "binary", "row": "dt_c", "seed": 0}
-    record = records.append(tmp_path / "a.jsonl", "accuracy", asked, {"confusion": np.eye(7, dtype=int)})
-    with pytest.raises(config.UserError, match="7 classes, not 2"):
-        classification.table(Results([record]), "binary")
-
-
 def test_new_records_are_a_line_each(results):
     kinds = {kind: [r for r in results.rows if r["kind"] == kind] for kind in ("accuracy", "inference")}
     for record in kinds["accuracy"]:

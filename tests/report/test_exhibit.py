@@ -77,11 +77,10 @@ def test_what_exhibits_need_is_computed_once(tmp_path):
 
 
 def test_circumstances_name_each_value_once(tmp_path):
-    for seed in (0, 1):
-        records.append(tmp_path / "a.jsonl", "x", {"seed": seed, "profile": "smoke"}, {})
+    synthetic.accuracy(tmp_path / "a.jsonl", seeds=2, profile="smoke")
     used = records.read(tmp_path)
     assert circumstances(used)["seed"] == "0, 1" and circumstances([]) == {}
-    assert origin(used, ("profile", "seed", "dataset")) == "profile smoke; seed 0, 1"
+    assert origin(used, ("profile", "seed", "labels")) == "profile smoke; seed 0, 1"
 
 
 @pytest.mark.parametrize(("kind", "notebook"), [("sweep", "05"), ("flow_churn", "04")])

@@ -1,13 +1,14 @@
 """The report stands alone, counts every trial and has every table and figure."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import synthetic
 
-from ids_repro import records
+from ids_repro import config, records
 from ids_repro.__main__ import main
 from ids_repro.config import UserError
 from ids_repro.published import published
@@ -91,7 +92,8 @@ def test_the_command_draws_everything_again_to_the_same_bytes_and_the_claims_as_
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"), [((), "no records there"), (("--methods", "bogus"), "there is no method 'bogus' to draw")]
+    ("argv", "said"),
+    [((), "no record of a finished trial"), (("--methods", "bogus"), "there is no method 'bogus' to draw")],
 )
 def test_the_command_says_what_is_wrong_in_a_sentence_and_writes_nothing(argv, said, tmp_path, capsys):
     results = tmp_path / "results"
@@ -106,7 +108,7 @@ def test_nothing_takes_the_place_of_a_report_without_a_finished_trial(rows, tmp_
     report.write_all(rows, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     for none in ([], [row for row in rows if row["status"] != "ok"]):
-        with pytest.raises(UserError, match="no record of a finished trial, so no report is written"):
+        with pytest.raises(UserError, match="no record of a finished trial"):
             report.write_all(none, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -117,5 +119,29 @@ def test_notebook_06_refuses_a_folder_without_records(project):
     before = sorted(figures.rglob("*"))
     papermill = Path(sys.executable).with_name("papermill")
     done = project.run(papermill, "notebooks/06_report.ipynb", out, "-k", "python3", "-p", "results", "data/none")
-    assert done.returncode != 0 and "data/none: no records there; give the folder" in done.stderr
+    assert done.returncode != 0 and "data/none: no record of a finished trial is there; give the folder" in done.stderr
     assert sorted(figures.rglob("*")) == before and (figures / "report.html").read_text() == "a good report"
+
+
+NO_ROOM = {
+    "full": ('mount -t tmpfs -o size=256k none "$0" && mkdir "$0/a"', "No space left on device"),
+    "read-only": ('mount --bind "$0" "$0" && mount -o remount,bind,ro "$0"', "Read-only file system"),
+}
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("what", NO_ROOM)
+def test_without_room_there_is_one_sentence_and_no_cut_figure(folder, tmp_path, what):
+    prepare, reason = NO_ROOM[what]
+    inside = tmp_path / "small"
+    (inside / "a").mkdir(parents=True)
+    command = f'{prepare} && mkdir -p "$0/a"; "$@"; code=$?; cp -a "$0/a" "$0.kept"; exit $code'
+    argv = [sys.executable, "-m", "ids_repro", "figures", "--results", folder, "--figures", inside / "a"]
+    apart = ["unshare", "--mount", "sh", "-c", command, inside, *argv]
+    done = subprocess.run(apart, cwd=config.ROOT, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert re.fullmatch(f"ids_repro figures: {inside}/a/\\S+: cannot be written \\({reason}\\); .*\n", done.stderr)
+    kept = list((tmp_path / "small.kept").iterdir())
+    assert bool(kept) == (what == "full") and not [path for path in kept if path.name.startswith(".")]
+    report.write_all(records.read(folder), tmp_path / "whole")
+    assert all(path.read_bytes() == (tmp_path / "whole" / path.name).read_bytes() for path in kept)
