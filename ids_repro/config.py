@@ -105,6 +105,12 @@ LIMITS = {
 }
 
 
+def printable(text: str, most: int | None = None) -> str:
+    """Return a text in which control characters stand as escapes, and which is cut after so many characters."""
+    text = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+    return text if most is None or len(text) <= most else text[: most - 3] + "..."
+
+
 def number(name: str, value: Any) -> int | float:
     """Return a value that the user gave as a number.
 

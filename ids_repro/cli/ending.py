@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
-from ..config import ROOT, UserError
+from ..config import ROOT, UserError, printable
 
 KEPT = "finished trials and files stay, a rerun resumes"
 # Libraries whose errors are about what they were given, or about this machine.
@@ -131,7 +131,7 @@ def _stopped_by_signals() -> Iterator[None]:
 
 
 def _say(command: str, text: str) -> None:
-    text = "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
+    text = "\n".join(map(printable, text.split("\n")))
     with contextlib.suppress(OSError):
         print(f"ids_repro {command}: {text}", file=sys.stderr, flush=True)
 
