@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import UserError
+from ..config import UserError, printable
 from ..implementations import rows_in
 from .add import Add, add_number, only_with
 from .models import MODEL_HELP
@@ -53,7 +53,8 @@ def _say_attached(args: argparse.Namespace, model: Model) -> None:
     from ..live import attached, guard, offloads
 
     table = f"its table of {args.flows:,} flows takes {table_bytes(args.flows) / 1e6:,.1f} MB"
-    print(f"{args.iface}: {args.model.name} decides now; {table}; 'status {args.iface}' shows what it sees", flush=True)
+    name = printable(args.model.name)
+    print(f"{args.iface}: {name} decides now; {table}; 'status {args.iface}' shows what it sees", flush=True)
     if other := guard.other_directions(model, MODES[args.hook]):
         print(f"This detector {other}.")
     with attached.find(args.iface) as live:
@@ -127,7 +128,8 @@ def _status(args: argparse.Namespace) -> int:
             if args.json:
                 print(json.dumps(found), flush=True)
             else:
-                text = "\n\n".join(map(status.table, found)) or "no interface has a program of ids_repro"
+                texts = [*map(status.table, found)] or ["no interface has a program of ids_repro"]
+                text = "\n\n".join(texts + ([] if args.iface else attached.gone_elsewhere()))
                 # move to the first line of the table before, and clear the terminal from there
                 print((f"\x1b[{height}F\x1b[J" if height and sys.stdout.isatty() else "") + text, flush=True)
                 height = text.count("\n") + 1
@@ -149,7 +151,7 @@ def _swap(args: argparse.Namespace) -> int:
     from ..live import attached
 
     generation = attached.swap(args.iface, args.model, args.yes_drop)
-    print(f"{args.iface}: {args.model.name} decides from generation {generation} on")
+    print(f"{args.iface}: {printable(args.model.name)} decides from generation {generation} on")
     return 0
 
 

@@ -27,7 +27,7 @@ from .hosts import PREFIX, Host, in_netns
 
 SWITCH = "switch"
 PATIENCE_S = 3.0
-NAMES = Path(netns.NETNS_RUN_DIR)
+NAMES = Path("/run/netns")
 MARK = "test network of ids_repro"  # the alias of lo
 _CLONE_NEWNET = 0x40000000
 
