@@ -31,8 +31,8 @@ BPF_F_TABLE("array", __u32, struct ids_entries, entries, IDS_FLOWS / IDS_WAYS, B
 BPF_PERCPU_ARRAY(counts, struct ids_counts, 1);
 BPF_PERCPU_ARRAY(work, struct ids_work, 1);
 BPF_PERCPU_ARRAY(verdicts, struct ids_verdicts, IDS_GENERATIONS);
-BPF_ARRAY(retired, struct ids_verdicts, 1); /* written by user space: verdicts of older generations */
-BPF_ARRAY(generation, __u64, 1);
+BPF_ARRAY(retired, struct ids_verdicts, 2); /* written by user space: verdicts of older generations */
+BPF_ARRAY(generation, __u64, 2);	    /* the one that decides now; how many older ones are in "retired" */
 #ifdef IDS_SUSPECTS
 BPF_RINGBUF_OUTPUT(suspects, 64);
 #endif

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import io
 import os
 import secrets
@@ -19,8 +18,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from . import locks
 from .config import UserError
 
+PATIENCE_S = 60.0
 PREFIX = ".part-"  # of private names; 16 hexadecimal digits follow
 _LONGEST_SUFFIX = 16  # a private name keeps the suffix of its target, because some programs look at it
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}  # others are devices
@@ -230,7 +231,7 @@ def _made(folder: Path, suffix: str, make: Callable[[Path], T]) -> T:
     while True:
         made = make(folder / f"{PREFIX}{secrets.token_hex(8)}{suffix}")
         with contextlib.suppress(OSError):  # a file system without locks: nothing is removed there
-            fcntl.flock(made.fileno(), fcntl.LOCK_EX)
+            locks.take(made.fileno(), f"{folder}: another process removes what killed runs left", PATIENCE_S)
         if os.path.lexists(made.name):
             return made
         made.close()
@@ -239,10 +240,10 @@ def _made(folder: Path, suffix: str, make: Callable[[Path], T]) -> T:
 def _sweep(folder: Path) -> None:
     """Remove the private files and folders that runs that were killed left in a folder."""
     for one in folder.glob(f"{PREFIX}{'[0-9a-f]' * 16}*"):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UserError):
             fd = os.open(one, (os.O_RDONLY if one.is_dir() else os.O_RDWR) | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises if its writer lives
+                locks.take(fd, f"{one}: its writer lives")
                 shutil.rmtree(one) if one.is_dir() else one.unlink()
             finally:
                 os.close(fd)

@@ -10,7 +10,6 @@ loses that line only: `read` leaves it out with a warning, the next `append` cut
 from __future__ import annotations
 
 import datetime
-import fcntl
 import json
 import math
 import os
@@ -22,11 +21,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import locks
 from .config import UserError
 from .files import require_output
 from .provenance import provenance
 from .record_schema import KINDS, fault
 
+PATIENCE_S = 60.0  # how long to wait for another process that writes a record
 # Names of rows and methods in records of earlier versions, with their present names. The old names did not say whether
 # the net's arithmetic is the paper's (q16) or ours (fused).
 RENAMED = {
@@ -275,7 +276,7 @@ def _write_line(path: Path, line: bytes) -> None:
     require_output(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        locks.take(file.fileno(), f"{path}: another process writes records there", PATIENCE_S)
         file.seek(0)
         whole, newline, tail = file.read().rpartition(b"\n")
         if tail and _torn(tail):

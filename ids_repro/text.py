@@ -9,7 +9,7 @@ import sys
 from typing import TextIO
 
 
-def printable(text: str, keep: str = "") -> str:
+def printable(text: str, keep: str = "", most: int | None = None) -> str:
     r"""Return a text with each character that is not printable as its escape, such as ``\x1b``.
 
     Parameters
@@ -17,10 +17,12 @@ def printable(text: str, keep: str = "") -> str:
     text : str
     keep : str
         Characters that stay as they are, such as a newline.
+    most : int, optional
+        Cut the result after so many characters.
     """
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() or one in keep else ascii(one)[1:-1] for one in text)
+    if not text.isprintable():
+        text = "".join(one if one.isprintable() or one in keep else ascii(one)[1:-1] for one in text)
+    return text if most is None or len(text) <= most else f"{text[: most - 3]}..."
 
 
 def say(text: object, file: TextIO | None = None) -> None:

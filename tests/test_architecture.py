@@ -21,7 +21,7 @@ PACKAGE, TESTS = ROOT / "ids_repro", ROOT / "tests"
 
 # The files at the top. Each may import those before it, and everything else may import all of them.
 TOP = (
-    *("config", "text", "files", "compressed", "require", "provenance", "progress", "cluster", "parallel"),
+    *("config", "text", "locks", "files", "compressed", "require", "provenance", "progress", "cluster", "parallel"),
     *("implementations", "record_schema", "records", "metrics", "published"),
 )
 # A room, and the rooms that it may import.
@@ -338,9 +338,9 @@ WRITERS = r"(\w+\.)*(write_text|write_bytes|savefig|to_parquet|savez\w*|copy\w*f
 WRITERS_OF_THEIR_OWN = {
     "ids_repro.cli.ending": "/dev/null",
     "ids_repro.records": "appends lines under a lock",
-    "ids_repro.network.tuning": "appends lines to a journal under a lock; /proc and /sys",
+    "ids_repro.locks": "locks, which stay empty, and the journal of network.tuning",
     "ids_repro.network.setting_kinds": "/proc and /sys",
-    "ids_repro.network.namespaces": "a lock, which stays empty; /proc",
+    "ids_repro.network.namespaces": "/proc",
     "ids_repro.data.labels.flow_index": "a file in a run's own folder",
     "ids_repro.data.parts": "a lock, which stays empty; moves finished parts between folders of its own",
     "ids_repro.live.leftovers": "renames a folder of pins in the BPF file system",
@@ -411,6 +411,16 @@ def defines_a_layout(node: ast.AST) -> bool:
 def test_layouts_shared_with_c_stand_in_one_module():
     found = {name for name, path in modules(PACKAGE).items() if any(map(defines_a_layout, nodes(path)))}
     assert found == {"ids_repro.native.layouts", *OTHER_LAYOUTS}
+
+
+def test_locks_are_taken_in_one_place():
+    """There a wait has an end, and whoever is waited for is named."""
+    found = {
+        name
+        for name, path in modules(PACKAGE).items()
+        if any(isinstance(node, ast.Attribute) and node.attr in ("flock", "lockf") for node in nodes(path))
+    }
+    assert found == {"ids_repro.locks"}
 
 
 def test_one_module_makes_system_calls_by_number():

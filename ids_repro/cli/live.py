@@ -129,7 +129,8 @@ def _status(args: argparse.Namespace) -> int:
             if args.json:
                 say(json.dumps(found))
             else:
-                text = "\n\n".join(map(status.table, found)) or "no interface has a program of ids_repro"
+                texts = [*map(status.table, found)] or ["no interface has a program of ids_repro"]
+                text = "\n\n".join(texts + ([] if args.iface else attached.gone_elsewhere()))
                 # move to the first line of the table before, and clear the terminal from there
                 sys.stdout.write(f"\x1b[{height}F\x1b[J" if height and sys.stdout.isatty() else "")
                 say(text)

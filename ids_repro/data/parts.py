@@ -7,7 +7,6 @@ output takes the finished parts that it needs out of folders whose lock is free,
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import glob
 import hashlib
 import json
@@ -17,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .. import locks
 from ..config import UserError
 from ..provenance import checkout_sha256
 from .labels.source import label_files
@@ -71,7 +71,7 @@ def folder(out: Path, wanted: Sequence[str]) -> Iterator[Path]:
     new = Path(tempfile.mkdtemp(prefix=f".{out.name}.parts-", dir=out.parent))
     with (new / LOCK).open("w") as lock:
         with contextlib.suppress(OSError):  # a file system without locks: then no other run looks into the folder
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            locks.take(lock.fileno(), f"{new}: another process has it")
         own = new.rename(new.with_name(new.name[1:]))  # now other runs see the folder, and that it is in use
         remove_leftovers(out, own, wanted)
         try:
@@ -106,8 +106,8 @@ def remove_leftovers(out: Path, own: Path | None = None, wanted: Sequence[str] =
     for old in found:
         if old == own:
             continue
-        with contextlib.suppress(OSError), (old / LOCK).open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError, UserError), (old / LOCK).open("r+") as lock:
+            locks.take(lock.fileno(), f"{old}: its run lives")
             for name in wanted:
                 if (old / name).exists():
                     (old / name).replace(own / name)

@@ -6,6 +6,7 @@ Other people's programs and filters stay as they are. What is taken off is known
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
 from collections.abc import Iterator
 from itertools import count
@@ -15,8 +16,10 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ..config import UserError
+from ..network import tuning
 from ..network.facts import index_of
-from .bpf_syscall import attach_tcx, detach_tcx, tcx_programs
+from ..network.setting_kinds import KINDS
+from .bpf_syscall import attach_tcx, detach_tcx, open_program, tcx_programs
 from .info import prog_info
 
 # XDP_FLAGS_UPDATE_IF_NOEXIST: the kernel does not replace a program that is attached already. XDP_FLAGS_REPLACE: it
@@ -68,6 +71,8 @@ def attach(fd: int, iface: str, mode: str) -> bool:
     """
     with IPRoute(ext_ack=True) as ip:
         index = index_of(ip, iface)
+        made = "clsact" * _needs_clsact(ip, index, TC_HOOKS.get(mode, ()))
+        tuning.write_down(iface, "program", f"{mode} {prog_info(fd)['id']} {made}")
         try:
             if mode in TC_HOOKS:
                 return _attach_tc(ip, index, fd, TC_HOOKS[mode])
@@ -197,7 +202,7 @@ def _reason(error: NetlinkError | OSError, iface: str, mode: str) -> str:
     """Return in words why the kernel refused to attach a program."""
     code, *said = error.args
     if code in (16, 17) and mode in XDP_FLAGS:  # EBUSY, EEXIST
-        there = ", ".join(f"{what} program {number}" for what, number in sorted(programs(iface)))
+        there = ", ".join(f"{what.replace('_', '-')} program {number}" for what, number in sorted(programs(iface)))
         return f"{there} is attached already (ip link show {iface})"
     if code == 95 and mode == "xdp_drv":  # EOPNOTSUPP
         return "its driver has no native XDP; --hook xdp-skb works with every driver"
@@ -248,3 +253,23 @@ def _detach_tc(ip: IPRoute, index: int, fd: int, made_clsact: bool) -> None:
                 empty = False
     if made_clsact and empty and "clsact" in _qdiscs(ip, index):
         ip.tc("del", "clsact", index)
+
+
+def _is_attached(iface: str, name: str) -> str:
+    mode, number, *_ = name.split()
+    ours = ("tc" if mode in TC_HOOKS else mode, int(number))
+    return "attached" if ours in programs(iface) else "none"
+
+
+def _take_off(iface: str, name: str, _: str) -> None:
+    mode, number, *made = name.split()
+    fd = open_program(int(number))
+    try:
+        detach(fd, iface, mode, "clsact" in made)
+    finally:
+        os.close(fd)
+
+
+# A measured program outlives a process that is killed. So its mode and id are written down before it is attached, and
+# whether its clsact qdisc was made for it. The next run takes off what has this id, and nothing else.
+KINDS["program"] = (_is_attached, _take_off)

@@ -22,7 +22,7 @@ from ..config import UserError
 NUMBERS = {"x86_64": {"bpf": 321, "membarrier": 324}, "aarch64": {"bpf": 280, "membarrier": 283}}
 # Commands of bpf(2), without their prefix BPF_ (linux/bpf.h).
 MAP_CREATE, MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM, OBJ_PIN, OBJ_GET, PROG_TEST_RUN = 0, 1, 2, 6, 7, 10
-PROG_ATTACH, PROG_DETACH, PROG_QUERY = 8, 9, 16
+PROG_ATTACH, PROG_DETACH, PROG_GET_FD_BY_ID, PROG_QUERY = 8, 9, 13, 16
 OBJ_GET_INFO_BY_FD, MAP_LOOKUP_BATCH, MAP_LOOKUP_AND_DELETE_BATCH, ENABLE_STATS = 15, 24, 25, 32
 TCX, BEFORE = {"ingress": 46, "egress": 47}, 1 << 3  # BPF_TCX_INGRESS, BPF_TCX_EGRESS, BPF_F_BEFORE
 _MOST_PROGRAMS = 64  # at a hook of TCX: BPF_MPROG_MAX
@@ -57,6 +57,10 @@ class _Pin(ctypes.Structure):
 
 class _Info(ctypes.Structure):
     _fields_ = _fields(fd=_U32, size=_U32, info=_U64)
+
+
+class _Id(ctypes.Structure):
+    _fields_ = _fields(number=_U32, following=_U32, flags=_U32)
 
 
 class _Attach(ctypes.Structure):
@@ -225,6 +229,11 @@ def open_pin(path: Path) -> int:
     """Open the map or program that is pinned to a path and return its file descriptor, which the caller closes."""
     name = ctypes.create_string_buffer(bytes(path))
     return _bpf(OBJ_GET, _Pin(ctypes.addressof(name)))
+
+
+def open_program(number: int) -> int:
+    """Open the program with this id and return its file descriptor, which the caller closes; needs CAP_SYS_ADMIN."""
+    return _bpf(PROG_GET_FD_BY_ID, _Id(number))
 
 
 def object_info(fd: int, dtype: np.dtype) -> np.void:

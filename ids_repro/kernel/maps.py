@@ -6,7 +6,6 @@ as one that another process built and pinned (package live).
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 from collections.abc import Mapping
 from functools import cache
@@ -17,13 +16,13 @@ import numpy as np
 from ..config import UserError
 from ..native.layouts import BUCKET, COUNTS, GENERATIONS, MLP_Q16, SLOTS, SUSPECT, VERDICTS, WAYS
 from ..network import facts
-from .bcc import libbcc
+from . import ring
 from .bpf_syscall import read_all, read_element, wait_for_grace_period, write_element
 from .info import map_info
 from .variants import Variant
 
+NOW, RETIRED = 0, 1  # entries of "generation": which decides now, and how many of the first are in "retired"
 RING_SUSPECTS = 4096  # more than the ring buffer holds
-_RING_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
 
 
 @cache
@@ -75,7 +74,10 @@ class Maps:
     @property
     def generation(self) -> int:
         """Number of the model that classifies now. The first is 0, and each `swap` adds 1."""
-        return int(self._read("generation", 0, np.zeros(1, np.uint64))[0])
+        return self._number(NOW)
+
+    def _number(self, key: int) -> int:
+        return int(self._read("generation", key, np.zeros(1, np.uint64))[0])
 
     def set_params(self, params: bytes) -> None:
         """Write a model over the one that classifies now (Sec. IV-B, step u3).
@@ -148,17 +150,25 @@ class Maps:
         number = self.generation + 1
         wait_for_grace_period()
         self._write("params", number % SLOTS, params)
-        self._retire(number % GENERATIONS)
-        self._write("generation", 0, np.array([number], np.uint64))
+        self._retire(number)
+        self._write("generation", NOW, np.array([number], np.uint64))
         return number
 
-    def _retire(self, key: int) -> None:
-        """Add the verdicts of the generation at an index to "retired", and set them to zero for the next one there."""
-        old, total = self._per_cpu("verdicts", key, VERDICTS), self._read("retired", 0, np.zeros(1, VERDICTS))
-        for name in VERDICTS.names:
-            total[name] += old[name]
-        self._write("retired", 0, total)
-        self._write("verdicts", key, np.zeros(possible_cpus(), VERDICTS))
+    def _retire(self, number: int) -> None:
+        """Free the place in "verdicts" for a new generation: what the one before counted there goes into "retired".
+
+        A kill at any step, or a reader at any moment, must not count it twice or never. So the sum is written into the
+        entry of "retired" that no reader looks at. Then one number says which entry holds, for how many generations.
+        """
+        leaving = number - GENERATIONS
+        if leaving >= self._number(RETIRED):  # else there is none yet, or a swap was killed after this
+            total = self._read("retired", leaving % 2, np.zeros(1, VERDICTS))
+            old = self._per_cpu("verdicts", leaving % GENERATIONS, VERDICTS)
+            for name in VERDICTS.names:
+                total[name] += old[name]
+            self._write("retired", (leaving + 1) % 2, total)
+            self._write("generation", RETIRED, np.array([leaving + 1], np.uint64))
+        self._write("verdicts", number % GENERATIONS, np.zeros(possible_cpus(), VERDICTS))
 
     def _per_cpu(self, name: str, key: int, dtype: np.dtype) -> np.void:
         """Return one entry of a per-CPU map, summed over the CPUs."""
@@ -178,6 +188,23 @@ class Maps:
             summed over the CPUs.
         """
         return self._per_cpu("counts", 0, COUNTS)
+
+    def by_generation(self) -> tuple[np.void, dict[int, np.void]]:
+        """Return what was counted since the last `reset`, exactly also while another process swaps the model.
+
+        Returns
+        -------
+        retired : numpy.void, dtype VERDICTS
+            Of all generations that are not in the second value.
+        kept : dict of int to numpy.void, dtype VERDICTS
+            Of each of the last 16 generations, by its number; of 15 while a model is swapped.
+        """
+        while True:
+            first, now = self._number(RETIRED), self.generation
+            retired = self._read("retired", first % 2, np.zeros(1, VERDICTS))[0]
+            kept = {n: self._per_cpu("verdicts", n % GENERATIONS, VERDICTS) for n in range(first, now + 1)}
+            if self._number(RETIRED) == first:
+                return retired, kept
 
     def verdicts(self, generation: int | None = None) -> np.ndarray:
         """Return the number of verdicts of each class since the last `reset`.
@@ -208,14 +235,9 @@ class Maps:
         """
         return self._of_generation("flagged", generation)
 
-    def retired(self, what: str = "n") -> np.ndarray:
-        """Return what `verdicts` ("n") or `flagged` ("flagged") says of all generations before the last 16."""
-        return self._read("retired", 0, np.zeros(1, VERDICTS))[what][0]
-
     def _of_generation(self, what: str, generation: int | None) -> np.ndarray:
-        if generation is not None:
-            return self._per_cpu("verdicts", generation % GENERATIONS, VERDICTS)[what]
-        return self.retired(what) + sum(self._per_cpu("verdicts", key, VERDICTS)[what] for key in range(GENERATIONS))
+        retired, kept = self.by_generation()
+        return retired[what] + sum(one[what] for one in kept.values()) if generation is None else kept[generation][what]
 
     def flows_held(self) -> int:
         """Return how many flows the flow table holds; one that has timed out counts until its place is taken."""
@@ -259,32 +281,16 @@ class Maps:
 
         Raises
         ------
-        OSError
-            If the ring buffer cannot be mapped.
-        UserError
-            If BCC is not installed: its C library reads the ring buffer.
+        OSError, UserError
+            See `ring.take`.
         """
-        taken: list[bytes] = []
-
-        @_RING_CALLBACK
-        def take(_context: int, data: int, size: int) -> int:
-            taken.append(ctypes.string_at(data, size))
-            return 0 if len(taken) < most else -1
-
-        lib = libbcc()
-        ring = lib.bpf_new_ringbuf(self.fds["suspects"], take, None)
-        if not ring:
-            raise OSError("the ring buffer could not be mapped")
-        try:
-            lib.bpf_poll_ringbuf(ring, wait_ms)
-        finally:
-            lib.bpf_free_ringbuf(ring)
-        return np.frombuffer(b"".join(taken), SUSPECT)
+        return np.frombuffer(ring.take(self.fds["suspects"], most, wait_ms), SUSPECT)
 
     def reset(self) -> None:
         """Set all counts to zero and delete all flows; the model stays."""
         self._write("counts", 0, np.zeros(possible_cpus(), COUNTS))
         for key in range(GENERATIONS):
             self._write("verdicts", key, np.zeros(possible_cpus(), VERDICTS))
-        self._write("retired", 0, np.zeros(1, VERDICTS))
+        for key in range(2):
+            self._write("retired", key, np.zeros(1, VERDICTS))
         self._forget_flows()

@@ -20,7 +20,7 @@ from .bcc import import_bcc
 from .bpf_syscall import TestRun, test_run
 from .info import prog_info, stack_bytes
 from .maps import Maps
-from .variants import Variant
+from .variants import Variant, require_memory
 
 LAYERS = (2, 3)  # In the paper's layout each of these is a program of its own; layer 1 is in ids_main.
 _MIN_FRAME = 64  # bytes of the shortest packet of a test run
@@ -41,11 +41,13 @@ class Program(Maps):
     ------
     UserError
         If the user is not root; if BCC or the kernel headers are missing; if the kernel has no BPF or refuses the
-        program; or if the struct does not have the size that the variant expects.
+        program; if the flow table does not fit into this machine's memory; or if the struct does not have the size
+        that the variant expects.
     """
 
     def __init__(self, variant: Variant, params: bytes | None = None) -> None:
         require_capabilities("loading a BPF program", *FOR_BPF)
+        require_memory(variant.flows)
         package = import_bcc()
         kind = package.BPF.XDP if variant.hook == "xdp" else package.BPF.SCHED_CLS
         try:

@@ -121,8 +121,13 @@ def table_bytes(flows: int) -> int:
 
 
 def require_table(flows: int) -> None:
-    """Raise UserError unless a flow table of so many flows is possible and fits into this machine's free memory."""
+    """Raise UserError unless so many flows are within the limits of --flows, or as `require_memory` does."""
     number("--flows", flows)
+    require_memory(flows)
+
+
+def require_memory(flows: int) -> None:
+    """Raise UserError unless a flow table of so many flows fits into this machine's free memory."""
     free = psutil.virtual_memory().available
     if table_bytes(flows) > free:
         needs = f"{table_bytes(flows) >> 20:,} MB, and this machine has {free >> 20:,} MB free"

@@ -23,10 +23,12 @@ from ..kernel.variants import Variant, require_table
 from ..models.model import Model
 from ..models.model_file import read_model
 from ..network import facts
+from ..text import printable
 from . import guard, offloads, pins
-from .leftovers import iface_of, remove_leftovers, take_off
+from .leftovers import iface_of, moved, remove_leftovers, take_off
 from .program import VERSION, Live
 
+MOST_NAME = 255  # characters of a model's name that are kept
 GRACE_S = 5  # how long after its time a program that nobody confirmed may stay
 
 
@@ -61,14 +63,17 @@ def _uninterrupted() -> Iterator[None]:
 
 def _folder(iface: str) -> Path:
     """Return where the pins of an interface of this network namespace are, or would be."""
-    with IPRoute() as ip:
-        return pins.folder_of(facts.index_of(ip, iface))
+    try:
+        with IPRoute() as ip:
+            return pins.folder_of(facts.index_of(ip, iface))
+    except UserError as error:
+        raise UserError("; ".join([str(error), *filter(None, [moved().get(iface)])])) from None
 
 
 def _existing(iface: str) -> Path:
     """Return the folder of an interface's pins; raise NotAttached if there is none."""
     folder = _folder(iface)
-    if not folder.exists():
+    if folder not in pins.all_folders():
         raise NotAttached(f"{iface} has no program of ids_repro: attach one first")
     return folder
 
@@ -77,6 +82,12 @@ def attached() -> list[str]:
     """Return the names of the interfaces of this network namespace that run a program of ids_repro."""
     with _alone():
         return [iface for folder in pins.all_folders() if (iface := iface_of(folder))]
+
+
+def gone_elsewhere() -> list[str]:
+    """Return what `leftovers.moved` says of programs that left this network namespace with their interfaces."""
+    with _alone():
+        return list(moved().values())
 
 
 def find(iface: str) -> Live:
@@ -143,14 +154,14 @@ def attach(
 def _put_on(about: dict, variant: Variant, params: bytes, confirm_s: float, offloads_off: bool) -> None:
     """Build a program, pin it, turn offloads off and attach it; undo all of it if that fails."""
     folder = _folder(about["iface"])
-    if folder.exists():
+    if folder in pins.all_folders():
         raise UserError(f"{about['iface']} has {_there(folder)}")
     about |= {"version": VERSION, "variant": asdict(variant), "since": time.time()}
     about["offloads"] = offloads.to_turn_off(about["iface"], about["mode"]) if offloads_off else []
     about |= {"confirm_by": _deadline(confirm_s), "made_clsact": hooks.needs_clsact(about["iface"], about["mode"])}
     with Program(variant, params) as program, contextlib.ExitStack() as undo:
-        undo.callback(take_off, folder)
         pins.pin(folder, about, {pins.PROGRAM: program.fd, **program.fds})
+        undo.callback(take_off, folder)
         offloads.turn_off(about["offloads"])
         hooks.attach(program.fd, about["iface"], about["mode"])
         pins.rewrite(folder, about | {"confirm_by": _deadline(confirm_s)})  # building it took some of the time
@@ -199,8 +210,10 @@ def confirm(iface: str) -> None:
 
 
 def _name(path: Path, model: Model) -> dict:
-    """Return what `Live.models` keeps of a model."""
-    return {"file": path.name, "sha256": model.sha256(), "mean_length": model.about.get("mean_length")}
+    """Return what `Live.models` keeps of a model; its file may say and be called anything."""
+    length = model.about.get("mean_length")
+    length = length if isinstance(length, int | float) else None
+    return {"file": printable(path.name, most=MOST_NAME), "sha256": model.sha256(), "mean_length": length}
 
 
 def swap(iface: str, path: Path, yes_drop: bool = False) -> int:

@@ -38,7 +38,8 @@ def take_off(folder: Path) -> None:
     iface, about = iface_of(folder), pins.about(folder)
     if iface and (folder / pins.PROGRAM).exists():
         with pins.opened(folder, pins.PROGRAM) as fd:
-            hooks.detach(fd, iface, about["mode"], about.get("made_clsact", True))
+            for mode in (about["mode"],) if "mode" in about else (*hooks.XDP_FLAGS, "tc"):  # its description is damaged
+                hooks.detach(fd, iface, mode, about.get("made_clsact", False))
     if pins.place_of(folder)[0] == pins.namespace():
         offloads.put_back(about.get("offloads", ()))
     pins.remove(folder)
@@ -84,6 +85,18 @@ def _place(folder: Path) -> Path | None:
     return None
 
 
+def moved() -> dict[str, str]:
+    """Return a sentence on each program that left this network namespace with its interface, by that one's name."""
+    found = {}
+    for folder in pins.all_folders():
+        about, inode = pins.about(folder), pins.place_of(folder)[0]
+        if about.get("moved_from") == pins.namespace() != inode:
+            path = pins.namespace_path(inode)
+            see = f": 'nsenter --net={path} .venv/bin/python -m ids_repro status' shows it" if path else ""
+            found[about["iface"]] = f"{about['iface']} was moved to another network namespace with its program{see}"
+    return found
+
+
 def _number(folder: Path) -> int | None:
     """Return the kernel's id of the pinned program; None if its process was killed before it was pinned."""
     if not (folder / pins.PROGRAM).exists():
@@ -96,10 +109,12 @@ def _renamed(folder: Path, inode: int, index: int) -> Path:
     """Give pins the name of the program's new place, and put back the offloads of devices that stayed behind."""
     left, old = pins.place_of(folder)
     about = pins.about(folder)
-    stayed = [setting for setting in about["offloads"] if setting[0] != old]
+    stayed = [setting for setting in about.get("offloads", ()) if setting[0] != old]
     if stayed:
         _within(left, offloads.put_back, stayed)
-    pins.rewrite(folder, about | {"offloads": [(index, name) for at, name in about["offloads"] if at == old]})
+    if about:
+        kept = {"offloads": [(index, name) for at, name in about.get("offloads", ()) if at == old]}
+        pins.rewrite(folder, about | kept | ({"moved_from": left} if left != inode else {}))
     return folder.rename(pins.FOLDER / f"{inode}-{index}")
 
 

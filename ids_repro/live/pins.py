@@ -9,16 +9,18 @@ Each interface has a folder::
 
 The folder is named by namespace and index because two namespaces may each have an eth0. Everything that is known about
 an attached program is in the kernel. So no file can contradict the kernel, and a reboot removes all of it.
+
+Every user may write to /sys/fs/bpf. So what the own user does not own, or what is no folder of pins, is left alone.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,41 +29,54 @@ import numpy as np
 import psutil
 from pyroute2 import netns
 
+from .. import locks
 from ..config import UserError
 from ..kernel import bpf_syscall
 from ..kernel.bpf_syscall import read_element, write_element
+from ..kernel.info import map_info
 from ..require import FOR_BPF, capable, require_capabilities, require_programs
 
 BPFFS = Path("/sys/fs/bpf")
 USER = os.geteuid()
 FOLDER = BPFFS / ("ids_repro" if USER == 0 else f"ids_repro-{USER}")  # each user trusts the own pins only
 ABOUT, PROGRAM = "about", "program"  # names of pins
-_ABOUT_BYTES = 1 << 14
+MOST_ABOUT = 1 << 16  # bytes of the description, and how many are kept free for the names of later models
+_ROOM = 1 << 14
+PATIENCE_S = 60.0  # how long to wait for another command, which may be building a program
 
 
 @contextlib.contextmanager
-def locked() -> Iterator[None]:
+def locked(patience_s: float = PATIENCE_S) -> Iterator[None]:
     """Let one process at a time read or change pins. The kernel releases the lock however the process ends.
+
+    Parameters
+    ----------
+    patience_s : float
+        How long to wait for another command that changes pins [s].
 
     Raises
     ------
     UserError
-        Without the capabilities; if there is no BPF file system and none can be mounted; or if it is closed to the
-        user.
+        Without the capabilities; if there is no BPF file system and none can be mounted; if it is closed to the
+        user; or if another command has the lock for too long.
     """
     require_capabilities("a program on an interface", *FOR_BPF)
     _require_bpffs()
-    try:
-        fd = os.open(BPFFS, os.O_RDONLY)
-    except PermissionError:
-        raise UserError(_closed()) from None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        if FOLDER.exists() and FOLDER.stat().st_uid != USER:
-            raise UserError(f"{FOLDER} belongs to another user: remove it as root")
+    if not os.access(BPFFS, os.R_OK | os.X_OK, effective_ids=True):
+        raise UserError(_closed())
+    with locks.held(BPFFS, "another command of ids_repro changes a program", patience_s):
+        if _is_own(FOLDER):
+            FOLDER.chmod(0o700)
         yield
-    finally:
-        os.close(fd)
+
+
+def _is_own(path: Path) -> bool:
+    """Return whether there is a folder of this user at a path; a link to one is none."""
+    try:
+        there = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(there.st_mode) and there.st_uid == USER
 
 
 def _closed() -> str:
@@ -110,8 +125,10 @@ def place_of(folder: Path) -> tuple[int, int]:
 
 
 def all_folders() -> list[Path]:
-    """Return the folders of pins of all network namespaces."""
-    return sorted(FOLDER.iterdir()) if FOLDER.is_dir() else []
+    """Return the folders of pins of all network namespaces; one without pins is of a process that was killed."""
+    inside = sorted(FOLDER.iterdir()) if _is_own(FOLDER) else []
+    named = [one for one in inside if re.fullmatch(r"\d+-\d+", one.name) and _is_own(one)]
+    return [one for one in named if (one / ABOUT).exists() or not any(one.iterdir())]
 
 
 def pin(folder: Path, about: dict, fds: Mapping[str, int]) -> None:
@@ -125,19 +142,31 @@ def pin(folder: Path, about: dict, fds: Mapping[str, int]) -> None:
         What `about` shall return.
     fds : mapping of str to int
         File descriptors of the program and its maps, by the names of their pins.
+
+    Raises
+    ------
+    UserError
+        If the description is too long, or something that is not ours is in the folder's place. Nothing is pinned then.
     """
+    text = _text(about)
     try:
-        folder.mkdir(parents=True)
+        FOLDER.mkdir(mode=0o700, exist_ok=True)
+        locks.require_own_folder(FOLDER, USER)
+        folder.mkdir(mode=0o700)
     except PermissionError:
         raise UserError(_closed()) from None
-    fd = bpf_syscall.create_array(_ABOUT_BYTES)
+    except FileExistsError as error:
+        raise UserError(f"{error.filename} is no folder of pins that ids_repro made: remove it as root") from None
+    fd = bpf_syscall.create_array(len(text) + _ROOM)
     try:
         _write(fd, about)
-        bpf_syscall.pin(fd, folder / ABOUT)
+        for name, one in {ABOUT: fd, **fds}.items():
+            bpf_syscall.pin(one, folder / name)
+    except BaseException:
+        remove(folder)
+        raise
     finally:
         os.close(fd)
-    for name, other in fds.items():
-        bpf_syscall.pin(other, folder / name)
 
 
 def get(folder: Path, name: str) -> int:
@@ -156,28 +185,56 @@ def opened(folder: Path, name: str) -> Iterator[int]:
 
 
 def about(folder: Path) -> dict:
-    """Return what was attached; an empty dict if the process was killed before it could write that."""
-    if not (folder / ABOUT).exists():
+    """Return what was attached; an empty dict if that cannot be read, or the process was killed before it wrote it."""
+    try:
+        with opened(folder, ABOUT) as fd:
+            found = json.loads(read_element(fd, 0, np.zeros(_size(fd), np.uint8)).tobytes().rstrip(b"\0"))
+    except (OSError, ValueError):
         return {}
-    with opened(folder, ABOUT) as fd:
-        return json.loads(read_element(fd, 0, np.zeros(_ABOUT_BYTES, np.uint8)).tobytes().rstrip(b"\0"))
+    return found if isinstance(found, dict) else {}
 
 
 def rewrite(folder: Path, about: dict) -> None:
-    """Replace what `about` returns."""
+    """Replace what `about` returns; UserError if that is too long."""
     with opened(folder, ABOUT) as fd:
         _write(fd, about)
 
 
+def _size(fd: int) -> int:
+    """Return the room for the description; ValueError if what is pinned there is no such map."""
+    info = map_info(fd)
+    if info["type"] != bpf_syscall.MAP_TYPE_ARRAY or info["value_size"] > MOST_ABOUT + _ROOM:
+        raise ValueError
+    return int(info["value_size"])
+
+
+def _text(about: dict, most: int = MOST_ABOUT) -> bytes:
+    text = json.dumps(about, ensure_ascii=False).encode(errors="surrogatepass")
+    if len(text) > most:
+        raise UserError(f"the description of this program has {len(text):,} bytes, and there is room for {most:,}")
+    return text
+
+
 def _write(fd: int, about: dict) -> None:
-    write_element(fd, 0, json.dumps(about).encode().ljust(_ABOUT_BYTES, b"\0"))
+    size = _size(fd)
+    write_element(fd, 0, _text(about, size).ljust(size, b"\0"))
 
 
 def remove(folder: Path) -> None:
     """Remove a folder of pins, and `FOLDER` after the last one. Programs that are attached stay attached."""
     shutil.rmtree(folder, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        FOLDER.rmdir()
+    if _is_own(FOLDER):
+        with contextlib.suppress(OSError):
+            FOLDER.rmdir()
+
+
+def namespace_path(inode: int) -> Path | None:
+    """Return a path to a network namespace, if possible by its name; None if it is not to be seen from here."""
+    for path in Path("/run/netns").glob("*"):
+        with contextlib.suppress(OSError):
+            if path.stat().st_ino == inode:
+                return path
+    return living_namespaces().get(inode)
 
 
 def living_namespaces() -> dict[int, Path]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..config import NORMAL, TASKS, UserError
 from ..kernel.info import prog_info
-from ..kernel.maps import Maps
+from ..kernel.maps import NOW, RETIRED, Maps
 from ..kernel.variants import Variant
 from ..native.layouts import BUCKET, COUNTS, ENTRY, FOUND, GENERATIONS, KERNEL_REASONS, SUSPECT, VERDICTS
 from . import pins
@@ -22,6 +22,7 @@ VERSION = {
     "reasons": list(KERNEL_REASONS),
     "found": list(FOUND),
     "maps": sorted(Maps.names(Variant(action="redirect"))),
+    "generation": [NOW, RETIRED],
     "bytes": [dtype.itemsize for dtype in (COUNTS, VERDICTS, BUCKET, ENTRY, SUSPECT)],
 }
 
@@ -54,6 +55,8 @@ class Live(Maps):
 
     def __init__(self, iface: str, folder: Path) -> None:
         about = pins.about(folder)
+        if not about:
+            raise UserError(f"{iface} has a program whose description cannot be read: detach it and attach it again")
         if about.get("version") != VERSION:
             raise UserError(f"{iface} has a program of another version of ids_repro: detach it and attach it again")
         self.iface, self.folder, self.about = iface, folder, about

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..kernel import attach as hooks
 from ..kernel.info import prog_info, timed_runs
-from ..native.layouts import FOUND, GENERATIONS, KERNEL_REASONS
+from ..native.layouts import FOUND, KERNEL_REASONS
 from ..require import capable
 from ..text import printable
 from .program import Live
@@ -45,9 +45,8 @@ def look(live: Live, seconds: float = 1.0) -> dict:
     """
     begin, first, old = time.monotonic(), live.counts(), live.flagged()
     timed = _timed(live, seconds)
-    counts, generation, took_s = live.counts(), live.generation, time.monotonic() - begin
-    kept = {n: live.verdicts(n) for n in range(max(0, generation + 1 - GENERATIONS), generation + 1)}
-    verdicts = live.retired() + sum(kept.values())  # not read again: packets still come, and the table must add up
+    counts, (retired, kept), took_s = live.counts(), live.by_generation(), time.monotonic() - begin
+    verdicts = retired["n"] + sum(one["n"] for one in kept.values())  # read once, so that the table adds up
     return {
         **_about(live),
         "packets": int(counts["packets"]),
@@ -56,9 +55,9 @@ def look(live: Live, seconds: float = 1.0) -> dict:
         "reasons": dict(zip(KERNEL_REASONS, counts["reason"].tolist(), strict=False)),
         "lost": int(counts["lost"]),
         **_flows(live, first, counts, took_s),
-        **{"generation": generation, "verdicts": live.by_class(verdicts), **_flagged(live, old, took_s)},
+        **{"generation": max(kept), "verdicts": live.by_class(verdicts), **_flagged(live, old, took_s)},
         "models": [
-            {"generation": n, **live.models.get(str(n), UNNAMED), "verdicts": live.by_class(of_model)}
+            {"generation": n, **live.models.get(str(n), UNNAMED), "verdicts": live.by_class(of_model["n"])}
             for n, of_model in kept.items()
         ],
     }

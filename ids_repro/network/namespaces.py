@@ -1,19 +1,18 @@
 """Make hosts and links of network namespaces and veth pairs, and remove all of them at the end.
 
-Every namespace made here has the prefix ``ids-``. A lock allows only one network at a time on a machine. A process
-watches each run that has a network, and removes the network of a run that was killed. Were it killed too, the next
-network removes every namespace with the prefix first.
+Every namespace made here has the prefix ``ids-``, and its lo has a mark before it has a name. Only what has the mark is
+ever removed. A lock allows only one network at a time on a machine. A process watches each run that has a network, and
+removes the network of a run that was killed. Were it killed too, the next network removes what it left first.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import ctypes
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,18 +20,50 @@ from pathlib import Path
 import psutil
 from pyroute2 import IPRoute, netns
 
+from .. import locks
 from ..config import ROOT, UserError
 from ..require import require_programs, require_root
-from .hosts import PREFIX, Host
+from .hosts import PREFIX, Host, in_netns
 
 SWITCH = "switch"
 PATIENCE_S = 3.0
-LOCK = Path(tempfile.gettempdir()) / "ids_repro.lock"
+NAMES = Path("/run/netns")
+MARK = "test network of ids_repro"  # the alias of lo
+_CLONE_NEWNET = 0x40000000
 
 
 def leftovers() -> list[str]:
-    """Return the names of the network namespaces that exist now and have our prefix."""
-    return sorted(name for name in netns.listnetns() if name.startswith(PREFIX))
+    """Return the names of the network namespaces that were made here and exist now."""
+    return sorted(name for name in netns.listnetns() if name.startswith(PREFIX) and _is_ours(name))
+
+
+def _is_ours(name: str) -> bool:
+    """Return whether a namespace has our mark, or a name leads to none: then whoever made it was killed."""
+    try:
+        if (NAMES / name).stat().st_dev == NAMES.stat().st_dev:  # else a namespace is mounted there
+            return True
+        with (NAMES / name).open("rb") as file:
+            return in_netns(file.fileno(), _mark) == MARK
+    except OSError:
+        return False
+
+
+def _mark() -> str | None:
+    with IPRoute() as ip:
+        return ip.link("get", index=1)[0].get_attr("IFLA_IFALIAS")
+
+
+def _make(name: str) -> None:
+    """Make a network namespace. A kill at any moment leaves none without the mark."""
+
+    def make() -> None:  # in a thread, which leaves this process's own namespace
+        if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "no network namespace could be made")
+        with IPRoute() as ip:
+            ip.link("set", index=1, ifalias=MARK)
+        netns.attach(name, "thread-self")
+
+    in_netns(None, make)
 
 
 def _processes_in(name: str) -> list[psutil.Process]:
@@ -57,8 +88,15 @@ def remove(names: Sequence[str]) -> None:
         netns.remove(name)
 
 
-@contextlib.contextmanager
-def alone(patience_s: float = 0.0) -> Iterator[None]:
+def _require_free(names: Sequence[str]) -> None:
+    for name in sorted(set(names) & set(netns.listnetns())):
+        raise UserError(
+            f"the network namespace {name} was not made by ids_repro, which needs this name: remove it with "
+            f"'ip netns delete {name}' if nobody uses it"
+        )
+
+
+def alone(patience_s: float = 0.0) -> contextlib.AbstractContextManager[None]:
     """Hold this machine's lock on the test network. The kernel releases it when this process ends, even by kill -9.
 
     Parameters
@@ -71,18 +109,8 @@ def alone(patience_s: float = 0.0) -> Iterator[None]:
     UserError
         If another run holds the lock.
     """
-    end = time.monotonic() + patience_s
-    with LOCK.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= end:
-                    text = "another run uses the test network on this machine: wait for it or stop it"
-                    raise UserError(text) from None
-                time.sleep(0.1)
-        yield
+    NAMES.mkdir(exist_ok=True)
+    return locks.held(NAMES, "another run uses the test network on this machine", patience_s)
 
 
 @contextlib.contextmanager
@@ -167,7 +195,7 @@ def network(addresses: Mapping[str, str]) -> Iterator[dict[str, Host]]:
     Raises
     ------
     UserError
-        If this process is not root, a program is missing, or another network exists.
+        If this process is not root, a program is missing, another network exists, or a name that is needed is taken.
     """
     require_root("the test network")
     require_programs("nsenter", "setpriv", "taskset")
@@ -176,9 +204,10 @@ def network(addresses: Mapping[str, str]) -> Iterator[dict[str, Host]]:
     everyone = dict(hosts) if direct else hosts | {SWITCH: Host(SWITCH, "")}
     with alone(PATIENCE_S), _watched():
         remove(leftovers())
+        _require_free([host.ns for host in everyone.values()])
         try:
             for host in everyone.values():
-                netns.create(host.ns)
+                _make(host.ns)
             if direct:
                 _join(*hosts.values())
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,18 +70,21 @@ def _xdp(iface: str, _: str) -> str:
     return "attached" if state(iface)["xdp"] else "none"
 
 
-def _detach_xdp(iface: str, *_: str) -> None:
-    for mode in ("xdpdrv", "xdpgeneric"):
-        subprocess.run(["ip", "link", "set", "dev", iface, mode, "off"], capture_output=True)
+def _tell_of_xdp(iface: str, _: str, before: str) -> None:
+    if before == "none":
+        remedy = f"'ip link set dev {iface} xdp off' takes it off"
+        warnings.warn(f"{iface} has an XDP program that the run did not attach, so it stays: {remedy}", stacklevel=2)
 
 
 def _clsact(iface: str, _: str) -> str:
     return "present" if has_clsact(iface) else "none"
 
 
-def _remove_clsact(iface: str, *_: str) -> None:
-    with IPRoute() as ip:
-        ip.tc("del", "clsact", socket.if_nametoindex(iface))
+def _tell_of_clsact(iface: str, _: str, before: str) -> None:
+    if before == "none":
+        why = "it has filters of others, or others may have made it"
+        remedy = f"'tc qdisc del dev {iface} clsact' removes it"
+        warnings.warn(f"the clsact qdisc of {iface} stays, because {why}: {remedy}", stacklevel=2)
 
 
 def _affinity(_: str, pid: str) -> str:
@@ -92,13 +96,13 @@ def _set_affinity(_: str, pid: str, text: str) -> None:
 
 
 # Kind to read(iface, name) -> value and write(iface, name, value). The name is a path, an offload, an address, a
-# network or a thread id; of xdp and clsact there is one each, which has no name.
+# network or a thread id; of xdp and clsact there is one each, which has no name. `kernel.attach` adds "program".
 KINDS: dict[str, tuple[Callable, Callable]] = {
     "file": (lambda _, path: Path(path).read_text().strip(), lambda _, path, text: Path(path).write_text(text)),
     "offload": (offload, _set_offload),
     "neighbour": (_neighbour, _set_neighbour),
     "route": (_route, _set_route),
     "affinity": (_affinity, _set_affinity),
-    "xdp": (_xdp, _detach_xdp),
-    "clsact": (_clsact, _remove_clsact),
+    "xdp": (_xdp, _tell_of_xdp),
+    "clsact": (_clsact, _tell_of_clsact),
 }

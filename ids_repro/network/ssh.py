@@ -20,17 +20,16 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from ..config import UserError
+from ..locks import run_folder
 from ..require import require_programs
-from . import ssh_peer, tuning
+from . import ssh_peer
 from .hosts import Host, pinned
 
-CONTROL = tuning.RUN / "ids_repro.ssh"
 OPTIONS = {
     "BatchMode": "yes",
     "ConnectTimeout": 10,
     "ServerAliveInterval": 5,  # with the next line: a client that does not answer is noticed after 15 s
     "ServerAliveCountMax": 3,
-    "ControlPath": CONTROL,
 }
 START_S, ANSWER_S = 30.0, 20.0
 # Each message is one line, because the last line of what ssh says is shown to the user. sshd's PATH may lack sbin.
@@ -61,8 +60,10 @@ class Session:
     def __init__(self, url: str, folder: str, config: Path | None = None) -> None:
         self.url, self.folder = url, folder
         self._ssh = ["setpriv", "--pdeathsig", "KILL", "ssh", *(["-F", str(config)] if config else [])]
-        self._ssh += [f"-o{name}={value}" for name, value in OPTIONS.items()]
-        CONTROL.unlink(missing_ok=True)  # left by a run that was killed
+        self._control = run_folder() / "ssh"
+        options = OPTIONS | {"ControlPath": self._control}
+        self._ssh += [f"-o{name}={value}" for name, value in options.items()]
+        self._control.unlink(missing_ok=True)  # left by a run that was killed
         self._master = subprocess.Popen(
             [*self._ssh, "-oControlMaster=yes", url, self._remote()],
             stdin=subprocess.PIPE,
@@ -147,7 +148,7 @@ class Session:
         except subprocess.TimeoutExpired:
             self._master.kill()
             self._master.wait()
-        CONTROL.unlink(missing_ok=True)
+        self._control.unlink(missing_ok=True)
 
 
 class _Process(subprocess.Popen):

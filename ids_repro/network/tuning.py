@@ -1,17 +1,15 @@
 """Change settings of an interface that the user named, for a measurement, and put them back in every case.
 
-Before a setting changes, the value that it has is written to a file in /run. Both the file and the settings last until
-the machine restarts. So what a killed run has changed is put back when the next run begins. The settings are offloads,
-neighbour entries, a route and, on the server, what holds its work to one CPU.
+Before a setting changes, the value that it has is written to a file in /run/ids_repro. Both the file and the settings
+last until the machine restarts. So what a killed run has changed is put back when the next run begins. The settings are
+offloads, neighbour entries, a route, a measured program and, on the server, what holds its work to one CPU.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import time
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +17,12 @@ from typing import TextIO
 
 from pyroute2.netlink.exceptions import NetlinkError
 
+from .. import locks
 from ..config import UserError
 from .facts import NET, interrupts, napi_threads, state
 from .hosts import FIRST
 from .setting_kinds import KINDS
 
-RUN = Path("/run")
 PATIENCE_S = 5.0
 Change = tuple[str, str, str | None]  # kind, name and the value before
 
@@ -58,15 +56,15 @@ class _Journal:
 _open: dict[str, _Journal] = {}
 
 
-def begin(iface: str, run: Path = RUN, net: Path = NET) -> None:
+def begin(iface: str, run: Path | None = None, net: Path = NET) -> None:
     """Begin to change this machine's settings for one interface, after putting back what a killed run left.
 
     Parameters
     ----------
     iface : str
         Name of the interface.
-    run : Path
-        The folder for the file that keeps the values before.
+    run : Path, optional
+        The folder for the file that keeps the values before; `locks.run_folder` by default.
     net : Path
         The folder in /sys that has a folder for each interface.
 
@@ -87,7 +85,7 @@ def begin(iface: str, run: Path = RUN, net: Path = NET) -> None:
     ours = threaded.exists() and threaded.read_text().strip() == "1"
     foreign = set() if ours else napi_threads(iface)
     journal = _open[iface] = _Journal(_locked(_state_file(run)), iface, mac, sysfs, foreign)
-    # Nothing here changes these two. But a measured method attaches programs, which outlive a process that is killed.
+    # Nothing here changes these two, and nothing is taken off because of them. But the user is told what stays.
     for kind in ("xdp", "clsact"):
         _remember(journal, kind, "")
 
@@ -113,6 +111,18 @@ def change(iface: str, kind: str, name: str, value: str) -> None:
         KINDS[kind][1](iface, name, value)
 
 
+def write_down(iface: str, kind: str, name: str) -> None:
+    """Write down a setting that the caller is going to change itself; do nothing for an interface without `begin`.
+
+    Parameters
+    ----------
+    iface, kind, name : str
+        See `change`.
+    """
+    if iface in _open:
+        _remember(_open[iface], kind, name)
+
+
 def put_back(iface: str) -> None:
     """Put everything back as it was at `begin`.
 
@@ -136,13 +146,13 @@ def put_back_all() -> None:
         put_back(iface)
 
 
-def put_back_leftovers(run: Path = RUN) -> None:
+def put_back_leftovers(run: Path | None = None) -> None:
     """Put back what earlier runs have left changed, most often because they were killed.
 
     Parameters
     ----------
-    run : Path
-        The folder of the file that keeps the values before.
+    run : Path, optional
+        The folder of the file that keeps the values before; `locks.run_folder` by default.
 
     Raises
     ------
@@ -170,25 +180,14 @@ def put_back_leftovers(run: Path = RUN) -> None:
         path.unlink(missing_ok=True)
 
 
-def _state_file(run: Path) -> Path:
+def _state_file(run: Path | None) -> Path:
     """Return the path of this network namespace's file; each namespace has its own interfaces."""
-    return run / f"ids_repro.{Path('/proc/self/ns/net').stat().st_ino}.jsonl"
+    return (run or locks.run_folder()) / f"{Path('/proc/self/ns/net').stat().st_ino}.jsonl"
 
 
 def _locked(path: Path) -> TextIO:
     """Open and lock the file; wait for a process that was just killed, because it may still be putting back."""
-    end = time.monotonic() + PATIENCE_S
-    while True:
-        file = path.open("a+")
-        with contextlib.suppress(BlockingIOError, FileNotFoundError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                file.seek(0)
-                return file
-        file.close()
-        if time.monotonic() > end:
-            raise UserError("another run measures with this machine's interfaces: wait for it or stop it")
-        time.sleep(0.05)
+    return locks.open_locked(path, "another run measures with this machine's interfaces", PATIENCE_S)
 
 
 def _write(journal: _Journal, kind: str, name: str, old: str | None) -> None:
@@ -210,13 +209,13 @@ def _restore(iface: str, changes: list[Change]) -> list[Change]:
     """Put settings back, the last change first, and return those that did not go back."""
     left = []
     for kind, name, old in reversed(changes):
-        read, write = KINDS[kind]
         try:
+            read, write = KINDS[kind]
             if read(iface, name) != old:
                 write(iface, name, old)
         except (FileNotFoundError, ProcessLookupError):
             continue  # its interrupt, queue or thread is gone
-        except (OSError, NetlinkError, UserError):
+        except (KeyError, OSError, NetlinkError, UserError):  # a key that `kernel.attach` adds, which is not loaded
             left.append((kind, name, old))
     return left[::-1]
 

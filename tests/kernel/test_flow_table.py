@@ -369,3 +369,11 @@ def test_a_size_that_is_no_power_of_two_or_out_of_range_is_refused(flows):
 def test_a_table_says_how_much_memory_it_takes():
     require_table(1024)
     assert table_bytes(1 << 16) == (1 << 16) * 80
+
+
+@pytest.mark.root
+@pytest.mark.bpf
+@pytest.mark.parametrize("table", ["shared", "lru"])
+def test_no_program_takes_more_memory_than_there_is(table):
+    with pytest.raises(UserError, match=r"a flow table of 17,179,869,184 flows needs 1,310,720 MB, and this machine"):
+        Program(Variant(flows=1 << 34, table=table))

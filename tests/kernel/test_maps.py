@@ -1,5 +1,10 @@
-"""Counts, verdicts, flows and suspects are read from a loaded program, and its model is replaced."""
+"""Counts, verdicts, flows and suspects are read from a loaded program, and its model is replaced.
 
+This covers ids_repro.kernel.ring too, from which suspects come.
+"""
+
+import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,10 +18,10 @@ from ids_repro.evaluate import parity_vectors
 from ids_repro.evaluate.replay import load_program
 from ids_repro.evaluate.rows import classify_by_struct
 from ids_repro.kernel.program import Program
-from ids_repro.kernel.variants import VARIANTS
+from ids_repro.kernel.variants import VARIANTS, Variant
 from ids_repro.models.int_mlp_fused import quantize_fused
 from ids_repro.models.int_tree import IntTree
-from ids_repro.native.layouts import COUNTS, PROBE, TREE_LEAF, VERDICTS, Q
+from ids_repro.native.layouts import COUNTS, GENERATIONS, PROBE, TREE_LEAF, VERDICTS, Q
 
 pytestmark = [pytest.mark.root, pytest.mark.bpf]
 
@@ -98,6 +103,56 @@ def test_models_are_swapped_under_traffic_without_a_mixture(models, classifier):
         assert loaded.verdicts().tolist() == np.bincount(out["verdict"], minlength=8).tolist()
         last = out["verdict"][out["generation"] == swaps]
         assert loaded.verdicts(swaps).tolist() == np.bincount(last, minlength=8).tolist()
+
+
+@pytest.fixture
+def counting():
+    """A tree with the verdicts of a packet in each of its generations so far, of which more are counted than kept."""
+    with Program(Variant(classifier="dt"), port_tree(2).to_bytes()) as loaded:
+        for _ in range(GENERATIONS + 5):
+            loaded.run(ipv4(dport=BLOCKED))
+            loaded.swap(port_tree(2).to_bytes())
+        yield loaded
+
+
+@pytest.mark.parametrize("step", range(5))
+def test_a_swap_that_is_killed_before_any_of_its_writes_counts_nothing_twice_and_loses_nothing(counting, step):
+    """They are the model, the sum of what is retired, how much that is, the freed place, and the new generation."""
+    wanted, before = [0, GENERATIONS + 5, *[0] * 6], counting.generation
+
+    class Killed(type(counting)):
+        left = step
+
+        def _write(self, *args):
+            if not Killed.left:
+                os.kill(os.getpid(), signal.SIGKILL)
+            Killed.left -= 1
+            super()._write(*args)
+
+    child = os.fork()
+    if not child:
+        counting.__class__ = Killed
+        counting.swap(port_tree(2).to_bytes())
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert (counting.generation, counting.verdicts().tolist()) == (before, wanted)
+    assert counting.swap(port_tree(2).to_bytes()) == before + 1
+    assert counting.verdicts().tolist() == wanted
+    for _ in range(GENERATIONS + 1):
+        counting.swap(port_tree(2).to_bytes())
+    assert counting.verdicts().tolist() == counting.by_generation()[0]["n"].tolist() == wanted
+
+
+def test_who_reads_while_models_are_swapped_never_sees_a_verdict_too_many_or_too_few(counting):
+    seen, swaps = set(), 300
+    with ThreadPoolExecutor(1) as pool:
+        swapping = pool.submit(lambda: [counting.swap(port_tree(2).to_bytes()) for _ in range(swaps)])
+        reads = 0
+        while not swapping.done():
+            seen.add(int(counting.verdicts().sum()))
+            reads += 1
+        swapping.result()
+    assert reads > swaps / 2 and seen == {GENERATIONS + 5}
 
 
 def test_the_papers_layout_refuses_a_swap(models):

@@ -226,7 +226,7 @@ def test_somebody_elses_xdp_program_stays(ids, server, files, mode):
     with Program(Variant("xdp")) as theirs, theirs.attached(server, mode):
         before = attachments(server)
         code, said = ids("attach", "eth0", "--model", files["binary"], "--classifier", "dt")
-        assert (code, f"{mode} program" in said, "is attached already" in said) == (2, True, True)
+        assert (code, f"{mode.replace('_', '-')} program" in said, "is attached already" in said) == (2, True, True)
         assert attachments(server) == before
         assert "eth0 has no program of ids_repro" in ids("detach", "eth0")[1]
         assert attachments(server) == before

@@ -63,6 +63,12 @@ def test_a_program_whose_interface_was_moved_is_seen_and_detached_there(
         assert told(asked, capsys) == []
     (found,) = told(other, capsys)
     assert (found["iface"], found["mode"]) == ("v0", "xdp_skb")
+    words = f"v0 was moved to another network namespace with its program: 'nsenter --net=/run/netns/{other.ns} "
+    code, said = ids("status")
+    assert code == 0 and said.startswith("no interface has a program of ids_repro\n\n" + words)
+    code, said = ids("detach", "v0")
+    assert code == 2 and "there is no interface 'v0' here" in said and words in said
+    assert hosts["client"].call(main, ["status"]) == 0 and "was moved" not in capsys.readouterr().out
     assert server.call(KINDS["offload"][0], "v1", TSO) == "on"  # no packets come from there any more
     assert other.call(main, ["detach", "v0"]) == 0 and capsys.readouterr().out == "v0: detached\n"
     assert attachments(other) == [] and not pins.FOLDER.exists()

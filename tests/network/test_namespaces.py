@@ -160,6 +160,68 @@ def test_a_second_network_is_refused_and_the_first_is_not_disturbed():
         process.wait(timeout=10)
 
 
+@pytest.fixture
+def foreign():
+    """A namespace of somebody else whose name begins like ours, with a process in it."""
+    subprocess.run(["ip", "netns", "add", "ids-two"], check=True)
+    process = subprocess.Popen(["nsenter", "--net=/run/netns/ids-two", "sleep", "60"])
+    assert until(lambda: psutil.Process(process.pid).name() == "sleep")
+    yield process
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+    subprocess.run(["ip", "netns", "delete", "ids-two"], check=True)
+
+
+def test_a_namespace_of_somebody_else_stays_with_its_processes(foreign):
+    assert leftovers() == []
+    clean_up()
+    with network({"three": "10.99.0.1", "four": "10.99.0.2"}):
+        assert leftovers() == ["ids-four", "ids-three"]
+    assert alive(foreign.pid) and Path("/run/netns/ids-two").exists()
+
+
+@pytest.mark.usefixtures("foreign")
+def test_a_namespace_of_somebody_else_that_is_in_the_way_is_named():
+    with pytest.raises(UserError, match="ids-two was not made by ids_repro.*'ip netns delete ids-two'"), network(TWO):
+        pass
+    assert leftovers() == []
+
+
+@pytest.mark.parametrize("step", ["unshare", "ifalias", "os.open", "mount", "created"])
+def test_a_kill_at_any_step_leaves_no_namespace_without_the_mark(step):
+    """The process kills itself instead of taking the step; the next network removes what there is."""
+    code = "from ids_repro.network import namespaces as n\nn._make('ids-two')"
+    patch = {
+        "unshare": "n.ctypes.CDLL = kill",
+        "ifalias": "n.IPRoute.link = kill",
+        "os.open": "n.netns._create.__globals__['os'] = type('os', (), vars(os) | {'open': kill})",
+        "mount": "n.netns._create.__globals__['os'] = type('os', (), vars(os) | {'close': kill})",
+        "created": "",
+    }[step]
+    head, call = code.split("\n")
+    kill = "import os, signal\nkill = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)"
+    done = subprocess.run([sys.executable, "-c", f"{head}\n{kill}\n{patch}\n{call}\nkill()"])
+    assert done.returncode == -signal.SIGKILL
+    assert Path("/run/netns/ids-two").exists() == (step in ("mount", "created"))
+    with network(TWO):
+        assert leftovers() == ["ids-one", "ids-two"]
+
+
+def test_two_runs_with_other_temporary_folders_share_the_lock(tmp_path):
+    process, child = hold()
+    code = 'from ids_repro.network.namespaces import network\nwith network({"five": "10.99.0.5"}): pass'
+    try:
+        argv, there = [sys.executable, "-c", code], os.environ | {"TMPDIR": str(tmp_path)}
+        done = subprocess.run(argv, env=there, capture_output=True, text=True)
+        words = f"another run uses the test network on this machine (process {process.pid}, {sys.executable} -c "
+        assert words in done.stderr and done.returncode == 1
+        assert alive(child)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=10)
+
+
 def test_it_works_where_an_event_loop_runs_as_in_jupyter():
     async def inside() -> bool:
         with network(TWO) as hosts:

@@ -7,8 +7,12 @@ import json
 import warnings
 
 import pytest
+from loaded_programs import program
+from machine_state import attachments
 
 from ids_repro.config import UserError
+from ids_repro.kernel import attach
+from ids_repro.kernel.info import prog_info
 from ids_repro.network import facts, setting_kinds, tuning
 from ids_repro.network.namespaces import network
 
@@ -44,7 +48,7 @@ def gro(host) -> str:
 
 def written(folder) -> list[dict]:
     """Lines of the state file."""
-    return [json.loads(line) for path in folder.glob("ids_repro.*.jsonl") for line in path.read_text().splitlines()]
+    return [json.loads(line) for path in folder.glob("*.jsonl") for line in path.read_text().splitlines()]
 
 
 def test_a_setting_is_in_the_file_before_it_changes_and_is_put_back_at_the_end(host, begin, tmp_path):
@@ -88,7 +92,7 @@ def test_what_a_killed_run_left_is_put_back_whatever_its_last_line_is(host, begi
     begin()
     host.call(tuning.change, "eth0", *GRO, "on")
     tuning._open.pop("eth0").file.close()  # as when its process is killed
-    (path,) = tmp_path.glob("ids_repro.*.jsonl")
+    (path,) = tmp_path.glob("*.jsonl")
     path.write_text(path.read_text() + broken)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -110,3 +114,65 @@ def test_an_interface_with_an_xdp_program_is_refused(host, begin, monkeypatch):
     monkeypatch.setattr(tuning, "state", lambda iface: found | {"xdp": 1})
     with pytest.raises(UserError, match="eth0 has an XDP program already: 'ip link set dev eth0 xdp off'"):
         begin()
+
+
+MODES = {"xdp_drv": "xdp", "xdp_skb": "xdp", "tc": "tc", "tc_both": "tc_both"}
+
+
+def attach_and_die(host, begin, mode: str) -> int:
+    """Attach a program to an interface whose settings change, then go on as after a kill; return its descriptor."""
+    begin()
+    fd = program(MODES[mode]).fd
+    host.call(attach.attach, fd, "eth0", mode)
+    tuning._open.pop("eth0").file.close()
+    return fd
+
+
+def said_by_the_next_run(host, tmp_path) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        host.call(tuning.put_back_leftovers, tmp_path)
+    assert written(tmp_path) == []
+    return [str(one.message) for one in caught]
+
+
+@pytest.mark.bpf
+@pytest.mark.parametrize("mode", MODES)
+def test_the_program_of_a_killed_run_is_taken_off_with_the_clsact_that_was_made_for_it(host, begin, tmp_path, mode):
+    attach_and_die(host, begin, mode)
+    assert len(attachments(host)) == 1
+    assert (said_by_the_next_run(host, tmp_path), attachments(host)) == ([], [])
+
+
+@pytest.mark.bpf
+@pytest.mark.parametrize("mode", MODES)
+def test_what_others_attached_meanwhile_stays_and_is_told(host, begin, tmp_path, mode):
+    ours = attach_and_die(host, begin, mode)
+    theirs = program(MODES[mode], "dt").fd
+    if mode in attach.XDP_FLAGS:  # there is room for one
+        host.call(attach.detach, ours, "eth0", mode)
+    host.call(attach.attach, theirs, "eth0", mode)
+    (said,) = said_by_the_next_run(host, tmp_path)
+    assert "stays" in said and "dev eth0" in said
+    left = {("tc" if mode in attach.TC_HOOKS else mode, int(prog_info(theirs)["id"]))}
+    assert host.call(attach.programs, "eth0") == left
+
+
+@pytest.mark.bpf
+def test_a_clsact_that_was_there_before_stays(host, begin, tmp_path):
+    host.run(["tc", "qdisc", "add", "dev", "eth0", "clsact"], check=True)
+    attach_and_die(host, begin, "tc")
+    assert said_by_the_next_run(host, tmp_path) == []
+    assert [one["kind"] for one in attachments(host)] == ["clsact"]
+    assert host.call(attach.programs, "eth0") == set()
+
+
+@pytest.mark.bpf
+def test_a_clsact_that_others_made_after_a_run_was_killed_stays_and_is_told(host, begin, tmp_path):
+    ours = attach_and_die(host, begin, "tc")
+    host.call(attach.detach, ours, "eth0", "tc", True)
+    assert attachments(host) == []
+    host.run(["tc", "qdisc", "add", "dev", "eth0", "clsact"], check=True)
+    (said,) = said_by_the_next_run(host, tmp_path)
+    assert "the clsact qdisc of eth0 stays" in said and "'tc qdisc del dev eth0 clsact' removes it" in said
+    assert [one["kind"] for one in attachments(host)] == ["clsact"]
