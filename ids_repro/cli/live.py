@@ -41,8 +41,8 @@ def _attach(args: argparse.Namespace) -> int:
     model = attached.attach(args.iface, args.model, MODES[args.hook], variant, args.yes_drop, wait_s, off)
     try:
         _say_attached(args, model)
-    except BaseException:
-        if wait_s:
+    except BaseException as error:
+        if wait_s or not isinstance(error, BrokenPipeError):  # a reader that has enough is no fault
             attached.detach(args.iface)
         raise
     return _keep_or_detach(args.iface, wait_s) if wait_s else 0

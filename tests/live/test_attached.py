@@ -281,6 +281,14 @@ def test_an_attach_that_fails_leaves_nothing(ids, files, what):
     assert not pins.FOLDER.exists()
 
 
+def test_an_attach_that_cannot_say_what_it_did_leaves_nothing(server, files):
+    argv = [*COMMAND, "attach", "eth0", "--model", str(files["binary"])]
+    with open("/dev/full", "w") as full:
+        done = server.run(argv, cwd=config.ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 2 and "standard output" in done.stderr
+    assert json.loads(apart(server, "status", "--json").stdout) == []
+
+
 def test_a_model_file_that_is_not_there(ids, tmp_path):
     assert "there is no such file" in ids("attach", "eth0", "--model", tmp_path / "none.npz")[1]
 
