@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -283,7 +284,7 @@ def test_an_attach_that_fails_leaves_nothing(ids, files, what):
 
 def test_an_attach_that_cannot_say_what_it_did_leaves_nothing(server, files):
     argv = [*COMMAND, "attach", "eth0", "--model", str(files["binary"])]
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         done = server.run(argv, cwd=config.ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 2 and "standard output" in done.stderr
     assert json.loads(apart(server, "status", "--json").stdout) == []
