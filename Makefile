@@ -15,14 +15,14 @@ endif
 KERNEL := $(shell uname -r)
 DISTRO := $(shell . /etc/os-release 2>/dev/null && echo $$ID $$ID_LIKE)
 HEADERS := linux-headers-$(if $(filter ubuntu,$(DISTRO)),generic,$(shell dpkg --print-architecture 2>/dev/null))
-# PyPI's torch includes 2.5 GB of CUDA, which is not used here. If this index answers, its smaller torch is installed.
+# PyPI's torch needs 2.5 GB of CUDA, which is not used here. If this index answers, its smaller torch is installed.
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euc
 .ONESHELL .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help system system-lab venv reproduce record test fuzz bench-extract readme lint format lab clean distclean
+.PHONY: help system system-lab venv lock sbom reproduce record test fuzz bench-extract readme lint format lab clean distclean
 export LC_ALL := C
 export PATH := $(PATH):/usr/sbin:/sbin
 
@@ -103,19 +103,31 @@ system: ## install Debian's or Ubuntu's packages (apt)
 
 system-lab: system ## the same, and the packages that only record, test and fuzz need
 
-venv: .venv/.stamp ## install the pinned Python packages into .venv (pip); git then keeps notebooks without outputs
+venv: .venv/.stamp ## install the pinned Python packages into .venv (pip checks their SHA-256); git then keeps notebooks without outputs
 	@[ -e .git ] && command -v git >/dev/null && [ "$$($(GIT) config filter.nbstripout.clean)" != '$(STRIP)' ] || exit 0
 	$(GIT) config filter.nbstripout.clean '$(STRIP)'
 	chown -fh --reference=Makefile .git/config || true
 
-.venv/.stamp: pyproject.toml
+.venv/.stamp: pyproject.toml requirements.lock requirements-cuda.lock
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: run 'make system'." >&2; exit 1; }
 	echo "Installing the pinned Python packages into .venv ..."
 	$(PYTHON) -m venv .venv
 	cpu_wheels=$$($(PYTHON) -c 'import urllib.request as r; r.urlopen("$(CPU_WHEELS)/torch/", timeout=5)' 2>/dev/null && echo --extra-index-url $(CPU_WHEELS) || true)
-	.venv/bin/python -m pip install -q --disable-pip-version-check $$cpu_wheels -e '.[dev]'
+	install="env PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install -q --no-deps"
+	$$install --require-hashes $$cpu_wheels -r requirements.lock
+	.venv/bin/python -c 'import importlib.metadata as m, sys; sys.exit("cpu" not in m.version("torch"))' ||
+		$$install --require-hashes -r requirements-cuda.lock
+	$$install --no-build-isolation -e .
+	.venv/bin/python -m pip check >/dev/null || { .venv/bin/python -m pip check >&2; exit 1; }
 	touch $@
 	chown -fhR --reference=Makefile .venv *.egg-info || true
+
+lock: system venv ## write requirements*.lock again, after a version in pyproject.toml has changed
+	.venv/bin/python .ci/lock.py $(CPU_WHEELS)
+
+sbom: system venv ## list what is in .venv, with licences, as a CycloneDX file: build/sbom.json
+	mkdir -p build
+	.venv/bin/python -m cyclonedx_py environment --output-reproducible --pyproject pyproject.toml -o build/sbom.json .venv
 
 clean: ## remove generated files, except data/raw and .venv
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

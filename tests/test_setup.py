@@ -1,4 +1,4 @@
-"""Versions are pinned once, a wheel is complete, and the Makefile installs only what is missing."""
+"""Versions are pinned once, files have hashes, a wheel is complete, and the Makefile installs only what is missing."""
 
 import importlib.metadata
 import os
@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 from machine_state import heed_signals, until
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from ids_repro.config import ROOT
 
@@ -47,9 +49,72 @@ def conda() -> dict:
     return yaml.safe_load((ROOT / "environment.yml").read_text())
 
 
-def test_both_files_pin_the_same_versions(pyproject, conda):
+def locked(name: str, python: str, machine: str = "x86_64") -> dict[str, Requirement]:
+    """Return the requirements of a lock file that hold for a Python and a machine. Each must have a SHA-256."""
+    text = (ROOT / name).read_text().replace("\\\n", " ")
+    here = {"python_version": python, "python_full_version": f"{python}.4", "platform_machine": machine}
+    here |= {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
+    here |= {"implementation_name": "cpython", "platform_python_implementation": "CPython"}
+    found = {}
+    for line in filter(lambda line: line and not line.startswith("#"), text.splitlines()):
+        requirement, *hashes = line.split(" --hash=")
+        assert hashes and all(re.fullmatch("sha256:[0-9a-f]{64}", one.strip()) for one in hashes), line[:80]
+        one = Requirement(requirement)
+        if one.marker is None or one.marker.evaluate(here):
+            assert one.name not in found, line[:80]
+            found[one.name] = one
+    return found
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_lock_has_every_version_that_is_pinned(pyproject, python, machine):
+    found = {name: str(one.specifier) for name, one in locked("requirements.lock", python, machine).items()}
+    assert {name: found[name] for name in pyproject} == {name: f"=={version}" for name, version in pyproject.items()}
+    assert not {name for name in found if name.startswith(("nvidia-", "cuda-", "triton"))}
+    cuda = locked("requirements-cuda.lock", python, machine)
+    assert {"triton", "nvidia-cublas", "nvidia-nccl-cu13"} <= set(cuda) and not set(cuda) & set(found)
+
+
+def test_the_lock_has_all_that_the_locked_packages_need_and_it_is_installed():
+    found = locked("requirements.lock", f"3.{sys.version_info[1]}", os.uname().machine)
+    installed = {name: importlib.metadata.distribution(name) for name in found}
+    assert {name: one.version.split("+")[0] for name, one in installed.items()} == {
+        name: str(one.specifier).removeprefix("==") for name, one in found.items()
+    }
+    cuda = locked("requirements-cuda.lock", f"3.{sys.version_info[1]}", os.uname().machine)
+    for name, one in installed.items():
+        for needed in map(Requirement, one.requires or ()):
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                assert canonicalize_name(needed.name) in {**found, **cuda}, f"{name} needs {needed}"
+
+
+def test_pip_refuses_a_file_that_is_not_the_one_in_the_lock(tmp_path):
+    """A set-up with a changed file ends before anything of it is installed."""
+    with zipfile.ZipFile(tmp_path / "tqdm-4.70.1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("tqdm.py", "changed = True\n")
+        wheel.writestr("tqdm-4.70.1.dist-info/METADATA", "Metadata-Version: 2.1\nName: tqdm\nVersion: 4.70.1\n")
+        wheel.writestr("tqdm-4.70.1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("tqdm-4.70.1.dist-info/RECORD", "")
+    lock = (ROOT / "requirements.lock").read_text()
+    (tmp_path / "one.lock").write_text(re.search(r"^tqdm==.*\n( .*\n)+", lock, re.MULTILINE)[0])
+    options = ("--no-index", "--find-links", tmp_path, "--no-deps", "--require-hashes", "--target", tmp_path / "into")
+    command = [sys.executable, "-m", "pip", "--isolated", "install", *options, "-r", tmp_path / "one.lock"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode != 0 and "THESE PACKAGES DO NOT MATCH THE HASHES" in done.stderr
+    assert not (tmp_path / "into").exists()
+
+
+def test_conda_and_make_install_from_the_lock(conda):
     (pip,) = [entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict)]
-    assert pins([line for line in pip if not line.startswith("--")]) == pyproject
+    assert [line for line in pip if not line.startswith("--extra-index-url ")] == ["-r requirements.lock"]
+    recipe = (ROOT / "Makefile").read_text()
+    assert recipe.count("pip install") == 1 and recipe.count("--require-hashes") == 2
+
+
+def test_the_description_of_torch_is_that_of_the_pinned_one(pyproject):
+    (torch,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["dependency-metadata"]
+    assert (torch["name"], torch["version"]) == ("torch", pyproject["torch"])
 
 
 def test_the_fixed_packages_are_pinned(pyproject):
@@ -60,7 +125,7 @@ def test_condas_python_is_one_that_the_project_supports(conda):
     (python,) = [entry for entry in conda["dependencies"] if str(entry).startswith("python=")]
     minor = int(re.fullmatch(r"python=3\.(\d+)", python)[1])
     oldest = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
-    assert int(re.fullmatch(r">=3\.(\d+)", oldest)[1]) <= minor <= 12
+    assert int(re.fullmatch(r">=3\.(\d+)", oldest)[1]) <= minor <= 13
 
 
 def test_bcc_comes_from_the_distribution(pyproject, conda):
