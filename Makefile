@@ -17,6 +17,7 @@ DISTRO := $(shell . /etc/os-release 2>/dev/null && echo $$ID $$ID_LIKE)
 HEADERS := linux-headers-$(if $(filter ubuntu,$(DISTRO)),generic,$(shell dpkg --print-architecture 2>/dev/null))
 # PyPI's torch needs 2.5 GB of CUDA, which is not used here. If this index answers, its smaller torch is installed.
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
+LOCKS := requirements.lock requirements-torch.lock requirements-cuda.lock
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euc
@@ -108,21 +109,21 @@ venv: .venv/.stamp ## install the pinned Python packages into .venv (pip checks 
 	$(GIT) config filter.nbstripout.clean '$(STRIP)'
 	chown -fh --reference=Makefile .git/config || true
 
-.venv/.stamp: pyproject.toml requirements.lock requirements-cuda.lock
+.venv/.stamp: pyproject.toml $(LOCKS)
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: run 'make system'." >&2; exit 1; }
 	echo "Installing the pinned Python packages into .venv ..."
 	$(PYTHON) -m venv .venv
 	cpu_wheels=$$($(PYTHON) -c 'import urllib.request as r; r.urlopen("$(CPU_WHEELS)/torch/", timeout=5)' 2>/dev/null && echo --extra-index-url $(CPU_WHEELS) || true)
 	install="env PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install -q --no-deps"
-	$$install --require-hashes $$cpu_wheels -r requirements.lock
-	.venv/bin/python -c 'import importlib.metadata as m, sys; sys.exit("cpu" not in m.version("torch"))' ||
+	$$install --require-hashes -r requirements.lock
+	$$install --require-hashes $$cpu_wheels -r requirements-torch.lock 2>/dev/null ||
 		$$install --require-hashes -r requirements-cuda.lock
 	$$install --no-build-isolation -e .
 	.venv/bin/python -m pip check >/dev/null || { .venv/bin/python -m pip check >&2; exit 1; }
 	touch $@
 	chown -fhR --reference=Makefile .venv *.egg-info || true
 
-lock: system venv ## write requirements*.lock again, after a version in pyproject.toml has changed
+lock: system venv ## write the lock files again, after a version in pyproject.toml has changed
 	.venv/bin/python .ci/lock.py $(CPU_WHEELS)
 
 sbom: system venv ## list what is in .venv, with licences, as a CycloneDX file: build/sbom.json

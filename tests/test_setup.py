@@ -70,23 +70,31 @@ def locked(name: str, python: str, machine: str = "x86_64") -> dict[str, Require
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_the_lock_has_every_version_that_is_pinned(pyproject, python, machine):
     found = {name: str(one.specifier) for name, one in locked("requirements.lock", python, machine).items()}
-    assert {name: found[name] for name in pyproject} == {name: f"=={version}" for name, version in pyproject.items()}
-    assert not {name for name in found if name.startswith(("nvidia-", "cuda-", "triton"))}
+    torch = pyproject["torch"]
+    assert {name: found.get(name, f"=={torch}") for name in pyproject} == {n: f"=={v}" for n, v in pyproject.items()}
+    assert not {name for name in found if name.startswith(("nvidia-", "cuda-", "triton", "torch"))}
+    assert str(locked("requirements-torch.lock", python)["torch"].specifier) == f"=={torch}+cpu"
     cuda = locked("requirements-cuda.lock", python, machine)
     assert {"triton", "nvidia-cublas", "nvidia-nccl-cu13"} <= set(cuda) and not set(cuda) & set(found)
+    assert str(cuda["torch"].specifier) == f"=={torch}"
+
+
+def torch_has_cuda() -> bool:
+    return "cpu" not in importlib.metadata.version("torch")
 
 
 def test_the_lock_has_all_that_the_locked_packages_need_and_it_is_installed():
-    found = locked("requirements.lock", f"3.{sys.version_info[1]}", os.uname().machine)
+    here = (f"3.{sys.version_info[1]}", os.uname().machine)
+    found = locked("requirements-cuda.lock", *here) if torch_has_cuda() else locked("requirements-torch.lock", *here)
+    found |= locked("requirements.lock", *here)
     installed = {name: importlib.metadata.distribution(name) for name in found}
-    assert {name: one.version.split("+")[0] for name, one in installed.items()} == {
-        name: str(one.specifier).removeprefix("==") for name, one in found.items()
+    assert {n: f"=={one.version}" for n, one in installed.items()} == {
+        n: str(one.specifier) for n, one in found.items()
     }
-    cuda = locked("requirements-cuda.lock", f"3.{sys.version_info[1]}", os.uname().machine)
     for name, one in installed.items():
         for needed in map(Requirement, one.requires or ()):
             if needed.marker is None or needed.marker.evaluate({"extra": ""}):
-                assert canonicalize_name(needed.name) in {**found, **cuda}, f"{name} needs {needed}"
+                assert canonicalize_name(needed.name) in found, f"{name} needs {needed}"
 
 
 def test_pip_refuses_a_file_that_is_not_the_one_in_the_lock(tmp_path):
@@ -107,9 +115,10 @@ def test_pip_refuses_a_file_that_is_not_the_one_in_the_lock(tmp_path):
 
 def test_conda_and_make_install_from_the_lock(conda):
     (pip,) = [entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict)]
-    assert [line for line in pip if not line.startswith("--extra-index-url ")] == ["-r requirements.lock"]
+    (index,) = make_variable("CPU_WHEELS")
+    assert pip == [f"--extra-index-url {index}", "-r requirements.lock", "-r requirements-torch.lock"]
     recipe = (ROOT / "Makefile").read_text()
-    assert recipe.count("pip install") == 1 and recipe.count("--require-hashes") == 2
+    assert recipe.count("pip install") == 1 and recipe.count("--require-hashes") == 3
 
 
 def test_the_description_of_torch_is_that_of_the_pinned_one(pyproject):
