@@ -21,6 +21,7 @@ from .extract import SAMPLINGS
 from .feature_file import COLUMNS
 from .features import FEATURES
 from .labels.source import LabelSource, label_files, label_source, labels_beside
+from .packet_columns import reading
 
 LAB = {SAMPLE: "lab capture", SECOND_SAMPLE: "second lab capture"}
 TEST_SHARE, VALIDATION_SHARE = 0.33, 0.20  # Sec. V-A1: 33 % test; 80 % of the rest train, 20 % validate
@@ -202,22 +203,35 @@ def load(path: Path | str) -> Dataset:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: there is no dataset yet; run notebook 01, or: python -m ids_repro extract")
-    try:
+    with reading(path, "not a dataset of ids_repro"):
         file = pq.ParquetFile(path)
-    except pa.ArrowException as error:
-        raise UserError(f"{path}: not a dataset of ids_repro ({error})") from None
     meta = (file.metadata.metadata or {}).get(b"ids_repro")
     if meta is None:
         raise UserError(f"{path}: not a dataset of ids_repro")
-    table = file.read()
+    meta = _metadata(meta, path)
+    with reading(path, "cannot be read to its end; extract it again"):
+        table = file.read()
+        names = table.column_names
     for name in (*FEATURES, *COLUMNS):
-        column = table[name] if name in table.column_names else None
+        column = table[name] if names.count(name) == 1 else None
         if column is None or column.null_count or not pa.types.is_integer(column.type):
             raise UserError(f"{path}: the column {name!r} is missing or not all integers; extract the file again")
-    meta = json.loads(meta)
     if meta.get("damage"):
-        warnings.warn(f"{meta['source']}: {meta['damage']}", DamagedWarning, stacklevel=2)
+        warnings.warn(f"{meta.get('source', path)}: {meta['damage']}", DamagedWarning, stacklevel=2)
     return _labelled(table, meta, path)
+
+
+def _metadata(text: bytes, path: Path) -> dict:
+    """Return the metadata of a file that `extract.run` wrote; refuse others."""
+    try:
+        meta = json.loads(text)
+        named = [meta[name] for name in ("name", "sha256")]
+        named += [meta.get(part, {}).get(name) or "" for part, name in (("labels", "source"), ("parameters", "labels"))]
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        named = [None]
+    if not all(isinstance(one, str) for one in named):
+        raise UserError(f"{path}: its metadata are damaged; extract it again")
+    return meta
 
 
 def _labelled(table: pa.Table, meta: dict, path: Path) -> Dataset:

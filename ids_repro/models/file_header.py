@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -31,6 +30,7 @@ LIMITS = {
 }
 SHARES = tuple(Seen.__dataclass_fields__)  # each from 0 to 1
 MOST_ABOUT, MOST_CHARACTERS = 32, 2_000  # entries of `about`, and characters of a text in it
+NUMBER_END = 1e300  # a number in `about` is below this
 
 
 class RefusedError(Exception):
@@ -99,7 +99,7 @@ class Header:
             If it is no JSON, of another version, or a value is missing, unknown or out of range.
         """
         try:
-            found = json.loads(text)
+            found = json.loads(text, object_pairs_hook=_once)
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
@@ -155,6 +155,14 @@ def _layouts() -> dict[str, Any]:
     return {"format": FORMAT, "structs": {name: struct.dtype.itemsize for name, struct in STRUCTS.items()}}
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of the JSON text; raise RefusedError if a name is in it twice: readers would differ."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise RefusedError("its header has a name twice in one object")
+    return found
+
+
 def _same(name: str, theirs: object, ours: object) -> None:
     if theirs != ours:
         made = f"its {name!s:.40} is {theirs!a:.40}, this one's {ours}"
@@ -189,7 +197,7 @@ def _check_detector(found: object, task: str) -> None:
         if not isinstance(seen, dict) or sorted(seen) != sorted(SHARES):
             raise RefusedError(f"its detector {struct!r} must have {', '.join(SHARES)}")
         for name, share in seen.items():
-            if not (type(share) in (int, float) and math.isfinite(share) and 0 <= share <= 1):
+            if not (type(share) in (int, float) and 0 <= share <= 1):
                 raise RefusedError(
                     f"the {name} of its detector {struct!r} is {share!a:.40}, and it must be from 0 to 1"
                 )
@@ -201,5 +209,5 @@ def _check_about(found: object) -> None:
         raise RefusedError(f"its 'about' must be an object of at most {MOST_ABOUT} entries")
     for name, value in found.items():
         short = isinstance(value, str) and len(value) <= MOST_CHARACTERS
-        if len(name) > MOST_CHARACTERS or not (short or type(value) in (int, float) and math.isfinite(value)):
+        if len(name) > MOST_CHARACTERS or not (short or type(value) in (int, float) and abs(value) < NUMBER_END):
             raise RefusedError(f"its 'about' has {name!a:.40}, which is neither a number nor a short text")

@@ -29,6 +29,7 @@ HEADER = "header"  # the member that holds the JSON text
 MOST_BYTES = 8 << 20  # of a file; a model has 2 MB, and more after a training of very many epochs
 MOST_TEXT = 64 << 10  # bytes of the JSON text; it has less than 2 KB
 MOST_NPY = 4 << 10  # bytes that say what an array is, before its numbers; NumPy writes 128, and more for a struct
+MOST_MEMBERS = 64  # a model has half of that
 
 
 def model_path(kind: str, seed: int, folder: Path = MODELS) -> Path:
@@ -132,10 +133,14 @@ def _read(file: BinaryIO) -> Model:
     size = file.seek(0, io.SEEK_END)
     if size > MOST_BYTES:
         raise RefusedError(f"it has {size:,} bytes, and no model has more than {MOST_BYTES:,}")
-    if not zipfile.is_zipfile(file):
+    file.seek(0)
+    data = file.read()
+    if not data.startswith(b"PK\3\4") or data[-22:-18] != b"PK\5\6":  # a file that is added to is none either
         text = "it is no complete .npz file, and older files (.joblib) are not read, because they could run code"
         raise RefusedError(f"cannot be read as a model: {text}")
-    with zipfile.ZipFile(file) as archive:
+    if data.count(b"PK\1\2") > MOST_MEMBERS:  # before each one's entry in the directory, which zipfile reads whole
+        raise RefusedError(f"it has more than {MOST_MEMBERS} members, and no model has so many")
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         header = Header.parse(_array(HEADER, _bytes(archive, HEADER, 0, MOST_TEXT)).tobytes())
         return _model(header, _members(archive, header))
 
@@ -200,7 +205,7 @@ def _array(name: str, npy: bytes, dtype: np.dtype | None = None, shape: tuple[in
     """Return the array in the bytes of an .npy file, which must be of this dtype and shape.
 
     Without a dtype it must be a line of bytes, of any length. What stands before the numbers is compared with what
-    NumPy writes there, so NumPy reads nothing that is unknown.
+    NumPy writes there, and NumPy reads only the numbers.
     """
     text, numbers = _parted(npy)
     dtype, shape = (np.dtype("u1"), (len(numbers),)) if dtype is None else (dtype, shape)
@@ -212,14 +217,14 @@ def _array(name: str, npy: bytes, dtype: np.dtype | None = None, shape: tuple[in
         raise RefusedError(f"its member {name!r} is not {kind}")
     if len(numbers) != dtype.itemsize * int(np.prod(shape)):
         raise RefusedError(f"its member {name!r} is cut off")
-    return np.load(io.BytesIO(npy), allow_pickle=False)
+    return np.frombuffer(numbers, dtype).reshape(shape).copy()
 
 
 def _parted(npy: bytes) -> tuple[bytes, bytes]:
     """Return what an .npy file of format 1.0 says of its array, without the spaces at its end, and the numbers."""
     begin = len(np.lib.format.MAGIC_PREFIX) + 4
     end = begin + int.from_bytes(npy[begin - 2 : begin], "little")
-    return npy[: begin - 2] + npy[begin:end].rstrip(), npy[end:]
+    return npy[: begin - 2] + npy[begin:end].rstrip(b" \n"), npy[end:]
 
 
 def _members(archive: zipfile.ZipFile, header: Header) -> dict[str, np.ndarray]:
@@ -274,7 +279,8 @@ def _thresholds(header: Header, arrays: dict[str, np.ndarray]) -> tuple[list[Thr
             raise RefusedError("a threshold alpha is not a positive number")
     edges, counts, criterion = parts["edges"], parts["counts"], parts["criterion"]
     # the criterion of a threshold that no method would choose is infinite
-    if not np.isfinite(edges).all() or np.any(np.diff(edges) <= 0) or np.any(counts < 0) or np.isnan(criterion).any():
+    rising = np.isfinite(edges).all() and np.all(edges[:, 1:] > edges[:, :-1])
+    if not rising or np.any(counts < 0) or np.isnan(criterion).any():
         raise RefusedError("a histogram of its thresholds is damaged")
     made = [
         Threshold(float(alpha), *rest) for alpha, *rest in zip(parts["alpha"], counts, edges, criterion, strict=True)

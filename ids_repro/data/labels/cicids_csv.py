@@ -185,7 +185,7 @@ def _parse(table: CsvTable, wanted: np.ndarray, name: str, parse: Callable[[str]
     if len(wrong):
         text = b"" if codes[wrong[0]] < 0 else texts[codes[wrong[0]]]
         try:
-            why = f"{_decoded(text)!r} cannot be read; {_EXPECTED[name]}"
+            why = f"{_decoded(text)!r:.80} cannot be read; {_EXPECTED[name]}"
         except UnicodeDecodeError as error:
             byte = f"byte 0x{text[error.start]:02x} is not {ENCODING} text"
             why = f"{byte}; save the file in {ENCODING} or UTF-8"

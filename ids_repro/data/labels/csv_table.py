@@ -123,4 +123,4 @@ class CsvTable:
         """
         lines = (number for number, line in self.file.lines() if line.strip() or not line)
         line = next(number for at, number in enumerate(lines) if at == row + 1)
-        return UserError(f"{self.file}: line {line}: column {self._header[self._place[name]]!r}: {why}")
+        return UserError(f"{self.file}: line {line}: column {self._header[self._place[name]]!r:.80}: {why}")

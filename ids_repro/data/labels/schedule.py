@@ -18,6 +18,7 @@ from .text_files import misfit, text_files
 
 COLUMNS = ("label", "activity", "start_us", "end_us", "src", "dst", "dport", "proto")
 EXTRA_COLUMNS = ("sport", "both")  # a schedule may lack these
+MOST_BYTES = 1 << 26  # of a schedule, decompressed; that of four years of weeks has 1 MB
 _OPTIONAL = ("activity", "src", "dst", "dport", "proto", *EXTRA_COLUMNS)
 
 
@@ -82,7 +83,10 @@ def read_schedule(path: Path | str) -> pd.DataFrame:
         raise UserError(f"{path}: {len(files)} CSV files in it, and a schedule is one; unpack it and name one")
     try:
         with files[0].open() as file:
-            reader = csv.reader(io.StringIO(file.read().decode("utf-8-sig"), newline=""), strict=True)
+            content = file.read(MOST_BYTES + 1)
+            if len(content) > MOST_BYTES:
+                raise UserError(f"{path}: has more than {MOST_BYTES:,} bytes, so it is no schedule of labels")
+            reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
             lines = [(reader.line_num, fields) for fields in reader if any(fields)]
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a CSV file ({error})") from None
@@ -108,7 +112,7 @@ def _row(where: str, header: list[str], fields: list[str]) -> dict[str, Any]:
             row[name] = parse(text)
         except (ValueError, InvalidOperation):
             what = "is no class" if name == "label" else f"is no {name}"
-            raise UserError(f"{where}: column {name!r}: {text!r} {what}; {expected}") from None
+            raise UserError(f"{where}: column {name!r}: {text!r:.80} {what}; {expected}") from None
     if row["end_us"] < row["start_us"]:
         raise UserError(f"{where}: column 'end_us': {row['end_us']} is before start_us, {row['start_us']}")
     return row

@@ -15,6 +15,7 @@ from ...config import UserError
 
 # What zipfile raises: also for a version, a compression or an encryption that it does not know.
 _ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError)
+MOST_LINE = 1 << 20  # bytes of a line
 _NOT_LABELS = ("MachineLearning", "__MACOSX")  # folders whose CSV files name no hosts, or are no CSV files
 
 
@@ -72,7 +73,9 @@ class TextFile:
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """Yield the number of each line, from 1, and the line without its end."""
         with self.open() as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(iter(lambda: file.readline(MOST_LINE), b""), 1):
+                if len(line) == MOST_LINE:
+                    raise UserError(f"{self}: line {number} has {MOST_LINE:,} bytes or more, and no label file's has")
                 yield number, line.rstrip(b"\r\n")
 
 
@@ -133,7 +136,7 @@ def misfit(fields: list[str], wanted: int) -> str | None:
     if len(fields) < wanted:
         return f"{text}; is the file cut off, or does a quotation mark not end?"
     hint = "correct it" if any(field.strip() for field in fields[wanted:]) else "take away the comma at its end"
-    return f"{text}; the extra field is {fields[wanted].strip()!r}: {hint}"
+    return f"{text}; the extra field is {fields[wanted].strip()!r:.80}: {hint}"
 
 
 def number_fields(file: TextFile, wanted: int, delimiter: str) -> str | None:
