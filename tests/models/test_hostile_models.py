@@ -121,6 +121,8 @@ def with_struct(rng, members: dict[str, bytes]) -> None:
         return
     name = rng.choice(names)
     npy = members[f"{name}.npy"]
+    if len(npy) < STRUCTS[name].dtype.itemsize:
+        return
     struct = np.frombuffer(npy[-STRUCTS[name].dtype.itemsize :], STRUCTS[name].dtype).copy()
     values = struct[rng.choice(struct.dtype.names)].reshape(-1)
     ends = [range_end + one for range_end in (1 << 15, 1 << 45, 1 << 46, 1 << 47, 1 << 62) for one in (-1, 0, 1)]
