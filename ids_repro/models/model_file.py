@@ -10,7 +10,7 @@ import io
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -117,24 +117,20 @@ def read_model(path: Path) -> Model:
     """
     require_file(path, "; notebooks 02 and 03 put models into data/models/")
     try:
-        with path.open("rb") as file:
-            model = _read(file)
+        return _read(path)
     except PermissionError:
         raise  # it says all that there is to say
     except RefusedError as error:
         raise UserError(f"{path}: {error}; {AGAIN}") from None
     except Exception as error:  # a zip file that is damaged on purpose can fail in any way
         raise UserError(f"{path}: cannot be read as a model ({error!a:.200}); {AGAIN}") from None
-    return model
 
 
-def _read(file: BinaryIO) -> Model:
-    """Read a model from an open file; whatever is wrong with it is an exception."""
-    size = file.seek(0, io.SEEK_END)
-    if size > MOST_BYTES:
+def _read(path: Path) -> Model:
+    """Read a model from a file; whatever is wrong with it is an exception."""
+    if (size := path.stat().st_size) > MOST_BYTES:
         raise RefusedError(f"it has {size:,} bytes, and no model has more than {MOST_BYTES:,}")
-    file.seek(0)
-    data = file.read()
+    data = path.read_bytes()
     if not data.startswith(b"PK\3\4") or data[-22:-18] != b"PK\5\6":  # a file that is added to is none either
         text = "it is no complete .npz file, and older files (.joblib) are not read, because they could run code"
         raise RefusedError(f"cannot be read as a model: {text}")

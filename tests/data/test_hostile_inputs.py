@@ -14,6 +14,7 @@ import hostile
 import made_captures as made
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from label_files import HEADER, csv_line
 from packet_tables import write_table
 
@@ -226,3 +227,26 @@ def test_hostile_feature_files(tmp_path):
         assert path.read_bytes() == before
     print(rounds.number, rounds.ends)
     assert min(rounds.ends["refused"], rounds.ends["accepted"]) > 10
+
+
+@pytest.mark.parametrize("kind", ["gz", "zst"])
+@pytest.mark.parametrize("begin", [b"", b"label,", HEADER.encode() + b"\n1,"])
+def test_a_bomb_is_no_label_file(tmp_path, kind, begin):
+    """Some kilobytes that become 160 MB are refused, and not held in memory."""
+    path = tmp_path / f"labels.csv.{kind}"
+    path.write_bytes(COMPRESSED[kind](begin + b"0" * (160 << 20)))
+    Path("/proc/self/clear_refs").write_text("5")
+    before = hostile.memory("VmRSS")
+    with pytest.raises(UserError, match=str(path)):
+        label_source(path)
+    assert hostile.memory("VmHWM") - before < 150 << 20
+
+
+def test_a_capture_that_is_a_bomb_is_read_in_pieces(tmp_path):
+    """160 MB of empty records in 160 KB."""
+    path = tmp_path / "a.pcap.gz"
+    path.write_bytes(gzip.compress(made.pcap(frames()) + bytes(160 << 20)))
+    Path("/proc/self/clear_refs").write_text("5")
+    before = hostile.memory("VmRSS")
+    assert extract.run(path, tmp_path / "out.parquet")["packets"] > 0
+    assert hostile.memory("VmHWM") - before < 100 << 20

@@ -158,7 +158,7 @@ def with_header(rng, members: dict[str, bytes]) -> None:
             )
             found = None
         case 3:
-            at = text.index(b":", rng.randrange(len(text) - 40)) + 1 if rng.random() < 0.9 else 0
+            at = text.find(b":", rng.randrange(len(text))) + 1 if rng.random() < 0.9 else 0
             end = min(i for i in (*(text.find(c, at) for c in (b",", b"\n")), len(text)) if i >= at)
             text, found = text[:at] + rng.choice(RAW) + text[end:], None
         case 4:

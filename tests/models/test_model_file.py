@@ -8,6 +8,7 @@ import json
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from dataclasses import replace
 
@@ -126,6 +127,28 @@ def test_a_file_that_is_cut_off_is_refused(path, cut):
     whole = path.read_bytes()
     path.write_bytes(whole[: cut if isinstance(cut, int) else int(cut * len(whole))])
     assert "cannot be read as a model: it is no complete .npz file" in refused(path)
+
+
+@pytest.mark.parametrize("where", ["in front", "behind", "both"])
+def test_a_file_with_bytes_around_it_is_refused(path, where):
+    """It could be a program or a picture at the same time."""
+    whole = path.read_bytes()
+    path.write_bytes(b"#!/bin/sh\n" * (where != "behind") + whole + b"\0" * 30 * (where != "in front"))
+    assert "it is no complete .npz file" in refused(path)
+
+
+def test_a_directory_of_very_many_members_is_not_read(path):
+    """8 MB of entries would become 100 MB in zipfile."""
+    whole = path.read_bytes()
+    size, begin = struct.unpack("<II", whole[-10:-2])
+    end = whole[-22:-10] + struct.pack("<II", 46 * 120_000, begin) + b"\0\0"
+    path.write_bytes(whole[:begin] + (b"PK\1\2" + bytes(42)) * 120_000 + end)
+    tracemalloc.start()
+    try:
+        assert "it has more than 64 members" in refused(path)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("at", [0.02, 0.5, 0.9])
@@ -267,6 +290,9 @@ FAULTS = {
     "other number of candidates": (header(candidates=7), "its candidates are 7, and there are 0 or 1921"),
     "a detector without parts": (header(detector={}), "a binary model that has nn_log2 and dt"),
     "a detector that is a list": (header(detector=[1]), "a binary model that has nn_log2 and dt"),
+    "a key twice": (text(b'{"task": "binary", "task": "multi"}'), "its header has a name twice in one object"),
+    "a number too long to be read": (text(b'{"seed": ' + b"9" * 5_000 + b"}"), "its header is no JSON object"),
+    "a number of 4,000 digits": (header(about={"epochs": 10**4_000}), "its 'about' has 'epochs'"),
     "too much about it": (header(about=dict.fromkeys(map(str, range(40)), 1)), "an object of at most 32 entries"),
     "a long text about it": (header(about={"data": "x" * 2_001}), "its 'about' has 'data'"),
     "a list about it": (header(about={"data": [1]}), "its 'about' has 'data'"),
