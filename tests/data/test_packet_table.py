@@ -1,4 +1,7 @@
-"""Packet tables: features and times, files that are refused, pieces, and the same features as the captures have."""
+"""Packet tables: features and times, files that are refused, pieces, and the same features as the captures have.
+
+Covers also: ids_repro.data.packet_columns.
+"""
 
 import json
 
@@ -41,6 +44,14 @@ def test_packet_table_by_hand(tmp_path, capsys):
         ({"src_ip": ["10.0.0.1", "::1", "10.0.0.1"]}, {}, "IPv4"),
         ({"sport": [70_000, 1, 1]}, {}, "sport"),
         ({"proto": [6, None, 6]}, {}, "'proto' has empty"),
+        ({"src_ip": ["10.0.0.1", None, "10.0.0.1"]}, {}, "'src_ip' has empty"),
+        ({"sport": ["80", "80", "80"]}, {}, "'sport' has no numbers"),
+        ({"dst_ip": [1, 2, 3]}, {}, "'dst_ip' has no texts"),
+        ({"class7": [["DoS"], [], None]}, {}, "'class7' has no texts"),
+        ({"start_epoch_s": [1e300, None, 0.0]}, {}, "'start_epoch_s' is no number from 0 to"),
+        ({"dport": [80.5, 1.0, 1.0]}, {}, "'dport' is no whole number"),
+        ({}, {"dir_fwd": [2, 0, 1, 1, 1, 0]}, "'dir_fwd' is no whole number from 0 to 1"),
+        ({}, {"iat_ms": [0.0, 1e300, 2.0, 0.0, 0.0, 0.0]}, "'iat_ms' is no number from"),
         ({"class7": ["DoS", "Odd", None]}, {}, "'Odd' is no class"),
         ({}, {"idx": [0, 2, 1, 0, 0, 1]}, "row 1 is out of order"),
         ({}, {"flow_id": [9, 3, 3, 7, 9, 9]}, "out of order"),
