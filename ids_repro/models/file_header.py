@@ -165,7 +165,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _same(name: str, theirs: object, ours: object) -> None:
     if theirs != ours:
-        made = f"its {name!s:.40} is {theirs!a:.40}, this one's {ours}"
+        made = f"its {ascii(name)[1:-1]:.40} is {theirs!a:.40}, this one's {ours}"
         raise RefusedError(f"a model of another version of ids_repro ({made})")
 
 

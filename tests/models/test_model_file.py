@@ -270,6 +270,7 @@ FAULTS = {
     "other format": (header(format=2), OTHER + "(its format is 2, this one's 3)"),
     "no format": (header(format=None), OTHER + "(its format is 'not given', this one's 3)"),
     "other structs": (header(structs={"nn_q16": 1}), OTHER + "(its dt is 'not given', this one's 32776)"),
+    "a control code": (header(structs={"\x1b[2J\n": 1}), OTHER + "(its \\x1b[2J\\n is 1, this one's"),
     "structs that are none": (header(structs=[1]), OTHER + "(its structs is [1], this one's {"),
     "other task": (header(task="triple"), "its task is 'triple', not one of binary, multi"),
     "a task that is a list": (header(task=["binary"]), "its task is ['binary'], not one of"),
