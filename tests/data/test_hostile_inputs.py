@@ -250,3 +250,13 @@ def test_a_capture_that_is_a_bomb_is_read_in_pieces(tmp_path):
     before = hostile.memory("VmRSS")
     assert extract.run(path, tmp_path / "out.parquet")["packets"] > 0
     assert hostile.memory("VmHWM") - before < 100 << 20
+
+
+def test_a_zip_file_whose_member_has_a_damaged_name(tmp_path):
+    """The directory has the right name, and what stands before the member is no UTF-8."""
+    path, data = tmp_path / "labels.zip", bytearray(zipped(SCHEDULE.encode()))
+    data[7] |= 8  # the name is in UTF-8
+    data[30] = 0xFC
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="cannot be read to its end"):
+        label_source(path)

@@ -48,7 +48,7 @@ class TextFile:
         """
         try:
             if self.member:
-                with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as file:
+                with zipfile.ZipFile(self.path) as archive, _member(archive, self.member) as file:
                     yield file
             else:
                 with self.path.open("rb") as file:
@@ -77,6 +77,14 @@ class TextFile:
                 if len(line) == MOST_LINE:
                     raise UserError(f"{self}: line {number} has {MOST_LINE:,} bytes or more, and no label file's has")
                 yield number, line.rstrip(b"\r\n")
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> BinaryIO:
+    """Open a file in a zip file; its name there may be damaged, which is a ValueError."""
+    try:
+        return archive.open(name)
+    except ValueError as error:
+        raise zipfile.BadZipFile(str(error)) from None
 
 
 def text_files(path: Path) -> list[TextFile]:
