@@ -225,7 +225,8 @@ def _metadata(text: bytes, path: Path) -> dict:
     """Return the metadata of a file that `extract.run` wrote; refuse others."""
     try:
         meta = json.loads(text)
-        named = [meta[name] for name in ("name", "sha256")]
+        named = [meta["name"], meta["sha256"], *(meta.get(name) or "" for name in ("source", "path", "damage"))]
+        named += meta.get("sources", {}).values()
         named += [meta.get(part, {}).get(name) or "" for part, name in (("labels", "source"), ("parameters", "labels"))]
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         named = [None]
