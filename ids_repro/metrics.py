@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
+FEWEST_SEEDS = 5  # from so many values on, a mean has a confidence interval
 TOLERANCE = 0.01  # share of packets that a trial may lose and still count as without loss
 
 
@@ -76,6 +77,9 @@ def macro_f1(confusion: ArrayLike) -> float:
 def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """Return the mean over seeds and its confidence interval, by Student's t with n - 1 degrees of freedom.
 
+    Of fewer than FEWEST_SEEDS values the interval would be wider than what it is of (for two, nine times their
+    distance), so the ends are the least and the most of them; `means_of` says which it is.
+
     Parameters
     ----------
     values : array_like of float, shape (n_seeds,)
@@ -93,10 +97,26 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     mean = float(values.mean()) if values.size else float("nan")
     if values.size < 2:
         return Interval(mean, float("nan"), float("nan"), values.size)
+    if values.size < FEWEST_SEEDS:
+        return Interval(mean, float(values.min()), float(values.max()), values.size)
     # The quantile is that of scipy.stats.t.ppf; importing scipy.stats takes half a second.
     error = values.std(ddof=1) / np.sqrt(values.size)
     half = float(stdtrit(values.size - 1, (1 + level) / 2) * error)
     return Interval(mean, mean - half, mean + half, values.size)
+
+
+def means_of(n: int) -> str:
+    """Return what the ends of `mean_interval` of n values are, in words."""
+    return "95 % interval" if n >= FEWEST_SEEDS else "range"
+
+
+def around(ours: Interval, form: str) -> str:
+    """Return the ends of `mean_interval` as text: "± half the width" of a confidence interval, or the range."""
+    if ours.n < 2:
+        return ""
+    if ours.n < FEWEST_SEEDS:
+        return f" [{ours.low:{form}}, {ours.high:{form}}]"
+    return f" ± {ours.high - ours.middle:{form.lstrip('+')}}"
 
 
 def median_quartiles(values: ArrayLike) -> Interval:

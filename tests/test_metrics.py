@@ -52,10 +52,18 @@ def test_what_is_no_confusion_matrix_is_refused(confusion):
 
 
 def test_the_interval_is_students():
-    values = [0.97, 0.98, 0.96, 0.99]
+    values = [0.97, 0.98, 0.96, 0.99, 0.97]
     ours = metrics.mean_interval(values)
-    low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
-    assert ours == pytest.approx((np.mean(values), low, high, 4))
+    low, high = stats.t.interval(0.95, 4, np.mean(values), stats.sem(values))
+    assert ours == pytest.approx((np.mean(values), low, high, 5))
+    assert metrics.around(ours, ".3f") == f" ± {high - np.mean(values):.3f}"
+
+
+def test_few_seeds_have_a_range():
+    ours = metrics.mean_interval([0.97, 0.98, 0.99])
+    assert ours == pytest.approx((0.98, 0.97, 0.99, 3))
+    assert metrics.around(ours, "+.2f") == " [+0.97, +0.99]"
+    assert (metrics.means_of(3), metrics.means_of(5)) == ("range", "95 % interval")
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():

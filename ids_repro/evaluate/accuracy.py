@@ -81,8 +81,8 @@ def study(
     Returns
     -------
     dict
-        Task to row to score to {"mean", "low", "high"}: the mean and the 95 % interval over the seeds, or None where a
-        single seed has no interval. The scores are "accuracy", "macro_f1", "f1 CLASS" and "agreement", the share of
+        Task to row to score to {"mean", "low", "high"}: `metrics.mean_interval` over the seeds, or None where a single
+        seed has none. The scores are "accuracy", "macro_f1", "f1 CLASS" and "agreement", the share of
         equal classes with the row's float model. Kernel rows have "agreement_c" too, with the same integers in C.
 
     Raises

@@ -161,7 +161,9 @@ def _accuracy_loss(claim: Mapping[str, Any], results: Results) -> Answer:
     ours = metrics.mean_interval(losses)
     if not ours.n:
         return Answer(ours.middle, NO_RECORDS)
-    detail = f"same seeds, n = {ours.n}" + (f", 95 % interval {ours.low:.2f} to {ours.high:.2f}" if ours.n > 1 else "")
+    detail = f"same seeds, n = {ours.n}" + (
+        f", {metrics.means_of(ours.n)} {ours.low:.2f} to {ours.high:.2f}" if ours.n > 1 else ""
+    )
     # The paper's own loss may be a gain by chance (DT in Table II): no loss is as good as that.
     allowed = max(claim["value"], 0) + 0.05
     return Answer(ours.middle, HOLDS if min(ours.middle, ours.low) <= allowed else DIFFERS, detail)

@@ -35,8 +35,9 @@ NAMES = {
 OVERALL = "overall"
 ABSENT = "not in this dataset"
 NOTES = (
-    "Scores: mean over seeds ± half the width of its 95 % interval (Student's t). Times: median over rounds and, in "
-    f"brackets, the quartiles. –: {ABSENT}; macro F1 leaves such classes out. †: a row that the paper does not have. "
+    "Scores: mean over seeds ± half the width of its 95 % interval (Student's t); of fewer than five seeds the "
+    "range in brackets. Times: median over rounds and, in brackets, the quartiles. "
+    f"–: {ABSENT}; macro F1 leaves such classes out. †: a row that the paper does not have. "
     "Difference: ours − paper. The paper's 13.8 % (abstract: 15.3 %) is 6.38 / 46.09 µs (6.96 / 45.53): it divides the "
     "time of a call of C from Python, which the released build compiles without optimisation, by that of a call of "
     "PyTorch."
@@ -62,8 +63,8 @@ def table(results: Results, task: str) -> pd.DataFrame:
     -------
     DataFrame
         task, row, name, label, metric, ours, ours_low, ours_high, n, statistic, paper, difference, unit, dataset,
-        commit, note. Scores in [0, 1], times in µs. `ours` is the mean over n seeds with its 95 % interval for
-        scores, the median over n rounds with the quartiles for times; `statistic` says which. NaN: not known.
+        commit, note. Scores in [0, 1], times in µs. `ours` is the mean over n seeds with `metrics.mean_interval`
+        for scores, the median over n rounds with the quartiles for times; `statistic` says which. NaN: not known.
     """
     scored, timed = (_by_row(task, results.current(kind)) for kind in ("accuracy", "inference"))
     paper = published()[NUMBERS[task]]["rows"]
@@ -156,7 +157,9 @@ def _score_lines(task: str, trials: Sequence[dict], theirs: Mapping[tuple[str, s
     for label, metric in _scores(task, np.zeros((len(config.TASKS[task]),) * 2, dtype=int)):
         ours = metrics.mean_interval([scores[label, metric] for scores in seeds])
         note = "" if ours.n else (ABSENT if seeds else no_records("accuracy"))
-        lines.append(_line(label, metric, ours, "mean over seeds, 95 % interval", theirs, "1", facts, note))
+        lines.append(
+            _line(label, metric, ours, f"mean over seeds, {metrics.means_of(ours.n)}", theirs, "1", facts, note)
+        )
     return lines
 
 
@@ -248,7 +251,7 @@ def _ours_text(line) -> str:
     text = _number(line.ours, line.unit)
     if line.unit == "µs":
         return f"{text} [{_number(line.ours_low, line.unit)}, {_number(line.ours_high, line.unit)}]"
-    return text if line.n < 2 else f"{text} ± {line.ours_high - line.ours:.3f}"
+    return text + metrics.around(metrics.Interval(line.ours, line.ours_low, line.ours_high, line.n), ".3f")
 
 
 def _paper_text(line) -> str:

@@ -16,8 +16,8 @@ HEADS = {"accuracy": "NN (C, q16)", "accuracy_float": "float net", "agreement_wi
 NOTES = (
     "NN (C, q16), float net: change of accuracy against the row None of the same seed in percentage points; in that "
     "row the accuracy itself. Equal to float: share of the test part on which NN (C, q16) decides as the float net "
-    "that was trained with the same discrepancy. Means over seeds ± half the width of the 95 % interval (Student's t, "
-    "wide for few seeds)."
+    "that was trained with the same discrepancy. Means over seeds ± half the width of the 95 % interval (Student's t); "
+    "of fewer than five seeds the range in brackets."
 )
 
 
@@ -38,8 +38,9 @@ def table(results: Results) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        switch, text, source, task, metric, ours, low, high, n, unit, dataset, commit: means over n seeds, 95 %
-        intervals. Accuracies are changes against the row "none" of the same model, in points; in that row they are %.
+        switch, text, source, task, metric, ours, low, high, n, unit, dataset, commit: means over n seeds with
+        `metrics.mean_interval`. Accuracies are changes against the row "none" of the same model, in points; in that row
+        they are %.
     """
     used, rows = results.current("discrepancy"), published.discrepancies()
     found = {row: {_model(r): r["raw"] for r in used if r["asked"]["switch"] == row} for row in rows}
@@ -82,5 +83,6 @@ def _model(record: Mapping[str, Any]) -> tuple:
 def _text(cell) -> str:
     if not cell.n:
         return ""
-    around = f" ± {cell.high - cell.ours:.2f}" if cell.n > 1 else ""
-    return f"{cell.ours:{'+' if cell.unit == 'points' else ''}.2f}{around}" + " %" * (cell.unit == "%")
+    form = f"{'+' if cell.unit == 'points' else ''}.2f"
+    around = metrics.around(metrics.Interval(cell.ours, cell.low, cell.high, cell.n), form)
+    return f"{cell.ours:{form}}{around}" + " %" * (cell.unit == "%")

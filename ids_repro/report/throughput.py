@@ -19,10 +19,10 @@ CPU_PPS = claim("no_loss", method="xdp_drv_nn_fused")["value"]  # 300,000
 NOTES = (
     "Highest rate: the highest R_TX at which at most 1 % of the packets were lost. A method's trials, by rising R_TX, "
     "are cut where the fewest are on the wrong side (lost below the cut, or held above it). The brackets span all cuts "
-    "with at most one trial more on the wrong side, from the rate that held to the rate that lost. ≥: no trial lost. "
-    "R_RX and CPU at a rate: on the straight line between the medians measured on either side of it; –: not measured "
-    "on both sides. Below No Filter: of the same generator; in brackets the least and the most over repeats. "
-    + style.NETS
+    "with at most one trial more on the wrong side, from the rate that held to the rate that lost. ≥: no trial lost; "
+    "≤: each did. R_RX and CPU at a rate: on the straight line between the medians measured on either side of it; –: "
+    "not measured on both sides. Below No Filter: of the same generator; in brackets the least and the most over "
+    "repeats. " + style.NETS
 )
 
 
@@ -123,9 +123,11 @@ def _text(line) -> dict[str, str]:
 
 
 def rate(line) -> str:
-    """Return the highest rate of a line of `table` and its interval, in kpps; "≥" where no trial lost."""
+    """Return the highest rate of a line of `table` with its interval, in kpps; "≥": no trial lost, "≤": each did."""
     if line.highest_pps == line.fastest_pps:
         return f"≥ {line.highest_pps / 1e3:,.0f}"
+    if not line.highest_pps and np.isfinite(line.high_pps):  # even the slowest trial lost packets
+        return f"≤ {line.high_pps / 1e3:,.0f}"
     high = f"{line.high_pps / 1e3:,.0f}]" if np.isfinite(line.high_pps) else "∞)"
     return f"{line.highest_pps / 1e3:,.0f} [{line.low_pps / 1e3:,.0f}, {high}"
 

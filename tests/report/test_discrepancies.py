@@ -25,12 +25,12 @@ def test_only_rows_of_the_same_model_are_compared(tmp_path):
     cell = frame.loc[("clip", "binary", "accuracy")]
     assert cell["n"] == 2
     assert cell["ours"] == pytest.approx(-5)  # 0 and -10 points
-    assert cell["high"] - cell["ours"] == pytest.approx(12.706 * 5, rel=1e-4)  # t(0.975, 1) s / sqrt(2)
+    assert (cell["low"], cell["high"]) == pytest.approx((-10, 0))  # of two seeds the range
     # of seed 2, the newest record is of another model than the row "none": the two cannot stand in one table
     assert frame.loc[("none", "binary", "accuracy"), "ours"] == pytest.approx(85)
     assert frame.loc[("shift", "binary", "accuracy"), "n"] == 0
     line = discrepancies.blocks(table)[0].frame.set_index("As released").loc[ROWS["clip"]["text"]]
-    assert line["NN (C, q16), binary"] == "-5.00 ± 63.53"
+    assert line["NN (C, q16), binary"] == "-5.00 [-10.00, +0.00]"
 
 
 def test_every_row_is_written_with_where_it_was_measured(tmp_path):
