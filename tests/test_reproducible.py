@@ -33,17 +33,20 @@ save_model(detector.train(every, settings=Settings(depth=8, epochs=1)), out)
 
 def made_twice(tmp_path: Path, *command: str) -> list[dict[str, bytes]]:
     """Run a command in two processes, whose last argument is a folder, and return the files that each wrote into it."""
-    found = []
-    for number in ("1", "2"):
-        out = tmp_path / ("a" * 40 * int(number))
+    outs = {number: tmp_path / ("a" * 40 * int(number)) for number in ("1", "2")}
+    running = []
+    for number, out in outs.items():
         out.mkdir()
         varied = {"PYTHONHASHSEED": number, "OMP_NUM_THREADS": number, "TZ": f"UTC-{number}", "PYTHONPATH": config.ROOT}
-        done = subprocess.run(
-            [sys.executable, *command, out], env=os.environ | varied, cwd=tmp_path, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        found.append({str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()})
-    return found
+        argv = [sys.executable, *command, out]
+        running.append(subprocess.Popen(argv, env=os.environ | varied, cwd=tmp_path, stderr=subprocess.PIPE, text=True))
+    for process in running:
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+    return [
+        {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        for out in outs.values()
+    ]
 
 
 def test_dataset_and_models(tmp_path):
