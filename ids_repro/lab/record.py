@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import os
 import re
 import shutil
 import signal
@@ -109,9 +110,9 @@ def _outputs(out: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
 
 def _prepare(directory: Path, hosts: Iterable[Host], seed: int) -> Login:
     """Write the lab's files, turn the hosts' offloads off, and remove what killed runs left; return the account."""
-    # Only one network exists at a time, and it is ours. So any other directory was left by a run that was killed.
+    # Only one network exists at a time, and it is ours. So any other directory of ours was left by a killed run.
     for stale in directory.parent.glob(f"{TEMPORARY}*"):
-        if stale != directory:
+        if stale != directory and stale.lstat().st_uid == os.geteuid():
             shutil.rmtree(stale, ignore_errors=True)
     directory.chmod(0o711)
     # With offloads on, the capture would have packets longer than the MTU and wrong checksums.

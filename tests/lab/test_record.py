@@ -66,9 +66,14 @@ def read(path: Path) -> SimpleNamespace:
 def short(tmp_path_factory):
     """A recording of a few seconds."""
     out = tmp_path_factory.mktemp("lab")
-    before = set(Path(tempfile.gettempdir()).glob("ids-lab-*"))
+    place = Path(tempfile.gettempdir())
+    foreign, killed = place / f"ids-lab-foreign-{os.getpid()}", place / f"ids-lab-killed-{os.getpid()}"
+    for folder, owner in ((foreign, 65534), (killed, os.geteuid())):
+        folder.mkdir()
+        os.chown(folder, owner, owner)
     done = record_capture(out, seconds=8, seed=1, progress=False)
-    assert set(Path(tempfile.gettempdir()).glob("ids-lab-*")) == before, "no temporary directory stays"
+    assert list(place.glob("ids-lab-*")) == [foreign], "no temporary directory stays, except somebody else's"
+    foreign.rmdir()
     return done
 
 
