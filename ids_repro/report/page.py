@@ -50,6 +50,7 @@ def sections(results: Results, width_in: float = COLUMN_IN, methods: str = "all"
     """
     return {
         "Claims": [claims.exhibit(results)],
+        "Figs. 4 and 5": [throughput.exhibit(results), *sweep_figures.exhibits(results, width_in, methods)],
         "Tables II and III": [classification.exhibit(results, task) for task in config.TASKS],
         "Table I": [constraints.exhibit(results)],
         "Cost in the kernel": [
@@ -57,7 +58,6 @@ def sections(results: Results, width_in: float = COLUMN_IN, methods: str = "all"
             kernel_cost.flow_churn(results, width_in),
             blinding.exhibit(results, width_in),
         ],
-        "Figs. 4 and 5": [throughput.exhibit(results), *sweep_figures.exhibits(results, width_in, methods)],
         "Packet by packet": [packet_by_packet.exhibit(results)],
         "A detector": [detector.exhibit(results)],
         "As released": [discrepancies.exhibit(results)],
@@ -138,6 +138,7 @@ def html(results: Results, shown: Mapping[str, Sequence[Exhibit]]) -> str:
         paper=published()["paper"],
         data=str(results.chosen) if results.chosen.dataset else "",
         others=[name for name in names(results.rows) if name != results.chosen.dataset],
+        summary=claims.summary(results.once(claims.table)),
         sections=shown,
         trials=_trials(results),
         failures=_failures(results.rows),
