@@ -34,7 +34,8 @@ def test_a_table_is_written_as_csv_and_markdown_and_shown_as_html(tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "new/a.csv", header=None, skiprows=1, dtype=str).fillna(""),
                                   FRAME.set_axis(range(5), axis=1))  # fmt: skip
     shown = exhibit._repr_html_()
-    for part in ("Caption &lt;1&gt;.", "Notes.", '<td class="word" style="text-align: left; white-space: nowrap">No Filter</td>',
+    for part in ("Caption &lt;1&gt;.", "Notes.",
+                 '<td class="word" style="text-align: left; white-space: nowrap">No Filter</td>',
                  '<td class="number" style="text-align: right; white-space: nowrap">≥ 1,300</td>',
                  '<span class="badge none">–</span>'):  # fmt: skip
         assert part in shown
