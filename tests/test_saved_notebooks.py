@@ -22,7 +22,8 @@ def checkout(tmp_path):
     """Return a checkout with one notebook and an environment, as `make venv` leaves it."""
     root = tmp_path / "checkout"
     (root / "notebooks").mkdir(parents=True)
-    for name in (NAME, "Makefile", ".gitignore", ".gitattributes", "pyproject.toml"):
+    locks = (path.name for path in ROOT.glob("*.lock"))
+    for name in (NAME, "Makefile", ".gitignore", ".gitattributes", "pyproject.toml", *locks):
         shutil.copy(ROOT / name, root / name)
     (root / ".venv/bin").mkdir(parents=True)
     (root / ".venv/bin/python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')

@@ -156,7 +156,7 @@ def pin(folder: Path, about: dict, fds: Mapping[str, int]) -> None:
     except PermissionError:
         raise UserError(_closed()) from None
     except FileExistsError as error:
-        raise UserError(f"{error.filename} is no folder of pins that ids_repro made: remove it as root") from None
+        raise UserError(f"{error.filename} is no folder of our pins: remove it as root") from None
     fd = bpf_syscall.create_array(len(text) + _ROOM)
     try:
         _write(fd, about)

@@ -13,6 +13,5 @@ def test_parity_in_user_space_does_so_too(refused, tmp_path):
 
 
 def test_accuracy_looks_at_its_capture_before_it_trains(refused, tmp_path):
-    assert "none.csv: there is no such label schedule" in refused(
-        "accuracy", "--user-space", "--data", tmp_path / "none.pcap"
-    )
+    none = tmp_path / "none.pcap"
+    assert f"{none}: there is no such file" in refused("accuracy", "--user-space", "--data", none)
