@@ -104,7 +104,7 @@ def test_what_is_no_folder_of_pins_of_ours_is_skipped_and_stays(ids, server, fil
     try:
         assert ids("status") == (0, "no interface has a program of ids_repro\n")
         code, said = ids("attach", "eth0", "--model", files["binary"])
-        assert code == 2 and f"{theirs} is no folder of pins that ids_repro made: remove it as root" in said
+        assert code == 2 and f"{theirs} is no folder of our pins: remove it as root" in said
         assert "eth0 has no program of ids_repro" in ids("detach", "eth0")[1]
         assert all(one.is_dir() for one in names) and (theirs / "map").exists() and attachments(server) == []
     finally:
