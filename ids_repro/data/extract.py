@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .. import cluster
-from ..config import UserError
+from ..config import ROOT, UserError
 from ..files import replaced
 from ..native import stream
 from ..native.layouts import FIRST_PACKETS, ROW
@@ -216,10 +216,13 @@ def _circumstances(
     if labels:
         digest.update(labels.content)
         sources = sources | {labels.name: hashlib.sha256(labels.content).hexdigest()}
+    path = source.path.resolve() if source.path.exists() and not packets.is_pipe(source.path) else None
+    if path and path.is_relative_to(ROOT):
+        path = path.relative_to(ROOT)  # then another checkout writes the same bytes
     return {
         "name": name,
         "source": source.path.name,
-        "path": str(source.path.resolve()) if source.path.exists() and not packets.is_pipe(source.path) else None,
+        "path": path and str(path),
         "parameters": facts["parameters"] | parameters,
         "sources": sources,
         "sha256": digest.hexdigest(),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import TASKS, UserError
+from ..config import ROOT, TASKS, UserError
 from ..data import packets
 from ..data.dataset import Dataset
 from ..data.packet_table import Trace
@@ -55,7 +55,7 @@ def own_capture(data: Dataset, path: Path | None = None) -> Capture | None:
     if why := [reason for reason, holds in reasons.items() if holds]:
         say(f"the kernel's verdicts are left out: the data set cannot be replayed, because {why[0]}")
         return None
-    path = path or Path(meta["path"])
+    path = path or ROOT / meta["path"]
     if not path.is_file():
         raise UserError(f"{path}: the data set's capture is not there; set pcap to where it is, or run notebook 01")
     capture = packets.read(path)

@@ -13,13 +13,13 @@ from ..implementations import label
 from ..published import published
 from . import classification, flow_counts, style, throughput
 from .exhibit import Block, Exhibit, Results
+from .summary import number
 from .sweep_points import at_rate, lengths, medians, trial_points
 from .verdicts import BETTER, DIFFERS, GRADES, HOLDS, NO_RECORDS, NOT_COMPARABLE, Answer
 
 NN, NN_PAPER = "xdp_drv_nn_fused", "xdp_drv_nn_q16_paper"
 # How far a value may be from the paper's and still count as the same; the paper gives no intervals.
 SAME, SAME_POINTS = 0.9, 10.0
-MOST_TOLD = 3  # of the claims that differ, `summary` names so many
 NOTES = (
     "The machine, the link and the dataset are not the paper's, so levels need not agree. Holds: as the paper says "
     "(rates and time ratios to within a tenth or their interval, received less than No Filter to within 10 points, "
@@ -73,46 +73,10 @@ def table(results: Results) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def summary(frame: pd.DataFrame) -> list[str]:
-    """Return in at most five lines what holds, what differs and why, and what these records cannot tell.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        As `table` returns it.
-    """
-    n = frame["verdict"].value_counts()
-    holds, better = int(n.get(HOLDS, 0)), int(n.get(BETTER, 0))
-    lines = [
-        f"Of {len(frame)} statements of the paper, {holds + better} hold here, {better} of them further in the paper's "
-        f"own direction; {n.get(DIFFERS, 0)} differ."
-    ]
-    told = frame[frame["verdict"] == DIFFERS]
-    for line in told.head(MOST_TOLD).itertuples():
-        lines.append(
-            f"Differs: {line.claim}: the paper {_number(line.paper, line.unit)}, ours {_number(line.ours, line.unit)} "
-            f"({line.detail})."
-        )
-    if len(told) > MOST_TOLD:
-        lines[-1] += f" And {len(told) - MOST_TOLD} more, in the table."
-    if unknown := n.get(NOT_COMPARABLE, 0) + n.get(NO_RECORDS, 0):
-        reasons = frame.loc[frame["verdict"] == NOT_COMPARABLE, "detail"].unique()
-        why = f" ({'; '.join(reasons)})" if len(reasons) else ""
-        lines.append(f"{unknown} cannot be judged by these records{why}.")
-    return lines
-
-
-def _number(value: float, unit: str) -> str:
-    if not math.isfinite(value):
-        return ""
-    digits = 0 if unit in ("pps", "flows") else 2 if 0.005 < abs(value) < 0.95 else 1
-    return f"{round(value, digits) + 0.0:,.{digits}f} {unit}"
-
-
 def _text(frame: pd.DataFrame) -> pd.DataFrame:
     """Return `table` as a person reads it."""
     columns = {"claim": "Claim", "source": "Source", "paper": "Paper", "ours": "Ours", "verdict": "Verdict"}
-    text = {name: list(map(_number, frame[name], frame["unit"])) for name in ("paper", "ours")}
+    text = {name: list(map(number, frame[name], frame["unit"])) for name in ("paper", "ours")}
     return frame.assign(**text).rename(columns=columns | {"detail": "Reason"})[[*columns.values(), "Reason"]]
 
 

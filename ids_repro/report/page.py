@@ -28,6 +28,7 @@ from . import (
 from .chosen import names
 from .exhibit import TEMPLATES, Exhibit, Results, circumstances
 from .style import COLUMN_IN
+from .summary import summary
 
 
 def sections(results: Results, width_in: float = COLUMN_IN, methods: str = "all") -> dict[str, list[Exhibit]]:
@@ -138,7 +139,7 @@ def html(results: Results, shown: Mapping[str, Sequence[Exhibit]]) -> str:
         paper=published()["paper"],
         data=str(results.chosen) if results.chosen.dataset else "",
         others=[name for name in names(results.rows) if name != results.chosen.dataset],
-        summary=claims.summary(results.once(claims.table)),
+        summary=summary(results.once(claims.table)),
         sections=shown,
         trials=_trials(results),
         failures=_failures(results.rows),
