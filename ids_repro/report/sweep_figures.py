@@ -28,11 +28,13 @@ FIG4 = {
 }
 FIG5A, FIG5B = style.methods_of("5a"), style.methods_of("5b")
 FIG5 = {"fig5a": FIG5A, "fig5b": FIG5B}
+PAPER_TICK = 0.06  # length of the mark of the paper's rate, as a share of the axis
 CPU_COLOURS = dict(zip(CPU, ("#0072b2", "#e69f00", "#d55e00", "#ededed", "#555555"), strict=True))
 CAPTIONS = {
     "fig4": (
         "Fig. 4. Receiving rate over sending rate. The left panels show the paper's range, the right ones all rates; "
-        "their grey corner is the left panel. Medians over repeats; whiskers reach from the least to the most. A "
+        "their grey corner is the left panel. Ticks on the x axis: up to where the paper loses nothing. Medians over "
+        "repeats; whiskers reach from the least to the most. A "
         "marker's shape says which generator sent; it is filled if each packet started a new flow, hollow if all "
         f"belonged to one flow. Trials of another length than most are pale. {style.NETS} The paper has no AF_XDP."
     ),
@@ -75,7 +77,7 @@ def fig4(results: Results, width_in: float = COLUMN_IN, methods: Sequence[str] =
     """Draw Fig. 4: R_RX over the measured R_TX, for the classifiers and for the mechanisms.
 
     The left panels have the paper's range. The right ones have everything that was measured; their grey corner is the
-    left panel. Points are medians over repeats, whiskers reach from the least to the most. Triangles on the axis are
+    left panel. Points are medians over repeats, whiskers reach from the least to the most. Ticks on the axis are
     the rates up to which the paper saw no loss (Sec. V-B2), in the colour of the method.
 
     Parameters
@@ -155,9 +157,13 @@ def _throughput(part: SubFigure, middle: pd.DataFrame, methods: Sequence[str]) -
                 _line(axis, method, kind, line, unit_pps, clear[kind[-1]])
         axis.set(xlim=(0, x / unit_pps), ylim=(0, y / unit_pps))
         axis.set(xlabel=f"$R_{{\\mathrm{{TX}}}}$ [{unit}]", ylabel=f"$R_{{\\mathrm{{RX}}}}$ [{unit}]")
-    for level, (method, rate_pps) in enumerate(_paper_rates(methods).items()):
-        look = {"color": METHODS[method].colour, "markersize": 3.5, "clip_on": False, "linestyle": ""}
-        axes[0].plot(rate_pps / 1e3, 0.02 + 0.045 * level, "^", transform=axes[0].get_xaxis_transform(), **look)
+    ticks: dict[float, int] = {}  # one upon another where rates are equal
+    for method, rate_pps in _paper_rates(methods).items():
+        foot = PAPER_TICK * ticks.setdefault(rate_pps, 0)
+        ticks[rate_pps] += 1
+        look = {"color": METHODS[method].colour, "linewidth": 2, "solid_capstyle": "butt"}
+        x, transform = [rate_pps / 1e3] * 2, axes[0].get_xaxis_transform()
+        axes[0].plot(x, [foot, foot + PAPER_TICK], transform=transform, **look)
     if max(top) > limit:
         axes[1].add_patch(Rectangle((0, 0), limit / 1e6, limit / 1e6, facecolor="0.9", edgecolor="none", zorder=-1))
 
@@ -187,7 +193,8 @@ def _marks(middle: pd.DataFrame) -> list[Line2D]:
     """Return the entries of the legend that are not a method's: the diagonal, the paper's rates, what sent."""
     look = {"color": "0.35", "linestyle": "", "markersize": 3.5}
     marks = [Line2D([], [], color="0.75", linewidth=0.8, label="$R_{\\mathrm{RX}} = R_{\\mathrm{TX}}$")]
-    marks.append(Line2D([], [], marker="^", label="paper: no loss up to", **look))
+    tick = {"marker": "|", "markeredgewidth": 2, "markersize": 6, "color": "0.35", "linestyle": ""}
+    marks.append(Line2D([], [], label="paper: no loss up to", **tick))
     for generator, flows in middle[["generator", "flows"]].drop_duplicates().itertuples(index=False):
         label = "sent by " + GENERATORS[generator][1] + ", one flow" * (flows == "one")
         face = "0.35" if flows == "new" else "white"

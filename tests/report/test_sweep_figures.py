@@ -48,7 +48,7 @@ def test_fig4_has_every_method_the_papers_range_beside_all_of_ours_and_what_sent
     ends = [(axis.get_xlim()[1], axis.get_ylim()[1]) for axis in drawn["fig4"].axes]
     assert ends == [pytest.approx(end) for end in [(800, 800), (3.12, 1.04 * 0.9)] * 2]
     paper = drawn["fig4"].axes[0]
-    assert {line.get_xdata()[0] for line in paper.lines if line.get_marker() == "^"} == {300, 450}
+    assert {line.get_xdata()[0] for line in paper.lines if line.get_linewidth() == 2} == {300, 450}
 
 
 def test_a_generator_is_a_marker_and_one_flow_is_hollow(tmp_path):
