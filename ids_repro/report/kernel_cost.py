@@ -29,9 +29,9 @@ DASHES = {
     "new_flows": ("--", "a new flow per packet"),
 }
 CLASSIFIERS = {
-    "flow": ("#009e73", "flow extraction"),
-    "flow_lru": ("#d55e00", "flow extraction, LRU map"),
-    "nn_fused_packed": ("#0072b2", "NN fused"),
+    "flow": ("#009e73", "o", "flow extraction"),
+    "flow_lru": ("#d55e00", "s", "flow extraction, LRU map"),
+    "nn_fused_packed": ("#0072b2", "^", "NN fused"),
 }
 
 
@@ -123,12 +123,12 @@ def flow_churn(results: Results, width_in: float = COLUMN_IN) -> Exhibit:
         names, kinds = {}, {}
         for (classifier, traffic), part in pd.DataFrame(lines).groupby(["classifier", "traffic"]) if lines else ():
             part = part.sort_values("flows_entries")
-            colour, name = CLASSIFIERS.get(classifier, ("0.5", classifier))
+            colour, marker, name = CLASSIFIERS.get(classifier, ("0.5", "x", classifier))
             dashes, kind = DASHES[traffic]
             around = [part["middle"] - part["low"], part["high"] - part["middle"]]
-            look = {"marker": "o", "markersize": 2.6, "linewidth": 1, "elinewidth": 0.6, "capsize": 1.2}
+            look = {"marker": marker, "markersize": 3, "linewidth": 1, "elinewidth": 0.6, "capsize": 1.2}
             axis.errorbar(part["flows_entries"], part["middle"], yerr=around, color=colour, linestyle=dashes, **look)
-            names[name] = Line2D([], [], color=colour, label=name)
+            names[name] = Line2D([], [], color=colour, marker=marker, markersize=3, label=name)
             kinds[kind] = Line2D([], [], color="0.35", linestyle=dashes, label=kind)
         axis.set(xlabel="Entries of the flow table", ylabel="Time per packet [ns]", ylim=(0, None))
         axis.set_xscale("log", base=2)
