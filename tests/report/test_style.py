@@ -69,7 +69,7 @@ def test_a_raw_socket_on_the_papers_24_cores_fits_too(tmp_path):
 def test_colours_differ_for_readers_of_any_colour_vision(group):
     colours = {
         "cpu": sweep_figures.CPU_COLOURS.values(),
-        "classifiers": [colour for colour, _ in kernel_cost.CLASSIFIERS.values()],
+        "classifiers": [colour for colour, *_ in kernel_cost.CLASSIFIERS.values()],
     }
     chosen = colours.get(group) or [style.METHODS[method].colour for method in group]
     for seen in VISION.values():
