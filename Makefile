@@ -116,8 +116,10 @@ venv: .venv/.stamp ## install the pinned Python packages into .venv (pip checks 
 	cpu_wheels=$$($(PYTHON) -c 'import urllib.request as r; r.urlopen("$(CPU_WHEELS)/torch/", timeout=5)' 2>/dev/null && echo --extra-index-url $(CPU_WHEELS) || true)
 	install="env PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install -q --no-deps"
 	$$install --require-hashes -r requirements.lock
-	$$install --require-hashes $$cpu_wheels -r requirements-torch.lock 2>/dev/null ||
+	$$install --require-hashes $$cpu_wheels -r requirements-torch.lock 2>/dev/null || {
+		echo "PyTorch without CUDA cannot be had here for this Python: PyPI's is installed, with some 5 GB of CUDA ..."
 		$$install --require-hashes -r requirements-cuda.lock
+	}
 	$$install --no-build-isolation -e .
 	.venv/bin/python -m pip check >/dev/null || { .venv/bin/python -m pip check >&2; exit 1; }
 	touch $@
