@@ -52,13 +52,8 @@ def replaced(path: Path, inputs: Iterable[Path] = (), *, keep: bool = False) -> 
         If the file cannot be written, or as `require_output` does.
     """
     target = require_output(path, inputs)
-    with _writing(path):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target.parent)
-        suffix = target.suffix if len(os.fsencode(target.suffix)) <= _LONGEST_SUFFIX else ""
-        file = _made(target.parent, suffix, lambda part: io.BufferedRandom(_Part(part, path)))
-    part = Path(file.name)
-    try:
+    with _folder_of(target, path), _part_of(target, path) as file:
+        part = Path(file.name)
         try:
             yield file
             file.flush()
@@ -69,8 +64,32 @@ def replaced(path: Path, inputs: Iterable[Path] = (), *, keep: bool = False) -> 
                 _put(part, target, path)
             raise
         _put(part, target, path)
+
+
+@contextlib.contextmanager
+def _folder_of(target: Path, path: Path) -> Iterator[None]:
+    """Make the folder of a file, and remove what was made for it if there is nothing in it when the block ends."""
+    made = [folder for folder in target.parents if not folder.exists()]
+    with _writing(path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target.parent)
+    try:
+        yield
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it has the file
+            for folder in made:
+                folder.rmdir()
+
+
+@contextlib.contextmanager
+def _part_of(target: Path, path: Path) -> Iterator[BinaryIO]:
+    with _writing(path):
+        suffix = target.suffix if len(os.fsencode(target.suffix)) <= _LONGEST_SUFFIX else ""
+        file = _made(target.parent, suffix, lambda part: io.BufferedRandom(_Part(part, path)))
+    try:
+        yield file
+    finally:
+        Path(file.name).unlink(missing_ok=True)
         with contextlib.suppress(UserError):  # what could not be written before cannot be written now
             file.close()
 
@@ -89,16 +108,15 @@ def private_folder(beside: Path) -> Iterator[Path]:
     UserError
         If the folder cannot be made.
     """
-    parent = Path(os.path.realpath(beside)).parent
-    with _writing(beside):
-        parent.mkdir(parents=True, exist_ok=True)
-        _sweep(parent)
-        folder = _made(parent, "", _Folder)
-    try:
-        yield folder.name
-    finally:
-        shutil.rmtree(folder.name, ignore_errors=True)
-        folder.close()
+    target = Path(os.path.realpath(beside))
+    with _folder_of(target, beside):
+        with _writing(beside):
+            folder = _made(target.parent, "", _Folder)
+        try:
+            yield folder.name
+        finally:
+            shutil.rmtree(folder.name, ignore_errors=True)
+            folder.close()
 
 
 def require_output(path: Path, inputs: Iterable[Path] = ()) -> Path:

@@ -265,4 +265,16 @@ def test_a_private_folder_is_removed_when_its_block_ends(tmp_path):
     with pytest.raises(ZeroDivisionError), private_folder(tmp_path / "new/a") as folder:
         assert folder.parent == tmp_path / "new"
         (folder / "part").write_text("half" * (1 // 0))
-    assert list((tmp_path / "new").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("make", [replaced, private_folder])
+def test_a_folder_that_was_made_for_nothing_is_removed_again(tmp_path, make):
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    with pytest.raises(ZeroDivisionError), make(kept / "a" / "b" / "x"):
+        raise ZeroDivisionError
+    assert list(tmp_path.rglob("*")) == [kept]
+    with replaced(kept / "a" / "b" / "x") as file:
+        file.write(b"1")
+    assert (kept / "a" / "b" / "x").read_bytes() == b"1"

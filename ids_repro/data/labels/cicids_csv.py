@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ ATTACKS = {
     ),
 }
 
+DEPTH = 3  # folders: the publisher's zip file has two
 FOLDER = CIC_IDS2017  # where the files are if `--labels` has only this source's name
 COLUMNS = ("Source IP", "Source Port", "Destination IP", "Destination Port", "Protocol", "Timestamp", "Label")
 _NEWER = {"Src IP": "Source IP", "Src Port": "Source Port", "Dst IP": "Destination IP", "Dst Port": "Destination Port"}
@@ -60,7 +62,7 @@ _WEB = ("brute force", "xss", "sql injection")
 
 
 def files(folder: Path) -> list[Path]:
-    """List the CSV files in a folder and below it, except those of MachineLearningCSV, which name no hosts.
+    """List the CSV files in a folder and at most DEPTH below it, but not MachineLearningCSV, which names no hosts.
 
     Parameters
     ----------
@@ -77,11 +79,19 @@ def files(folder: Path) -> list[Path]:
     UserError
         If there is none.
     """
-    found = sorted(path for path in folder.rglob("*") if is_label_file(str(path.relative_to(folder))))
-    found = found or sorted(folder.rglob("GeneratedLabelledFlows*.zip"))
+    below = list(_below(folder))
+    found = sorted(path for path in below if is_label_file(str(path.relative_to(folder))))
+    found = found or sorted(path for path in below if path.match("GeneratedLabelledFlows*.zip"))
     if not found:
         raise UserError(f"{folder}: no CSV file in it; put CIC-IDS2017's GeneratedLabelledFlows.zip there")
     return found
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        if len(Path(place).relative_to(folder).parts) == DEPTH:
+            folders.clear()
+        yield from (Path(place, name) for name in names)
 
 
 def is_one(path: Path) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ...config import CLASSES, UserError
+from ...files import require_file
 from .text_files import misfit, text_files
 
 COLUMNS = ("label", "activity", "start_us", "end_us", "src", "dst", "dport", "proto")
@@ -77,6 +78,8 @@ def read_schedule(path: Path | str) -> pd.DataFrame:
     """
     path = Path(path)
     if not path.is_file():
+        if path.exists():
+            require_file(path)  # says what is there instead
         raise UserError(f"{path}: there is no such label schedule; name a CSV with the columns {', '.join(COLUMNS)}")
     files = text_files(path)
     if len(files) > 1:

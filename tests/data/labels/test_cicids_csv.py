@@ -41,7 +41,7 @@ def utc_s(text):
 def write(tmp_path):
     def write(*lines, header=HEADER, name="flows.pcap_ISCX.csv", end="\r\n"):
         path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"".join((x if isinstance(x, bytes) else x.encode()) + end.encode() for x in (header, *lines)))
         return path
 
@@ -147,6 +147,8 @@ def test_a_folder_a_list_and_the_name_csv_are_sources(write, tmp_path):
         source = label_source(spec, folder=tmp_path)
         assert source.notes["rows"] == 2
         assert source.content == label_source([str(two), str(one)]).content
+    write(line(), name="a/b/c/d/Monday.csv")  # deeper than the publisher's folders: a whole disk is not searched
+    assert label_source(tmp_path).notes["rows"] == 2
     with pytest.raises(UserError, match="none: no CSV file in it; put .*GeneratedLabelledFlows.zip there"):
         label_source("csv", folder=tmp_path / "none")
 

@@ -1,6 +1,7 @@
 """Schedules of labels: which row matches a flow, and the messages for files that cannot be used."""
 
 import ipaddress
+import os
 
 import numpy as np
 import pytest
@@ -84,6 +85,14 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(UserError, match="schedule.csv: (not a CSV file|the column)"):
         labels.read_schedule(path)
+
+
+def test_a_pipe_and_a_device_are_called_so(tmp_path):
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    for path, kind in ((pipe, "is a pipe"), ("/dev/null", "is a device")):
+        with pytest.raises(UserError, match=f"{path}: {kind}; give a file"):
+            label_source(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
