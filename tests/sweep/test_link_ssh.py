@@ -19,6 +19,10 @@ from machine_state import alive, load_processes, until
 from project_copy import Project
 
 from ids_repro import config, locks, records
+from ids_repro.kernel.info import prog_info
+from ids_repro.kernel.program import Program
+from ids_repro.kernel.variants import Variant
+from ids_repro.network.hosts import Host
 from ids_repro.network.namespaces import network
 
 pytestmark = [pytest.mark.root, pytest.mark.bpf]
@@ -338,6 +342,22 @@ def test_kill_9_ends_the_load_on_the_client_and_the_next_run_puts_everything_bac
     assert "xdp" in inside("server", "ip link show eth0")
     assert machines.output(ONCE).endswith(f" on CPU {max(os.sched_getaffinity(0))}\n")
     assert machines.settings() == before
+
+
+def test_after_kill_9_an_xdp_program_of_somebody_else_stays_and_is_told(machines):
+    process = started(machines, "live_frames")
+    process.kill()
+    process.communicate()
+    inside("server", "ip link set dev eth0 xdp off")
+    with Program(Variant()) as other, other.attached(Host("server", ""), "xdp_drv"):
+        with machines.script(ONCE) as second:
+            said = second.communicate()[1]
+        assert "eth0 has an XDP program that the run did not attach, so it stays" in said
+        assert "eth0 has an XDP program already: 'ip link set dev eth0 xdp off'" in said
+        assert f"prog/xdp id {prog_info(other.fd)['id']} " in inside("server", "ip link show eth0")
+    # A veth turns its segmentation offload on only while its peer has no XDP program. So the killed run's client may
+    # have left it off, and the second run was refused before it came to that. The next one puts it back.
+    machines.output(ONCE)
 
 
 def test_a_client_that_goes_away_is_named(machines):
