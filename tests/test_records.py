@@ -74,6 +74,7 @@ def test_a_writer_may_write_only_what_a_reader_takes(path, change, said):
         (("provenance", "started_utc"), "DEL", "provenance.started_utc is missing"),
         (("asked", "seed"), "x", "asked.seed must be a whole number; it is 'x'"),
         (("raw", "confusion"), [[1]], "raw.confusion must have at least 2 items; it is [[1]]"),
+        (("raw", "confusion"), [[1] * 3] * 3, f"raw.confusion must have at most 2 items; it is {[[1] * 3] * 3}"),
         (("raw", "confusion", 1, 0), float("nan"), "raw.confusion.1.0 must be a whole number; it is 'NaN'"),
         (("kind",), "DEL", "kind is missing"),
     ],
