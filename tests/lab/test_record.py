@@ -216,4 +216,4 @@ def test_a_server_that_does_not_start_says_why_and_nothing_is_left(monkeypatch, 
     with pytest.raises(UserError, match=r"dns server did not start: .*bad command line options"):
         record_capture(tmp_path / "out", seconds=2, progress=False)
     assert leftovers() == []
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
