@@ -4,16 +4,18 @@ PROFILE ?= smoke
 PYTHON ?= /usr/bin/python3
 N ?= 1000000
 SEED ?= 1
+DISTRO := $(shell . /etc/os-release 2>/dev/null && echo $$ID $$ID_LIKE)
 PACKAGES := python3-bpfcc python3-venv clang clang-format gcc libc6-dev make hping3 iproute2 ethtool util-linux git
+# A browser opens the report in a test. Ubuntu has it as a snap only, so the test is skipped there.
+CHROMIUM := $(if $(filter ubuntu,$(DISTRO)),,chromium)
 # None of these packages has a service, so installing them starts no daemon (tests/test_setup.py checks this).
 LAB_PACKAGES := apache2-bin bind9-dnsutils curl dnsmasq-base dropbear-bin hydra iputils-ping ncrack nmap openssh-client \
-	libclang-rt-dev openssl python3-pyftpdlib slowhttptest sshpass tcpdump wget
+	libclang-rt-dev openssl python3-pyftpdlib slowhttptest sshpass tcpdump wget $(CHROMIUM)
 ifneq ($(filter system-lab test record fuzz,$(MAKECMDGOALS)),)
 PACKAGES += $(LAB_PACKAGES)
 endif
 # Without headers for the running kernel, HEADERS is installed: packet programs need only the UAPI headers.
 KERNEL := $(shell uname -r)
-DISTRO := $(shell . /etc/os-release 2>/dev/null && echo $$ID $$ID_LIKE)
 HEADERS := linux-headers-$(if $(filter ubuntu,$(DISTRO)),generic,$(shell dpkg --print-architecture 2>/dev/null))
 # PyPI's torch needs 2.5 GB of CUDA, which is not used here. If this index answers, its smaller torch is installed.
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
