@@ -129,13 +129,26 @@ def processes() -> dict[int, str]:
     return {process.pid: process.info["name"] or "" for process in psutil.process_iter(["name"])}
 
 
-def napi_threads(iface: str = "") -> set[int]:
-    """Return the ids of the kernel threads that do an interface's NAPI work; of all interfaces if none is named.
+def napi_threads(iface: str = "", cpu: int | None = None) -> set[int]:
+    """Return the ids of the kernel threads that do NAPI work.
 
-    Threads of interfaces with this name in other network namespaces are among them: the kernel names them alike.
+    Parameters
+    ----------
+    iface : str
+        Only those of this interface. Threads of interfaces with this name in other network namespaces are among them:
+        the kernel names them alike.
+    cpu : int, optional
+        Only those that are held to this CPU.
     """
     begin = f"napi/{iface}-"[:15] if iface else "napi/"
-    return {pid for pid, name in processes().items() if name.startswith(begin)}
+    found = {pid for pid, name in processes().items() if name.startswith(begin)}
+    return found if cpu is None else {pid for pid in found if _held_to(pid, cpu)}
+
+
+def _held_to(pid: int, cpu: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        return os.sched_getaffinity(pid) == {cpu}
+    return False
 
 
 def interrupts(table: str, names: set[str]) -> list[int]:

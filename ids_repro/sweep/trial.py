@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import psutil
 
 from ..config import UserError
+from ..network import facts
 from .link import Link
 from .methods import METHODS
 from .receivers import Receiver, Receivers
@@ -65,8 +67,9 @@ def _measure(link: Link, receiver: Receiver, sender: Sender, asked: Mapping, wai
     with sender.running(**command):
         time.sleep(WARM_UP_S)
     before = _counts(link, receiver)
+    threads = facts.napi_threads(cpu=link.server_cpu)
     with sender.running(**command) as sent:
-        clock = CpuClock(link.server_cpu)
+        clock = CpuClock(link.server_cpu, threads)
         wait(asked["trial_s"])
         cpu = clock.percent()
     after = _counts(link, receiver)
@@ -123,24 +126,34 @@ class CpuClock:
     ----------
     cpu : int
         Number of the CPU.
+    threads : collection of int
+        Ids of the kernel threads that do softirq work on this CPU (threaded NAPI), which the kernel counts as ``sys``.
     """
 
-    def __init__(self, cpu: int) -> None:
-        self.cpu = cpu
-        self._start = psutil.cpu_times(percpu=True)[cpu]
+    def __init__(self, cpu: int, threads: Collection[int] = ()) -> None:
+        self.cpu, self._threads = cpu, [p for p in psutil.process_iter() if p.pid in threads]
+        self._start, self._start_threads = psutil.cpu_times(percpu=True)[cpu], self._threads_s()
+
+    def _threads_s(self) -> float:
+        spent = 0.0
+        for thread in self._threads:
+            with contextlib.suppress(psutil.NoSuchProcess):  # its interface is gone, which the link's check says
+                spent += sum(thread.cpu_times()[:2])
+        return spent
 
     def percent(self) -> dict[str, float]:
         """Return the shares of usr, sys, soft, idle and steal in the CPU's time [%], as in Fig. 5.
 
-        ``soft`` includes hard interrupts, ``idle`` includes waiting for disks, and ``steal`` is what the hypervisor
-        took. Threaded NAPI runs in a kernel thread, so it counts as ``sys``.
+        ``soft`` is softirq work, in a NAPI thread or not, and hard interrupts; ``sys`` is the kernel's other work;
+        ``idle`` includes waiting for disks; ``steal`` is what the hypervisor took.
         """
         now, start = psutil.cpu_times(percpu=True)[self.cpu], self._start
         spent = {name: max(getattr(now, name) - getattr(start, name), 0.0) for name in now._fields}
+        napi = min(max(self._threads_s() - self._start_threads, 0.0), spent["system"])
         split = {
             "usr": spent["user"] + spent["nice"],
-            "sys": spent["system"],
-            "soft": spent["softirq"] + spent["irq"],
+            "sys": spent["system"] - napi,
+            "soft": spent["softirq"] + spent["irq"] + napi,
             "idle": spent["idle"] + spent["iowait"],
             "steal": spent["steal"],
         }
