@@ -25,7 +25,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euc
 .ONESHELL .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help system system-lab venv lock sbom reproduce record test fuzz bench-extract readme lint format lab clean distclean
+.PHONY: help system system-lab venv lock sbom reproduce record test fuzz bench-extract example readme lint format lab clean distclean
 export LC_ALL := C
 export PATH := $(PATH):/usr/sbin:/sbin
 
@@ -76,6 +76,12 @@ bench-extract: system venv ## measure packets a second and memory of 'extract' o
 
 lab: system venv ## open the notebooks in JupyterLab (04 and 05 need root: sudo make lab)
 	exec $(TIED) .venv/bin/python -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
+
+example: venv ## keep the last run as the one that the README shows: its records, figures, report and notebooks
+	cp data/results/*.jsonl data/example/
+	.venv/bin/python -m ids_repro figures --results data/example --figures figures/example
+	.venv/bin/python -m nbconvert --to html --HTMLExporter.require_js_url= --output-dir figures/example/notebooks notebooks/executed/*.ipynb
+	$(MAKE) readme
 
 readme: venv ## write the README's numbers again from the records in data/example
 	.venv/bin/python -c 'from ids_repro.report import readme; readme.write()'
