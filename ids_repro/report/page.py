@@ -21,6 +21,7 @@ from . import (
     detector,
     discrepancies,
     kernel_cost,
+    losses,
     packet_by_packet,
     sweep_figures,
     throughput,
@@ -51,7 +52,11 @@ def sections(results: Results, width_in: float = COLUMN_IN, methods: str = "all"
     """
     return {
         "Claims": [claims.exhibit(results)],
-        "Figs. 4 and 5": [throughput.exhibit(results), *sweep_figures.exhibits(results, width_in, methods)],
+        "Figs. 4 and 5": [
+            throughput.exhibit(results),
+            *sweep_figures.exhibits(results, width_in, methods),
+            losses.exhibit(results, width_in),
+        ],
         "Tables II and III": [classification.exhibit(results, task) for task in config.TASKS],
         "Table I": [constraints.exhibit(results)],
         "Cost in the kernel": [

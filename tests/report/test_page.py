@@ -70,7 +70,7 @@ def test_the_page_counts_trials_and_says_where_numbers_come_from(rows, page):
 
 
 def test_the_page_has_every_table_and_figure(page):
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 5
     for part in (
         "nn_fused_packed",
         "300 [300, 700]",
@@ -85,8 +85,26 @@ def test_the_page_has_every_table_and_figure(page):
 def test_the_command_draws_everything_again_to_the_same_bytes_and_the_claims_as_files(folder, page, tmp_path):
     assert main(["figures", "--results", str(folder), "--figures", str(tmp_path)]) == 0
     made = {path.name for path in tmp_path.iterdir()}
-    assert {"fig4.pdf", "fig5a.svg", "fig5b.png", "flow_churn.pdf", "kernel_cost.md", "throughput.csv"} <= made
-    assert {"claims.csv", "claims.md", "table2.md", "table3.csv", "per_packet.pdf", "discrepancies.md"} <= made
+    assert {
+        "fig4.pdf",
+        "fig5a.svg",
+        "fig5b.png",
+        "flow_churn.pdf",
+        "kernel_cost.md",
+        "throughput.csv",
+        "losses.svg",
+        "losses.md",
+    } <= made
+    assert {
+        "claims.csv",
+        "claims.md",
+        "table2.md",
+        "table3.csv",
+        "per_packet.pdf",
+        "discrepancies.md",
+        "losses.svg",
+        "losses.md",
+    } <= made
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == page
     assert "| holds: better |" in (tmp_path / "claims.md").read_text(encoding="utf-8")
 
