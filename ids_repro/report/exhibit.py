@@ -24,10 +24,18 @@ TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-NUMBER = re.compile(r"[-+−–≥≤ ]*\d|–$")  # how a cell that holds a number begins; a dash stands for none
+NUMBER = re.compile(r"[-+−–≥≤≈ ]*\d|–$")  # how a cell that holds a number begins; a dash stands for none
 # What LaTeX would take for a command, and letters that its usual fonts lack.
 TEX = {letter: rf"\{letter}" for letter in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
-TEX |= {"^": r"\textasciicircum{}", "−": "$-$", "–": "--", "≥": r"$\geq$", "≤": r"$\leq$", "±": r"$\pm$"}
+TEX |= {
+    "^": r"\textasciicircum{}",
+    "−": "$-$",
+    "–": "--",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "≈": r"$\approx$",
+    "±": r"$\pm$",
+}
 TEX |= {"×": r"$\times$", "µ": r"\textmu{}", "<": r"\textless{}", ">": r"\textgreater{}", "…": r"\ldots{}"}
 # What Markdown would take for a tag, a code span, a column or a link.
 MARKDOWN = re.compile(r"[\\`<|]|\](?=\()")

@@ -14,6 +14,12 @@ from .exhibit import Block, Exhibit, Results, circumstances
 from .sweep_points import CPU, LINE, at_rate, lengths, medians, trial_points
 
 BASELINE = "xdp_drv_flow"  # what a classifier is added to
+# A rate as a share of the baseline's, and the ends of its interval: which of its rates, and of the baseline's.
+OF_FLOW = {
+    "of_flow_percent": ("highest_pps", "highest_pps"),
+    "of_flow_low_percent": ("low_pps", "high_pps"),
+    "of_flow_high_percent": ("high_pps", "low_pps"),
+}
 LIMIT_PPS = claim("max_rate")["value"]  # 800,000
 CPU_PPS = claim("no_loss", method="xdp_drv_nn_fused")["value"]  # 300,000
 NOTES = (
@@ -22,7 +28,8 @@ NOTES = (
     "with at most one trial more on the wrong side, from the rate that held to the rate that lost. ≥: no trial lost; "
     "≤: each did. R_RX and CPU at a rate: on the straight line between the medians measured on either side of it; –: "
     "not measured on both sides. Below No Filter: of the same generator; in brackets the least and the most over "
-    "repeats. " + style.NETS
+    "repeats. Of Flow Extraction: the quotient of the rates and of the ends of their intervals; ≈: within these, the "
+    "rates are equal. " + style.NETS
 )
 
 
@@ -44,11 +51,11 @@ def table(results: Results) -> pd.DataFrame:
     -------
     DataFrame
         method, name, generator, flows, trial_s, trials; highest_pps with its interval low_pps to high_pps (infinite:
-        nothing lost), as `metrics.highest_rate`; of_flow_percent: of what XDP_DRV (Flow Extraction) has; slowest_pps,
-        fastest_pps: the R_TX measured. At the paper's limit of 800,000 pps: r_rx_pps; limit_pps, No Filter's;
-        fall_percent below it, from fall_low_percent to fall_high_percent over repeats; between_low_pps and
-        between_high_pps, the measured rates around. At 300,000 pps: usr_percent, ... of the server's CPU. NaN: not
-        measured. Live frames first, then hping3; methods in the paper's order.
+        nothing lost), as `metrics.highest_rate`; of_flow_percent: of what XDP_DRV (Flow Extraction) has, with
+        of_flow_low_percent and of_flow_high_percent; slowest_pps, fastest_pps: the R_TX measured. At
+        the paper's limit of 800,000 pps: r_rx_pps; limit_pps, No Filter's; fall_percent below it, from fall_low_percent
+        to fall_high_percent over repeats; between_low_pps and between_high_pps, the measured rates around. At 300,000
+        pps: usr_percent, ... of the server's CPU. NaN: not measured. Live frames first, then hping3; methods in the paper's order.
     """
     trials, middle = results.once(trial_points), results.once(medians)
     lines = []
@@ -57,16 +64,17 @@ def table(results: Results) -> pd.DataFrame:
         best = metrics.highest_rate(part["r_tx_pps"], part["r_rx_pps"])
         line = {"method": method, "name": style.method_name(method, trials)} | dict(zip(LINE, kind, strict=True))
         line |= {"trials": best.n, "highest_pps": best.middle, "low_pps": best.low, "high_pps": best.high}
-        line |= {"of_flow_percent": float("nan")}
+        line |= dict.fromkeys(OF_FLOW, float("nan"))
         line |= {"slowest_pps": part["r_tx_pps"].min(), "fastest_pps": part["r_tx_pps"].max()}
         lines.append(line | _at_the_papers_rates(middle, *kind))
     if not lines:
         return pd.DataFrame(columns=[*LINE, "highest_pps", "fastest_pps", "fall_percent"])
     frame = pd.DataFrame(lines)
     for _, part in frame[np.isfinite(frame["high_pps"])].groupby(list(LINE[1:])):
-        base = part.loc[part["method"] == BASELINE, "highest_pps"]
+        base = part[part["method"] == BASELINE]
         if len(base):
-            frame.loc[part.index, "of_flow_percent"] = 100 * part["highest_pps"] / base.item()
+            for name, (ours, theirs) in OF_FLOW.items():
+                frame.loc[part.index, name] = 100 * part[ours] / base[theirs].item()
     places = [style.place(method) for method in frame["method"]]
     order = [lengths(trials).index(length) for length in frame["trial_s"]]
     by = ["generator", "flows", "order", "place"]
@@ -114,12 +122,22 @@ def _text(line) -> dict[str, str]:
     return {
         "Method": line.name,
         "Highest rate [kpps]": rate(line),
-        "of Flow Extraction [%]": "" if np.isnan(line.of_flow_percent) else f"{line.of_flow_percent:.0f}",
+        "of Flow Extraction [%]": _of_flow(line),
         "Trials": str(line.trials),
         f"R_RX at {LIMIT_PPS / 1e3:.0f} kpps": "–" if np.isnan(line.r_rx_pps) else f"{line.r_rx_pps / 1e3:,.0f}",
         "below No Filter [%]": fall if line.method != "no_filter" else "",
         f"CPU busy at {CPU_PPS / 1e3:.0f} kpps [%] (usr, sys, soft)": busy,
     }
+
+
+def _of_flow(line) -> str:
+    """Return the highest rate as a share of Flow Extraction's; both have an interval, so the share has one too."""
+    if np.isnan(line.of_flow_percent):
+        return ""
+    if line.method == BASELINE:
+        return "100"
+    low, high = line.of_flow_low_percent, line.of_flow_high_percent
+    return f"{'≈ ' * (low < 100 < high)}{line.of_flow_percent:.0f} [{low:.0f}, {high:.0f}]"
 
 
 def rate(line) -> str:

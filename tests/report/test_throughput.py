@@ -31,6 +31,15 @@ def test_the_highest_rate_is_the_last_measured_one_below_the_capacity(frame):
     assert ours.low_pps <= 300e3 and ours.high_pps == 700e3
     assert ours.of_flow_percent == pytest.approx(100 * 300 / 700)
     assert line(frame, "xdp_drv_flow").of_flow_percent == 100
+    block = throughput.blocks(frame)[0].frame.set_index("Method")["of Flow Extraction [%]"]
+    assert ours.of_flow_low_percent == pytest.approx(100 * ours.low_pps / line(frame, "xdp_drv_flow").high_pps)
+    assert block["XDP_DRV (NN fused)"].startswith("43 [") and block["XDP_DRV (Flow Extraction)"] == "100"
+
+
+def test_rates_that_differ_within_their_intervals_are_said_to_be_equal(tmp_path):
+    synthetic.frames(tmp_path / "a.jsonl", capacities={"xdp_drv_flow": 800e3, "xdp_drv_dt": 805e3})
+    block = throughput.blocks(throughput.table(Results(records.read(tmp_path))))[0].frame.set_index("Method")
+    assert block.loc["XDP_DRV (DT)", "of Flow Extraction [%]"].startswith("≈ 100 [")
 
 
 def test_the_fall_below_no_filter_is_between_the_measured_rates_around_the_papers_limit(frame):
@@ -93,7 +102,7 @@ def test_files_hold_the_same_numbers(results, frame, tmp_path):
     throughput.exhibit(results).write(tmp_path)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "throughput.csv"), frame, check_dtype=False)
     text = (tmp_path / "throughput.md").read_text(encoding="utf-8")
-    assert "| XDP_DRV (NN fused) | 300 [300, 700] | 43 |" in text and "sweep.jsonl" in text
+    assert "| XDP_DRV (NN fused) | 300 [300, 700] | 43 [33, 100] |" in text and "sweep.jsonl" in text
 
 
 def test_without_records_it_says_which_notebook_to_run():
