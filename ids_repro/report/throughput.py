@@ -55,8 +55,8 @@ def table(results: Results) -> pd.DataFrame:
         of_flow_low_percent and of_flow_high_percent; slowest_pps, fastest_pps: the R_TX measured. At
         the paper's limit of 800,000 pps: r_rx_pps; limit_pps, No Filter's; fall_percent below it, from fall_low_percent
         to fall_high_percent over repeats; between_low_pps and between_high_pps, the measured rates around. At 300,000
-        pps: usr_percent, ... of the server's CPU. NaN: not measured. Live frames first, then hping3; methods in the paper's
-        order.
+        pps: usr_percent, ... of the server's CPU. NaN: not measured. Live frames first, then hping3; methods in the
+        paper's order.
     """
     trials, middle = results.once(trial_points), results.once(medians)
     lines = []
