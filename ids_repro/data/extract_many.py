@@ -101,12 +101,14 @@ def distinct_names(sources: Sequence[Path]) -> list[str]:
     Raises
     ------
     UserError
-        If a capture is named twice, also through a link, or one is the standard input.
+        If a capture is named twice, also through a link, or one is a pipe or the standard input.
     """
     paths = [Path(os.path.normpath(source.absolute())) for source in sources]  # a link keeps its own name
     for number, path in enumerate(paths):
-        if str(sources[number]) == "-" or path.is_relative_to("/dev/fd"):
-            raise UserError(f"{sources[number]}: the standard input must be the only capture; name a file")
+        standard = str(sources[number]) == "-" or path.is_relative_to("/dev/fd")
+        if standard or path.is_fifo():  # its part could not be told from another pipe's (`parts.names`)
+            what = "the standard input" if standard else "a pipe"
+            raise UserError(f"{sources[number]}: {what} must be the only capture, without --scheduler; name a file")
     require_distinct(sources)
     for n in range(1, max(len(path.parts) for path in paths) + 1):
         names = [str(Path(*path.parts[-n:])) for path in paths]

@@ -144,6 +144,19 @@ def test_packet_tables_are_told_apart(tmp_path):
     assert len(meta["sources"]) == 4
 
 
+def test_a_pipe_is_read_alone_only(halves, tmp_path, capsys):
+    """Two pipes have no size and no time that would tell their parts apart."""
+    pipes = [tmp_path / name for name in ("a.pcap", "b.pcap")]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    argv = ["extract", *pipes, "--out", tmp_path / "x.parquet"]
+    for more in (argv, [*argv[:2], halves[0], *argv[3:]], [*argv[:2], *argv[3:], "--scheduler", "tcp://127.0.0.1:1"]):
+        assert main([str(arg) for arg in more]) == 2
+        said = f"{pipes[0]}: a pipe must be the only capture, without --scheduler; name a file"
+        assert said in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == pipes
+
+
 def test_what_cannot_be_done_is_said(halves, tmp_path, capsys):
     assert main(["extract", str(halves[0]), str(halves[0]), "--out", str(tmp_path / "x.parquet")]) == 2
     assert f"{halves[0]}: this capture is named twice" in capsys.readouterr().err
