@@ -22,6 +22,7 @@ from .config import UserError
 from .progress import show_progress
 
 PATIENCE_S = 10  # how long a scheduler may take to answer
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what ends a command
 
 
 def run(
@@ -74,14 +75,17 @@ def _on_cores(function: Callable[[Any], Any], items: Sequence, title: str) -> li
     context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
     ours, theirs = context.Pipe(duplex=False)
     workers = min(len(items), os.cpu_count() or 1)
-    with ours, theirs, ProcessPoolExecutor(workers, context, _end_with, (ours,)) as pool:
+    with _held_back(ENDINGS):  # it starts the tracker of semaphores
+        executor = ProcessPoolExecutor(workers, context, _end_with, (ours,))
+    with ours, theirs, executor as pool:
         try:
-            with _held_back(signal.SIGINT):
+            with _held_back(ENDINGS):
                 futures = [pool.submit(function, item) for item in items]
             for _ in show_progress(as_completed(futures), total=len(futures), desc=title, unit="task"):
                 pass
             return [future.result() for future in futures]
         except BrokenProcessPool:
+            theirs.close()
             text = f"a worker process of the {title} was killed, perhaps because memory ran out"
             raise UserError(f"{text}; give this machine more memory, or take fewer at once") from None
         except BaseException:
@@ -95,12 +99,12 @@ def _on_cores(function: Callable[[Any], Any], items: Sequence, title: str) -> li
 
 
 @contextlib.contextmanager
-def _held_back(number: signal.Signals) -> Iterator[None]:
-    """Deliver a signal after the block; processes that are started in it never get the signal.
+def _held_back(numbers: Iterable[signal.Signals]) -> Iterator[None]:
+    """Deliver these signals after the block; processes that are started in it never get them.
 
-    A terminal sends Ctrl-C to every process of a command. Only this process has to answer it.
+    A terminal sends Ctrl-C, or that it is closed, to every process of a command. Only this process has to answer.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:

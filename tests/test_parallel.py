@@ -35,20 +35,27 @@ def end(_: bytes) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("what", ["wait", "end"])
-def test_tasks_larger_than_a_pipe_hinder_no_end(what):
-    """With more tasks than workers, so that one waits to be read when the workers end."""
+@pytest.mark.parametrize(
+    ("what", "number"), [("wait", signal.SIGINT), ("wait", signal.SIGTERM), ("wait", signal.SIGHUP), ("end", None)]
+)
+def test_tasks_larger_than_a_pipe_hinder_no_end(what, number):
+    """With more tasks than workers, so that one waits to be read when the workers end.
+
+    Each process of the command gets the signal, as from a terminal. Only the first has to answer.
+    """
+    answer = f"signal.signal({number or signal.SIGINT:d}, signal.default_int_handler)"
     run = f"parallel.run(test_parallel.{what}, [bytes(1_000_000)] * {3 * os.cpu_count()})"
-    command = [sys.executable, "-c", f"import test_parallel; from ids_repro import parallel; {run}"]
+    command = [sys.executable, "-c", f"import signal, test_parallel; from ids_repro import parallel; {answer}; {run}"]
     path = {"PYTHONPATH": f"{config.ROOT}:{Path(__file__).parent}"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=os.environ | path, preexec_fn=heed_signals, **pipes) as process:
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
+    with subprocess.Popen(command, env=os.environ | path, preexec_fn=heed_signals, **how) as process:
         try:
             if what == "wait":
                 for _ in range(os.cpu_count()):
                     assert process.stdout.readline() == b"begun\n"
-                process.send_signal(signal.SIGINT)
+                os.killpg(process.pid, number)
             _, err = process.communicate(timeout=60)
         finally:
             process.kill()
     assert (b"KeyboardInterrupt" if what == "wait" else b"a worker process of the tasks was killed") in err
+    assert b"resource_tracker" not in err
