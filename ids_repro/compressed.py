@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 # How a file of each kind begins, and how its name ends.
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
+_MAGIC |= {bytes([0x50 + n]) + b"\x2a\x4d\x18": "zstd" for n in range(16)}  # frames to skip: pzstd begins with one
 SUFFIXES = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
 MAGIC_BYTES = max(map(len, _MAGIC))
 # What reading a compressed file raises if it is cut off (EOFError; zstd: OSError) or damaged.

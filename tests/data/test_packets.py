@@ -377,6 +377,7 @@ COMPRESSED = {
     ".xz": lzma.compress,
     ".zst": lambda data: pa.compress(data, "zstd", asbytes=True),
 }
+SKIPPED = bytes.fromhex("502a4d180400000000000000")  # a frame without content, with which pzstd begins each part
 
 
 @pytest.mark.parametrize("suffix", COMPRESSED)
@@ -405,6 +406,13 @@ def test_a_compressed_capture_that_breaks_off_keeps_what_stands_before(tmp_path,
     assert ("cut off" if how == "cut" else "damaged") in damage
     # All but the last block: bzip2's are of 900 kB, and a decompressor may lose one step.
     assert counts["at"] > 0.6 * len(made.pcap(frames))
+
+
+def test_zstd_frames_that_are_to_be_skipped_are(tmp_path):
+    data = made.pcap([(k, made.ethernet(PACKET)) for k in range(40_000)])
+    halves = [SKIPPED + COMPRESSED[".zst"](half) for half in (data[:100_000], data[100_000:])]
+    rows, _, damage = read(tmp_path, b"".join(halves))
+    assert damage is None and len(rows) == 40_000
 
 
 def test_a_wrong_checksum_at_the_end_costs_no_packet(tmp_path):
