@@ -52,7 +52,8 @@ ATTACKS = {
 DEPTH = 3  # folders: the publisher's zip file has two
 FOLDER = CIC_IDS2017  # where the files are if `--labels` has only this source's name
 COLUMNS = ("Source IP", "Source Port", "Destination IP", "Destination Port", "Protocol", "Timestamp", "Label")
-_NEWER = {"Src IP": "Source IP", "Src Port": "Source Port", "Dst IP": "Destination IP", "Dst Port": "Destination Port"}
+_NEWER = {"src ip": "Source IP", "src port": "Source Port", "dst ip": "Destination IP", "dst port": "Destination Port"}
+_USUAL = {name.lower(): name for name in COLUMNS} | _NEWER
 ENCODING = "cp1252"  # the publisher's; re-saved files are in UTF-8
 KINDS = [(label, name) for label, names in ATTACKS.items() for name in names]  # (class, attack)
 KINDS += [("Normal", name + ATTEMPTED) for label, name in KINDS if label != "Normal"]
@@ -95,12 +96,13 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def is_one(path: Path) -> bool:
-    """Return whether a file is one of GeneratedLabelledFlows: its first line has at least two of COLUMNS."""
-    return path.is_file() and len(set(COLUMNS) & set(map(_usual, header_of(text_files(path)[0])))) >= 2
+    """Return whether a file is one of GeneratedLabelledFlows: its first line has two of COLUMNS besides the label."""
+    return path.is_file() and len(set(COLUMNS[:-1]) & set(map(_usual, header_of(text_files(path)[0])))) >= 2
 
 
 def _usual(name: str) -> str:
-    return _NEWER.get(name, name)
+    """Return a column's name as the publisher has it; others have small letters, or _ for a space."""
+    return _USUAL.get(name.lower().replace("_", " "), name)
 
 
 def read(paths: Sequence[Path]) -> FlowIndex:

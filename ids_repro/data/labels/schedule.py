@@ -94,11 +94,20 @@ def read_schedule(path: Path | str) -> pd.DataFrame:
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a CSV file ({error})") from None
     header = [name.strip() for name in lines[0][1]] if lines else []
-    missing = [name for name in COLUMNS if name not in header]
-    if missing:
-        raise UserError(f"{path}: the column {missing[0]!r} is missing; a schedule has {', '.join(COLUMNS)}")
+    _require_columns(path, header)
     rows = [_row(f"{path}: line {number}", header, fields) for number, fields in lines[1:]]
     return pd.DataFrame(rows, columns=[*COLUMNS, *EXTRA_COLUMNS])
+
+
+def _require_columns(path: Path, header: list[str]) -> None:
+    missing = [name for name in COLUMNS if name not in header]
+    if not header:
+        raise UserError(f"{path}: the file is empty; a schedule has the columns {', '.join(COLUMNS)}")
+    if len(missing) >= len(COLUMNS) - 1:
+        text = f"neither the columns of a schedule ({', '.join(COLUMNS)}) nor those of GeneratedLabelledFlows"
+        raise UserError(f"{path}: line 1 names {text} (Source IP, Source Port, ..., Timestamp, Label)")
+    if missing:
+        raise UserError(f"{path}: the column {missing[0]!r} is missing; a schedule has {', '.join(COLUMNS)}")
 
 
 def _row(where: str, header: list[str], fields: list[str]) -> dict[str, Any]:

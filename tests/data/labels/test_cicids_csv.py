@@ -279,6 +279,15 @@ def test_files_of_a_newer_cicflowmeter_are_read(write, stamp, starts, window_s):
         assert (CLASSES[found[0]], report.as_dict()["flows"]["activities"]) == ("Normal", {"DoS Hulk - Attempted": 1})
 
 
+@pytest.mark.parametrize("other", [str.lower, str.upper, lambda text: text.strip().lower().replace(" ", "_")])
+def test_names_of_columns_may_have_other_letters(write, other):
+    for header in (HEADER, NEWER):
+        renamed = ",".join(map(other, header.split(",")))
+        rows = [cicids_csv.read([write(line(), header=one)]).rows for one in (header, renamed)]
+        np.testing.assert_array_equal(*rows)
+        assert label_source(write(line(), header=renamed)).name == "csv"
+
+
 @pytest.mark.parametrize("name", ["Src IP", "Dst Port", "Timestamp"])
 def test_a_newer_file_is_blamed_by_its_own_names(write, name):
     fields = line().split(",")

@@ -83,8 +83,18 @@ def test_an_unknown_label_is_named_with_those_to_use(schedule):
 def test_a_file_that_is_no_table_is_refused(tmp_path, content):
     path = tmp_path / "schedule.csv"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="schedule.csv: (not a CSV file|the column)"):
+    with pytest.raises(UserError, match="schedule.csv: (not a CSV file|the file is empty)"):
         labels.read_schedule(path)
+
+
+@pytest.mark.parametrize(
+    "header", ["a,b", "Label", "Flow ID,Flow Duration,Label", "Flow ID\rSource IP", "192.168.0.1,80"]
+)
+def test_a_file_of_neither_kind_is_told_what_both_have(tmp_path, header):
+    (tmp_path / "labels.csv").write_bytes(f"{header}\n1\n".encode())
+    said = "labels.csv: line 1 names neither the columns of a schedule .label, .* nor those of GeneratedLabelledFlows"
+    with pytest.raises(UserError, match=said):
+        label_source(tmp_path / "labels.csv")
 
 
 def test_a_pipe_and_a_device_are_called_so(tmp_path):
