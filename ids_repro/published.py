@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 from . import config
 
 PUBLISHED = config.DATA / "published.json"
-SAME_FLOWS = 0.01  # numbers of flows that differ by this share still count as the same
 NONE = "none"  # the row of `discrepancies` that follows the paper's text
 
 
 @lru_cache(maxsize=1)
 def published() -> dict[str, Any]:
-    """Return the whole file: "table2" and "table3" (rows by name), "training_flows", "claims", "discrepancies"."""
+    """Return the whole file: "table1" to "table3" (rows by name), "claims", "tolerances", "discrepancies" and more."""
     return json.loads(PUBLISHED.read_text(encoding="utf-8"))
 
 
@@ -25,6 +24,19 @@ def claim(kind: str, **where: Any) -> dict[str, Any]:
     """Return the paper's first claim of a kind, such as "max_rate", with these values."""
     claims = (claim for claim in published()["claims"] if claim["kind"] == kind)
     return next(claim for claim in claims if where.items() <= claim.items())
+
+
+def slack(tolerance: Mapping[str, Any], paper: float) -> float:
+    """Return how far a number may be from the paper's and count as the same.
+
+    Parameters
+    ----------
+    tolerance : mapping
+        One of "tolerances": it was stated before anything was measured. "within" is in the number's own unit, "share"
+        is of the paper's number.
+    paper : float
+    """
+    return tolerance["within"] if "within" in tolerance else tolerance["share"] * abs(paper)
 
 
 class FlowCount(NamedTuple):
@@ -39,8 +51,8 @@ class FlowCount(NamedTuple):
         Of a class the 8/15.
     paper : int
     slack : float
-        How far ours may be from the paper's and count as the same: 1 %, or for a class what the draw of the training
-        part explains, which is three standard deviations, if that is more.
+        How far ours may be from the paper's and count as the same: for a class also what the draw of the training part
+        explains, if that is more.
     """
 
     of: str
@@ -64,15 +76,16 @@ def flow_counts(ours: Mapping[str, int]) -> list[FlowCount]:
     """
     normal, every = ours.get(config.CLASSES[config.NORMAL], 0), sum(ours.values())
     counts = {"all": every, "normal": normal, "attack": every - normal}
-    found = []
+    found, tolerances = [], published()["tolerances"]
     for of, n in counts.items():
         paper = claim("flows", of=of)["value"]
-        found.append(FlowCount(of, n, paper, SAME_FLOWS * paper))
+        found.append(FlowCount(of, n, paper, slack(tolerances["flows"], paper)))
+    tolerance = tolerances["class_flows"]
     trained = published()["training_flows"]
     share = trained["share"]["of"] / trained["share"]["in"]
     for of, paper in trained["classes"].items():
-        drawn = 3 * math.sqrt(paper * (1 - share))
-        found.append(FlowCount(of, share * ours.get(of, 0), paper, max(SAME_FLOWS * paper, drawn)))
+        drawn = tolerance["draws"] * math.sqrt(paper * (1 - share))
+        found.append(FlowCount(of, share * ours.get(of, 0), paper, max(slack(tolerance, paper), drawn)))
     return found
 
 

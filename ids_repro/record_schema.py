@@ -124,7 +124,7 @@ KINDS: dict[str, tuple[Schema, Schema, Schema, Schema]] = {
         {"task": NAMES["task"], "row": WORD, "seed": COUNT},
         {},
         {"confusion": _list(_list(COUNT))},
-        {"agreement_with_float": _or_null(SHARE)},
+        {"agreement_with_float": _or_null(SHARE), "model_bytes": COUNT},
     ),
     "inference": ({"task": NAMES["task"], "row": WORD, "how": WORD}, {}, {"ns_per_inference": _list(NS)}, {}),
     "calibration": (

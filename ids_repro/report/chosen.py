@@ -12,7 +12,7 @@ from ..config import UserError
 # Notebook 07 reads recordings itself, so these records say little of the data set of the notebooks before it.
 ASIDE = ("detector", "end_to_end")
 LAB = "lab capture"  # the data set that `make reproduce` makes
-NOTEBOOKS = {"04": "04_inference", "05": "05_packet_processing", "07": "07_detector"}
+NOTEBOOKS = {"02": "02_training", "04": "04_inference", "05": "05_packet_processing", "07": "07_detector"}
 PACKETS = ("per_packet", "discrepancy", "blinded_verdicts")  # need every packet of the data
 
 
@@ -45,7 +45,7 @@ class Chosen:
         """Return the command that makes the records of a kind for this data set."""
         if self.dataset in (None, LAB):
             return f"sudo .venv/bin/python -m ids_repro reproduce --only {notebook}"
-        more = {"04": ' -p pcap ""', "05": "", "07": " -p train CAPTURE -p test ANOTHER_CAPTURE"}[notebook]
+        more = {"02": "", "04": ' -p pcap ""', "05": "", "07": " -p train CAPTURE -p test ANOTHER_CAPTURE"}[notebook]
         first = ""
         if kind in PACKETS:
             first, more = "after extract --sampling every and notebooks 02 and 03: ", " -p pcap CAPTURE"

@@ -129,13 +129,13 @@ def _by_row(task: str, trials: Iterable[dict]) -> dict[str, list[dict]]:
 
 
 def _paper(row: Mapping[str, Any]) -> dict[tuple[str, str], float]:
-    """Return one row of published.json by (label, metric), in the shape of `_scores`."""
+    """Return one row of published.json by (label, metric), in the shape of `scores`."""
     classes = row.get("classes") or {config.BINARY[1]: row}
     theirs = {(label, name): one.get(name) for label, one in classes.items() for name in ("precision", "recall", "f1")}
     return theirs | {(OVERALL, name): row.get(name) for name in ("accuracy", "inference_us")}
 
 
-def _scores(task: str, confusion: Sequence[Sequence[int]]) -> dict[tuple[str, str], float]:
+def scores(task: str, confusion: Sequence[Sequence[int]]) -> dict[tuple[str, str], float]:
     """Return every score of one confusion matrix by (label, metric); Table II looks at attacks only (Sec. V-A2)."""
     each, classes = metrics.per_class(confusion), config.TASKS[task]
     shown = config.BINARY[1:] if task == "binary" else classes
@@ -152,10 +152,10 @@ def _scores(task: str, confusion: Sequence[Sequence[int]]) -> dict[tuple[str, st
 
 
 def _score_lines(task: str, trials: Sequence[dict], theirs: Mapping[tuple[str, str], float]) -> list[dict]:
-    seeds = [_scores(task, record["raw"]["confusion"]) for record in trials]
+    seeds = [scores(task, record["raw"]["confusion"]) for record in trials]
     facts, lines = circumstances(trials), []
-    for label, metric in _scores(task, np.zeros((len(config.TASKS[task]),) * 2, dtype=int)):
-        ours = metrics.mean_interval([scores[label, metric] for scores in seeds])
+    for label, metric in scores(task, np.zeros((len(config.TASKS[task]),) * 2, dtype=int)):
+        ours = metrics.mean_interval([one[label, metric] for one in seeds])
         note = "" if ours.n else (ABSENT if seeds else no_records("accuracy"))
         lines.append(
             _line(label, metric, ours, f"mean over seeds, {metrics.means_of(ours.n)}", theirs, "1", facts, note)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from ..published import published
 from .exhibit import Block, Exhibit, Results, origin
-from .verdicts import DIFFERS, GRADES, HOLDS
+from .verdicts import DIFFERS, GRADES, HOLDS, Answer, unmeasured
 
 NOTES = (
     "Each constraint is a small program (bpf/constraints.bpf.c), compiled with BCC and given to the kernel as an XDP "
@@ -42,21 +43,23 @@ def table(results: Results) -> pd.DataFrame:
             continue
         paper, broken, other = rows[name], raw["broken"], raw["alternative"]
         line = {"constraint": paper["constraint"], "source": paper.get("source", published()["table1"]["source"])}
-        line |= {"user_space": paper["user_space"], "paper": paper["ebpf"], "ours": _ours(broken)}
+        line |= {"user_space": paper["user_space"], "paper": paper["ebpf"], "ours": ours(broken)}
         line |= {"refused_by": broken["refused_by"], "message": broken["message"], "alternative": paper["alternative"]}
-        line |= {"alternative_ours": "" if other is None else _ours(other)}
-        lines.append(line | {"verdict": _verdict(paper, broken)})
+        line |= {"alternative_ours": "" if other is None else ours(other)}
+        lines.append(line | {"verdict": verdict(paper, broken)})
     columns = ["constraint", "source", "user_space", "paper", "ours", "refused_by", "message", "alternative"]
     return pd.DataFrame(lines, columns=[*columns, "alternative_ours", "verdict"])
 
 
-def _ours(tried: dict[str, Any]) -> str:
+def ours(tried: dict[str, Any]) -> str:
+    """Return in a word or two what the kernel did with a program."""
     if tried["tail_calls"] is not None:
         return f"{tried['tail_calls']} calls"
     return "refused" if tried["refused_by"] else "loaded"
 
 
-def _verdict(paper: dict[str, Any], broken: dict[str, Any]) -> str:
+def verdict(paper: dict[str, Any], broken: dict[str, Any]) -> str:
+    """Judge what the kernel did with a program that breaks a constraint of the paper's."""
     if "calls" in paper:
         return HOLDS if broken["tail_calls"] == paper["calls"] else DIFFERS
     return HOLDS if broken["refused_by"] else DIFFERS
@@ -76,3 +79,27 @@ def _text(frame: pd.DataFrame) -> pd.DataFrame:
         }
         for line in frame.itertuples()
     )
+
+
+def claims() -> list[dict]:
+    """Return Table I in the form of claims."""
+    source = published()["table1"]["source"]
+    return [
+        {"kind": "table1", "of": name, "says": row["ebpf"], "source": row.get("source", source)}
+        for name, row in published()["table1"]["rows"].items()
+    ]
+
+
+def answer(claim: Mapping[str, Any], results: Results) -> Answer:
+    """Return what this kernel said to the program that breaks one constraint."""
+    used = [one for one in results.current("constraint") if one["asked"]["constraint"] == claim["of"]]
+    if not used:
+        return unmeasured()
+    broken, paper = used[-1]["raw"]["broken"], published()["table1"]["rows"][claim["of"]]
+    reason = f"kernel {used[-1]['provenance']['kernel']}"
+    if broken["refused_by"]:
+        reason += f": the {broken['refused_by']} says {broken['message']}"
+    else:
+        calls = "; kernels count so that 33 are made since version 5.16"
+        reason += " loads a program that breaks it" if broken["tail_calls"] is None else calls
+    return Answer(ours(broken), verdict(paper, broken), reason, used=used)

@@ -95,7 +95,7 @@ class Results:
 
     def missing(self, kind: str) -> str:
         """Return what stands in place of an exhibit without records of a kind: of what data, what to run, and how."""
-        command = self.chosen.command(kind, _notebook(kind))
+        command = self.chosen.command(kind, made_by(kind))
         return no_records(kind, self.chosen) + f" ({command})" * bool(self.chosen.dataset)
 
 
@@ -112,7 +112,8 @@ def _current(results: Results, kind: str) -> list[dict]:
     return records.current(filter(results.chosen.has, results.rows), kind)
 
 
-def _notebook(kind: str) -> str:
+def made_by(kind: str) -> str:
+    """Return the number of the notebook that makes the records of a kind."""
     return MADE_BY.get(kind, "04")
 
 
@@ -296,4 +297,4 @@ def origin(used: Sequence[Mapping[str, Any]], names: Iterable[str] = PLACE) -> s
 def no_records(kind: str, chosen: Chosen | None = None) -> str:
     """Return in a few words what stands in place of records of a kind; see `Results.missing`."""
     of = f" of {chosen}" if chosen and chosen.dataset else ""
-    return f"no records{of} yet: run notebook {_notebook(kind)}"
+    return f"no records{of} yet: run notebook {made_by(kind)}"

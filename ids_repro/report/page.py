@@ -51,12 +51,12 @@ def sections(results: Results, width_in: float = COLUMN_IN, methods: str = "all"
         If there is no such method.
     """
     return {
-        "Claims": [claims.exhibit(results)],
         "Figs. 4 and 5": [
             throughput.exhibit(results),
             *sweep_figures.exhibits(results, width_in, methods),
             losses.exhibit(results, width_in),
         ],
+        "Claims": [claims.exhibit(results)],
         "Tables II and III": [classification.exhibit(results, task) for task in config.TASKS],
         "Table I": [constraints.exhibit(results)],
         "Cost in the kernel": [

@@ -6,9 +6,23 @@ import math
 
 import pandas as pd
 
-from .verdicts import BETTER, DIFFERS, HOLDS, NO_RECORDS, NOT_COMPARABLE
+from ..text import rounded
+from .verdicts import BETTER, DIFFERS, HOLDS, NOT_COMPARABLE, NOT_MEASURED
 
-MOST_TOLD = 3  # of the claims that differ, `summary` names so many
+MOST_TOLD = 2  # of the claims that differ, `summary` names so many
+MOST_REASONS = 2
+
+
+def number(value: float | str, unit: str) -> str:
+    """Return a number of a claim with its unit, and words as they are; nothing for NaN."""
+    if isinstance(value, str):
+        return value
+    if math.isnan(value):
+        return ""
+    if unit in ("", "µs"):  # a score, or a time: the paper has three digits
+        return (rounded(value, ".3f" if not unit else ".3g") + f" {unit}").rstrip()
+    digits = "+,.0f" if unit in ("flows", "pps", "classes") else ".2f" if abs(value) < 1 else ".1f"
+    return f"{rounded(value, digits).lstrip('+')} {unit}"
 
 
 def summary(frame: pd.DataFrame) -> list[str]:
@@ -21,28 +35,27 @@ def summary(frame: pd.DataFrame) -> list[str]:
     """
     n = frame["verdict"].value_counts()
     holds, better = int(n.get(HOLDS, 0)), int(n.get(BETTER, 0))
+    judged = frame[frame["verdict"].isin([HOLDS, BETTER, DIFFERS])]
     lines = [
-        f"Of {len(frame)} statements of the paper, {holds + better} hold here, {better} of them further in the paper's "
-        f"own direction; {n.get(DIFFERS, 0)} differ."
+        f"Of {len(frame)} numbers and statements of the paper, {holds + better} hold here, {better} of them further in "
+        f"the paper's own direction; {n.get(DIFFERS, 0)} differ."
     ]
-    told = frame[frame["verdict"] == DIFFERS]
+    kept = judged["verdict"].ne(DIFFERS).groupby(judged["source"], sort=False).agg(["sum", "size"])
+    if holds + better:
+        places = ", ".join(f"{line.Index} {line.sum} of {line.size}" for line in kept.itertuples() if line.sum)
+        lines.append(f"What holds, of what can be judged: {places}.")
+    told = judged[judged["verdict"] == DIFFERS]
     for line in told.head(MOST_TOLD).itertuples():
-        lines.append(
-            f"Differs: {line.claim}: the paper {number(line.paper, line.unit)}, ours {number(line.ours, line.unit)} "
-            f"({line.detail})."
-        )
+        ours = number(line.ours, line.unit)
+        says = f"the paper {number(line.paper, line.unit)}, ours {ours}" if ours else "the paper says so, ours does not"
+        lines.append(f"Differs: {line.claim}: {says} ({line.reason}).")
     if len(told) > MOST_TOLD:
         lines[-1] += f" And {len(told) - MOST_TOLD} more, in the table."
-    if unknown := n.get(NOT_COMPARABLE, 0) + n.get(NO_RECORDS, 0):
-        reasons = frame.loc[frame["verdict"] == NOT_COMPARABLE, "detail"].unique()
-        why = f" ({'; '.join(reasons)})" if len(reasons) else ""
-        lines.append(f"{unknown} cannot be judged by these records{why}.")
+    if n.get(NOT_COMPARABLE, 0) + n.get(NOT_MEASURED, 0):
+        reasons = frame.loc[frame["verdict"] == NOT_COMPARABLE, "reason"].value_counts(sort=True)
+        why = "; ".join(f"{count} because: {reason}" for reason, count in reasons.head(MOST_REASONS).items())
+        lines.append(
+            f"{n.get(NOT_COMPARABLE, 0)} cannot be judged by these records{f' ({why})' * bool(why)}; "
+            f"{n.get(NOT_MEASURED, 0)} are not measured yet."
+        )
     return lines
-
-
-def number(value: float, unit: str) -> str:
-    """Return a claim's number as text, nothing for NaN."""
-    if not math.isfinite(value):
-        return ""
-    digits = 0 if unit in ("pps", "flows") else 2 if 0.005 < abs(value) < 0.95 else 1
-    return f"{round(value, digits) + 0.0:,.{digits}f} {unit}"

@@ -1,0 +1,42 @@
+"""Claims about throughput and CPU beyond those of test_claims.py: what is alike, and when a CPU is fully used."""
+
+import pytest
+import synthetic
+
+from ids_repro import records
+from ids_repro.report import claims
+from ids_repro.report.exhibit import Results
+from ids_repro.report.verdicts import DIFFERS, HOLDS, NOT_COMPARABLE, NOT_MEASURED
+
+ALIKE = "alike_percent.xdp_drv_nn_fused+xdp_skb_nn_fused+tc_nn_fused"
+CPU = "cpu_full_percent.xdp_drv_nn_fused"
+
+
+def judged(folder, capacities, rates=synthetic.FRAMES_PPS):
+    synthetic.frames(folder / "a.jsonl", capacities=capacities, rates=rates)
+    return claims.table(Results(records.read(folder))).set_index("id")
+
+
+@pytest.mark.parametrize(("slowest", "verdict"), [(390e3, HOLDS), (200e3, DIFFERS)])
+def test_mechanisms_differ_little_if_the_slowest_receives_four_fifths(tmp_path, slowest, verdict):
+    lines = judged(tmp_path, {"xdp_drv_nn_fused": 400e3, "xdp_skb_nn_fused": 500e3, "tc_nn_fused": slowest})
+    line = lines.loc[ALIKE]
+    assert line["verdict"] == verdict and line["ours"] == pytest.approx(slowest / 4e3)
+    assert line["paper"] == "their differences are limited" and line["tolerance"] == "at least 80 %"
+
+
+def test_the_cpu_is_judged_where_packets_are_lost(tmp_path):
+    lines = judged(tmp_path, {"xdp_drv_nn_fused": 2e6, "xdp_drv_nn_q16_paper": 400e3})
+    assert lines.loc[CPU, "verdict"] == NOT_COMPARABLE and "it loses nothing there" in lines.loc[CPU, "reason"]
+    line = lines.loc["cpu_full_percent.xdp_drv_nn_q16_paper"]
+    assert (line["verdict"], line["ours"]) == (HOLDS, 100) and "it receives 49.5 % there" in line["reason"]
+    assert judged(tmp_path / "slow", {"xdp_drv_nn_fused": 9e4}, (5e4, 2e5)).loc[CPU, "verdict"] == NOT_COMPARABLE
+
+
+def test_a_bypass_that_sleeps_differs_from_one_that_polls(tmp_path):
+    name = "bypass_percent.afxdp_nn_fused"
+    line = judged(tmp_path, {"afxdp_nn_fused": 1e6}).loc[name]
+    assert (line["verdict"], line["ours"], line["high"]) == (DIFFERS, pytest.approx(10.1, abs=0.01), 100)
+    assert "10 % at 100 kpps, 100 % at 3,000 kpps; our AF_XDP program sleeps" in line["reason"]
+    assert judged(tmp_path / "polls", {"afxdp_nn_fused": 1e5}).loc[name, "verdict"] == HOLDS
+    assert judged(tmp_path / "none", {"no_filter": 1e6}).loc[name, "verdict"] == NOT_MEASURED
