@@ -141,7 +141,8 @@ class Profile:
     name : str
         The name that a user gives as ``PROFILE=`` or ``-p profile``.
     seeds : tuple of int
-        Seeds of the split and of the training. A float net and a tree are trained for each.
+        Seeds of the split and of the training. A float net and a tree are trained for each. From five on, means have
+        confidence intervals.
     epochs, min_steps, batch_size : int
         Settings of the net's training. On small data the number of epochs rises until there are ``min_steps`` updates.
     intervals_us : tuple of int
@@ -165,6 +166,8 @@ class Profile:
         Duration of the flood in the middle of a capture, under which verdicts are measured [s].
     detector_epochs : int
         Epochs of the training of a detector's net.
+    detector_seeds : tuple of int
+        Seeds of the tests of detectors. They learn every packet, which takes half a minute a seed.
     live_s : float
         How long the lab's traffic runs against a detector, once counting and once filtering [s].
     """
@@ -184,6 +187,7 @@ class Profile:
     flood_s: float = 0.05
     flooded_s: float = 0.05
     detector_epochs: int = 1
+    detector_seeds: tuple[int, ...] = (0, 1)
     live_s: float = 8.0
 
 
@@ -191,7 +195,7 @@ PROFILES = {
     # Small enough for a first look. It runs the same code and writes the same files.
     "smoke": Profile(
         name="smoke",
-        seeds=(0, 1),
+        seeds=tuple(range(5)),
         epochs=10,
         min_steps=15_000,
         batch_size=64,
@@ -224,6 +228,7 @@ PROFILES = {
         flood_s=10.0,
         flooded_s=360.0,
         detector_epochs=40,
+        detector_seeds=tuple(range(10)),
         live_s=60.0,
     ),
 }

@@ -21,7 +21,6 @@ from ..data.packets import Capture
 from ..implementations import IMPLEMENTATIONS, row_in_c
 from ..models import pipeline
 from ..models.model import Model
-from ..progress import show_progress
 from .replay import classify_in_kernel, kernel_verdicts, load_program
 from .rows import KERNEL_PROGRAMS, float_row, predictions
 
@@ -108,8 +107,9 @@ def study(
 
 def _trained(data: dataset.Dataset, profile: Profile) -> list[Model]:
     """Train and quantize a model for each task and seed of a profile, and show the progress."""
-    pairs = show_progress(pipeline.tasks_and_seeds(profile), desc="training", unit="model")
-    return [pipeline.quantize_model(pipeline.train_model(data, *pair, profile), data) for pair in pairs]
+    with pipeline.training_bar(profile) as bar:
+        trained = [pipeline.train_models(data, task, profile.seeds, profile, bar) for task in TASKS]
+    return [pipeline.quantize_model(model, data) for some in trained for model in some]
 
 
 def _in_kernel(
@@ -217,6 +217,8 @@ def evaluate_all(
             asked = {"task": model.task, "row": row, "seed": model.seed, "profile": profile.name} | data.named()
             raw = {"confusion": confusion(truth, found, model.n_classes).tolist(), "unit": "flows"}
             raw |= {"agreement_with_float": float(np.mean(found == floats))}
+            if struct := IMPLEMENTATIONS[row].struct:
+                raw["model_bytes"] = len(model.params(struct))
             identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
             path = results / "accuracy.jsonl"
             made.append(records.append(path, "accuracy", asked, raw, started=started, identity=identity))

@@ -229,7 +229,7 @@ def evaluate_all(
     other : Recording
         What the last test is made on.
     profile : Profile
-        Its seeds.
+        Its `detector_seeds`.
     budgets : sequence of float
     results : Path
         Folder of the records, which are appended to detector.jsonl.
@@ -240,7 +240,7 @@ def evaluate_all(
         The records, of kind "detector".
     """
     settings = Settings.of(profile)
-    parts = {(test, seed): parted(test, recording, other, seed) for test in TESTS for seed in profile.seeds}
+    parts = {(test, seed): parted(test, recording, other, seed) for test in TESTS for seed in profile.detector_seeds}
     trials = [
         Trial(row, test, *part, seed, tuple(budgets), settings) for row in ROWS for (test, seed), part in parts.items()
     ]

@@ -130,10 +130,8 @@ def evaluate_all(
         for row, on in ROWS.items():
             learn, seen = (data.take(at) for data in datasets(every, on))
             if "features" in on and not again:
-                pairs = show_progress(
-                    pipeline.tasks_and_seeds(profile), desc="training again", unit="model", leave=False
-                )
-                again = [pipeline.quantize_model(pipeline.train_model(learn, *pair, profile), learn) for pair in pairs]
+                trained = (pipeline.train_models(learn, task, profile.seeds, profile) for task in config.TASKS)
+                again = [pipeline.quantize_model(model, learn) for some in trained for model in some]
             for base, model in zip(models, again if "features" in on else models, strict=True):
                 made.append(_record(row, base, setup(model, learn, seen, on), profile, results))
                 bar.update()

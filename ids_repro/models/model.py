@@ -58,7 +58,7 @@ class Model:
     scaler : MinMax
         Fitted on the training part.
     history : list of dict
-        Loss and validation accuracy of each epoch, from `training.train_mlp`.
+        Loss and validation accuracy of each epoch, from `training.train_mlps`.
     data_sha256 : str
         SHA-256 of the capture and the schedule that the data was made from.
     thresholds : tuple, optional

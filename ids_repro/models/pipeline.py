@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from .float_tree import FloatTree
 from .model import Model
 from .model_file import load_model, read_model, save_model
 from .scaling import MinMax, mean_length
-from .training import train_mlp, train_tree
+from .training import Part, train_mlps, train_tree
 from .twins import TWINS
+
+AT_ONCE = 4_000_000  # vectors of training parts that are in memory for nets that are trained at once: 400 MB
 
 
 def tasks_and_seeds(profile: Profile) -> list[tuple[str, int]]:
@@ -28,8 +31,15 @@ def tasks_and_seeds(profile: Profile) -> list[tuple[str, int]]:
     return [(task, seed) for task in TASKS for seed in profile.seeds]
 
 
-def train_model(data: dataset.Dataset, task: str, seed: int, profile: Profile, bar: tqdm | None = None) -> Model:
-    """Train the float net and the float tree on one task with one seed.
+def train_model(data: dataset.Dataset, task: str, seed: int, profile: Profile) -> Model:
+    """Train the float net and the float tree on one task with one seed; see `train_models`."""
+    return train_models(data, task, [seed], profile)[0]
+
+
+def train_models(
+    data: dataset.Dataset, task: str, seeds: Sequence[int], profile: Profile, bar: tqdm | None = None
+) -> list[Model]:
+    """Train the float net and the float tree on one task with each of some seeds.
 
     Parameters
     ----------
@@ -37,42 +47,69 @@ def train_model(data: dataset.Dataset, task: str, seed: int, profile: Profile, b
         One vector per flow, from `Dataset.sample`.
     task : {"binary", "multi"}
         A key of `config.TASKS`.
-    seed : int
-        Seed of the split, the weights and the shuffling.
+    seeds : sequence of int
+        Seeds of the split, the weights and the shuffling.
     profile : Profile
         How long to train.
     bar : tqdm, optional
-        A progress bar. It advances by 1 over the epochs and shows loss and validation accuracy.
+        A progress bar. It advances by 1 over the epochs of a model and shows loss and validation accuracy.
 
     Returns
     -------
-    Model
+    list of Model
         Not quantized yet.
 
     Raises
     ------
     UserError
-        If the task has only one class, the training part lacks a class, a feature is constant in it, or the loss is not
+        If the task has only one class, a training part lacks a class, a feature is constant in it, or the loss is not
         finite.
     """
-    train, validation, _ = dataset.split(data, seed)
-    epochs = max(profile.epochs, -(-profile.min_steps // -(-len(train) // profile.batch_size)))
-    y = data.target(task)
-    _require_classes(y, train, task)
-    scaler = MinMax.fit(data.x[train])
+    y, splits = data.target(task), {seed: dataset.split(data, seed)[:2] for seed in seeds}
+    for train, _ in splits.values():
+        _require_classes(y, train, task)
+    done: dict[int, Model] = {}
+    for some in _alike({seed: len(train) for seed, (train, _) in splits.items()}):
+        done |= _train_alike(data, task, {seed: splits[seed] for seed in some}, profile, bar)
+    return [done[seed] for seed in seeds]
+
+
+def _alike(sizes: Mapping[int, int]) -> Iterator[list[int]]:
+    """Yield seeds whose training parts have equally many vectors, as many as may be in memory at once."""
+    for size in dict.fromkeys(sizes.values()):
+        seeds, at_once = [seed for seed in sizes if sizes[seed] == size], max(1, AT_ONCE // size)
+        yield from (seeds[begin : begin + at_once] for begin in range(0, len(seeds), at_once))
+
+
+def _train_alike(
+    data: dataset.Dataset,
+    task: str,
+    splits: Mapping[int, tuple[np.ndarray, np.ndarray]],
+    profile: Profile,
+    bar: tqdm | None,
+) -> dict[int, Model]:
+    """Return the model of each seed; the nets are trained at once."""
+    y, sizes = data.target(task), {len(train) for train, _ in splits.values()}
+    epochs = max(profile.epochs, -(-profile.min_steps // -(-sizes.pop() // profile.batch_size)))
+    scalers = {seed: MinMax.fit(data.x[train]) for seed, (train, _) in splits.items()}
     begun = bar.n if bar is not None else 0
 
     def progress(done: float, loss: float, accuracy: float) -> None:
         if bar is not None:
-            bar.set_postfix(task=task, seed=seed, loss=f"{loss:.4f}", validation=f"{accuracy:.4f}")
-            bar.update(begun + done / epochs - bar.n)
+            bar.set_postfix(task=task, seeds=len(splits), loss=f"{loss:.4f}", validation=f"{accuracy:.4f}")
+            bar.update(begun + len(splits) * done / epochs - bar.n)
 
-    held_out = scaler.transform(data.x[validation]), y[validation]
-    inputs = scaler.transform(data.x[train])
-    mlp, history = train_mlp(inputs, y[train], held_out, len(TASKS[task]), seed, epochs, profile.batch_size, progress)
-    tree = train_tree(as_float(data.x[train]), y[train], seed)
-    weights, about = [w.astype(np.float32) for w in mlp.weights()], mean_length(data.x[train])
-    return Model(task, seed, weights, FloatTree.of(tree), scaler, history, data.meta["sha256"], about=about)
+    parts = [
+        Part(scalers[seed].transform(data.x[train]), y[train], (scalers[seed].transform(data.x[held]), y[held]), seed)
+        for seed, (train, held) in splits.items()
+    ]
+    nets = train_mlps(parts, len(TASKS[task]), epochs, profile.batch_size, progress)
+    models = {}
+    for (seed, (train, _)), (mlp, history) in zip(splits.items(), nets, strict=True):
+        tree = FloatTree.of(train_tree(as_float(data.x[train]), y[train], seed))
+        weights, about = [w.astype(np.float32) for w in mlp.weights()], mean_length(data.x[train])
+        models[seed] = Model(task, seed, weights, tree, scalers[seed], history, data.meta["sha256"], about=about)
+    return models
 
 
 def _require_classes(y: np.ndarray, train: np.ndarray, task: str) -> None:
@@ -87,6 +124,12 @@ def _train_one(job: tuple[dataset.Dataset, str, int, Profile]) -> Model:
     return train_model(*job)
 
 
+def training_bar(profile: Profile) -> tqdm:
+    """Return a progress bar for `train_models` of every task and seed of a profile."""
+    shape = "{l_bar}{bar}| {n:.1f}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+    return show_progress(total=len(tasks_and_seeds(profile)), desc="training", unit="model", bar_format=shape)
+
+
 def train_all(
     data: dataset.Dataset, profile: Profile, scheduler: str | None = None, folder: Path = MODELS
 ) -> list[Model]:
@@ -99,7 +142,7 @@ def train_all(
     profile : Profile
         Its seeds, and how long to train.
     scheduler : str, optional
-        Address of a Dask scheduler; see `parallel.run`. By default this process trains one model after the other.
+        Address of a Dask scheduler; see `parallel.run`. By default this process trains the nets of a task at once.
     folder : Path
         Where the models are saved.
 
@@ -112,9 +155,8 @@ def train_all(
     if scheduler:
         trained = parallel.run(_train_one, [(data, *pair, profile) for pair in pairs], scheduler, "training")
     else:
-        shape = "{l_bar}{bar}| {n:.1f}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-        with show_progress(total=len(pairs), desc="training", unit="model", bar_format=shape) as bar:
-            trained = [train_model(data, task, seed, profile, bar) for task, seed in pairs]
+        with training_bar(profile) as bar:
+            trained = [model for task in TASKS for model in train_models(data, task, profile.seeds, profile, bar)]
     for model in trained:
         save_model(model, folder)
     return trained

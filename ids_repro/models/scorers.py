@@ -35,7 +35,7 @@ class Settings:
     epochs, batch_size : int
         Of the net.
     learning_rate : float
-        Highest step size of the net's training; see ``one_cycle`` in `training.train_mlp`.
+        Highest step size of the net's training; see ``one_cycle`` in `training.train_mlps`.
     paper_steps : int
         Least number of updates of the paper's net, where it is tested beside a detector.
     """

@@ -1,8 +1,13 @@
-"""Train the paper's float models: the MLP with PyTorch, the decision tree with scikit-learn."""
+"""Train the paper's float models: the MLP with PyTorch, the decision tree with scikit-learn.
+
+The nets of several seeds are trained at once: a step of so small a net costs its calls, not its arithmetic, so ten nets
+take hardly longer than two. Each gets the numbers that it would get alone, bit for bit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,11 +19,29 @@ from ..config import UserError
 from .float_mlp import MLP
 
 Progress = Callable[[float, float, float], None]
-# The optimiser, the schedule of its step size, and what shuffles the vectors.
-Steps = tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler | None, torch.Generator]
 LEARNING_RATE = 1e-3  # Sec. V-A1
 DEPTH = 5  # of the tree, Sec. V-A1
+NO_CLASS = -100  # of a vector that does not count
 LOOK = 1000  # within an epoch, progress is reported each time after this many steps
+
+
+class Part(NamedTuple):
+    """What one net learns.
+
+    Attributes
+    ----------
+    x, y : ndarray of shape (n, 12), and of shape (n,), int
+        Normalised features and classes of the training part.
+    validation : tuple of ndarray
+        The same two of the validation part.
+    seed : int
+        Of the weights and the shuffling.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    validation: tuple[np.ndarray, np.ndarray]
+    seed: int
 
 
 def train_mlp(
@@ -33,103 +56,140 @@ def train_mlp(
     learning_rate: float = LEARNING_RATE,
     one_cycle: bool = False,
 ) -> tuple[MLP, list[dict]]:
-    """Train the MLP with Adam and keep the epoch with the best validation accuracy.
+    """Train one MLP; see `train_mlps`, and `Part` for the first parameters."""
+    part = Part(x, y, validation, seed)
+    return train_mlps([part], n_classes, epochs, batch_size, progress, learning_rate, one_cycle)[0]
+
+
+def train_mlps(
+    parts: Sequence[Part],
+    n_classes: int,
+    epochs: int,
+    batch_size: int,
+    progress: Progress = lambda *_: None,
+    learning_rate: float = LEARNING_RATE,
+    one_cycle: bool = False,
+) -> list[tuple[MLP, list[dict]]]:
+    """Train an MLP on each of some parts with Adam, all at once, and keep the epoch with the best validation accuracy.
 
     Parameters
     ----------
-    x, y : ndarray of shape (n, 12), and of shape (n,), int
-        Normalised features and classes of the training part.
-    validation : tuple of ndarray
-        The same two of the validation part.
-    n_classes, seed, epochs, batch_size : int
-        2 or 7 classes; the seed is that of the weights and the shuffling.
+    parts : sequence of Part
+        Their training parts have equally many vectors.
+    n_classes, epochs, batch_size : int
+        2 or 7 classes.
     progress : callable, optional
         It is called after each epoch, and every LOOK steps in a longer one. It gets the epochs done, the mean loss in
-        this epoch so far, and the validation accuracy of the last complete epoch (NaN in the first).
+        this epoch so far, and the validation accuracy of the last complete epoch (NaN in the first): means of all nets.
     learning_rate, one_cycle : float, bool
         Adam's step size. With `one_cycle` it rises to this and then falls to nearly zero (Smith and Topin, 2019).
 
     Returns
     -------
-    model : MLP
-    history : list of dict
-        "epoch", "loss" (mean cross-entropy of the training part) and "accuracy" (of the validation part) of each epoch.
+    list of (MLP, list of dict)
+        Each net and its history: "epoch", "loss" (mean cross-entropy of the training part) and "accuracy" (of the
+        validation part) of each epoch.
 
     Raises
     ------
     UserError
-        If a feature is not finite, or if the loss is not finite after an epoch.
+        If a feature is not finite, or if a loss is not finite after an epoch.
     """
-    model, numbers = _new_net(x, n_classes, seed)
-    training = torch.as_tensor(x, dtype=torch.float32), torch.as_tensor(y)
-    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
-    steps = epochs * -(-len(x) // batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, steps) if one_cycle else None
-    return model, _fit(model, (optimiser, schedule, numbers), training, validation, epochs, batch_size, progress)
-
-
-def _new_net(x: np.ndarray, n_classes: int, seed: int) -> tuple[MLP, torch.Generator]:
-    """Return a net with random weights, and what drew them: a generator of its own, because other threads train too."""
-    if not np.isfinite(x).all():
+    if not all(np.isfinite(part.x).all() for part in parts):
         raise UserError("a feature in the training part is not a finite number: extract the data again")
     torch.set_num_threads(1)  # threads do not speed up so small a net, and one thread adds in the same order everywhere
-    numbers = torch.Generator().manual_seed(seed)
-    return MLP.drawn(n_classes, x.shape[1], numbers), numbers
+    nets = _Nets(parts, n_classes)
+    optimiser = torch.optim.Adam(nets.weights, lr=learning_rate, fused=True)
+    steps = epochs * -(-nets.n // batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, steps) if one_cycle else None
+    return _fit(nets, parts, lambda: nets.epoch(optimiser, schedule, batch_size), epochs, progress)
 
 
 def _fit(
-    model: MLP,
-    steps: Steps,
-    training: tuple[torch.Tensor, torch.Tensor],
-    validation: tuple[np.ndarray, np.ndarray],
+    nets: _Nets,
+    parts: Sequence[Part],
+    train_epoch: Callable[[], Iterator[tuple[float, np.ndarray]]],
     epochs: int,
-    batch_size: int,
     progress: Progress,
-) -> list[dict]:
-    """Train for all epochs, give the net the weights of the best one, and return the history."""
-    history, best, accuracy, kept = [], -1.0, float("nan"), None
+) -> list[tuple[MLP, list[dict]]]:
+    """Train for all epochs, and return each net as it was after its best one, and its history."""
+    kept, histories, accuracy = [nets.one(at) for at in range(len(parts))], [[] for _ in parts], float("nan")
     for epoch in range(epochs):
-        for share, loss in _train_epoch(model, steps, training, batch_size):
+        for share, loss in train_epoch():
             cluster.stop_if_unwanted()
             if share < 1:
-                progress(epoch + share, loss, accuracy)
-        if not np.isfinite(loss):
-            raise UserError(f"the loss is {loss} after epoch {epoch + 1}: look for extreme values in the data")
-        accuracy = float(np.mean(model.predict(validation[0]) == validation[1]))
-        history.append({"epoch": epoch, "loss": loss, "accuracy": accuracy})
-        if accuracy > best:
-            best, kept = accuracy, {k: v.clone() for k, v in model.state_dict().items()}
-        progress(epoch + 1, loss, accuracy)
-    model.load_state_dict(kept)
-    return history
+                progress(epoch + share, float(np.mean(loss)), accuracy)
+        if not np.isfinite(loss).all():
+            wrong = loss[~np.isfinite(loss)][0]
+            raise UserError(f"the loss is {wrong} after epoch {epoch + 1}: look for extreme values in the data")
+        for at, (part, history) in enumerate(zip(parts, histories, strict=True)):
+            net, best = nets.one(at), max((one["accuracy"] for one in history), default=-1.0)
+            right = float(np.mean(net.predict(part.validation[0]) == part.validation[1]))
+            history.append({"epoch": epoch, "loss": float(loss[at]), "accuracy": right})
+            kept[at] = net if right > best else kept[at]
+        accuracy = float(np.mean([history[-1]["accuracy"] for history in histories]))
+        progress(epoch + 1, float(np.mean(loss)), accuracy)
+    return list(zip(kept, histories, strict=True))
 
 
-def _train_epoch(
-    model: MLP, steps: Steps, training: tuple[torch.Tensor, torch.Tensor], batch_size: int
-) -> Iterator[tuple[float, float]]:
-    """Train on every vector once, in random order.
+class _Nets:
+    """Nets side by side: each layer is one array of shape (nets, M_{l-1}, M_l).
 
-    Yields
-    ------
-    share : float
-        Share of the vectors done: after every LOOK steps, and 1 at the end.
-    loss : float
-        Mean cross-entropy of these vectors.
+    Each has a generator of its own for its weights and its order of the vectors, because other threads train too.
     """
-    (optimiser, schedule, numbers), (x, y) = steps, training
-    total, done = 0.0, 0
-    # One permutation per epoch of tensors in memory: a DataLoader would spend its time on single vectors.
-    order = torch.randperm(len(y), generator=numbers)
-    for step, batch in enumerate(zip(x[order].split(batch_size), y[order].split(batch_size), strict=True), start=1):
-        optimiser.zero_grad()
-        loss = nn.functional.cross_entropy(model(batch[0]), batch[1])
-        loss.backward()
-        optimiser.step()
-        if schedule is not None:
-            schedule.step()
-        total, done = total + loss.item() * len(batch[1]), done + len(batch[1])
-        if step % LOOK == 0 or done == len(y):
-            yield done / len(y), total / done
+
+    def __init__(self, parts: Sequence[Part], n_classes: int) -> None:
+        self.n = len(parts[0].y)
+        self._numbers = [torch.Generator().manual_seed(part.seed) for part in parts]
+        drawn = [MLP.drawn(n_classes, part.x.shape[1], g) for part, g in zip(parts, self._numbers, strict=True)]
+        layers = zip(*(net.layers for net in drawn), strict=True)
+        self.weights = [nn.Parameter(torch.stack([one.weight.detach().T for one in layer])) for layer in layers]
+        self._x = torch.stack([torch.as_tensor(part.x, dtype=torch.float32) for part in parts])
+        self._y = torch.stack([torch.as_tensor(part.y) for part in parts])
+
+    def one(self, at: int) -> MLP:
+        """Return one net as it is now."""
+        return MLP.of([layer[at].detach().numpy().copy() for layer in self.weights])
+
+    def epoch(
+        self,
+        optimiser: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler | None,
+        batch_size: int,
+    ) -> Iterator[tuple[float, np.ndarray]]:
+        """Train each net on every vector of its part once, in random order.
+
+        Yields
+        ------
+        share : float
+            Share of the vectors done: after every LOOK steps, and 1 at the end.
+        loss : ndarray of shape (nets,)
+            Mean cross-entropy of these vectors.
+        """
+        total, done = torch.zeros(len(self._x), dtype=torch.float64), 0
+        # One permutation per epoch of tensors in memory: a DataLoader would spend its time on single vectors.
+        order = torch.stack([torch.randperm(self.n, generator=numbers) for numbers in self._numbers])
+        x, y = self._x.gather(1, order[..., None].expand(-1, -1, self._x.shape[2])), self._y.gather(1, order)
+        # The last batch is filled up with vectors that do not count. At the end of an array that is no multiple of a
+        # CPU's vector, PyTorch rounds otherwise, so that the numbers would depend on how many nets there are.
+        lack = -self.n % batch_size
+        x, y = nn.functional.pad(x, (0, 0, 0, lack)), nn.functional.pad(y, (0, lack), value=NO_CLASS)
+        batches = zip(x.split(batch_size, dim=1), y.split(batch_size, dim=1), strict=True)
+        for step, (inputs, truth) in enumerate(batches, start=1):
+            optimiser.zero_grad()
+            for layer in self.weights[:-1]:
+                inputs = torch.relu(torch.bmm(inputs, layer))
+            logits = torch.bmm(inputs, self.weights[-1])
+            n, classes = min(batch_size, self.n - done), truth.flatten()
+            losses = nn.functional.cross_entropy(logits.flatten(0, 1), classes, reduction="none", ignore_index=NO_CLASS)
+            losses = losses.view(truth.shape)
+            losses.sum(dim=1).div(n).sum().backward()
+            optimiser.step()
+            if schedule is not None:
+                schedule.step()
+            total, done = total + losses.detach().double().sum(dim=1), done + n
+            if step % LOOK == 0 or done == self.n:
+                yield done / self.n, (total / done).numpy()
 
 
 def train_tree(

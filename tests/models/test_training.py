@@ -8,7 +8,7 @@ from ids_repro import config
 from ids_repro.data.features import as_float
 from ids_repro.models.float_mlp import MLP
 from ids_repro.models.scaling import MinMax
-from ids_repro.models.training import LOOK, train_mlp, train_tree
+from ids_repro.models.training import LOOK, Part, train_mlp, train_mlps, train_tree
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,19 @@ def test_a_seed_makes_one_net(flows, scaled):
     flat = [np.concatenate([w.ravel() for w in net.weights()]) for net, _ in nets]
     np.testing.assert_array_equal(flat[0], flat[1])
     assert not np.array_equal(flat[0], flat[2])
+
+
+@pytest.mark.parametrize("task", config.TASKS)
+def test_nets_that_are_trained_at_once_are_those_that_are_trained_alone(flows, scaled, task):
+    y, n = flows.target(task), len(scaled) - 5  # the last batch is a short one
+    draws = [np.random.default_rng(seed).permutation(len(scaled)) for seed in range(3)]
+    parts = [Part(scaled[d[:n]], y[d[:n]], (scaled, y), seed) for seed, d in enumerate(draws)]
+    together = train_mlps(parts, len(config.TASKS[task]), 2, 64)
+    for part, (net, history) in zip(parts, together, strict=True):
+        alone, lonely = train_mlp(*part[:3], len(config.TASKS[task]), part.seed, 2, 64)
+        assert history == lonely
+        assert [w.tobytes() for w in net.weights()] == [w.tobytes() for w in alone.weights()]
+    assert len({net.weights()[0].tobytes() for net, _ in together}) == len(parts)
 
 
 def test_the_best_epoch_is_kept(flows, scaled):
