@@ -14,6 +14,7 @@ from .data.features import FEATURES, as_float
 from .models.calibration import CALIBRATION_METHODS, LEVELS, choose_threshold
 from .models.model import Model
 from .report.style import STYLE, Chart, as_drawn
+from .text import rounded
 
 # Each class has the same colour in every picture.
 COLOURS = dict(zip(CLASSES, sns.color_palette("colorblind", len(CLASSES)).as_hex(), strict=True))
@@ -187,8 +188,10 @@ def calibration(model: Model) -> Figure:
             for axis in column:
                 for method, style in LINES.items():
                     alpha = found[method].alpha
-                    axis.axvline(alpha, **style, linewidth=1, label=rf"{method}: $\alpha$ = {alpha:.3f}")
-                axis.axvline(used, color="black", linewidth=2.5, alpha=0.3, label=rf"used: $\alpha$ = {used:.3f}")
+                    axis.axvline(alpha, **style, linewidth=1, label=rf"{method}: $\alpha$ = {rounded(alpha, '.3f')}")
+                axis.axvline(
+                    used, color="black", linewidth=2.5, alpha=0.3, label=rf"used: $\alpha$ = {rounded(used, '.3f')}"
+                )
             column[0].legend(fontsize=6, frameon=True, framealpha=0.8, edgecolor="none")
             column[-1].set_xlabel("$|x|$")
         for axis, label in zip(axes[:, 0], ("values", *curves.values()), strict=True):

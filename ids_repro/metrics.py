@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
+from .text import rounded
+
 FEWEST_SEEDS = 5  # from so many values on, a mean has a confidence interval
 TOLERANCE = 0.01  # share of packets that a trial may lose and still count as without loss
 
@@ -115,8 +117,8 @@ def around(ours: Interval, form: str) -> str:
     if ours.n < 2:
         return ""
     if ours.n < FEWEST_SEEDS:
-        return f" [{ours.low:{form}}, {ours.high:{form}}]"
-    return f" ± {ours.high - ours.middle:{form.lstrip('+')}}"
+        return f" [{rounded(ours.low, form)}, {rounded(ours.high, form)}]"
+    return f" ± {rounded(ours.high - ours.middle, form.lstrip('+'))}"
 
 
 def median_quartiles(values: ArrayLike) -> Interval:

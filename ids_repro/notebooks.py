@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .config import NOTEBOOKS, UserError
 from .files import replaced
 from .progress import show_progress
+from .text import rounded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,8 +93,8 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool | str) or not isinstance(value, Real):
         return "" if value is None else str(value)
     if isinstance(value, Integral) or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:#.4g}".rstrip(".") if value else "0"
+        return rounded(value, ",.0f")
+    return rounded(value, "#.4g").rstrip(".") if value else "0"
 
 
 def _refuse(given: Iterable[str], known: set[str], where: str) -> None:

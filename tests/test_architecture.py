@@ -397,6 +397,41 @@ def test_files_are_written_in_one_place():
     assert found == {"ids_repro.files", *WRITERS_OF_THEIR_OWN}
 
 
+def rounds(node: ast.AST) -> bool:
+    """Return whether a node makes text of a number with a fixed count of digits."""
+    spec = node.format_spec if isinstance(node, ast.FormattedValue) else None
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "format" and len(node.args) == 2:
+        spec = node.args[1]
+    return bool(spec and re.search(r"\.(\d+|\{[^}]*\})[efg%]", ast.unparse(spec)))
+
+
+@pytest.mark.parametrize(
+    ("line", "yes"),
+    [
+        ("f'{x:.3f}'", True),
+        ("f'{x:+,.0f}'", True),
+        ("f'{x:.{n}f}'", True),
+        ("format(x, '.1%')", True),
+        ("f'{n:,}'", False),
+        ("f'{name:8} {x:g}'", False),
+        ("rounded(x, '.3f')", False),
+    ],
+)
+def test_a_number_that_python_rounds_is_recognised(line, yes):
+    assert any(map(rounds, ast.walk(ast.parse(line)))) == yes
+
+
+def test_numbers_that_people_read_are_rounded_in_one_place():
+    none_of(
+        [
+            f"{name}:{node.lineno} rounds by itself: use text.rounded"
+            for name, path in modules(PACKAGE).items()
+            for node in nodes(path)
+            if rounds(node) and name not in ("ids_repro.text", "ids_repro.lab.activity")  # pauses of a shell script
+        ]
+    )
+
+
 def defines_a_layout(node: ast.AST) -> bool:
     """Return whether a node is a ctypes structure, or fields of a structured dtype such as [("len", "u4"), ...]."""
     if isinstance(node, ast.ClassDef):

@@ -1,13 +1,15 @@
-"""No name, whatever is in it, reaches a terminal raw."""
+"""No name, whatever is in it, reaches a terminal raw; numbers are rounded as people round."""
 
 import ast
+import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from ids_repro import config
-from ids_repro.text import printable, say
+from ids_repro.text import printable, rounded, say
 
 # What moves the cursor, what turns the direction of writing, half a character, and what ends a line.
 NAMES = {
@@ -77,3 +79,40 @@ def test_a_file_of_any_name_is_read_and_named(tmp_path):
     said = done.stdout + done.stderr
     assert done.returncode in (0, 1, 2) and "Traceback" not in said
     assert r"\x1b" in said and "\x1b[31m" not in said and "\x07" not in said
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "text"),
+    [
+        (0.125, ".2f", "0.13"),
+        (2.675, ".2f", "2.68"),
+        (-0.125, "+.2f", "-0.13"),
+        (0.8825, ".3f", "0.883"),
+        (2.5, ".0f", "3"),
+        (1234567.5, ",.0f", "1,234,568"),
+        (0.1245, ".1%", "12.5%"),
+        (0.00045, ".2%", "0.05%"),
+        (31.55, "#.3g", "31.6"),
+        (9.996, "#.3g", "10.0"),
+        (0.0205, ".3g", "0.0205"),
+        (-0.0004, ".2f", "0.00"),
+        (7, "7.0f", "      7"),
+        (math.inf, ".1f", "inf"),
+        (math.nan, ".1f", "nan"),
+        (1.5, "g", "1.5"),
+    ],
+)
+def test_halves_round_as_people_round(value, form, text):
+    assert rounded(value, form) == text
+
+
+def test_what_is_no_half_rounds_as_python_rounds_it():
+    draw = np.random.default_rng(0)
+    for value in 10.0 ** draw.uniform(-8, 6, 2000) * draw.choice([-1, 1], 2000):
+        for form in (".3f", "#.3g", ",.0f", ".2%"):
+            assert rounded(value, form).lstrip("-") == format(value, form).lstrip("-")
+
+
+def test_a_form_of_no_number_is_refused():
+    with pytest.raises(ValueError, match="no form of a number"):
+        rounded(1.0, "1.2.3f")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import CLASSES, DATA, INTERIM, LAB_SECONDS, LAB_SNAPLEN, DamagedWarning
-from ..text import say
+from ..text import rounded, say
 from .add import Add, add_number
 
 # What `extract` says of the frames that it left out, by their outcome (`native.layouts.OUTCOMES`).
@@ -97,7 +97,7 @@ def remarks(found: dict[str, Any], reorder_ms: float) -> Iterator[str]:
     if n := found["no_length"]:
         yield f"packets with the length 0 in their IP header (segmentation offload), taken from the frame: {n:,}"
     if found["flows_by_class"] and (n := found["flows_without_label"]):
-        yield f"flows to which the label source gives no label: {n:,}, {n / found['flows']:.1%} of them"
+        yield f"flows to which the label source gives no label: {n:,}, {rounded(n / found['flows'], '.1%')} of them"
         yield from (f"  {count:,}: {reason}" for reason, count in found["unmatched"].items())
         if found["unmatched"].get(REASONS[1], 0) > RESAVED_SHARE * found["flows"]:
             yield "  if a program saved the label files again, its times are not the publisher's: get the files anew"
@@ -131,8 +131,8 @@ def flows_by_class(counts: dict[str, int], name: str) -> Iterator[str]:
     yield "flows by class, beside the paper's; 8/15 of them, beside those that the released models were trained on"
     yield f"  {'':<14} {'flows':>9} {'paper':>9} {'8/15':>9} {'released':>9}"
     for count in flow_counts(counts):
-        verdict = ("  the same" if count.same else f"  {count.ours / count.paper - 1:+.1%}") * judged
-        numbers = [f"{number:>9,.0f}" for number in (count.ours, count.paper)]
+        verdict = ("  the same" if count.same else f"  {rounded(count.ours / count.paper - 1, '+.1%')}") * judged
+        numbers = [rounded(number, ">9,.0f") for number in (count.ours, count.paper)]
         if count.of in CLASSES:
             numbers = [f"{counts.get(count.of, 0):>9,}", " " * 9, *numbers]
         yield f"  {count.of:<14} {' '.join(numbers)}{verdict}"

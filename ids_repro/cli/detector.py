@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import FALSE_ALARMS, MODELS, SAMPLE, UserError
-from ..text import say
+from ..text import rounded, say
 from .add import Add, add_number, only_with, print_json
 
 ROWS = {"dt": "dt_deep", "nn": "nn_log2"}  # --classifier -> a row of `evaluate.detection`
@@ -31,9 +31,12 @@ def _train_detector(args: argparse.Namespace) -> int:
         model = detector.train(recording.data, args.false_alarms, args.seed, progress=progress)
     write_model(model, args.out)
     name = recording.data.meta["name"]
-    say(f"{args.out}: a detector, trained on {name}; budget {args.false_alarms:.3%} of normal flows")
+    say(f"{args.out}: a detector, trained on {name}; budget {rounded(args.false_alarms, '.3%')} of normal flows")
     for name, seen in model.detector.items():
-        say(f"  {name:8} flags {seen.found:.1%} of attack flows and {seen.false_alarms:.3%} of normal flows held out")
+        say(
+            f"  {name:8} flags {rounded(seen.found, '.1%')} of attack flows "
+            f"and {rounded(seen.false_alarms, '.3%')} of normal flows held out"
+        )
     return 0
 
 
@@ -91,7 +94,7 @@ def _detect(args: argparse.Namespace) -> int:
 def _lines(found: dict[str, dict[str, Any]], budget: float) -> str:
     """Return what the tests found as a table for a terminal."""
     names = list(dict.fromkeys(name for one in found.values() for name in one["by_class"]))
-    lines = [f"budget: {budget:.3%} of normal flows"]
+    lines = [f"budget: {rounded(budget, '.3%')} of normal flows"]
 
     def line(what: str, cells: list[str]) -> None:
         lines.append(f"{what:24}" + "".join(f"{cell:>18}" for cell in cells))
@@ -101,8 +104,8 @@ def _lines(found: dict[str, dict[str, Any]], budget: float) -> str:
 
     every = list(found.values())
     line("", [test.replace("_", " ") for test in found])
-    line("attack flows found", [f"{one['found']:.1%}" for one in every])
-    line("normal flows flagged", [f"{one['false_alarms']:.3%}" for one in every])
+    line("attack flows found", [rounded(one["found"], ".1%") for one in every])
+    line("normal flows flagged", [rounded(one["false_alarms"], ".3%") for one in every])
     for name in names:
         line(f"  {name}", [number(one["by_class"].get(name), ".1%") for one in every])
     line("incidents found", [number(one["incidents"], ".1%") for one in every])

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..config import SAMPLE, TASKS, profile
-from ..text import say
+from ..text import rounded, say
 from .add import Add, add_number, only_with, print_json
 
 
@@ -59,7 +59,7 @@ def _accuracy(args: argparse.Namespace) -> int:
     for task, rows in found.items():
         say(f"{task}: accuracy, macro F1, agreement with the float model; mean of {args.seeds} seeds")
         for row, scores in rows.items():
-            means = (f"{scores[name]['mean']:.4f}" for name in ("accuracy", "macro_f1", "agreement"))
+            means = (rounded(scores[name]["mean"], ".4f") for name in ("accuracy", "macro_f1", "agreement"))
             say(f"  {row:16} {' '.join(means)}")
     return 0
 
@@ -91,7 +91,10 @@ def _bench(args: argparse.Namespace) -> int:
         print_json(args, found)
         return 0
     for variant, flow in found["one_flow"].items():
-        say(f"{variant:18} {flow:7.0f} ns per packet, {found['new_flows'][variant]:7.0f} ns if each starts a flow")
+        say(
+            f"{variant:18} {rounded(flow, '7.0f')} ns per packet, "
+            f"{rounded(found['new_flows'][variant], '7.0f')} ns if each starts a flow"
+        )
     return 0
 
 

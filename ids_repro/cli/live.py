@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..config import UserError
 from ..implementations import rows_in
-from ..text import say
+from ..text import rounded, say
 from .add import Add, add_number, only_with
 from .models import MODEL_HELP
 
@@ -53,7 +53,7 @@ def _say_attached(args: argparse.Namespace, model: Model) -> None:
     from ..kernel.variants import table_bytes
     from ..live import attached, guard, offloads
 
-    table = f"its table of {args.flows:,} flows takes {table_bytes(args.flows) / 1e6:,.1f} MB"
+    table = f"its table of {args.flows:,} flows takes {rounded(table_bytes(args.flows) / 1e6, ',.1f')} MB"
     say(f"{args.iface}: {args.model.name} decides now; {table}; 'status {args.iface}' shows what it sees")
     if other := guard.other_directions(model, MODES[args.hook]):
         say(f"This detector {other}.")

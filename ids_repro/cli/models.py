@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..text import printable, say
+from ..text import printable, rounded, say
 from .add import Add
 
 MODEL_HELP = "a model's file, such as data/models/binary-0.npz"
@@ -26,25 +26,29 @@ def _lines_of(found: dict[str, Any]) -> str:
     """Return what `model_file.describe` returned as lines for a terminal."""
 
     def numbers(values: list[float]) -> str:
-        return ", ".join(f"{value:.4g}" for value in values)
+        return ", ".join(rounded(value, ".4g") for value in values)
 
     tree = f"depth {found['tree']['depth']}, {found['tree']['leaves']} leaves"
     lines = {"task": found["task"], "classes": ", ".join(found["classes"]), "seed": found["seed"]}
     lines |= {"data SHA-256": found["data_sha256"], "net": "-".join(map(str, found["layers"])), "tree": tree}
     part = "training" if found["detector"] else "validation"
-    lines |= {"training": f"{found['epochs']} epochs, best {part} accuracy {found['accuracy']:.4f}"}
+    lines |= {"training": f"{found['epochs']} epochs, best {part} accuracy {rounded(found['accuracy'], '.4f')}"}
     if found["sha256"] is None:
         lines |= {"integer models": "none yet: run notebook 03"}
     if found["thresholds"] is not None:
         lines |= {"thresholds": f"inputs {numbers(found['thresholds']['inputs'])}; used {numbers(found['alpha'])}"}
         for layer, columns in enumerate(found["thresholds"]["columns"], start=1):
-            lines |= {f"  columns {layer}": f"{min(columns):.4g} to {max(columns):.4g}"}
+            lines |= {f"  columns {layer}": f"{rounded(min(columns), '.4g')} to {rounded(max(columns), '.4g')}"}
     if found["sha256"] is not None:
         sizes = ", ".join(f"{name} {size:,} bytes" for name, size in found["structs"].items())
         lines |= {"integer models": sizes, "SHA-256": found["sha256"]}
     for name, one in (found["detector"] or {}).items():
-        flags = f"{one['false_alarms']:.3%} of normal flows and {one['found']:.1%} of attack flows"
-        lines |= {f"detector {name}": f"score {one['flag_at']} flags a flow: {flags}; budget {one['budget']:.3%}"}
+        flags = (
+            f"{rounded(one['false_alarms'], '.3%')} of normal flows and {rounded(one['found'], '.1%')} of attack flows"
+        )
+        lines |= {
+            f"detector {name}": f"score {one['flag_at']} flags a flow: {flags}; budget {rounded(one['budget'], '.3%')}"
+        }
     lines |= {f"  {name}": value for name, value in found["about"].items()}
     head = f"{found['file']}: a model of format {found['format']}, {found['bytes']:,} bytes"
     return "\n".join([head, *(f"  {printable(name):18}{printable(str(value))}" for name, value in lines.items())])

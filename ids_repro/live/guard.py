@@ -12,6 +12,7 @@ from ..config import UserError
 from ..kernel.variants import Variant
 from ..models.model import Model
 from ..progress import show_progress
+from ..text import rounded
 
 CUTTING = ("filter", "redirect")  # actions that keep packets from the stack
 MOST_FALSE_ALARMS = 0.05  # of normal flows
@@ -44,8 +45,9 @@ def require_harmless(path: Path, model: Model, variant: Variant) -> None:
     share = model.detector[variant.params].false_alarms
     if share > MOST_FALSE_ALARMS:
         raise UserError(
-            f"{path}: {share:.1%} of normal flows were flagged when its threshold was chosen; {variant.action} would "
-            f"cut them off. Train it for a budget of at most {MOST_FALSE_ALARMS:.0%}, or give --yes-drop"
+            f"{path}: {rounded(share, '.1%')} of normal flows were flagged when its threshold was chosen; "
+            f"{variant.action} would cut them off. "
+            f"Train it for a budget of at most {rounded(MOST_FALSE_ALARMS, '.0%')}, or give --yes-drop"
         )
     if other := other_directions(model, variant.hook):
         raise UserError(

@@ -10,7 +10,7 @@ from ..kernel import attach as hooks
 from ..kernel.info import prog_info, timed_runs
 from ..native.layouts import FOUND, KERNEL_REASONS
 from ..require import capable
-from ..text import printable
+from ..text import printable, rounded
 from .program import Live
 
 # The model of a generation whose name is missing: a swap forgot the oldest of 16 names, then somebody killed it.
@@ -112,22 +112,22 @@ def table(found: dict) -> str:
         f"{found['iface']}: {found['classifier']}{net}, {found['n_classes']} classes, on {hook}, "
         f"action {found['action']}, since {since}",
         *(f"somebody took it off at {hook}: detach it and attach it again" for hook in found["missing"]),
-        f"{'packets':14}{found['packets']:>16,}{found['packets_per_s']:>12,.0f} /s",
+        f"{'packets':14}{found['packets']:>16,}{rounded(found['packets_per_s'], '>12,.0f')} /s",
         *(f"  {name:12}{n:>16,}" for name, n in found["reasons"].items() if n),
         f"{'flows':14}{found['flows']:>16,}  of {found['flows_max']:,}, timed-out ones included",
-        f"{'  new':14}{'':16}{found['new_flows_per_s']:>12,.0f} /s",
+        f"{'  new':14}{'':16}{rounded(found['new_flows_per_s'], '>12,.0f')} /s",
         *(f"  {name.replace('_', ' '):18}{found[name]:>10,}" for name in FOUND[2:]),
     ]
     if "ns_per_packet" in found:
         ns = found["ns_per_packet"]
-        lines.append(f"{'ns per packet':14}{'no packet' if ns is None else format(ns, ',.0f'):>16}")
+        lines.append(f"{'ns per packet':14}{'no packet' if ns is None else rounded(ns, ',.0f'):>16}")
     if found["mean_length"] is not None:
         learnt = found["models"][-1]["mean_length"]
-        lines.append(f"{'mean length':14}{found['mean_length']:>16,.0f}  byte" + _beside(learnt))
+        lines.append(f"{'mean length':14}{rounded(found['mean_length'], '>16,.0f')}  byte" + _beside(learnt))
     if found["action"] == "redirect" or found["flagged"] is not None:
         lines.append(f"{'lost suspects':14}{found['lost']:>16,}")
     for name, n in (found["flagged"] or {}).items():
-        lines.append(f"{'flagged ' + name:22}{n:>8,}{found['flagged_per_min'][name]:>12,.0f} flows/min")
+        lines.append(f"{'flagged ' + name:22}{n:>8,}{rounded(found['flagged_per_min'][name], '>12,.0f')} flows/min")
     columns = found["verdicts"]
     lines.append("".join(["verdicts      ", *(f"{name:>14}" for name in columns), "  model"]))
     for model in reversed(found["models"]):
@@ -139,4 +139,4 @@ def table(found: dict) -> str:
 
 
 def _beside(learnt: float | None) -> str:
-    return "" if learnt is None else f"; the model was trained on {learnt:,.0f}"
+    return "" if learnt is None else f"; the model was trained on {rounded(learnt, ',.0f')}"

@@ -15,6 +15,7 @@ from ..config import MODELS, PROFILES, SAMPLE, SAMPLE_LABELS, TASKS, Profile, Us
 from ..data import dataset
 from ..data.features import as_float
 from ..progress import show_progress
+from ..text import rounded
 from .calibration import thresholds
 from .float_tree import FloatTree
 from .model import Model
@@ -96,7 +97,9 @@ def _train_alike(
 
     def progress(done: float, loss: float, accuracy: float) -> None:
         if bar is not None:
-            bar.set_postfix(task=task, seeds=len(splits), loss=f"{loss:.4f}", validation=f"{accuracy:.4f}")
+            bar.set_postfix(
+                task=task, seeds=len(splits), loss=rounded(loss, ".4f"), validation=rounded(accuracy, ".4f")
+            )
             bar.update(begun + len(splits) * done / epochs - bar.n)
 
     parts = [

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from ..config import UserError
 from ..locks import run_folder
 from ..require import require_programs
+from ..text import rounded
 from . import ssh_peer
 from .hosts import Host, pinned
 
@@ -134,7 +135,7 @@ class Session:
     def _why(self, silent_s: float | None) -> str:
         """Return what is wrong, in one sentence: silence for so many seconds or, if None, the connection's end."""
         if silent_s is not None:
-            return f"{self.url} did not answer within {silent_s:.0f} s"
+            return f"{self.url} did not answer within {rounded(silent_s, '.0f')} s"
         self._master.wait()
         said = self._master.stderr.read().decode(errors="replace").strip().splitlines() or ["the connection was lost"]
         advice = f" (does 'ssh {self.url}' work without a password?)" if self._master.returncode == 255 else ""

@@ -6,6 +6,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.lines import Line2D
 
+from ..text import rounded
 from .exhibit import Block, Exhibit, Results, no_records, origin
 from .style import COLUMN_IN, STYLE, Chart
 
@@ -55,7 +56,7 @@ def _blocks(frame: pd.DataFrame) -> list[Block]:
         for line in part.itertuples():
             kind = _kind(line.packets, line.answered)
             text = lines.setdefault((line.rate_pps, kind), {"Flood [packets/s]": f"{line.rate_pps:,}", "of": kind})
-            text[f"{NAMES[line.table]}: found [%]"] = f"{100 * line.share_found:.3f}"
+            text[f"{NAMES[line.table]}: found [%]"] = rounded(100 * line.share_found, ".3f")
         blocks.append(Block(f"Room for {flows:,} flows", pd.DataFrame(lines.values()).fillna("")))
     return blocks
 
@@ -69,8 +70,8 @@ def _verdicts(results: Results) -> list[Block]:
         line = {"Flow table": NAMES[asked["table"]], "Flood [packets/s]": f"{asked['rate_pps']:,}"}
         line |= {"of": _kind(asked["packets"], asked["answered"]), "for [s]": f"{asked['flood_s']:g}"}
         line |= {"attack packets": f"{sum(packets.values()):,}"}
-        line |= {"flagged [%]": f"{100 * sum(flagged.values()) / max(sum(packets.values()), 1):.1f}"}
-        lines.append(line | {name: f"{value:.1f}" for name, value in share.items()})
+        line |= {"flagged [%]": rounded(100 * sum(flagged.values()) / max(sum(packets.values()), 1), ".1f")}
+        lines.append(line | {name: rounded(value, ".1f") for name, value in share.items()})
     return [Block("Packets of attacks that are flagged [%]", pd.DataFrame(lines).fillna("–"))] if lines else []
 
 

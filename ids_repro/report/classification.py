@@ -11,6 +11,7 @@ import pandas as pd
 
 from .. import config, implementations, metrics
 from ..published import published
+from ..text import rounded
 from .exhibit import Block, Exhibit, Results, circumstances, no_records
 
 TITLES = {"binary": "Table II. Binary classification", "multi": "Table III. Multi-class classification"}
@@ -264,5 +265,5 @@ def _number(value: float, unit: str, sign: bool = False) -> str:
     if not math.isfinite(value):
         return ""
     if unit != "µs":
-        return f"{value:{'+' if sign else ''}.3f}"
-    return f"{value:{'+' if sign else ''}{'.0f' if abs(value) >= 100 else '#.3g'}}"
+        return rounded(value, "+.3f" if sign else ".3f")
+    return rounded(value, "+" * sign + (".0f" if abs(value) >= 100 else "#.3g"))

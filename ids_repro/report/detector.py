@@ -14,6 +14,7 @@ from matplotlib.ticker import NullLocator, StrMethodFormatter
 
 from ..config import CLASSES
 from ..metrics import mean_interval
+from ..text import rounded
 from .exhibit import Block, Exhibit, Results, no_records, origin
 from .style import STYLE, Chart
 
@@ -84,8 +85,8 @@ def _blocks(frame: pd.DataFrame) -> list[Block]:
         for line in part.to_dict("records"):
             cells = {"Test": TESTS[line["test"]], "": LOOKS.get(line["row"], (line["row"],))[0]}
             cells |= {
-                "found [%]": f"{100 * line['found']:.1f}",
-                "false alarms [%]": f"{100 * line['false_alarms']:.2f}",
+                "found [%]": rounded(100 * line["found"], ".1f"),
+                "false alarms [%]": rounded(100 * line["false_alarms"], ".2f"),
             }
             cells |= {"incidents [%]": _text(100 * line["incidents"], ".1f")}
             cells |= {"packets": _text(line["packets_to_alarm"], ".0f"), "ms": _text(line["ms_to_alarm"], ".1f")}
@@ -93,17 +94,17 @@ def _blocks(frame: pd.DataFrame) -> list[Block]:
             lines.append(cells | {name: _text(100 * line[name], ".0f") for name in classes})
         order = list(TESTS.values())
         lines.sort(key=lambda cells: order.index(cells["Test"]))
-        blocks.append(Block(f"Budget: {budget:.1%} of normal flows", pd.DataFrame(lines)))
+        blocks.append(Block(f"Budget: {rounded(budget, '.1%')} of normal flows", pd.DataFrame(lines)))
     return blocks
 
 
 def _text(value: float, form: str) -> str:
-    return format(value, form) if np.isfinite(value) else "–"
+    return rounded(value, form) if np.isfinite(value) else "–"
 
 
 def _percent(share: float | None) -> str:
     """Return a share as text; None is that of no flows."""
-    return "–" if share is None else f"{100 * share:.1f}"
+    return "–" if share is None else rounded(100 * share, ".1f")
 
 
 def _live(results: Results) -> list[Block]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from .. import config, metrics, published
 from ..published import NONE
+from ..text import rounded
 from .exhibit import Block, Exhibit, Results, circumstances, origin
 
 HEADS = {"accuracy": "NN (C, q16)", "accuracy_float": "float net", "agreement_with_float": "equal to float"}
@@ -85,4 +86,4 @@ def _text(cell) -> str:
         return ""
     form = f"{'+' if cell.unit == 'points' else ''}.2f"
     around = metrics.around(metrics.Interval(cell.ours, cell.low, cell.high, cell.n), form)
-    return f"{cell.ours:{form}}{around}" + " %" * (cell.unit == "%")
+    return f"{rounded(cell.ours, form)}{around}" + " %" * (cell.unit == "%")

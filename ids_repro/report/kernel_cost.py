@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import StrMethodFormatter
 
 from .. import metrics
+from ..text import rounded
 from .exhibit import Block, Exhibit, Results, origin
 from .style import COLUMN_IN, STYLE, Chart
 
@@ -81,10 +82,12 @@ def _text(frame: pd.DataFrame) -> pd.DataFrame:
 
     def time(line, traffic: str) -> str:
         middle, low, high = (getattr(line, f"{traffic}_ns{end}") for end in ("", "_low", "_high"))
-        return f"{middle:.1f} [{low:.1f}, {high:.1f}]" if math.isfinite(middle) else ""
+        return (
+            f"{rounded(middle, '.1f')} [{rounded(low, '.1f')}, {rounded(high, '.1f')}]" if math.isfinite(middle) else ""
+        )
 
     def count(value: float, sign: str = "") -> str:
-        return f"{value:{sign},.0f}" if math.isfinite(value) else ""
+        return rounded(value, f"{sign},.0f") if math.isfinite(value) else ""
 
     return pd.DataFrame(
         {

@@ -13,6 +13,7 @@ from .. import config, records
 from ..files import replaced
 from ..published import published
 from ..record_schema import STATUSES
+from ..text import rounded
 from . import (
     blinding,
     claims,
@@ -190,7 +191,7 @@ def _versions(made: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         return ", ".join(dict.fromkeys(text(one) for one in made))
 
     return {
-        "memory": values(lambda one: f"{one.get('ram_bytes', 0) / 2**30:.1f} GiB"),
+        "memory": values(lambda one: f"{rounded(one.get('ram_bytes', 0) / 2**30, '.1f')} GiB"),
         "compiler": values(lambda one: str(one.get("compiler"))),
         "software": values(
             lambda one: ", ".join(
@@ -210,7 +211,7 @@ def _when(made: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     starts = sorted(one["started_utc"][:19] for one in made)
     return {
         "started (UTC)": " to ".join(dict.fromkeys((starts[0], starts[-1]))),
-        "time in trials": f"{sum(one['duration_s'] for one in made):,.0f} s",
+        "time in trials": f"{rounded(sum(one['duration_s'] for one in made), ',.0f')} s",
     }
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from .. import config, records
 from ..files import replaced
 from ..published import claim, published
+from ..text import rounded
 from . import blinding, classification, detector, kernel_cost, packet_by_packet, throughput
 from .exhibit import Block, Results, origin
 
@@ -80,23 +81,27 @@ def _outcome(results: Results) -> str:
     kept = lost[~lost["answered"]].set_index("table")["share_found"]
     fused, as_laid_out = _rate(results, "xdp_drv_nn_fused"), _rate(results, "xdp_drv_nn_q16_paper")
     new, new_lru = (cost.loc[variant, "new_flows_ns"] for variant in ("flow", "flow_lru"))
+    paper_kpps = rounded(claim("no_loss", method="xdp_drv_nn_fused")["value"] / 1e3, ".0f")
+    q16, float_net, paper_q16, paper_float = (
+        rounded(one, ".3f")
+        for one in (accuracy["nn_q16_kernel"], accuracy["nn_pytorch"], theirs["nn_q16_c"], theirs["nn_pytorch"])
+    )
+    found, flagged = (rounded(100 * best[name], ".1f") for name in ("found", "false_alarms"))
     lines = [
-        f"**Accuracy.** The integer net decides nearly as the float net does: {accuracy['nn_q16_kernel']:.3f} in the "
-        f"kernel, {accuracy['nn_pytorch']:.3f} in PyTorch (the paper, on CIC-IDS2017: {theirs['nn_q16_c']:.3f} and "
-        f"{theirs['nn_pytorch']:.3f}). NumPy, C, XDP and TC agree in every bit.",
-        f"**Time.** One decision of the net takes {time['nn_q16_c']:.2g} µs in C and {time['nn_fused_c']:.2g} µs in "
-        f"our own arithmetic, {time['nn_pytorch']:.3g} µs in PyTorch (the paper: {their_time['nn_q16_c']} and "
-        f"{their_time['nn_pytorch']} µs).",
+        f"**Accuracy.** The integer net decides nearly as the float net does: {q16} in the kernel, {float_net} in "
+        f"PyTorch (the paper, on CIC-IDS2017: {paper_q16} and {paper_float}). NumPy, C, XDP and TC agree in every bit.",
+        f"**Time.** One decision of the net takes {rounded(time['nn_q16_c'], '.2g')} µs in C and "
+        f"{rounded(time['nn_fused_c'], '.2g')} µs in our own arithmetic, {rounded(time['nn_pytorch'], '.3g')} µs in "
+        f"PyTorch (the paper: {their_time['nn_q16_c']} and {their_time['nn_pytorch']} µs).",
         f"**Throughput.** XDP with the net receives {as_laid_out} kpps without loss as the paper lays it out, and "
-        f"{fused} kpps as we do. The paper has {claim('no_loss', method='xdp_drv_nn_fused')['value'] / 1e3:.0f} kpps, "
-        "between two machines.",
-        f"**Floods.** A packet that starts a flow takes {new:.0f} ns, and {new_lru:.0f} ns with the kernel's LRU map. "
-        "While new flows of two packets each flood the table, "
-        f"{100 * kept['shared']:.1f} % of other packets still find their flow; with the LRU map "
-        f"{100 * kept['lru']:.1f} %.",
+        f"{fused} kpps as we do. The paper has {paper_kpps} kpps, between two machines.",
+        f"**Floods.** A packet that starts a flow takes {rounded(new, '.0f')} ns, and {rounded(new_lru, '.0f')} ns "
+        "with the kernel's LRU map. While new flows of two packets each flood the table, "
+        f"{rounded(100 * kept['shared'], '.1f')} % of other packets still find their flow; with the LRU map "
+        f"{rounded(100 * kept['lru'], '.1f')} %.",
         "**Live use.** The paper's net, which judges each packet, raises an alarm in "
-        f"{alarms['binary', 'nn_q16_c']:.0f} % of the normal flows. Our detector finds {100 * best['found']:.1f} % of "
-        f"the attack flows of another recording and flags {100 * best['false_alarms']:.1f} % of the normal ones.",
+        f"{rounded(alarms['binary', 'nn_q16_c'], '.0f')} % of the normal flows. Our detector finds {found} % of the "
+        f"attack flows of another recording and flags {flagged} % of the normal ones.",
     ]
     return "\n".join(f"- {line}" for line in lines)
 
@@ -107,7 +112,7 @@ def _table2(results: Results) -> str:
 
     def cell(row: str, whose: str, metric: str, digits: str) -> str:
         value = scores[whose][metric][row]
-        return "" if pd.isna(value) else f"{value:{digits}}"
+        return "" if pd.isna(value) else rounded(value, digits)
 
     return Block(
         "",
@@ -130,16 +135,16 @@ def _programs(results: Results) -> str:
 
     def theirs(method: str) -> str:
         found = [one for one in published()["claims"] if one.get("method") == told.get(method, method)]
-        return next((f"{one['value'] / 1e3:.0f}" for one in found if one["kind"] == "no_loss"), "")
+        return next((rounded(one["value"] / 1e3, ".0f") for one in found if one["kind"] == "no_loss"), "")
 
     return Block(
         "",
         pd.DataFrame(
             {
                 "XDP program": words,
-                "known flow [ns]": f"{cost.loc[variant, 'one_flow_ns']:,.0f}",
-                "new flow [ns]": f"{cost.loc[variant, 'new_flows_ns']:,.0f}",
-                "verified instructions": f"{cost.loc[variant, 'verified_insns']:,.0f}",
+                "known flow [ns]": rounded(cost.loc[variant, "one_flow_ns"], ",.0f"),
+                "new flow [ns]": rounded(cost.loc[variant, "new_flows_ns"], ",.0f"),
+                "verified instructions": rounded(cost.loc[variant, "verified_insns"], ",.0f"),
                 "highest rate [kpps]": _rate(results, method),
                 "the paper's": theirs(method),
             }
@@ -157,10 +162,10 @@ def _detector(results: Results) -> str:
         pd.DataFrame(
             {
                 "Budget": f"{100 * line['budget']:g} %",
-                "attack flows found": f"{100 * line['found']:.1f} %",
-                "normal flows flagged": f"{100 * line['false_alarms']:.2f} %",
+                "attack flows found": f"{rounded(100 * line['found'], '.1f')} %",
+                "normal flows flagged": f"{rounded(100 * line['false_alarms'], '.2f')} %",
             }
-            | {name: f"{100 * line[name]:.1f} %" for name in classes}
+            | {name: f"{rounded(100 * line[name], '.1f')} %" for name in classes}
             for line in frame.to_dict("records")
         ),
     ).markdown()

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from ..text import printable
+from ..text import printable, rounded
 
 
 class Look(NamedTuple):
@@ -196,5 +196,5 @@ def method_name(method: str, trials: pd.DataFrame | None = None) -> str:
     """Return the paper's name of a method, with the number of cores its trials really had."""
     workers = [] if trials is None else trials.loc[trials["method"] == method, "workers"]
     return (METHODS[method].label if method in METHODS else method).format(
-        n=f"{max(workers):.0f}" if len(workers) else "N"
+        n=rounded(max(workers), ".0f") if len(workers) else "N"
     )

@@ -9,6 +9,7 @@ import pandas as pd
 
 from .. import metrics
 from ..published import claim
+from ..text import rounded
 from . import style
 from .exhibit import Block, Exhibit, Results, circumstances
 from .sweep_points import CPU, LINE, at_rate, lengths, medians, trial_points
@@ -113,21 +114,23 @@ def blocks(frame: pd.DataFrame) -> list[Block]:
 
 def _text(line) -> dict[str, str]:
     cpu = [getattr(line, f"{name}_percent") for name in CPU]
-    busy = "–" if np.isnan(cpu[0]) else f"{sum(cpu[:3]):.0f} ({', '.join(f'{share:.0f}' for share in cpu[:3])})"
+    shares = ", ".join(rounded(share, ".0f") for share in cpu[:3])
+    busy = "–" if np.isnan(cpu[0]) else f"{rounded(sum(cpu[:3]), '.0f')} ({shares})"
     fall = "–"
     if np.isfinite(line.fall_percent):
-        fall, low, high = (
-            round(x, 1) + 0.0 for x in (line.fall_percent, line.fall_low_percent, line.fall_high_percent)
-        )
+        ends = (line.fall_percent, line.fall_low_percent, line.fall_high_percent)
+        fall, low, high = (rounded(end, ".1f") for end in ends)
         fall = f"{fall} [{low}, {high}]"
     return {
         "Method": line.name,
         "Highest rate [kpps]": rate(line),
         "of Flow Extraction [%]": _of_flow(line),
         "Trials": str(line.trials),
-        f"R_RX at {LIMIT_PPS / 1e3:.0f} kpps": "–" if np.isnan(line.r_rx_pps) else f"{line.r_rx_pps / 1e3:,.0f}",
+        f"R_RX at {rounded(LIMIT_PPS / 1e3, '.0f')} kpps": "–"
+        if np.isnan(line.r_rx_pps)
+        else rounded(line.r_rx_pps / 1e3, ",.0f"),
         "below No Filter [%]": fall if line.method != "no_filter" else "",
-        f"CPU busy at {CPU_PPS / 1e3:.0f} kpps [%] (usr, sys, soft)": busy,
+        f"CPU busy at {rounded(CPU_PPS / 1e3, '.0f')} kpps [%] (usr, sys, soft)": busy,
     }
 
 
@@ -144,11 +147,11 @@ def _of_flow(line) -> str:
 def rate(line) -> str:
     """Return the highest rate of a line of `table` with its interval, in kpps; "≥": no trial lost, "≤": each did."""
     if line.highest_pps == line.fastest_pps:
-        return f"≥ {line.highest_pps / 1e3:,.0f}"
+        return f"≥ {rounded(line.highest_pps / 1e3, ',.0f')}"
     if not line.highest_pps and np.isfinite(line.high_pps):  # even the slowest trial lost packets
-        return f"≤ {line.high_pps / 1e3:,.0f}"
-    high = f"{line.high_pps / 1e3:,.0f}]" if np.isfinite(line.high_pps) else "∞)"
-    return f"{line.highest_pps / 1e3:,.0f} [{line.low_pps / 1e3:,.0f}, {high}"
+        return f"≤ {rounded(line.high_pps / 1e3, ',.0f')}"
+    high = f"{rounded(line.high_pps / 1e3, ',.0f')}]" if np.isfinite(line.high_pps) else "∞)"
+    return f"{rounded(line.highest_pps / 1e3, ',.0f')} [{rounded(line.low_pps / 1e3, ',.0f')}, {high}"
 
 
 def caption(results: Results) -> str:

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from typing import IO
 
 from ..config import UserError
+from ..text import rounded
 from .generators import LiveFrames, Run, hping3
 from .uplink import Wire
 
@@ -57,7 +58,7 @@ class Agent:
             if run.ended():
                 raise UserError(run.ended())
             if run.started > end:
-                raise UserError(f"nothing was sent for {FIRST_S:.0f} s: is {self.wire.iface} up?")
+                raise UserError(f"nothing was sent for {rounded(FIRST_S, '.0f')} s: is {self.wire.iface} up?")
             time.sleep(0.001)
 
     def obey(self, command: Mapping, stdin: IO[str]) -> None:

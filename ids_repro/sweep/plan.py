@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import metrics
 from ..config import Profile
+from ..text import rounded
 from .methods import choose_methods
 from .trial import WARM_UP_S
 
@@ -125,4 +126,4 @@ def next_rate(trials: Iterable[Mapping]) -> int | None:
 def duration_text(trials: int, trial_s: float) -> str:
     """Return how long this many trials of `trial_s` seconds take, in words: "2 minutes", "15.9 hours"."""
     minutes = trials * (trial_s + WARM_UP_S + OVERHEAD_S) / 60
-    return f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
+    return f"{rounded(minutes, '.0f')} minutes" if minutes < 90 else f"{rounded(minutes / 60, '.1f')} hours"
