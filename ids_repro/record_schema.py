@@ -19,6 +19,9 @@ PACKETS = 100  # how many packets of a flow, from the first one on, records of k
 CURVE_POINTS = 41  # of the curve in records of kind "detector"
 SHA256 = 64  # hexadecimal digits
 
+# How busy others kept the machine before a trial and in it: see `machine_load`.
+LOAD = ("load", "others_before_percent", "steal_before_percent", "others_percent", "steal_percent")
+
 TYPES = {"string": "a text", "number": "a number", "integer": "a whole number", "boolean": "true or false"}
 TYPES |= {"object": "an object", "array": "a list", "null": "null"}
 
@@ -88,6 +91,7 @@ PROVENANCE = _fields(
         "identity": {"type": "object", "properties": NAMES, "additionalProperties": VALUE},
     },
     {
+        "load": _each(_number(0, 1e6), _one_of(*LOAD)),
         "dirty": {"type": ["boolean", "null"]},
         "version": _or_null(TEXT),
         "compiler": _or_null(TEXT),

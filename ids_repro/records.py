@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import locks
+from . import locks, machine_load
 from .config import UserError
 from .files import require_output
 from .provenance import provenance
@@ -57,15 +57,22 @@ class Start(NamedTuple):
         By ``time.time()``, for people.
     clock_s : float
         By ``time.monotonic()``, for durations: somebody may set the other clock meanwhile.
+    cpus : machine_load.Sample, optional
+        What all CPUs had done by then.
+    load : mapping
+        How busy others kept the machine before; see `machine_load.before`.
     """
 
     utc_s: float
     clock_s: float
+    cpus: machine_load.Sample | None = None
+    load: Mapping[str, float] = {}  # noqa: RUF012, which takes a NamedTuple's default for a class variable
 
 
 def now() -> Start:
     """Return the start of a trial that begins now."""
-    return Start(time.time(), time.monotonic())
+    cpus, load = machine_load.before()
+    return Start(time.time(), time.monotonic(), cpus, load)
 
 
 def append(
@@ -93,7 +100,7 @@ def append(
     status, reason : str
         "ok"; "failed" if the trial ended in an error; "bad" if what it measured breaks an invariant. And why, in words.
     started : Start, optional
-        When the trial began, as `now` said then; now by default.
+        When the trial began, as `now` said then, for how long it took and the load meanwhile; now by default.
     identity : mapping, optional
         What else must be equal before the trial counts as done: profile, data_hash, model_hash, ...
     **more
@@ -104,7 +111,7 @@ def append(
     ValueError
         If the record does not hold what its kind must. Nothing is written then.
     """
-    run = _run(asked, started or now(), identity)
+    run = _run(asked, started or Start(time.time(), time.monotonic()), identity)
     entry = {"kind": kind, "asked": dict(asked), "raw": dict(raw), "status": status, "reason": reason}
     line = json.dumps(_plain(entry | {"provenance": provenance() | run | more}), allow_nan=False)
     record = json.loads(line)
@@ -119,6 +126,8 @@ def _run(asked: Mapping[str, Any], began: Start, identity: Mapping[str, Any] | N
     stamp = datetime.datetime.fromtimestamp(began.utc_s, datetime.timezone.utc).isoformat(timespec="milliseconds")
     took_s = round(time.monotonic() - began.clock_s, 3)
     run = {"identity": dict(identity or {}), "started_utc": stamp, "duration_s": took_s}
+    if began.cpus:
+        run["load"] = began.load | machine_load.since(began.cpus)
     return run | ({"seed": asked["seed"]} if "seed" in asked else {})
 
 

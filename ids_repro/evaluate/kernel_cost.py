@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .. import records
+from .. import machine_load, records
 from ..config import RESULTS, TASKS, Profile
 from ..data.packets import Capture
 from ..kernel.program import Program
@@ -132,14 +132,15 @@ def variants(
     """
     started = records.now()
     ns, sizes = _measure(models, capture, profile.timing_rounds, names)
-    lines = []
+    made, lines = [], []
     for (row, traffic), values in ns.items():
         asked, size = {"variant": row, "traffic": traffic}, sizes.get(row, {})
         wanted, raw = asked | {"profile": profile.name}, {"ns_per_packet": values} | size
         path = results / "kernel_cost.jsonl"
-        records.append(path, "kernel_cost", wanted, raw, started=started, identity=_identity(models))
+        made.append(records.append(path, "kernel_cost", wanted, raw, started=started, identity=_identity(models)))
         q1, median, q3 = np.percentile(values, (25, 50, 75))
         lines.append(asked | {"median_ns": median, "q1_ns": q1, "q3_ns": q3} | size)
+    machine_load.say_if_busy(made)
     return pd.DataFrame(lines)
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from .. import records
+from .. import machine_load, records
 from ..config import MODELS, RESULTS, Profile
 from ..data import dataset
 from ..data.features import as_float
@@ -226,4 +226,5 @@ def time_all(
             raw = {"ns_per_inference": values}
             path = results / "inference.jsonl"
             made.append(records.append(path, "inference", asked, raw, started=started, identity=identity))
+    machine_load.say_if_busy(made)
     return made

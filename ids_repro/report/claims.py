@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from .. import machine_load
 from ..implementations import label
 from ..published import published
 from . import claims_rates, claims_scores, constraints, flow_counts, style, throughput
@@ -20,7 +21,7 @@ from .claims_scores import OVERALL
 from .classification import NAMES
 from .exhibit import Block, Exhibit, Results, made_by
 from .summary import number
-from .verdicts import GRADES, NOT_MEASURED, Answer, in_words
+from .verdicts import DIFFERS, GRADES, NOT_MEASURED, Answer, in_words
 
 COLUMNS = ("id", "source", "paper", "ours", "low", "high", "tolerance", "verdict", "reason", "record")
 ANSWERS: Mapping[str, Callable[[Mapping[str, Any], Results], Answer]] = {
@@ -92,6 +93,9 @@ def _judged(claim: Mapping[str, Any], results: Results) -> dict[str, Any]:
         kind = MEASURED_IN.get(claim["kind"], "sweep")
         kind = "inference" if claim.get("metric") == "inference_us" else kind
         reason = f"measure it: {results.chosen.command(kind, made_by(kind))}"
+    elif answer.verdict == DIFFERS and machine_load.was_busy(answer.used):
+        # Not a refutation: it is said first.
+        reason = f"the machine was busy, measure again ({machine_load.in_words(answer.used)}); {reason}"
     paper = claim.get("value", claim.get("says", answer.paper))
     if isinstance(paper, float) and math.isnan(paper):
         paper = re.sub(r"\\", "", claim["quote"])  # the paper's words, where it gives no number

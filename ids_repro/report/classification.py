@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .. import config, implementations, metrics
+from .. import config, implementations, machine_load, metrics
 from ..published import published
 from ..text import rounded
 from .exhibit import Block, Exhibit, Results, circumstances, no_records
@@ -109,11 +109,13 @@ def caption(results: Results, task: str) -> str:
     if not used:
         return f"{title}: {results.missing('accuracy')}. The paper's numbers are for {paper}."
     facts = circumstances(used)
+    load = machine_load.in_words([record for record in used if record["kind"] == "inference"]).removeprefix("load: ")
     dataset, files = facts.get("dataset", "an unnamed dataset"), sorted({f"{record['kind']}.jsonl" for record in used})
     labels = f", labels: {facts['labels']}" if "labels" in facts else ""
     text = (
         f"{title}. Dataset: {dataset}{labels} (the paper's: {paper}); seeds {facts.get('seed', 'not given')}. Profile "
-        f"{facts.get('profile', 'not given')}; {facts['machine']}; kernel {facts['kernel']}; commit {facts['commit']}. "
+        f"{facts.get('profile', 'not given')}; {facts['machine']}; kernel {facts['kernel']}; commit {facts['commit']}"
+        f"{f'; load while timing: {load}' * bool(load)}. "
         f"Records: {', '.join(files)}."
     )
     if dataset != paper:

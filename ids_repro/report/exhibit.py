@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import jinja2
 import pandas as pd
 
-from .. import config, records
+from .. import config, machine_load, records
 from ..files import replaced
 from ..text import printable
 from .chosen import Chosen, choose
@@ -48,7 +48,7 @@ MADE_BY = {
 }  # notebooks; the records of other kinds are made by 04
 LONG = 40  # characters; a column with a longer text may wrap
 # On what data, where and with what code, of `circumstances`.
-PLACE = ("profile", "dataset", "labels", "machine", "kernel", "commit")
+PLACE = ("profile", "dataset", "labels", "machine", "kernel", "commit", "load")
 
 Made = TypeVar("Made")
 
@@ -269,7 +269,10 @@ class Exhibit:
 
 
 def circumstances(used: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return profile, dataset, labels, seed, machine, kernel, commit of records, all values of each with commas."""
+    """Return profile, dataset, labels, seed, machine, kernel, commit of records, all values of each with commas.
+
+    And "load": how busy others kept the machine, if that is known.
+    """
     facts: dict[str, dict[str, None]] = {}
     for record in used:
         made, scope = record["provenance"], records.scope(record)
@@ -285,7 +288,9 @@ def circumstances(used: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         }.items():
             if value is not None:
                 facts.setdefault(name, {})[str(value)] = None
-    return {name: ", ".join(values) for name, values in facts.items()}
+    found = {name: ", ".join(values) for name, values in facts.items()}
+    load = machine_load.in_words(used).removeprefix("load: ")
+    return found | ({"load": load} if load else {})
 
 
 def origin(used: Sequence[Mapping[str, Any]], names: Iterable[str] = PLACE) -> str:

@@ -165,6 +165,7 @@ def caption(results: Results) -> str:
     return (
         f"{title}. Profile {facts.get('profile', 'not given')}; {facts['machine']}; kernel {facts['kernel']}; commit "
         f"{facts['commit']}. Trials of {seconds} s. "
+        + f"Load: {facts.get('load')}. " * ("load" in facts)
         + f"Server held to one CPU: {', '.join(held)}. " * bool(held)
         + "Records: sweep.jsonl."
     )

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
-from .. import records
+from .. import machine_load, records
 from ..config import RESULTS, Profile, UserError
 from ..models.model import Model
 from ..progress import show_progress
@@ -143,6 +143,7 @@ def run_sweep(
     if planned or any(next(sweep.refinements(method), None) for method in chosen):
         with two_machines(over) if over else open_link() as link:
             _run_trials(sweep, model, link, planned, chosen, wait)
+    machine_load.say_if_busy(sweep.made)
     return sweep.made
 
 
