@@ -136,9 +136,8 @@ def in_words(used: Sequence[Mapping[str, Any]]) -> str:
             values = [_worst(load, what) for load in known]
             middle, most = rounded(median(values), ".1f"), rounded(max(values), ".1f")
             parts.append(f"{words} took {middle} {of}" + f", at most {most}" * (middle != most))
-    text = f"load: {'; '.join(parts)}"
     n = sum(map(disturbed, known))
-    return text + (f" (MACHINE BUSY in {n} of {len(used)} trials: {ADVICE})" if was_busy(used) else "")
+    return "; ".join(parts) + (f" (MACHINE BUSY in {n} of {len(used)} trials: {ADVICE})" if was_busy(used) else "")
 
 
 def say_if_busy(made: Sequence[Mapping[str, Any]]) -> None:

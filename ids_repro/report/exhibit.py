@@ -24,7 +24,7 @@ TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-NUMBER = re.compile(r"[-+−–≥≤≈ ]*\d|–$")  # how a cell that holds a number begins; a dash stands for none
+NUMBER = re.compile(r"[-+−–≥≤≈< ]*\d|–$")  # how a cell that holds a number begins; a dash stands for none
 # What LaTeX would take for a command, and letters that its usual fonts lack.
 TEX = {letter: rf"\{letter}" for letter in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
 TEX |= {
@@ -40,12 +40,8 @@ TEX |= {"×": r"$\times$", "µ": r"\textmu{}", "<": r"\textless{}", ">": r"\text
 # What Markdown would take for a tag, a code span, a column or a link.
 MARKDOWN = re.compile(r"[\\`<|]|\](?=\()")
 DEEP = 8  # how deep a record is read; what is nested deeper no exhibit needs
-MADE_BY = {
-    "flows": "02",
-    "sweep": "05",
-    "detector": "07",
-    "end_to_end": "07",
-}  # notebooks; the records of other kinds are made by 04
+# Notebooks; the records of other kinds are made by 04.
+MADE_BY = {"flows": "02", "sweep": "05", "detector": "07", "end_to_end": "07"}
 LONG = 40  # characters; a column with a longer text may wrap
 # On what data, where and with what code, of `circumstances`.
 PLACE = ("profile", "dataset", "labels", "machine", "kernel", "commit", "load")
@@ -289,8 +285,7 @@ def circumstances(used: Sequence[Mapping[str, Any]]) -> dict[str, str]:
             if value is not None:
                 facts.setdefault(name, {})[str(value)] = None
     found = {name: ", ".join(values) for name, values in facts.items()}
-    load = machine_load.in_words(used).removeprefix("load: ")
-    return found | ({"load": load} if load else {})
+    return found | ({"load": load} if (load := machine_load.in_words(used)) else {})
 
 
 def origin(used: Sequence[Mapping[str, Any]], names: Iterable[str] = PLACE) -> str:

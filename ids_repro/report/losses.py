@@ -5,6 +5,7 @@ from __future__ import annotations
 import matplotlib as mpl
 import pandas as pd
 
+from ..text import rounded
 from . import style
 from .exhibit import Block, Exhibit, Results
 from .style import COLUMN_IN, STYLE, Chart
@@ -95,9 +96,11 @@ def exhibit(results: Results, width_in: float = COLUMN_IN) -> Exhibit:
             _draw(figure, frame, names)
         else:
             figure.subplots()
-    shown = pd.DataFrame({"Method": names, "R_TX [kpps]": [f"{value / 1e3:,.0f}" for value in frame["r_tx_pps"]]})
+    shown = pd.DataFrame(
+        {"Method": names, "R_TX [kpps]": [rounded(value / 1e3, ",.0f") for value in frame["r_tx_pps"]]}
+    )
     for place in PLACES:
         if frame[place].notna().any():
-            shown[f"{place} [%]"] = ["–" if pd.isna(value) else f"{value:.1f}" for value in frame[place]]
+            shown[f"{place} [%]"] = ["–" if pd.isna(value) else rounded(value, ".1f") for value in frame[place]]
     made = Exhibit.of_chart(results, "sweep", "losses", CAPTION, figure)
     return Exhibit("losses", made.caption, frame, [Block("", shown)], NOTES, figure, made.has_records)

@@ -27,7 +27,7 @@ NOTES = (
     "Highest rate: the highest R_TX at which at most 1 % of the packets were lost. A method's trials, by rising R_TX, "
     "are cut where the fewest are on the wrong side (lost below the cut, or held above it). The brackets span all cuts "
     "with at most one trial more on the wrong side, from the rate that held to the rate that lost. ≥: no trial lost; "
-    "≤: each did. R_RX and CPU at a rate: on the straight line between the medians measured on either side of it; –: "
+    "<: each did. R_RX and CPU at a rate: on the straight line between the medians measured on either side of it; –: "
     "not measured on both sides. Below No Filter: of the same generator; in brackets the least and the most over "
     "repeats. Of Flow Extraction: the quotient of the rates and of the ends of their intervals; ≈: within these, the "
     "rates are equal. " + style.NETS
@@ -141,15 +141,16 @@ def _of_flow(line) -> str:
     if line.method == BASELINE:
         return "100"
     low, high = line.of_flow_low_percent, line.of_flow_high_percent
-    return f"{'≈ ' * (low < 100 < high)}{line.of_flow_percent:.0f} [{low:.0f}, {high:.0f}]"
+    share, low_text, high_text = (rounded(one, ".0f") for one in (line.of_flow_percent, low, high))
+    return f"{'≈ ' * (low < 100 < high)}{share} [{low_text}, {high_text}]"
 
 
 def rate(line) -> str:
-    """Return the highest rate of a line of `table` with its interval, in kpps; "≥": no trial lost, "≤": each did."""
+    """Return the highest rate of a line of `table` with its interval, in kpps; "≥": no trial lost, "<": each did."""
     if line.highest_pps == line.fastest_pps:
         return f"≥ {rounded(line.highest_pps / 1e3, ',.0f')}"
     if not line.highest_pps and np.isfinite(line.high_pps):  # even the slowest trial lost packets
-        return f"≤ {rounded(line.high_pps / 1e3, ',.0f')}"
+        return f"< {rounded(line.high_pps / 1e3, ',.0f')}"
     high = f"{rounded(line.high_pps / 1e3, ',.0f')}]" if np.isfinite(line.high_pps) else "∞)"
     return f"{rounded(line.highest_pps / 1e3, ',.0f')} [{rounded(line.low_pps / 1e3, ',.0f')}, {high}"
 

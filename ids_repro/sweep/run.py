@@ -143,7 +143,6 @@ def run_sweep(
     if planned or any(next(sweep.refinements(method), None) for method in chosen):
         with two_machines(over) if over else open_link() as link:
             _run_trials(sweep, model, link, planned, chosen, wait)
-    machine_load.say_if_busy(sweep.made)
     return sweep.made
 
 
@@ -170,3 +169,4 @@ def _run_trials(
             sweep.run(asked, measure, mode=link.mode, **about)
             bar.update()
         bar.total = bar.n  # an edge may be found with fewer trials
+    machine_load.say_if_busy(sweep.made)

@@ -40,3 +40,11 @@ def test_a_bypass_that_sleeps_differs_from_one_that_polls(tmp_path):
     assert "10 % at 100 kpps, 100 % at 3,000 kpps; our AF_XDP program sleeps" in line["reason"]
     assert judged(tmp_path / "polls", {"afxdp_nn_fused": 1e5}).loc[name, "verdict"] == HOLDS
     assert judged(tmp_path / "none", {"no_filter": 1e6}).loc[name, "verdict"] == NOT_MEASURED
+
+
+def test_a_method_that_lost_in_each_trial_has_a_rate_below_its_slowest_one(tmp_path):
+    synthetic.frames(tmp_path / "a.jsonl", capacities={"xdp_drv_nn_fused": 90e3})
+    exhibit = claims.exhibit(Results(records.read(tmp_path)))
+    text = exhibit.blocks[0].frame.set_index("Claim")
+    shown = text.loc["XDP_DRV (NN fused): highest sending rate without loss (ours: at most 1 %)"]
+    assert shown["Ours"] == "< 100,000 pps" and shown["Verdict"] == DIFFERS and shown["Reason"].startswith("< 100 kpps")
