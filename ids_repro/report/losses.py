@@ -46,7 +46,7 @@ def table(results: Results) -> pd.DataFrame:
         [
             {
                 place: 100 * n / max(raw["sent_packets"], 1)
-                for place, n in {"received": raw["received_packets"], **raw["dropped_packets"]}.items()
+                for place, n in {"received": raw["received_packets"], **raw.get("dropped_packets", {})}.items()
             }
             for raw in (record["raw"] for record in records)
         ],
