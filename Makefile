@@ -1,6 +1,7 @@
 # Each target first installs what it needs and the machine does not have. A second run calls neither apt nor pip.
 # On a machine without apt, install PACKAGES in your own way, then run `make venv` (or use environment.yml).
 PROFILE ?= smoke
+FRESH ?=
 PYTHON ?= /usr/bin/python3
 N ?= 1000000
 SEED ?= 1
@@ -59,8 +60,8 @@ endef
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 14
 
-reproduce: system venv ## data, models, measurements, tables, figures and report (PROFILE=smoke or paper)
-	$(call as_root,.venv/bin/python -m ids_repro reproduce --profile $(PROFILE))
+reproduce: system venv ## data, models, measurements, tables, figures, report (PROFILE=smoke or paper; FRESH=1 runs all again)
+	$(call as_root,.venv/bin/python -m ids_repro reproduce --profile $(PROFILE)$(if $(FRESH), --fresh))
 
 record: system-lab venv ## record the lab capture again
 	$(call as_root,.venv/bin/python -m ids_repro record)

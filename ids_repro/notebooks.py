@@ -1,10 +1,9 @@
-"""The notebooks: run in order by papermill, each into a copy of its own; their parameters, and how they show tables."""
+"""The notebooks: executed by papermill, each into a copy of its own; their parameters, and how they show tables."""
 
 from __future__ import annotations
 
 import ast
 import contextlib
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral, Real
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from .config import NOTEBOOKS, UserError
 from .files import replaced
-from .progress import show_progress
 from .text import rounded
 
 if TYPE_CHECKING:
@@ -23,12 +21,6 @@ if TYPE_CHECKING:
 EXECUTED = NOTEBOOKS / "executed"
 LINES = 60  # of a longer table, a notebook shows the first and the last lines
 _INJECTED = "# Parameters\n"  # how papermill begins the cell that it puts in
-
-
-def names() -> list[str]:
-    """Stems of the notebooks, in their order. Copies that JupyterLab made, "01_dataset-Copy1", do not count."""
-    stems = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
-    return [stem for stem in stems if re.fullmatch(r"\d\d_\w+", stem)]
 
 
 def parameters(name: str) -> set[str]:
@@ -109,7 +101,7 @@ def run(name: str, values: Mapping[str, Any], out: Path | None = None) -> Path:
     Parameters
     ----------
     name : str
-        One of `names`.
+        Its stem.
     values : mapping
         Values for its parameters.
     out : Path, optional
@@ -175,23 +167,3 @@ def _executed(out: Path, source: Path) -> Iterator[Path]:
             file.seek(0)
             file.write(text)
             file.truncate()
-
-
-def run_all(profile: str, only: Iterable[str] = ()) -> list[Path]:
-    """Execute the notebooks in order with one profile, with a progress bar.
-
-    Parameters
-    ----------
-    profile : str
-        Name of a profile in `config.PROFILES`.
-    only : iterable of str
-        Beginnings of names, such as "05"; all by default.
-    """
-    chosen = [name for name in names() if not only or any(name.startswith(o) for o in only)]
-    if not chosen:
-        raise UserError(f"no notebook begins with {', '.join(only)}; there are {', '.join(names())}")
-    out = []
-    for name in (bar := show_progress(chosen, desc="reproduce", unit="notebook")):
-        bar.set_postfix_str(name)
-        out.append(run(name, {"profile": profile}))
-    return out

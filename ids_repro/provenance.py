@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -63,15 +64,14 @@ def _is_change(git: tuple[str, ...], root: Path, entry: str) -> bool:
     if not path.endswith(".ipynb") or set(entry[:2]) - set(" M"):
         return True
     try:
-        return _cells((root / path).read_text()) != _cells(_output(*git, "show", f"HEAD:{path}") or "")
+        return cells((root / path).read_text()) != cells(_output(*git, "show", f"HEAD:{path}") or "")
     except (OSError, ValueError, KeyError, TypeError):  # it is no notebook any more
         return True
 
 
-def _cells(notebook: str) -> list[tuple]:
-    """Return what of a notebook decides what it does: its cells without their outputs."""
-    cells = json.loads(notebook)["cells"]
-    return [(cell["cell_type"], "".join(cell["source"]), cell["metadata"].get("tags")) for cell in cells]
+def cells(notebook: str) -> list[tuple[str, str, list[str] | None]]:
+    """Return what of a notebook decides what it does: type, source and tags of its cells, without their outputs."""
+    return [(c["cell_type"], "".join(c["source"]), c["metadata"].get("tags")) for c in json.loads(notebook)["cells"]]
 
 
 def _cpu_model() -> str:
@@ -96,9 +96,10 @@ def _output(*command: str) -> str | None:
         return None
 
 
-def checkout_sha256(root: Path = ROOT) -> str:
-    """Return the SHA-256 of a checkout's Python and C: names and contents of all such files in ids_repro/ and bpf/."""
+def checkout_sha256(root: Path = ROOT, folders: Sequence[str] = ("ids_repro", "bpf")) -> str:
+    """Return the SHA-256 of a checkout's Python and C: names and contents of all such files in some folders of it."""
     digest = hashlib.sha256()
-    for path in sorted([*(root / "ids_repro").rglob("*.py"), *(root / "bpf").rglob("*.[ch]")]):
+    files = (path for folder in folders for path in (root / folder).rglob("*"))
+    for path in sorted(path for path in files if path.suffix in (".py", ".c", ".h")):
         digest.update(bytes(path.relative_to(root)) + path.read_bytes())
     return digest.hexdigest()

@@ -21,8 +21,8 @@ PACKAGE, TESTS = ROOT / "ids_repro", ROOT / "tests"
 
 # The files at the top. Each may import those before it, and everything else may import all of them.
 TOP = (
-    *("config", "text", "locks", "files", "compressed", "require", "provenance", "progress", "cluster", "parallel"),
-    *("implementations", "record_schema", "machine_load", "records", "metrics", "published"),
+    *("config", "sources", "text", "locks", "files", "compressed", "require", "provenance", "progress", "cluster"),
+    *("parallel", "implementations", "record_schema", "machine_load", "records", "metrics", "published"),
 )
 # A room, and the rooms that it may import.
 ROOMS = {
@@ -38,7 +38,7 @@ ROOMS = {
     "report": (),
 }
 LABELS = "data.labels"  # a room within a room: `lab` may import it, so it may import no other module of `data`
-FOR_PEOPLE = ("explore", "notebooks", "cli", "__main__")  # these may import everything
+FOR_PEOPLE = ("explore", "notebooks", "stages", "cli", "__main__")  # these may import everything
 
 MODULE_LINES, FUNCTION_LINES = 300, 45
 HEAVY = {"torch", "sklearn", "bcc", "joblib"}

@@ -4,10 +4,10 @@ import ast
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -18,6 +18,7 @@ from machine_state import load_processes, until
 from ids_repro import config, notebooks, records
 from ids_repro.config import UserError
 from ids_repro.network.namespaces import leftovers
+from ids_repro.stages import STAGES
 from ids_repro.sweep.methods import choose_methods
 
 NAMES = ["01_dataset", "02_training", "03_quantization", "04_inference", "05_packet_processing", "06_report"]
@@ -40,7 +41,8 @@ def code(name: str) -> list[nbformat.NotebookNode]:
 
 
 def test_there_are_seven():
-    assert notebooks.names() == NAMES
+    assert sorted(stage.name for stage in STAGES) == NAMES
+    assert sorted(path.stem for path in config.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb") if "Copy" not in path.stem) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -128,13 +130,6 @@ def test_refuse_unknown_looks_only_at_what_papermill_put_in():
         notebooks.refuse_unknown(["", own, "# Parameters\nbogus = 1"])
 
 
-def test_a_copy_that_jupyterlab_made_is_no_notebook_of_ours(project):
-    shutil.copy(project.root / "notebooks/06_report.ipynb", project.root / "notebooks/06_report-Copy1.ipynb")
-    done = project.run(sys.executable, "-c", "from ids_repro import notebooks; print(*notebooks.names())")
-    (project.root / "notebooks/06_report-Copy1.ipynb").unlink()
-    assert done.stdout.split() == NAMES
-
-
 def test_a_table_has_text_left_numbers_right_four_digits_and_no_row_numbers():
     frame = pd.DataFrame(
         {"row": ["DT (C)", "NN"], "flows": [32174, None], "accuracy": [0.92287, 1.0], "ns": [17.512, 52880.4]}
@@ -187,7 +182,7 @@ def test_all_seven_make_the_tables_figures_and_the_report(reproduced):
         )
         == MADE
     )
-    assert sorted(path.stem for path in (reproduced.root / "notebooks/executed").iterdir()) == NAMES
+    assert sorted(path.stem for path in (reproduced.root / "notebooks/executed").glob("*.ipynb")) == NAMES
     report = (figures / "report.html").read_text()
     assert report.count("<svg") + report.count("data:image/png") >= 2
     assert not re.search(r"""(src|href)=["'](?!#|data:)""", report), "the report is one page"
@@ -195,10 +190,20 @@ def test_all_seven_make_the_tables_figures_and_the_report(reproduced):
 
 @pytest.mark.root
 @pytest.mark.bpf
+def test_a_second_reproduction_with_nothing_changed_runs_nothing_within_15_s(reproduced):
+    began = time.monotonic()
+    done = reproduced.cli("reproduce", "--profile", "tiny")
+    assert time.monotonic() - began < 15
+    said = [line.split(": ")[:2] for line in done.stdout.splitlines()[:-1]]
+    assert said == [[stage.name, "skipped"] for stage in STAGES], done.stdout
+
+
+@pytest.mark.root
+@pytest.mark.bpf
 def test_no_executed_notebook_holds_a_warning_a_bar_or_a_table_of_pandas(reproduced):
     outputs = [
         (path.stem, output)
-        for path in sorted((reproduced.root / "notebooks/executed").iterdir())
+        for path in sorted((reproduced.root / "notebooks/executed").glob("*.ipynb"))
         for cell in nbformat.read(path, as_version=4).cells
         for output in cell.get("outputs", ())
     ]

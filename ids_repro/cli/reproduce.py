@@ -11,23 +11,24 @@ from .add import Add, add_number
 
 
 def _reproduce(args: argparse.Namespace) -> int:
-    from .. import notebooks
+    from .. import stages
     from ..require import require_programs, require_root
 
     profile(args.profile)  # refuses a wrong name before anything else
     if not args.only or any(o.startswith(("04", "05", "07")) for o in args.only):
         require_root("reproducing the tables and figures")
         require_programs("hping3", "ethtool", "ip", "cc")
-    notebooks.run_all(args.profile, args.only)
+    stages.run_all(args.profile, args.only, args.fresh)
     say(f"done: open {FIGURES / 'report.html'}")
     return 0
 
 
 def add_reproduce(add: Add) -> None:
     """Add the command reproduce."""
-    command = add("reproduce", _reproduce, "run the notebooks in order: Tables II-III, Figs. 4-5, report (root)")
+    command = add("reproduce", _reproduce, "run the notebooks whose inputs or code have changed, in order (root)")
     command.add_argument("--profile", default="smoke", help=", ".join(PROFILES))
     command.add_argument("--only", nargs="+", default=(), metavar="NN", help="only these notebooks, such as 05 06")
+    command.add_argument("--fresh", action="store_true", help="run notebooks too of which nothing has changed")
 
 
 def _figures(args: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -14,6 +13,7 @@ from .. import machine_load, records
 from ..config import RESULTS, Profile, UserError
 from ..models.model import Model
 from ..progress import show_progress
+from ..provenance import checkout_sha256, provenance
 from ..text import say
 from .link import Link
 from .link_netns import two_namespaces
@@ -25,6 +25,8 @@ from .sender import Sender
 from .trial import lost_track, run_trial
 
 SWEEP = RESULTS / "sweep.jsonl"
+# The code that decides what a trial measures. Trials of other code stand in no table together.
+CODE = ("ids_repro/sweep", "ids_repro/kernel", "ids_repro/network", "ids_repro/native", "bpf")
 ATTEMPTS = 3  # how often a trial runs at most if its packets do not add up
 EDGE_REPEATS = 2  # repeats of a rate at the edge of loss; the profile's repeats are for its own rates
 
@@ -40,12 +42,15 @@ class _Sweep:
         See `run_sweep`.
     identity : dict
         What else must be equal before a record counts as one of the same trial.
+    again : bool
+        See `run_sweep`.
     """
 
-    def __init__(self, path: Path, profile: Profile, flows: str, identity: dict) -> None:
+    def __init__(self, path: Path, profile: Profile, flows: str, identity: dict, again: bool) -> None:
         self.path, self.profile, self.flows, self.identity = path, profile, flows, identity
         self.made: list[dict] = []
-        ok = (r for r in records.read(path) if r["kind"] == "sweep" and r["status"] == "ok")
+        there = [] if again else records.read(path)
+        ok = (r for r in there if r["kind"] == "sweep" and r["status"] == "ok")
         self._done = {records.key(r["asked"], r["provenance"].get("identity")): r for r in ok}
 
     def missing(self, trials: Iterable[dict]) -> list[dict]:
@@ -108,25 +113,24 @@ def run_sweep(
     results: Path = RESULTS,
     open_link: Callable[[], contextlib.AbstractContextManager[Link]] = two_namespaces,
     wait: Callable[[float], None] = time.sleep,
+    again: bool = False,
 ) -> list[dict]:
-    """Run every trial that has no good record yet, and append a record of each; show a progress bar.
+    """Run every trial that has no good record of this code and this machine, append a record of each, show a bar.
 
-    The trials of `plan_trials` come first, then for each method a few that narrow down its highest rate without loss.
+    Those of `plan_trials` come first, then for each method a few that narrow down its highest rate without loss.
 
     Parameters
     ----------
     model : Model
         Its integer models classify. The paper sweeps the binary model.
-    profile, methods, flows
-        See `plan_trials`.
-    over : TwoMachines, optional
-        The two ends of a link between two machines. Without it, `open_link` makes the link.
+    profile, methods, flows, wait
+        See `plan_trials` and `run_trial`.
+    over, open_link : TwoMachines or callable
+        The two ends of a link between two machines, or what returns a context manager of the link to measure.
     results : Path
         The folder of the file of records, sweep.jsonl.
-    open_link : callable
-        Returns a context manager of the link to measure.
-    wait : callable
-        See `run_trial`.
+    again : bool
+        Whether trials that have a good record run again.
 
     Returns
     -------
@@ -136,9 +140,9 @@ def run_sweep(
     Raises
     ------
     UserError
-        If the link cannot be made. An error within a trial is recorded, and the other trials go on.
+        If there is no link. An error within a trial is recorded, and the other trials go on.
     """
-    sweep = _Sweep(results / SWEEP.name, profile, flows, _identity(model, over))
+    sweep = _Sweep(results / SWEEP.name, profile, flows, _identity(model, over), again)
     planned, chosen = sweep.missing(plan_trials(profile, methods, flows)), choose_methods(methods)
     if planned or any(next(sweep.refinements(method), None) for method in chosen):
         with two_machines(over) if over else open_link() as link:
@@ -147,7 +151,9 @@ def run_sweep(
 
 
 def _identity(model: Model, over: TwoMachines | None) -> dict:
-    made = {"model_sha256": model.sha256(), "data_hash": model.data_sha256, "cpus": os.cpu_count()}
+    about, code = provenance(), checkout_sha256(folders=CODE)
+    made = {"model_sha256": model.sha256(), "data_hash": model.data_sha256, "code_sha256": code}
+    made |= {name: about[name] for name in ("kernel", "cpu", "cpus")}
     return made | (over.identity if over else {})
 
 

@@ -120,6 +120,21 @@ def test_a_rerun_runs_nothing_and_one_lost_record_reruns_just_that(swept, models
     assert (again["asked"], again["status"]) == (lost["asked"], "ok")
 
 
+def test_a_trial_of_other_code_or_of_another_kernel_runs_again_and_so_does_any_if_asked_to(tmp_path, models):
+    profile, methods = replace(SHORT, intervals_us=()), ["no_filter"]
+    (first,) = run_sweep(models["binary"], profile, methods, results=tmp_path)
+    path = tmp_path / "sweep.jsonl"
+    stored = path.read_text()
+    for name in ("code_sha256", "kernel"):
+        value = first["provenance"]["identity"][name]
+        path.write_text(stored.replace(json.dumps(value), '"other"'))
+        (again,) = run_sweep(models["binary"], profile, methods, results=tmp_path)
+        assert again["asked"] == first["asked"]
+    assert run_sweep(models["binary"], profile, methods, results=tmp_path) == []
+    (again,) = run_sweep(models["binary"], profile, methods, results=tmp_path, again=True)
+    assert again["asked"] == first["asked"] and again["provenance"]["identity"] == first["provenance"]["identity"]
+
+
 def test_another_model_is_another_trial(swept, models):
     finished = records.done(swept[0], "sweep")
     tree = models["binary"].twins["dt"]
