@@ -20,6 +20,7 @@ from typing import BinaryIO, TypeVar
 
 from . import locks
 from .config import UserError
+from .ownership import give
 
 PATIENCE_S = 60.0
 PREFIX = ".part-"  # of private names; 16 hexadecimal digits follow
@@ -276,3 +277,4 @@ def _put(part: Path, target: Path, asked: Path) -> None:
                 os.chown(part, there.st_uid, there.st_gid)
             part.chmod(stat.S_IMODE(there.st_mode))
         part.replace(target)
+    give(target)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .config import NOTEBOOKS, UserError
 from .files import replaced
+from .ownership import prepare_process
 from .text import rounded
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 EXECUTED = NOTEBOOKS / "executed"
 LINES = 60  # of a longer table, a notebook shows the first and the last lines
 _INJECTED = "# Parameters\n"  # how papermill begins the cell that it puts in
+
+prepare_process()  # of the notebook's kernel: every notebook imports this module
 
 
 def parameters(name: str) -> set[str]:

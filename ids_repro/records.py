@@ -24,6 +24,7 @@ import numpy as np
 from . import locks, machine_load
 from .config import UserError
 from .files import require_output
+from .ownership import give
 from .provenance import provenance
 from .record_schema import KINDS, fault
 
@@ -295,3 +296,4 @@ def _write_line(path: Path, line: bytes) -> None:
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
+    give(path.absolute())

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from ..config import DamagedWarning
+from ..ownership import prepare_process
 from ..text import printable, say
 from . import data, detector, evaluate, live, models, reproduce, sweep
 from .add import Add, refuse_idle
@@ -66,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         With code 2 if there is no such command or option, with code 0 after ``--help``.
     """
     prepare_streams()
+    prepare_process()
     argv = sys.argv[1:] if argv is None else argv
     # Numbers are checked while the options are parsed, so this can end in a sentence too.
     return exit_code(argv[0] if argv else "", lambda: _run(make_parser().parse_args(argv)))
