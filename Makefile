@@ -9,6 +9,9 @@ DISTRO := $(shell . /etc/os-release 2>/dev/null && echo $$ID $$ID_LIKE)
 PACKAGES := python3-bpfcc python3-venv clang clang-format gcc libc6-dev make hping3 iproute2 ethtool util-linux git
 # A browser opens the report in a test. Ubuntu has it as a snap only, so the test is skipped there.
 CHROMIUM := $(if $(filter ubuntu,$(DISTRO)),,chromium)
+# Without these nothing can be reproduced; the others are for measuring as root.
+NEEDED := python3-venv|gcc|libc6-dev|make
+ONLY_NEEDED = missing=$$(tr ' ' '\n' <<< "$$missing" | grep -xE '$(NEEDED)' | sed 's/^/ /' | tr -d '\n' || true)
 # None of these packages has a service, so installing them starts no daemon (tests/test_setup.py checks this).
 LAB_PACKAGES := apache2-bin bind9-dnsutils curl dnsmasq-base dropbear-bin hydra iputils-ping ncrack nmap openssh-client \
 	libclang-rt-dev openssl python3-pyftpdlib slowhttptest sshpass tcpdump wget $(CHROMIUM)
@@ -33,9 +36,12 @@ export PATH := $(PATH):/usr/sbin:/sbin
 C_FILES := $(wildcard bpf/*.[ch] bpf/user/*.[ch] tests/*/*.c)
 BOOKS := $(wildcard notebooks/*.ipynb)
 STRIP := .venv/bin/python -m nbstripout --extra-keys metadata.language_info
+REPRODUCE = .venv/bin/python -m ids_repro reproduce --profile $(PROFILE)$(if $(FRESH), --fresh)
 # This checkout's git. Under sudo the checkout belongs to somebody else.
 GIT := git -c safe.directory='$(CURDIR)'
 SUDO := $(if $(filter 0,$(shell id -u)),,$(if $(shell command -v sudo),sudo -EH,false))
+# Not empty if this user is root or may become root. That may need a password: it is asked once, and for `reproduce` only.
+ROOTED = $(eval ROOTED := $(or $(filter 0,$(shell id -u)),$(shell $(SUDO) true && echo sudo)))$(ROOTED)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -q -o DPkg::Lock::Timeout=120
 # What commands write that run as root.
 WRITTEN := .venv build data figures notebooks ids_repro tests .hypothesis .pytest_cache .ruff_cache
@@ -60,8 +66,13 @@ endef
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 14
 
-reproduce: system venv ## data, models, measurements, tables, figures, report (PROFILE=smoke or paper; FRESH=1 runs all again)
-	$(call as_root,.venv/bin/python -m ids_repro reproduce --profile $(PROFILE)$(if $(FRESH), --fresh))
+reproduce: rights system venv ## data, models, measurements, tables, figures, report (PROFILE=smoke or paper; FRESH=1 runs all again)
+	$(if $(ROOTED),$(call as_root,$(REPRODUCE)),exec $(TIED) $(REPRODUCE))
+
+.PHONY: rights
+# What an ordinary user without sudo does not get is said before anything is installed.
+rights:
+	@$(if $(ROOTED),,echo "Without root or sudo this is left out: $$(sed -n 's/^LEFT_OUT = "\(.*\)"$$/\1/p' ids_repro/stages.py)")
 
 record: system-lab venv ## record the lab capture again
 	$(call as_root,.venv/bin/python -m ids_repro record)
@@ -76,7 +87,7 @@ bench-extract: system venv ## measure packets a second and memory of 'extract' o
 	exec $(TIED) .venv/bin/python tests/data/bench_extract.py
 
 lab: system venv ## open the notebooks in JupyterLab (04 and 05 need root: sudo make lab)
-	exec $(TIED) .venv/bin/python -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
+	$(if $(filter 0,$(shell id -u)),$(call as_root,.venv/bin/python -m jupyterlab --allow-root notebooks),exec $(TIED) .venv/bin/python -m jupyterlab notebooks)
 
 example: venv ## keep the last run as the one that the README shows: its records, figures, report and notebooks
 	cp data/results/*.jsonl data/example/
@@ -104,6 +115,7 @@ system: ## install Debian's or Ubuntu's packages (apt)
 	missing=
 	for package in $(PACKAGES); do installed $$package || missing+=" $$package"; done
 	[ -d /lib/modules/$(KERNEL)/build/include ] || installed $(HEADERS) || missing+=" $(HEADERS)"
+	$(if $(filter reproduce,$(MAKECMDGOALS)),$(if $(ROOTED),,$(ONLY_NEEDED)))
 	[ -n "$$missing" ] || exit 0
 	{ $(SUDO) true && command -v apt-get >/dev/null; } ||
 		{ echo "These packages are missing, and installing them needs apt and root or sudo:$$missing" >&2; exit 1; }

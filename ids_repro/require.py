@@ -27,8 +27,8 @@ def require_root(what: str) -> None:
     """
     if os.geteuid() != 0:
         raise UserError(
-            f"{what} needs root (network namespaces and BPF): run it with sudo. Notebooks 01 to 03 and 06, "
-            "extract, figures, and parity and accuracy with --user-space run without root."
+            f"{what} needs root (network namespaces and BPF): run it with sudo. The other notebooks, extract, "
+            "figures, and parity and accuracy with --user-space run without root."
         )
 
 

@@ -25,6 +25,8 @@ from .text import say
 MODELS = ("data/models/binary-*.npz", "data/models/multi-*.npz")
 OF_INFERENCE = ("accuracy", "blinding", "constraint", "discrepancy", "flow_churn", "inference", "kernel_cost")
 OF_INFERENCE += ("per_packet",)
+# The Makefile prints this too, before it installs anything.
+LEFT_OUT = "the sweep (05) and what 04 and 07 measure in the kernel; the report shows shipped records of it, marked"
 _LARGE = 1 << 28  # bytes; of a larger file its size and time stand for its content
 _NAMED = 3  # so many changes are named; the others are counted
 
@@ -45,6 +47,8 @@ class Stage:
         Whether its numbers depend on the machine.
     fresh : mapping
         Parameters with which it measures again what has a record already.
+    without_root : mapping, optional
+        Parameters with which an ordinary user can run it; None: it needs root.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Stage:
     captures: tuple[tuple[str, str], ...] = ()
     measures: bool = False
     fresh: Mapping[str, Any] = field(default_factory=dict)
+    without_root: Mapping[str, Any] | None = field(default_factory=dict)
 
     @property
     def made_from(self) -> Path:
@@ -70,10 +75,11 @@ STAGES = (
         ("{data_file}", *MODELS, "{pcap}", "data/sample/lab.pcap.gz"),
         tuple(f"data/results/{kind}.jsonl" for kind in OF_INFERENCE),
         measures=True,
+        without_root={"kernel": False},
     ),
     Stage(
         "05_packet_processing", ("data/models/binary-*.npz",), ("data/results/sweep.jsonl",), measures=True,
-        fresh={"again": True},
+        fresh={"again": True}, without_root=None,
     ),
     Stage(
         "07_detector",
@@ -81,36 +87,56 @@ STAGES = (
         ("data/models/detector-0.npz", "data/results/detector.jsonl", "data/results/end_to_end.jsonl"),
         captures=(("train", "train_labels"), ("test", "test_labels")),
         measures=True,
+        without_root={"live": False},
     ),
-    Stage("06_report", ("{results}/*.jsonl",), ("{figures}/[a-z]*.*",)),
+    Stage(
+        "06_report", ("{results}/*.jsonl", "data/example/*.jsonl"), ("{figures}/[a-z]*.*",),
+        without_root={"shipped": True},
+    ),
 )  # fmt: skip
 
 
-def run_all(profile: str, only: Iterable[str] = (), fresh: bool = False) -> list[str]:
+def choose(only: Iterable[str] = ()) -> list[Stage]:
+    """Return the stages whose names begin with one of some texts, such as "05", in their order; all if there are none.
+
+    Raises
+    ------
+    UserError
+        If there are no such stages.
+    """
+    only = tuple(only)
+    if found := [stage for stage in STAGES if not only or stage.name.startswith(only)]:
+        return found
+    names = sorted(stage.name for stage in STAGES)
+    raise UserError(f"no notebook begins with {', '.join(only)}; there are {', '.join(names)}")
+
+
+def run_all(profile: str, chosen: Iterable[Stage] = STAGES, fresh: bool = False, root: bool = True) -> list[str]:
     """Execute the notebooks in their order with one profile, except those of which nothing has changed, and say why.
 
     Parameters
     ----------
     profile : str
         Name of a profile in `config.PROFILES`.
-    only : iterable of str
-        Beginnings of names, such as "05"; all by default.
+    chosen : iterable of Stage
+        Which of them.
     fresh : bool
         Whether those run too of which nothing has changed.
+    root : bool
+        Whether this user is root. If not, what needs root is left out.
 
     Returns
     -------
     list of str
         The names of those that ran.
     """
-    chosen = [stage for stage in STAGES if not only or any(stage.name.startswith(o) for o in only)]
-    if not chosen:
-        names = sorted(stage.name for stage in STAGES)
-        raise UserError(f"no notebook begins with {', '.join(only)}; there are {', '.join(names)}")
+    if not root:
+        chosen = [stage for stage in chosen if stage.without_root is not None]
+        say(f"without root this is left out: {LEFT_OUT}")
     ran = []
-    for stage in (bar := show_progress(chosen, desc="reproduce", unit="notebook")):
+    for stage in (bar := show_progress(list(chosen), desc="reproduce", unit="notebook")):
         bar.set_postfix_str(stage.name)
-        values = {"profile": profile}
+        values = {"profile": profile, **({} if root else stage.without_root)}
         now = fingerprint(stage, values)
         why = "--fresh runs all" if fresh else what_changed(stage, now)
         with bar.external_write_mode():

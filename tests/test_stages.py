@@ -41,7 +41,7 @@ if not profile:
 RUN = f"""
 import sys
 from ids_repro import stages
-stages.run_all(sys.argv[1], {tuple(CELLS)}, fresh=len(sys.argv) > 2)"""
+stages.run_all(sys.argv[1], stages.choose({tuple(CELLS)}), fresh=len(sys.argv) > 2)"""
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from ..config import FIGURES, PROFILES, RESULTS, profile
@@ -15,17 +16,25 @@ def _reproduce(args: argparse.Namespace) -> int:
     from ..require import require_programs, require_root
 
     profile(args.profile)  # refuses a wrong name before anything else
-    if not args.only or any(o.startswith(("04", "05", "07")) for o in args.only):
-        require_root("reproducing the tables and figures")
-        require_programs("hping3", "ethtool", "ip", "cc")
-    stages.run_all(args.profile, args.only, args.fresh)
+    root = os.geteuid() == 0
+    chosen = stages.choose(args.only)
+    if not any(stage.without_root is not None for stage in chosen):
+        require_root(f"notebook {chosen[0].name}")
+    require_programs("cc")
+    if root and any(stage.measures for stage in chosen):
+        require_programs("hping3", "ethtool", "ip")
+    stages.run_all(args.profile, chosen, args.fresh, root)
     say(f"done: open {FIGURES / 'report.html'}")
     return 0
 
 
 def add_reproduce(add: Add) -> None:
     """Add the command reproduce."""
-    command = add("reproduce", _reproduce, "run the notebooks whose inputs or code have changed, in order (root)")
+    command = add(
+        "reproduce",
+        _reproduce,
+        "run the notebooks whose inputs or code have changed, in order (root for 05 and the kernel)",
+    )
     command.add_argument("--profile", default="smoke", help=", ".join(PROFILES))
     command.add_argument("--only", nargs="+", default=(), metavar="NN", help="only these notebooks, such as 05 06")
     command.add_argument("--fresh", action="store_true", help="run notebooks too of which nothing has changed")

@@ -14,6 +14,7 @@ import pandas as pd
 from .. import config, machine_load, records
 from ..files import replaced
 from ..text import printable
+from . import shipped
 from .chosen import Chosen, choose
 from .style import Chart
 
@@ -60,10 +61,12 @@ class Results:
         Of any kind, failed and bad ones included.
     dataset : str, optional
         The name of the data set that the report is of; by default the one of the newest record.
+    others : iterable of record
+        Records that come with the project, which stand in for what `rows` lack; see `shipped.completed`.
 
     Attributes
     ----------
-    rows : list of record
+    rows, shipped : list of record
     chosen : Chosen
         The data set. Records of others are left out of every exhibit.
 
@@ -73,8 +76,11 @@ class Results:
         If no record is of this data set.
     """
 
-    def __init__(self, rows: Iterable[Mapping[str, Any]], dataset: str | None = None) -> None:
+    def __init__(
+        self, rows: Iterable[Mapping[str, Any]], dataset: str | None = None, others: Iterable[Mapping[str, Any]] = ()
+    ) -> None:
         self.rows: list[dict] = [_without_controls(row) for row in rows]
+        self.shipped: list[dict] = [shipped.marked(_without_controls(row)) for row in others]
         self.chosen: Chosen = choose(self.rows, dataset if dataset is None else printable(dataset))
         self._made: dict[tuple, Any] = {}
 
@@ -105,7 +111,8 @@ def _without_controls(value: Any, deep: int = DEEP) -> Any:
 
 
 def _current(results: Results, kind: str) -> list[dict]:
-    return records.current(filter(results.chosen.has, results.rows), kind)
+    rows = (filter(results.chosen.has, some) for some in (results.rows, results.shipped))
+    return shipped.completed(*(records.current(some, kind) for some in rows))
 
 
 def made_by(kind: str) -> str:
@@ -278,7 +285,7 @@ def circumstances(used: Sequence[Mapping[str, Any]]) -> dict[str, str]:
             "dataset": scope["dataset"],
             "labels": scope["labels"],
             "seed": record["asked"].get("seed"),
-            "machine": f"{made.get('cpu')}, {made.get('cpus')} CPUs",
+            "machine": f"{made.get('cpu')}, {made.get('cpus')} CPUs" + shipped.SAID * shipped.is_shipped(record),
             "kernel": made.get("kernel"),
             "commit": commit,
         }.items():

@@ -29,6 +29,7 @@ from . import (
 )
 from .chosen import names
 from .exhibit import TEMPLATES, Exhibit, Results, circumstances
+from .shipped import is_shipped
 from .style import COLUMN_IN
 from .summary import summary
 
@@ -77,6 +78,7 @@ def write_all(
     width_in: float = COLUMN_IN,
     methods: str = "all",
     dataset: str | None = None,
+    shipped: Iterable[Mapping[str, Any]] = (),
 ) -> dict[str, Exhibit]:
     """Write every table, every figure and report.html from records alone; the same records make the same bytes.
 
@@ -87,7 +89,7 @@ def write_all(
     folder : Path
     width_in, methods
         See `sections`.
-    dataset : str, optional
+    dataset, shipped
         See `Results`.
 
     Returns
@@ -104,7 +106,7 @@ def write_all(
     config.number("width_in", width_in)
     rows = records.require_finished(rows)
     with _without_garbage_collection():
-        results = Results(rows, dataset)
+        results = Results(rows, dataset, shipped)
         shown = sections(results, width_in, methods)
         made = write([exhibit for part in shown.values() for exhibit in part], folder)
         with replaced(folder / "report.html") as file:
@@ -144,6 +146,7 @@ def html(results: Results, shown: Mapping[str, Sequence[Exhibit]]) -> str:
     return TEMPLATES.get_template("page.html.j2").render(
         paper=published()["paper"],
         data=str(results.chosen) if results.chosen.dataset else "",
+        shipped=[kind for kind in _kinds(results) if any(map(is_shipped, results.current(kind)))],
         others=[name for name in names(results.rows) if name != results.chosen.dataset],
         summary=summary(results.once(claims.table)),
         sections=shown,
@@ -155,7 +158,7 @@ def html(results: Results, shown: Mapping[str, Sequence[Exhibit]]) -> str:
 
 
 def _kinds(results: Results) -> list[str]:
-    return list(dict.fromkeys(record["kind"] for record in results.rows))
+    return list(dict.fromkeys(record["kind"] for record in (*results.rows, *results.shipped)))
 
 
 def _trials(results: Results) -> list[dict[str, Any]]:

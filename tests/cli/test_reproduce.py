@@ -1,7 +1,5 @@
 """reproduce and figures refuse at once what they cannot do: wrong names, a program or a model that is missing."""
 
-import shutil
-
 import pytest
 
 
@@ -12,10 +10,8 @@ def test_names_that_do_not_exist(refused):
 
 @pytest.mark.root
 def test_a_program_that_is_not_installed(refused, monkeypatch, tmp_path):
-    for program in ("ethtool", "ip", "cc"):
-        (tmp_path / program).symlink_to(shutil.which(program))
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "'hping3' is not installed: run 'make system'" in refused("reproduce", "--only", "05")
+    assert "'cc' is not installed: run 'make system'" in refused("reproduce", "--only", "05")
 
 
 @pytest.mark.root
