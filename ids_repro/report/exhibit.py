@@ -48,6 +48,7 @@ LONG = 40  # characters; a column with a longer text may wrap
 PLACE = ("profile", "dataset", "labels", "machine", "kernel", "commit", "load")
 
 Made = TypeVar("Made")
+Rows = Iterable[Mapping[str, Any]]
 
 
 class Results:
@@ -57,12 +58,10 @@ class Results:
 
     Parameters
     ----------
-    rows : iterable of record
-        Of any kind, failed and bad ones included.
+    rows, others : iterable of record
+        Of any kind, failed and bad ones included; and those of the project, for what these lack (`shipped.completed`).
     dataset : str, optional
         The name of the data set that the report is of; by default the one of the newest record.
-    others : iterable of record
-        Records that come with the project, which stand in for what `rows` lack; see `shipped.completed`.
 
     Attributes
     ----------
@@ -76,9 +75,7 @@ class Results:
         If no record is of this data set.
     """
 
-    def __init__(
-        self, rows: Iterable[Mapping[str, Any]], dataset: str | None = None, others: Iterable[Mapping[str, Any]] = ()
-    ) -> None:
+    def __init__(self, rows: Rows, dataset: str | None = None, others: Rows = ()) -> None:
         self.rows: list[dict] = [_without_controls(row) for row in rows]
         self.shipped: list[dict] = [shipped.marked(_without_controls(row)) for row in others]
         self.chosen: Chosen = choose(self.rows, dataset if dataset is None else printable(dataset))
