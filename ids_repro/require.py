@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 from .config import UserError
 
@@ -57,10 +58,71 @@ CAPABILITIES = {
     "CAP_BPF": (39, "to load programs and to open their maps"),
     "CAP_NET_ADMIN": (12, "to put programs on interfaces"),
     "CAP_PERFMON": (38, "to load programs that calculate with pointers"),
-    "CAP_SYS_ADMIN": (21, "to mount the BPF file system, to enter namespaces, and to time programs"),
+    "CAP_SYS_ADMIN": (21, "to mount the BPF file system, to make and enter namespaces, and to time programs"),
+    "CAP_NET_RAW": (13, "to send and to capture packets of any kind"),
+    "CAP_SYS_NICE": (23, "to run what is measured before other work"),
+    "CAP_NET_BIND_SERVICE": (10, "to serve on ports below 1024"),
+    "CAP_SETUID": (7, "to let users log in to the lab's servers"),
+    "CAP_SETGID": (6, "to let users log in to the lab's servers"),
+    "CAP_CHOWN": (0, "to give files to the lab's users"),
+    "CAP_DAC_OVERRIDE": (1, "to write in the folders of the lab's users"),
+    "CAP_FOWNER": (3, "to set the modes of the terminals of the lab's users"),
     "CAP_SYS_PTRACE": (19, "to look into the namespaces of other users"),
 }
 FOR_BPF = ("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON")  # what a program of the network needs
+FOR_SWEEP = (*FOR_BPF, "CAP_SYS_ADMIN", "CAP_NET_RAW", "CAP_SYS_NICE")
+FOR_LAB = ("CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_NET_RAW", "CAP_NET_BIND_SERVICE", "CAP_SETUID", "CAP_SETGID")
+FOR_LAB += ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER")
+
+
+class Needs(NamedTuple):
+    """What a command needs that an ordinary user does not have.
+
+    Attributes
+    ----------
+    capabilities : tuple of str
+        Keys of `CAPABILITIES`. Without root they have to be given to the command; root may be denied some, as in a
+        container.
+    root : bool
+        Whether the user must be root too: names of namespaces, and files in /proc and /sys that it writes, are root's.
+    unless : str
+        With which options it needs nothing.
+    """
+
+    capabilities: tuple[str, ...]
+    root: bool = False
+    unless: str = ""
+
+
+# By command; a command that is not here needs nothing.
+COMMANDS = {
+    **dict.fromkeys(("attach", "status", "swap", "samples", "detach", "bench"), Needs(FOR_BPF)),
+    **dict.fromkeys(("parity", "accuracy"), Needs(FOR_BPF, unless="--user-space")),
+    "sweep": Needs(FOR_SWEEP, root=True),
+    "record": Needs(FOR_LAB, root=True),
+    "reproduce": Needs(tuple(dict.fromkeys((*FOR_SWEEP, *FOR_LAB))), root=True, unless="--only 01, 02, 03 or 06"),
+}
+
+
+def require_rights(command: str, what: str) -> None:
+    """Raise UserError unless this process has what a command needs; see `COMMANDS`.
+
+    Parameters
+    ----------
+    command : str
+        Its name.
+    what : str
+        What needs it, as the subject of the error's sentence.
+
+    Raises
+    ------
+    UserError
+        As `require_root` and `require_capabilities` do.
+    """
+    needs = COMMANDS[command]
+    if needs.root:
+        require_root(what)
+    require_capabilities(what, *needs.capabilities)
 
 
 def capable(name: str) -> bool:
@@ -86,10 +148,11 @@ def require_capabilities(what: str, *names: str) -> None:
     UserError
         If one is missing, or if the process is in a user namespace, whose capabilities do not count for BPF.
     """
-    if Path("/proc/self/uid_map").read_text().split() != _EVERYBODY:
+    if set(names) & {*FOR_BPF} and Path("/proc/self/uid_map").read_text().split() != _EVERYBODY:
         raise UserError(f"{what} needs BPF, which the kernel does not give in a user namespace: run it outside of it")
     missing = [f"{name} ({CAPABILITIES[name][1]})" for name in names if not capable(name)]
     if missing:
-        raise UserError(
-            f"{what} needs {' and '.join(missing)}: run it with sudo, or give it {', '.join(names)} as README.md says"
-        )
+        remedy = f"run it with sudo, or give it {', '.join(names)} as README.md says"
+        if os.geteuid() == 0:
+            remedy = "root is denied that here, as in a container: allow it there"
+        raise UserError(f"{what} needs {' and '.join(missing)}: {remedy}")

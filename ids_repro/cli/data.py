@@ -32,7 +32,9 @@ RESAVED_SHARE = 0.05  # of the flows; in files as published, fewer have rows at 
 
 def _record(args: argparse.Namespace) -> int:
     from ..lab.record import record_capture
+    from ..require import require_rights
 
+    require_rights("record", "a recording")
     done = record_capture(args.out, args.seconds, args.seed, args.snaplen)
     say(f"{done['packets']} packets in {done['seconds']} s: {done['pcap']}, labels in {done['schedule']}")
     return 0

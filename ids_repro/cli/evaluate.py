@@ -15,10 +15,10 @@ def _parity(args: argparse.Namespace) -> int:
     from ..data import packets
     from ..evaluate import parity
     from ..models import detector, pipeline
-    from ..require import FOR_BPF, require_capabilities
+    from ..require import require_rights
 
     if not args.user_space:
-        require_capabilities("the kernel's part of parity (all but --user-space)", *FOR_BPF)
+        require_rights("parity", "the kernel's part of parity (all but --user-space)")
     capture = packets.read(args.pcap)
     models = [*(pipeline.any_model(task) for task in TASKS), detector.any_detector()]
     found = parity.compare(models, capture, args.n, args.user_space)
@@ -46,10 +46,10 @@ def add_parity(add: Add) -> None:
 
 def _accuracy(args: argparse.Namespace) -> int:
     from ..evaluate import accuracy
-    from ..require import FOR_BPF, require_capabilities
+    from ..require import require_rights
 
     if not args.user_space:
-        require_capabilities("the kernel's part of accuracy (all but --user-space)", *FOR_BPF)
+        require_rights("accuracy", "the kernel's part of accuracy (all but --user-space)")
     chosen = profile("smoke", seeds=tuple(range(args.seeds)))
     data, trace = accuracy.read(args.data, args.labels)
     found = accuracy.study(data, chosen, trace, kernel=not args.user_space)
@@ -81,9 +81,9 @@ def _bench(args: argparse.Namespace) -> int:
     from ..data import packets
     from ..evaluate import kernel_cost
     from ..models import detector, pipeline
-    from ..require import FOR_BPF, require_capabilities
+    from ..require import require_rights
 
-    require_capabilities("the benchmark of the kernel program", *FOR_BPF)
+    require_rights("bench", "the benchmark of the kernel program")
     models = {len(classes): pipeline.any_model(task) for task, classes in TASKS.items()}
     models[kernel_cost.DETECTOR] = detector.any_detector()
     found = kernel_cost.bench(models, packets.read(SAMPLE), args.rounds)

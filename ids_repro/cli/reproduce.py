@@ -13,7 +13,7 @@ from .add import Add, add_number
 
 def _reproduce(args: argparse.Namespace) -> int:
     from .. import stages
-    from ..require import require_programs, require_root
+    from ..require import require_programs, require_rights, require_root
 
     profile(args.profile)  # refuses a wrong name before anything else
     root = os.geteuid() == 0
@@ -22,6 +22,7 @@ def _reproduce(args: argparse.Namespace) -> int:
         require_root(f"notebook {chosen[0].name}")
     require_programs("cc")
     if root and any(stage.measures for stage in chosen):
+        require_rights("reproduce", "reproducing the tables and figures")
         require_programs("hping3", "ethtool", "ip")
     stages.run_all(args.profile, chosen, args.fresh, root)
     say(f"done: open {FIGURES / 'report.html'}")

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 def _sweep(args: argparse.Namespace) -> int:
     """Make the trials that are missing; the exit code is 1 if one of them did not end ok."""
     from ..models import pipeline
-    from ..require import require_root
+    from ..require import require_rights
     from ..sweep.plan import plan_trials
     from ..sweep.run import SWEEP, run_sweep
 
-    require_root("a sweep")
+    require_rights("sweep", "a sweep")
     over = two_machines(args)
     chosen = profile(args.profile)
     plan_trials(chosen, args.methods, args.flows)  # refuses a wrong name before a model is trained

@@ -11,6 +11,7 @@ import pandas as pd
 from .. import config, records
 from ..files import replaced
 from ..published import claim, published
+from ..require import COMMANDS, Needs
 from ..text import rounded
 from . import blinding, classification, detector, kernel_cost, packet_by_packet, throughput
 from .exhibit import Block, Results, origin
@@ -171,10 +172,30 @@ def _detector(results: Results) -> str:
     ).markdown()
 
 
+def _capabilities(_: Results) -> str:
+    """Return what commands need: one line for those that need the same."""
+    alike: dict[Needs, list[str]] = {}
+    for name, needs in COMMANDS.items():
+        alike.setdefault(needs, []).append(name)
+    return Block(
+        "",
+        pd.DataFrame(
+            {
+                "command": ", ".join(names),
+                "capabilities": ", ".join(needs.capabilities),
+                "user": "root" if needs.root else "any",
+                "needs nothing with": needs.unless,
+            }
+            for needs, names in alike.items()
+        ),
+    ).markdown()
+
+
 PARTS: Mapping[str, Callable[[Results], str]] = {
     "where": _where,
     "outcome": _outcome,
     "table2": _table2,
     "programs": _programs,
     "detector": _detector,
+    "capabilities": _capabilities,
 }

@@ -8,13 +8,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from rights import NOBODY, only, require_readable
 
 from ids_repro import config
 from ids_repro.live import pins
 from ids_repro.require import CAPABILITIES, FOR_BPF
 
 pytestmark = [pytest.mark.root, pytest.mark.bpf]
-NOBODY = 65534
 FOLDER = pins.BPFFS / f"ids_repro-{NOBODY}"
 SEES_ALL = ("CAP_SYS_ADMIN", "CAP_SYS_PTRACE")
 
@@ -24,12 +24,8 @@ def run(server):
     """Run a command on the server as an ordinary user who has these capabilities and no others."""
 
     def as_nobody(*argv: object, held: tuple[str, ...] = FOR_BPF, before: tuple[str, ...] = ()) -> tuple[int, str]:
-        only = ",".join(["-all", *(f"+{name.removeprefix('CAP_').lower()}" for name in held)])
-        drop = ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--no-new-privs"]
-        drop += [f"--{which}={only}" for which in ("inh-caps", "ambient-caps", "bounding-set")]
-        if subprocess.run([*drop, "test", "-r", config.__file__, "-a", "-x", sys.executable]).returncode:
-            pytest.skip("this checkout lies where other users cannot read it")
-        command = [*before, *drop, sys.executable, "-B", "-m", "ids_repro", *map(str, argv)]
+        require_readable()
+        command = [*before, *only(held), sys.executable, "-B", "-m", "ids_repro", *map(str, argv)]
         done = server.run(command, cwd=config.ROOT, capture_output=True, text=True, timeout=60)
         return done.returncode, done.stdout + done.stderr
 
