@@ -142,10 +142,11 @@ def run_sweep(
     UserError
         If there is no link. An error within a trial is recorded, and the other trials go on.
     """
-    sweep = _Sweep(results / SWEEP.name, profile, flows, _identity(model, over), again)
-    planned, chosen = sweep.missing(plan_trials(profile, methods, flows)), choose_methods(methods)
-    if planned or any(next(sweep.refinements(method), None) for method in chosen):
+    begin = partial(_Sweep, results / SWEEP.name, profile, flows, _identity(model, over), again)
+    sweep, planned, chosen = begin(), plan_trials(profile, methods, flows), choose_methods(methods)
+    if next(sweep.trials(sweep.missing(planned), chosen), None):
         with two_machines(over) if over else open_link() as link:
+            sweep = begin()  # another sweep may have ended meanwhile
             _run_trials(sweep, model, link, planned, chosen, wait)
     return sweep.made
 
@@ -160,6 +161,7 @@ def _identity(model: Model, over: TwoMachines | None) -> dict:
 def _run_trials(
     sweep: _Sweep, model: Model, link: Link, planned: list[dict], methods: list[str], wait: Callable[[float], None]
 ) -> None:
+    planned = sweep.missing(planned)
     most, trial_s = len(planned) + sweep.profile.refine * EDGE_REPEATS * len(methods), sweep.profile.trial_s
     about = {"link": link.about} if link.about else {}
     with contextlib.ExitStack() as stack:

@@ -200,6 +200,20 @@ def test_after_kill_9_no_load_goes_on_and_a_rerun_does_what_is_missing(tmp_path,
     assert {r["status"] for r in made} == {"ok"}
 
 
+def test_what_another_sweep_did_while_one_waited_for_the_link_is_not_done_again(tmp_path, models, nothing_left):
+    once = replace(SHORT, intervals_us=())
+    others = []
+
+    @contextlib.contextmanager
+    def after_another():
+        others.extend(run_sweep(models["binary"], once, ["no_filter"], results=tmp_path))
+        with two_namespaces() as on:
+            yield on
+
+    made = run_sweep(models["binary"], once, "no_filter,rawsock1_nn_fused", results=tmp_path, open_link=after_another)
+    assert [one["asked"]["method"] for one in (*others, *made)] == ["no_filter", "rawsock1_nn_fused"]
+
+
 def altered(**changes):
     """Return a way to open a link that is not as it should be."""
 
