@@ -5,6 +5,7 @@ FRESH ?=
 PYTHON ?= /usr/bin/python3
 N ?= 1000000
 SEED ?= 1
+TRIES ?= 30
 DISTRO := $(shell . /etc/os-release 2>/dev/null && echo $$ID $$ID_LIKE)
 PACKAGES := python3-bpfcc python3-venv clang clang-format gcc libc6-dev make hping3 iproute2 ethtool util-linux git
 # A browser opens the report in a test. Ubuntu has it as a snap only, so the test is skipped there.
@@ -15,7 +16,7 @@ ONLY_NEEDED = missing=$$(tr ' ' '\n' <<< "$$missing" | grep -xE '$(NEEDED)' | se
 # None of these packages has a service, so installing them starts no daemon (tests/test_setup.py checks this).
 LAB_PACKAGES := apache2-bin bind9-dnsutils curl dnsmasq-base dropbear-bin hydra iputils-ping ncrack nmap openssh-client \
 	libclang-rt-dev openssl python3-pyftpdlib slowhttptest sshpass tcpdump wget $(CHROMIUM)
-ifneq ($(filter system-lab test record fuzz,$(MAKECMDGOALS)),)
+ifneq ($(filter system-lab test test-faults record fuzz,$(MAKECMDGOALS)),)
 PACKAGES += $(LAB_PACKAGES)
 endif
 # Without headers for the running kernel, HEADERS is installed: packet programs need only the UAPI headers.
@@ -29,7 +30,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euc
 .ONESHELL .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help system system-lab venv lock sbom reproduce record test fuzz bench-extract example readme lint format lab clean distclean
+.PHONY: help system system-lab venv lock sbom reproduce record test test-faults fuzz bench-extract example readme lint format lab clean distclean
 export LC_ALL := C
 export PATH := $(PATH):/usr/sbin:/sbin
 
@@ -79,6 +80,9 @@ record: system-lab venv ## record the lab capture again
 
 test: system-lab venv ## all tests, as root
 	$(call as_root,.venv/bin/python -m pytest)
+
+test-faults: system-lab venv ## disturb every command (kill -9, full disk, ...) TRIES times a signal (30; hours); it resumes: figures/robustness.md
+	$(call as_root,IDS_FAULTS_TRIES=$(TRIES) IDS_FAULTS_SEED=$(SEED) .venv/bin/python -m pytest -s tests/test_faults.py)
 
 fuzz: system-lab venv ## parse N random and changed frames (1,000,000) in the kernel and in user space, compare, and run the sanitizers
 	$(call as_root,N=$(N) SEED=$(SEED) .venv/bin/python -m pytest -s tests/kernel/test_fuzz.py)

@@ -151,6 +151,12 @@ KINDS: dict[str, tuple[Schema, Schema, Schema, Schema]] = {
     ),
     "blinding": (FLOOD, {}, {"share_found": SHARE, "found_packets": _each(COUNT, WORD)}, {}),
     "blinded_verdicts": (FLOOD, {}, dict.fromkeys(("packets", "flagged"), _each(COUNT, CLASS)), {}),
+    "fault": (
+        {"fault": WORD, "command": WORD} | dict.fromkeys(("seed", "first", "tries"), COUNT),
+        {},
+        {"moments_s": _list(SECONDS)} | dict.fromkeys(("lost", "left", "wrong"), _list(TEXT, 0)),
+        {},
+    ),
     "constraint": ({"constraint": WORD}, {}, {"broken": TRIED, "alternative": _or_null(TRIED)}, {}),
     "per_packet": (
         {"task": NAMES["task"], "row": WORD, "seed": COUNT},

@@ -24,6 +24,7 @@ from . import (
     kernel_cost,
     losses,
     packet_by_packet,
+    robustness,
     sweep_figures,
     throughput,
 )
@@ -69,6 +70,7 @@ def sections(results: Results, width_in: float = COLUMN_IN, methods: str = "all"
         "Packet by packet": [packet_by_packet.exhibit(results)],
         "A detector": [detector.exhibit(results)],
         "As released": [discrepancies.exhibit(results)],
+        "Faults": [robustness.exhibit(results)],
     }
 
 
