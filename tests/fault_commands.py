@@ -35,7 +35,6 @@ METHODS = ("no_filter", "rawsock1_nn_fused")
 END_S = 120.0  # a command that goes on for longer hangs
 GONE_S = 15.0  # how long what belongs to a killed command may take to end by itself
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of linux/prctl.h
-CLEAR = signal.SIGKILL
 
 
 class Lab:
@@ -109,7 +108,7 @@ class Lab:
     def close(self) -> None:
         """End what is left all the same, so that it disturbs no other test."""
         for child in self._children():
-            child.send_signal(CLEAR)
+            child.kill()
         ctypes.CDLL(None).prctl(SUBREAPER, 0)
 
 
@@ -346,14 +345,13 @@ class Sweep(Run):
 
     def finish(self, told: Told, code: int) -> None:
         lines = self.file.read_bytes().splitlines(keepends=True) if self.file.exists() else []
-        whole = [line for line in lines if line.endswith(b"\n")]
-        before, said = self._read(told)
-        if len(before) != len(whole):
-            told.lost.append(f"{len(whole) - len(before)} finished records")
-        if (len(whole) < len(lines)) != ("is not a whole record" in said) and before:
-            told.wrong.append(f"a torn line and what was said of it do not agree: {said}")
-        self.again(told)
-        after, said = self._read(told)
+        before, said = self._read()
+        if len(before) < sum(line.endswith(b"\n") for line in lines):
+            told.lost.append(f"finished records: {len(before)} of {len(lines)} lines; {said}")
+        torn, said = len(before) < len(lines), self.again(told)
+        if self.name == "sweep" and ("is not a whole record" in said) != torn:
+            told.wrong.append(f"a line is {'torn' if torn else 'whole'}, and the rerun says: {said[-500:]}")
+        after, said = self._read()
         if after[: len(before)] != before or said:
             told.lost.append(f"records: {len(before)} before the rerun; {said}")
         done = [one["asked"] for one in after if one["status"] == "ok"]
@@ -363,7 +361,7 @@ class Sweep(Run):
             told.wrong.append("a duration that cannot be")
         self.nothing_left(told)
 
-    def _read(self, told: Told) -> tuple[list[dict], str]:
+    def _read(self) -> tuple[list[dict], str]:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             return records.read(self.file), " ".join(str(one.message) for one in caught)

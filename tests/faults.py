@@ -1,7 +1,8 @@
 """The faults that every command has to survive, in one table, and how each is tried; tests/test_faults.py runs them.
 
-A clock is stepped for the command alone, by libfaketime: what the kernel itself stamps keeps its time. No step of the
-machine's clock is made, and a time namespace has none, so `record`, whose capture has the kernel's time, is left out.
+A clock is stepped for the command alone, by a library that is loaded before it (cli/step_clock.c): the kernel's own
+stamps stay. The machine's clock is nobody's to step, and a time namespace cannot. So `record`, whose capture has the
+kernel's stamps, is left out.
 """
 
 import contextlib
@@ -21,7 +22,6 @@ from machine_state import until
 
 from ids_repro.network.hosts import Host
 
-FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 STEPS_S = (-3600, 3600)
 DISK = "256k"  # of a disk that is full soon
 Tried = Callable[[Command, Told, random.Random], tuple[int, float]]
@@ -145,12 +145,13 @@ def _hping3_hangs(command: Command, told: Told, rng: random.Random) -> tuple[int
 
 def _clock_step(command: Command, told: Told, rng: random.Random) -> tuple[int, float]:
     """Set the clock that the command sees an hour back or ahead, at a random moment."""
-    offset = command.lab.out.parent / "clock"
-    offset.write_text("+0")
-    before = [f"LD_PRELOAD={FAKETIME}", f"FAKETIME_TIMESTAMP_FILE={offset}", "FAKETIME_NO_CACHE=1", "NO_FAKE_STAT=1"]
-    process = command.start(*before, "FAKETIME_DONT_FAKE_MONOTONIC=1")
+    library, offset = command.lab.out.parent / "step_clock.so", command.lab.out.parent / "clock"
+    source = Path(__file__).with_name("cli") / "step_clock.c"
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, source], check=True)
+    offset.write_text("0")
+    process = command.start(f"STEP_CLOCK={offset}", f"LD_PRELOAD={library}")
     at = _wait(process, command.moment(rng))
-    offset.write_text(f"{rng.choice(STEPS_S):+d}")
+    offset.write_text(str(rng.choice(STEPS_S)))
     return _ended(process, told, 0), at
 
 
@@ -192,7 +193,7 @@ FAULTS = {
     "interface_removed": Fault(_interface_removed, ("attach", "swap", "detach", "sweep")),
     "namespace_deleted": Fault(_namespace_deleted, ("sweep", "record")),
     "hping3_hangs": Fault(_hping3_hangs, ("sweep",)),
-    "clock_step": Fault(_clock_step, ("attach", "sweep") if FAKETIME else ()),
+    "clock_step": Fault(_clock_step, ("attach", "sweep")),
     "two_at_once": Fault(_two_at_once, ("detach", "attach", "swap", "sweep", "record", "reproduce")),
     "torn_line": Fault(_torn_line, ("sweep",)),
 }

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from command_lines import write_captures
 from project_copy import Project
 from rights import NOBODY, only, require_readable
 
@@ -22,8 +23,8 @@ from ids_repro.sweep.methods import METHODS
 pytestmark = [pytest.mark.root, pytest.mark.bpf]
 MODES = {method.mode: name for name, method in METHODS.items()}  # a method for each place where packets are taken
 RUNS = {
-    "parity": ("parity", "--n", "100"),
-    "accuracy": ("accuracy", "--seeds", "1"),
+    "parity": ("parity", "--n", "100", "--pcap", "a.pcap"),
+    "accuracy": ("accuracy", "--seeds", "1", "--data", "a.pcap", "--labels", "a.csv"),
     "bench": ("bench", "--rounds", "1"),
     "sweep": ("sweep", "--profile", "short", "--methods", ",".join(MODES.values())),
     "record": ("record", "--seconds", "2"),
@@ -37,7 +38,10 @@ def copy(models, detector):
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         project = Project(Path(folder) / "project")
+        write_captures(project.root)
         project.add_short_sweep("short", ["no_filter", "xdp_drv_nn_fused"])
+        with (project.root / "ids_repro/config.py").open("a") as file:
+            file.write('PROFILES["smoke"] = PROFILES["short"]\n')  # by which `accuracy` trains
         project.save(models)
         save_model(detector, project.root / "data/models").rename(
             project.root / detectors.PATH.relative_to(detectors.PATH.parents[2])
