@@ -46,15 +46,16 @@ def copy(models, detector):
         save_model(detector, project.root / "data/models").rename(
             project.root / detectors.PATH.relative_to(detectors.PATH.parents[2])
         )
-        for one in (project.root, *project.root.rglob("*")):
-            os.chown(one, NOBODY, NOBODY)
         yield project
 
 
 def run(project: Project, command: str, held: tuple[str, ...]) -> tuple[int, str]:
     """Run a command with some capabilities, as root if it needs root; return its exit code and what it said."""
     require_readable(project.root)
-    argv = [*only(held, 0 if COMMANDS[command].root else NOBODY), sys.executable, "-B", "-m", "ids_repro"]
+    user = 0 if COMMANDS[command].root else NOBODY
+    for one in (project.root, *project.root.rglob("*")):  # without CAP_DAC_OVERRIDE, root too writes to its own only
+        os.chown(one, user, user, follow_symlinks=False)
+    argv = [*only(held, user), sys.executable, "-B", "-m", "ids_repro"]
     there = os.environ | {"PYTHONPATH": str(project.root), "HOME": str(project.root)}
     done = subprocess.run([*argv, *RUNS[command]], cwd=project.root, env=there, capture_output=True, text=True)
     return done.returncode, done.stderr
