@@ -19,6 +19,10 @@ LAB_PACKAGES := apache2-bin bind9-dnsutils curl dnsmasq-base dropbear-bin hydra 
 ifneq ($(filter system-lab test test-faults record fuzz,$(MAKECMDGOALS)),)
 PACKAGES += $(LAB_PACKAGES)
 endif
+# DPDK's libraries and its driver for a kernel's interface, by their names in this release, such as librte-net-af-xdp23.
+# libdpdk-dev needs 220 packages with the drivers of all cards, and daemons. Only its headers are unpacked.
+DPDK_PACKAGES := libbsd-dev|librte-(mempool-ring|net-af-xdp)[0-9]+
+DPDK := build/dpdk
 # Without headers for the running kernel, HEADERS is installed: packet programs need only the UAPI headers.
 KERNEL := $(shell uname -r)
 HEADERS := linux-headers-$(if $(filter ubuntu,$(DISTRO)),generic,$(shell dpkg --print-architecture 2>/dev/null))
@@ -30,7 +34,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euc
 .ONESHELL .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help system system-lab venv lock sbom reproduce record test test-faults fuzz bench-extract example readme lint format lab clean distclean
+.PHONY: help system system-lab system-dpdk venv lock sbom reproduce record test test-faults fuzz bench-extract example readme lint format lab clean distclean
 export LC_ALL := C
 export PATH := $(PATH):/usr/sbin:/sbin
 
@@ -46,6 +50,7 @@ ROOTED = $(eval ROOTED := $(or $(filter 0,$(shell id -u)),$(shell $(SUDO) true &
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -q -o DPkg::Lock::Timeout=120
 # What commands write that run as root.
 WRITTEN := .venv build data figures notebooks ids_repro tests .hypothesis .pytest_cache .ruff_cache
+INSTALLED := installed() { dpkg-query -Wf '$${Status}\n' "$$1" 2>/dev/null | grep -q ' installed$$'; }
 # $(TIED) COMMAND runs a command that gets SIGTERM when its parent ends, by kill -9 too.
 TIED := setpriv --pdeathsig TERM
 # $(call as_root,COMMAND) runs a command as root and then, also after a signal, gives what it wrote to the owner of the
@@ -78,7 +83,7 @@ rights:
 record: system-lab venv ## record the lab capture again
 	$(call as_root,.venv/bin/python -m ids_repro record)
 
-test: system-lab venv ## all tests, as root
+test: system-lab system-dpdk venv ## all tests, as root
 	$(call as_root,.venv/bin/python -m pytest)
 
 test-faults: system-lab venv ## disturb every command (kill -9, full disk, ...) TRIES times a signal (30; hours); it resumes: figures/robustness.md
@@ -115,7 +120,7 @@ format: system venv ## apply the style that lint checks
 	$(if $(BOOKS),$(STRIP) $(BOOKS))
 
 system: ## install Debian's or Ubuntu's packages (apt)
-	@installed() { dpkg-query -Wf '$${Status}\n' "$$1" 2>/dev/null | grep -q ' installed$$'; }
+	@$(INSTALLED)
 	missing=
 	for package in $(PACKAGES); do installed $$package || missing+=" $$package"; done
 	[ -d /lib/modules/$(KERNEL)/build/include ] || installed $(HEADERS) || missing+=" $(HEADERS)"
@@ -128,6 +133,25 @@ system: ## install Debian's or Ubuntu's packages (apt)
 	$(APT) install -y --no-install-recommends $$missing
 
 system-lab: system ## the same, and the packages that only record, test and fuzz need
+
+system-dpdk: system ## install DPDK's libraries and put its headers into build/dpdk, for the method dpdk_nn_fused
+	@$(INSTALLED)
+	! installed libdpdk-dev || exit 0
+	missing=$$([ -e $(DPDK)/packages ] || echo libdpdk-dev)
+	for package in $$(cat $(DPDK)/packages 2>/dev/null); do installed $$package || missing+=" $$package"; done
+	[ -n "$$missing" ] || exit 0
+	{ $(SUDO) true && command -v apt-get >/dev/null; } ||
+		{ echo "DPDK is missing, and installing it needs apt and root or sudo:$$missing" >&2; exit 1; }
+	$(APT) update
+	packages=$$(apt-cache depends libdpdk-dev | grep -oE '\<($(DPDK_PACKAGES))$$')
+	$(APT) install -y --no-install-recommends $$packages
+	rm -rf $(DPDK)
+	mkdir -p $(DPDK)
+	(cd $(DPDK); apt-get -q download libdpdk-dev)
+	dpkg-deb --fsys-tarfile $(DPDK)/*.deb | tar -xC $(DPDK) --wildcards './usr/include/*' '*/librte_*.so' '*/libdpdk-libs.pc'
+	rm $(DPDK)/*.deb
+	echo $$packages > $(DPDK)/packages
+	chown -fhR --reference=Makefile build || true
 
 venv: .venv/.stamp ## install the pinned Python packages into .venv (pip checks their SHA-256); git then keeps notebooks without outputs
 	@[ -e .git ] && command -v git >/dev/null && [ "$$($(GIT) config filter.nbstripout.clean)" != '$(STRIP)' ] || exit 0

@@ -25,8 +25,10 @@ except ModuleNotFoundError:  # Python 3.10, where pytest brings the same thing
 
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([0-9][0-9.]*)$")
 FIXED = {"jupyterlab", "torch", "scikit-learn", "pandas", "matplotlib", "seaborn", "papermill"}
-# The programs that the recipes of `make system` call, besides apt, dpkg-query and sudo, for which the tests have stubs.
+# The programs that `make system` and `make system-dpdk` call, besides apt, dpkg-query and sudo, for which
+# the tests have stubs.
 TOOLS = ("make", "bash", "sh", "env", "grep", "true", "false", "cat", "chmod", "touch", "dpkg")
+TOOLS += ("chown", "cp", "dpkg-deb", "mkdir", "rm", "tar")
 
 
 def pins(requirements: list[str]) -> dict[str, str]:
@@ -265,6 +267,34 @@ def test_the_lab_programs_come_with_the_goals_that_need_them(tmp_path, distribut
     assert machine.apt() == [["update"], ["install", *wanted]]
 
 
+def test_of_libdpdk_dev_only_the_headers_and_what_they_need_is_taken_and_once(tmp_path, distribution_headers):
+    machine = Machine(tmp_path, installed=(*make_variable("PACKAGES"), distribution_headers))
+    needed = ["libbsd-dev", "librte-mempool-ring99", "librte-net-af-xdp99"]
+    others = ["libbsd0", "librte-net-af-xdp99-doc", "librte-net-ixgbe99", "rdma-core"]
+    machine.stub("apt-cache", "\n".join(f"echo '  Depends: {name}'" for name in (*others, *needed)))
+    kept = {"usr/include/dpdk/rte_config.h", "usr/lib/any/librte_eal.so", "usr/lib/any/pkgconfig/libdpdk-libs.pc"}
+    for name in (*kept, "usr/lib/any/librte_eal.a", "usr/share/doc/libdpdk-dev/copyright", "DEBIAN/control"):
+        (tmp_path / "package" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "package" / name).touch()
+    control = "Package: libdpdk-dev\nVersion: 99\nArchitecture: all\nMaintainer: nobody\nDescription: made up\n"
+    (tmp_path / "package/DEBIAN/control").write_text(control)
+    subprocess.run(["dpkg-deb", "-b", tmp_path / "package", tmp_path / "x.deb"], check=True, capture_output=True)
+    with (machine.bin / "apt-get").open("a") as stub:
+        stub.write(f'case "$*" in *download*) cp {tmp_path}/x.deb . ;; esac\n')
+    for _ in range(2):
+        done = machine.make("system-dpdk", f"DPDK={tmp_path}/dpdk")
+        assert done.returncode == 0, done.stderr
+        assert machine.apt() == [["update"], ["install", *needed], ["download", "libdpdk-dev"]]
+    found = {path.relative_to(tmp_path / "dpdk") for path in (tmp_path / "dpdk").rglob("*") if path.is_file()}
+    assert found == {Path(name) for name in (*kept, "packages")}
+
+
+def test_who_has_dpdks_headers_from_apt_gets_nothing(tmp_path, distribution_headers):
+    machine = Machine(tmp_path, installed=(*make_variable("PACKAGES"), distribution_headers, "libdpdk-dev"))
+    assert machine.make("system-dpdk", f"DPDK={tmp_path}/dpdk").returncode == 0
+    assert machine.apt() == [] and not (tmp_path / "dpdk").exists()
+
+
 def test_a_user_with_sudo_installs_through_it(tmp_path):
     machine = Machine(tmp_path, user=1000)
     machine.stub("sudo", f'echo "sudo $@" >> {tmp_path}/sudo.log; shift; exec "$@"')
@@ -365,8 +395,8 @@ def test_make_tells_how_its_child_ended(tmp_path, code):
 
 def test_no_package_that_we_name_brings_a_service():
     """A package with a service would start a daemon on the user's machine."""
-    always_there = {"util-linux"}
-    for package in {*make_variable("PACKAGES"), *make_variable("LAB_PACKAGES")} - always_there:
+    always_there, of_dpdk = {"util-linux"}, (ROOT / "build/dpdk/packages").read_text().split()
+    for package in {*make_variable("PACKAGES"), *make_variable("LAB_PACKAGES"), *of_dpdk} - always_there:
         run = subprocess.run(["dpkg-query", "-L", package], capture_output=True, text=True)
         if run.returncode:
             pytest.skip(f"{package} is not installed: run make system-lab")

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from ids_repro.config import UserError
-from ids_repro.native.build import build
+from ids_repro.native.build import build, dpdk_flags
 
 
 @pytest.fixture
@@ -52,3 +52,16 @@ def test_without_a_compiler_the_error_says_how_to_get_one(sources, tmp_path, mon
     monkeypatch.setenv("CC", "no-such-compiler")
     with pytest.raises(UserError, match=r"no C compiler \(no-such-compiler\): run 'make system'"):
         build("user/say.c", "say", sources=sources, folder=tmp_path / "build")
+
+
+def test_dpdks_flags_name_its_headers_and_the_version_of_the_libraries_that_has_them(tmp_path):
+    with pytest.raises(UserError, match="DPDK is not installed: run 'make system-dpdk'"):
+        dpdk_flags([tmp_path])
+    folder = tmp_path / "usr/lib/any"
+    (folder / "pkgconfig").mkdir(parents=True)
+    (folder / "pkgconfig/libdpdk-libs.pc").write_text("prefix=/usr\nCflags: -I${includedir} -include rte_config.h\n")
+    for name in ("eal", "ethdev", "mbuf", "mempool"):
+        (folder / f"librte_{name}.so").symlink_to(f"librte_{name}.so.99")
+    headers = [f"-isystem{tmp_path}/usr/include/dpdk", "-include", "rte_config.h"]
+    libraries = [f"-l:librte_{name}.so.99" for name in ("eal", "ethdev", "mbuf", "mempool")]
+    assert dpdk_flags([tmp_path / "none", tmp_path]) == [*headers, *libraries]
