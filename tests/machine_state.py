@@ -38,7 +38,7 @@ def load_processes() -> list[str]:
     """Return the names of the load generators and receivers that run now."""
     found = [p.info for p in psutil.process_iter(["name", "cmdline"]) if alive(p.pid)]
     agents = ["load_agent" for info in found if "ids_repro.sweep.load_agent" in (info["cmdline"] or ())]
-    return agents + [i["name"] for i in found if (i["name"] or "").startswith(("hping3", "rawsock", "afxdp"))]
+    return agents + [i["name"] for i in found if (i["name"] or "").startswith(("hping3", "rawsock", "afxdp", "dpdk"))]
 
 
 def until(condition: Callable[[], object], patience_s: float = 10.0) -> bool:

@@ -2,10 +2,11 @@
  * AF_XDP (NN), the kernel bypass that the paper leaves for future work. The XDP program afxdp.bpf.c redirects packets
  * to this socket, and one thread classifies them in user space, with the kernel program's headers.
  *
- *   afxdp IFACE MAP_FD N_CLASSES PARAMS_FILE
+ *   afxdp IFACE MAP_FD BUDGET N_CLASSES PARAMS_FILE
  *
- * MAP_FD is the inherited file descriptor of the program's socket map. The socket uses copy mode, which works with
- * every driver; veth has no other mode.
+ * MAP_FD is the inherited file descriptor of the program's socket map. BUDGET is 0, or in busy-poll mode the most
+ * packets of one poll: then the thread never sleeps, and the driver's work is done in its own system calls. The socket
+ * uses copy mode, which works with every driver; veth has no other mode.
  */
 #define _GNU_SOURCE
 #include <linux/bpf.h>
@@ -87,6 +88,29 @@ static int join(const char *iface, int map)
 	return syscall(__NR_bpf, BPF_MAP_UPDATE_ELEM, &attr, sizeof(attr));
 }
 
+/* Let our own system calls do the driver's work (NAPI), rather than its thread or its interrupts. */
+static int prefer_busy_poll(int budget)
+{
+	int prefer = 1, us = 20;
+
+	return setsockopt(fd, SOL_SOCKET, SO_PREFER_BUSY_POLL, &prefer, sizeof(prefer)) ||
+	       setsockopt(fd, SOL_SOCKET, SO_BUSY_POLL, &us, sizeof(us)) ||
+	       setsockopt(fd, SOL_SOCKET, SO_BUSY_POLL_BUDGET, &budget, sizeof(budget));
+}
+
+/* Wait for packets. Return 0 if there are none left. */
+static int wait_for_packets(int budget)
+{
+	static __u32 empty;
+	struct pollfd waiting = { .fd = fd, .events = POLLIN };
+
+	if (!budget)
+		return poll(&waiting, 1, IDS_WAIT_US / 1000) > 0;
+	recvfrom(fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
+	empty = __atomic_load_n(rx.producer, __ATOMIC_ACQUIRE) == *rx.consumer ? empty + 1 : 0;
+	return !empty || empty % IDS_EMPTY;
+}
+
 static void report(struct ids_totals *t, const struct ids_classifier *c)
 {
 	struct xdp_statistics stats = { 0 };
@@ -124,23 +148,23 @@ int main(int argc, char **argv)
 {
 	struct ids_totals totals = { 0 };
 	static struct ids_classifier classifier;
-	struct pollfd waiting;
+	int budget;
 
-	if (argc != 5) {
-		fprintf(stderr, "usage: afxdp IFACE MAP_FD N_CLASSES PARAMS_FILE\n");
+	if (argc != 6) {
+		fprintf(stderr, "usage: afxdp IFACE MAP_FD BUDGET N_CLASSES PARAMS_FILE\n");
 		return 2;
 	}
-	if (ids_begin("afxdp", argv[3], argv[4]))
-		return ids_fail(argv[4]);
+	if (ids_begin("afxdp", argv[4], argv[5]))
+		return ids_fail(argv[5]);
+	budget = atoi(argv[3]);
 	if (ids_fixed_init(&classifier.table, IDS_RECEIVER_FLOWS, ids_secret()) || set_up() ||
-	    join(argv[1], atoi(argv[2])))
+	    (budget && prefer_busy_poll(budget)) || join(argv[1], atoi(argv[2])))
 		return ids_fail(argv[1]);
-	waiting = (struct pollfd){ .fd = fd, .events = POLLIN };
 	ids_ready();
 	for (;;) {
 		if (take(&totals, &classifier))
 			continue;
-		if (poll(&waiting, 1, IDS_WAIT_US / 1000) > 0)
+		if (wait_for_packets(budget))
 			continue;
 		if (ids_stop)
 			break;

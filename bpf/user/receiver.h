@@ -1,4 +1,4 @@
-/* Read by afxdp.c and rawsock.c: the model, the classification of a packet, and the report. */
+/* Read by afxdp.c, dpdk.c and rawsock.c: the model, the classification of a packet, and the report. */
 /*
  * A receiver prints "ready" when it has started, and then takes packets until SIGTERM. On SIGUSR1 it waits until no
  * packet is left and prints its counts since the start as one line of JSON. It does the same at the end.
@@ -18,6 +18,7 @@
 
 #define IDS_RECEIVER_FLOWS (1 << 16) /* as many as the kernel program has by default */
 #define IDS_WAIT_US 5000	     /* how long a receiver waits for a packet before it checks for signals */
+#define IDS_EMPTY 1000 /* polls in a row without a packet, after which one that never sleeps checks for them */
 
 struct ids_classifier {
 	struct ids_fixed_table table;

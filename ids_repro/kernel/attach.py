@@ -102,6 +102,24 @@ def detach(fd: int, iface: str, mode: str, made_clsact: bool = False) -> None:
                     _set_xdp(ip, index, XDP_FLAGS[mode] | EXPECTED, -1, ("IFLA_XDP_EXPECTED_FD", fd))
 
 
+def adopt(iface: str) -> list[str]:
+    """Write down the XDP programs that a process of ours attached by itself, and return their modes and ids as words.
+
+    They outlive that process if it is killed.
+    """
+    found = [f"{mode} {number}" for mode, number in programs(iface) if mode in XDP_FLAGS]
+    for name in found:
+        tuning.write_down(iface, "program", name, "none")
+    return found
+
+
+def take_off(iface: str, found: list[str]) -> None:
+    """Take off what `adopt` returned, where it is still attached."""
+    for name in found:
+        if _is_attached(iface, name) == "attached":
+            _take_off(iface, name)
+
+
 def needs_clsact(iface: str, mode: str) -> bool:
     """Return whether `attach` has to make a clsact qdisc."""
     with IPRoute() as ip:
@@ -261,7 +279,7 @@ def _is_attached(iface: str, name: str) -> str:
     return "attached" if ours in programs(iface) else "none"
 
 
-def _take_off(iface: str, name: str, _: str) -> None:
+def _take_off(iface: str, name: str, _: str = "none") -> None:
     mode, number, *made = name.split()
     fd = open_program(int(number))
     try:

@@ -111,16 +111,16 @@ def change(iface: str, kind: str, name: str, value: str) -> None:
         KINDS[kind][1](iface, name, value)
 
 
-def write_down(iface: str, kind: str, name: str) -> None:
+def write_down(iface: str, kind: str, name: str, old: str | None = None) -> None:
     """Write down a setting that the caller is going to change itself; do nothing for an interface without `begin`.
 
     Parameters
     ----------
-    iface, kind, name : str
-        See `change`.
+    iface, kind, name, old : str
+        See `change`; `old` is the value before, if the setting has changed already.
     """
     if iface in _open:
-        _remember(_open[iface], kind, name)
+        _remember(_open[iface], kind, name, old)
 
 
 def put_back(iface: str) -> None:
@@ -196,9 +196,9 @@ def _write(journal: _Journal, kind: str, name: str, old: str | None) -> None:
     journal.file.flush()
 
 
-def _remember(journal: _Journal, kind: str, name: str) -> str | None:
-    """Return the value of a setting, and write it down if it is the first of this setting."""
-    now = KINDS[kind][0](journal.iface, name)
+def _remember(journal: _Journal, kind: str, name: str, old: str | None = None) -> str | None:
+    """Return the value of a setting, or `old`, and write it down if it is the first of this setting."""
+    now = KINDS[kind][0](journal.iface, name) if old is None else old
     if (kind, name) not in journal.old:
         _write(journal, kind, name, now)
         journal.old[kind, name] = now

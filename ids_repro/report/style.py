@@ -38,9 +38,9 @@ class Look(NamedTuple):
 
 
 # The paper's names (Sec. V-B1) with the net's arithmetic, in the order of Fig. 5; its N is 24. The paper has one net in
-# XDP_DRV, and neither AF_XDP nor the LRU map, which is only in the table of throughput. Colours of Okabe and Ito and of
-# Tol: those of one panel differ for readers of any colour vision, as tests/report/test_style.py checks. Line styles are
-# for those who print in grey.
+# XDP_DRV, and none of AF_XDP, DPDK and the LRU map, which is only in the table of throughput. Colours of Okabe and Ito
+# and of Tol: those of one panel differ for readers of any colour vision, as tests/report/test_style.py checks. Line
+# styles are for those who print in grey.
 METHODS = {
     "no_filter": Look("No Filter", "#000000", "-", "4a 4b 5a"),
     "xdp_drv_flow": Look("XDP_DRV (Flow Extraction)", "#009e73", (0, (5, 1.2)), "4a 5a"),
@@ -52,6 +52,8 @@ METHODS = {
     "rawsockN_nn_fused": Look("{n}-core Rawsocket (NN fused)", "#882255", (0, (2.5, 1)), "4b 5b"),
     "xdp_drv_nn_q16_paper": Look("XDP_DRV (NN q16)", "#a05a2c", (0, (1, 1)), "4a 5a"),
     "afxdp_nn_fused": Look("AF_XDP (NN fused)", "#332288", (0, (3, 1, 1, 1, 1, 1)), "4b 5b"),
+    "afxdp_busy_nn_fused": Look("AF_XDP, busy poll (NN fused)", "#ddcc77", (0, (5, 1.2)), "4b 5b"),
+    "dpdk_nn_fused": Look("DPDK (NN fused)", "#661100", (0, (4, 1, 1, 1)), "4b 5b"),
     "xdp_drv_nn_fused_lru": Look("XDP_DRV (NN fused, LRU map)", "#0072b2", (0, (1, 1)), ""),
 }
 NETS = (

@@ -36,7 +36,8 @@ CAPTIONS = {
         "their grey corner is the left panel. Ticks on the x axis: up to where the paper loses nothing. Medians over "
         "repeats; whiskers reach from the least to the most. A "
         "marker's shape says which generator sent; it is filled if each packet started a new flow, hollow if all "
-        f"belonged to one flow. Trials of another length than most are pale. {style.NETS} The paper has no AF_XDP."
+        f"belonged to one flow. Trials of another length than most are pale. {style.NETS} The paper has neither AF_XDP "
+        "nor DPDK."
     ),
     "fig5a": (
         "Fig. 5a. CPU utilisation of the server over sending rate, classifiers in the kernel. Areas are medians over "

@@ -7,8 +7,9 @@ one of this machine and another.
 from __future__ import annotations
 
 import abc
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, TypeVar
 
@@ -21,6 +22,9 @@ from ..network.hosts import Host
 CLIENT_OFFLOADS = {"tcp-segmentation-offload": "off", "generic-segmentation-offload": "off"}
 SERVER_OFFLOADS = {"generic-receive-offload": "on"}
 PROGRAMS = ("ethtool", "ip")  # hping3 is not required: without it only its own trials fail
+# How the kernel's napi.rst says that an interface is left to a socket which polls it: its NAPI starts by itself only if
+# nobody has polled it for 200 us.
+LEFT_TO_POLLS = {"napi_defer_hard_irqs": 2, "gro_flush_timeout": 200_000}
 UP_S = 10.0  # a driver may set up its link again when a program is attached; this is how long that may take
 T = TypeVar("T")
 
@@ -77,6 +81,21 @@ class Link(abc.ABC):
 
         Call this again whenever a program was attached: the driver may then have new queues or threads.
         """
+
+    @abc.abstractmethod
+    def set_server(self, name: str, value: int) -> None:
+        """Write a number to a file that the server's interface has in /sys/class/net."""
+
+    @contextlib.contextmanager
+    def left_to_polls(self) -> Iterator[None]:
+        """Leave the work of the server's interface to a socket that polls it, while the block runs."""
+        try:
+            for name, value in LEFT_TO_POLLS.items():
+                self.set_server(name, value)
+            yield
+        finally:
+            for name in LEFT_TO_POLLS:
+                self.set_server(name, 0)  # the kernel's default
 
     def counters(self) -> dict[str, int]:
         """Return the packets counted at both interfaces since they were made.

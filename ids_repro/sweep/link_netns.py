@@ -47,6 +47,10 @@ class NamespaceLink(Link):
         self.client.call(_set_neighbours, self.client.iface, mac)
         self.server.call(_set_server_routes, self.server.iface)
 
+    def set_server(self, name: str, value: int) -> None:
+        """Write to the interface's file in the namespace's own /sys; see `Link.set_server`."""
+        _run(self.server, "sh", "-c", f"echo {value} > /sys/class/net/{self.server.iface}/{name}")
+
     def hold_server(self) -> None:
         """Hold the server's NAPI thread to its CPU; see `Link.hold_server`."""
         for pid in facts.napi_threads() - self.foreign:
@@ -103,7 +107,7 @@ def two_namespaces(cpus: Collection[int] | None = None) -> Iterator[NamespaceLin
         link = NamespaceLink(hosts["client"], hosts["server"], cpus[0], cpus[-1], TARGET)
         for host, offloads in ((link.client, CLIENT_OFFLOADS), (link.server, SERVER_OFFLOADS)):
             _run(host, "ethtool", "-K", host.iface, *(word for pair in offloads.items() for word in pair))
-        _run(link.server, "sh", "-c", f"echo 1 > /sys/class/net/{link.server.iface}/threaded")
+        link.set_server("threaded", 1)
         link.set_routes()
         link.hold_server()
         yield link

@@ -77,6 +77,11 @@ class SshLink(Link):
         ask(self.server, tuning.change, self.server.iface, "route", SOURCES, self.client.address)
         ask(self.client, tuning.change, self.client.iface, "route", SOURCES, "blackhole")
 
+    def set_server(self, name: str, value: int) -> None:
+        """Write to the interface's file, after its value was written down; see `Link.set_server`."""
+        path = facts.NET / self.server.iface / name
+        ask(self.server, tuning.change, self.server.iface, "file", str(path), str(value))
+
     def hold_server(self) -> None:
         """Wait until the link is up, then hold the server's interface to its CPU; see `Link.hold_server`."""
         self.wait_until_up()

@@ -20,9 +20,9 @@ class Method:
 
     Parameters
     ----------
-    mode : {"none", "xdp_drv", "xdp_skb", "tc", "rawsock", "afxdp"}
+    mode : {"none", "xdp_drv", "xdp_skb", "tc", "rawsock", "afxdp", "dpdk"}
         Where packets are taken: nowhere (the stack gets them all), by a kernel program at native XDP, generic XDP or
-        TC's ingress, or by a receiver in user space from an AF_PACKET or AF_XDP socket.
+        TC's ingress, or by a receiver in user space from an AF_PACKET or AF_XDP socket, or from a driver of DPDK.
     classifier : {"none", "nn", "dt"}
         What classifies them; see `kernel.variants.Variant`. With "none" a kernel program only extracts flows.
     arithmetic : {"fused", "q16"}
@@ -33,7 +33,11 @@ class Method:
         Of a raw socket: one classifying thread for each CPU of the machine. Otherwise one thread receives and
         classifies, on the server's CPU.
     table : {"shared", "lru"}
-        The flow table of a kernel program; see `kernel.variants.Variant`. "all" leaves out the methods with "lru".
+        The flow table of a kernel program; see `kernel.variants.Variant`.
+    busy_poll : bool
+        Of an AF_XDP socket: the receiver polls it all the time, and the driver's work is done in the receiver's calls.
+    extra : bool
+        Whether "all" leaves it out, because it would make a first look longer or needs more than `make system`.
     """
 
     mode: str
@@ -42,6 +46,8 @@ class Method:
     layout: str = "packed"
     all_cpus: bool = False
     table: str = "shared"
+    busy_poll: bool = False
+    extra: bool = False
 
     def variant(self, n_classes: int) -> Variant:
         """Return the kernel program of a method. It counts every packet and then drops it.
@@ -67,7 +73,9 @@ METHODS = {
     "afxdp_nn_fused": Method("afxdp", "nn"),
     "rawsock1_nn_fused": Method("rawsock", "nn"),
     "rawsockN_nn_fused": Method("rawsock", "nn", all_cpus=True),
-    "xdp_drv_nn_fused_lru": Method("xdp_drv", "nn", table="lru"),
+    "xdp_drv_nn_fused_lru": Method("xdp_drv", "nn", table="lru", extra=True),
+    "afxdp_busy_nn_fused": Method("afxdp", "nn", busy_poll=True, extra=True),
+    "dpdk_nn_fused": Method("dpdk", "nn", extra=True),
 }
 
 
@@ -77,9 +85,8 @@ def choose_methods(methods: str | Sequence[str]) -> list[str]:
     Parameters
     ----------
     methods : str or sequence of str
-        Names in METHODS, as a sequence or as one string with commas between them. "all" is every method but those with
-        the LRU map, which are there to compare the flow tables. Names of earlier versions (`records.RENAMED`) are
-        accepted too.
+        Names in METHODS, as a sequence or as one string with commas between them. "every" is all of them, "all" all
+        but those that are `extra`. Names of earlier versions (`records.RENAMED`) are accepted too.
 
     Raises
     ------
@@ -87,8 +94,8 @@ def choose_methods(methods: str | Sequence[str]) -> list[str]:
         If there is no such method.
     """
     if isinstance(methods, str):
-        every = [name for name, method in METHODS.items() if method.table != "lru"]
-        methods = every if methods == "all" else [name.strip() for name in methods.split(",")]
+        groups = {"every": [*METHODS], "all": [name for name, method in METHODS.items() if not method.extra]}
+        methods = groups.get(methods) or [name.strip() for name in methods.split(",")]
     methods = [current_name(name) for name in methods]
     unknown = [name for name in methods if name not in METHODS]
     if unknown:

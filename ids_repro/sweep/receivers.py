@@ -20,9 +20,14 @@ from ..kernel import attach
 from ..kernel.program import Program, SmallProgram
 from ..kernel.variants import Variant
 from ..models.model import Model
-from ..native.build import build
+from ..native.build import build, dpdk_flags
+from ..network import facts
 from .link import Link
 from .methods import Method
+
+BUDGET = 64  # most packets of one poll of a driver, for the AF_XDP receiver in busy-poll mode; DPDK's own is the same
+# Drivers whose card DPDK can poll while the kernel keeps the interface, which the link's counters and addresses need.
+SHARED_CARDS = ("mlx4_core", "mlx5_core")
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class Receivers:
         UserError
             If the receiver does not start, or if it has ended when its counts are asked for.
         """
-        ways = {"none": self._nothing, "rawsock": self._rawsock, "afxdp": self._afxdp}
+        ways = {"none": self._nothing, "rawsock": self._rawsock, "afxdp": self._afxdp, "dpdk": self._dpdk}
         with ways.get(method.mode, self._in_kernel)(method) as receiver:
             yield receiver
 
@@ -116,7 +121,7 @@ class Receivers:
             yield Receiver(counts, len(cpus))
 
     @contextlib.contextmanager
-    def _afxdp(self, _: Method) -> Iterator[Receiver]:
+    def _afxdp(self, method: Method) -> Iterator[Receiver]:
         if self._redirect is None:
             self._redirect = SmallProgram("afxdp")
             self._stack.callback(self._redirect.close)
@@ -125,22 +130,46 @@ class Receivers:
         try:
             self.link.hold_server()
             sockets = program.map_fd("sockets")
-            with self._process("afxdp", "ring", [sockets], [self.link.server_cpu], pass_fds=(sockets,)) as counts:
+            own, cpus = [sockets, BUDGET * method.busy_poll], [self.link.server_cpu]
+            with (
+                self.link.left_to_polls() if method.busy_poll else contextlib.nullcontext(),
+                self._process("afxdp", "ring", own, cpus, pass_fds=(sockets,)) as counts,
+            ):
                 yield Receiver(counts)
         finally:
             server.call(lambda: attach.detach(program.fd, server.iface, "xdp_drv"))
 
     @contextlib.contextmanager
+    def _dpdk(self, _: Method) -> Iterator[Receiver]:
+        server, flags = self.link.server, dpdk_flags()
+        # DPDK makes a folder in the first, and libxdp pins nothing with the second.
+        env = os.environ | {"RUNTIME_DIRECTORY": str(self._folder), "LIBXDP_SKIP_DISPATCHER": "1"}
+        own, cpus, programs = [server.call(dpdk_device, server.iface)], [self.link.server_cpu], []
+        try:
+            with self.link.left_to_polls(), self._process("dpdk", "ring", own, cpus, flags, env=env) as counts:
+                programs += server.call(attach.adopt, server.iface)
+                self.link.hold_server()
+                yield Receiver(counts)
+        finally:
+            server.call(attach.take_off, server.iface, programs)
+
+    @contextlib.contextmanager
     def _process(
-        self, name: str, place: str, own: Sequence[object], cpus: Sequence[int], **kwargs: object
+        self,
+        name: str,
+        place: str,
+        own: Sequence[object],
+        cpus: Sequence[int],
+        flags: Sequence[str] = ("-pthread",),
+        **kwargs: object,
     ) -> Iterator[Callable[[], dict]]:
         """Run a receiver in C, which classifies with nn_fused or a detector's net, and yield what asks for its counts.
 
         The program is bpf/user/NAME.c; bpf/user/receiver.h says how it is asked. `own` are its own arguments, between
         the interface and the task. `place` names the place where packets wait for it: those that found it
-        full are counted there.
+        full are counted there. `flags` are for the compiler.
         """
-        server, program = self.link.server, build(f"user/{name}.c", name, ("-pthread",))
+        server, program = self.link.server, build(f"user/{name}.c", name, flags)
         struct, task = ("nn_log2", "detector") if self.model.detector else ("nn_fused", self.model.n_classes)
         params = self._folder / struct
         params.write_bytes(self.model.params(struct))
@@ -151,7 +180,7 @@ class Receivers:
         def line() -> str:
             text = process.stdout.readline()
             if not text:
-                raise UserError(f"{name} ended: {process.stderr.read().strip() or 'no message'}")
+                raise UserError(f"{name} ended: {'; '.join(process.stderr.read().splitlines()) or 'no message'}")
             return text
 
         def counts() -> dict:
@@ -166,3 +195,22 @@ class Receivers:
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=30)
+
+
+def dpdk_device(iface: str) -> str:
+    """Return what DPDK takes an interface's packets from: the card itself, or the kernel's interface.
+
+    Parameters
+    ----------
+    iface : str
+        Name of the interface.
+
+    Returns
+    -------
+    str
+        The card's PCI address if its driver is one of `SHARED_CARDS`. Otherwise the poll-mode driver "net_af_xdp",
+        because every other card would be taken away from the kernel.
+    """
+    if facts.describe(iface)["driver"] in SHARED_CARDS:
+        return (facts.NET / iface / "device").resolve().name
+    return "net_af_xdp"

@@ -8,7 +8,8 @@ from ids_repro.sweep.methods import METHODS, choose_methods
 
 
 def test_methods_are_chosen_by_name_in_the_order_given():
-    assert choose_methods("all") == [name for name in METHODS if name != "xdp_drv_nn_fused_lru"]
+    extra = ["xdp_drv_nn_fused_lru", "afxdp_busy_nn_fused", "dpdk_nn_fused"]
+    assert choose_methods("every") == [*METHODS] == [*choose_methods("all"), *extra]
     assert choose_methods("xdp_drv_nn_fused_lru") == ["xdp_drv_nn_fused_lru"]
     assert choose_methods("tc_nn_fused, no_filter") == choose_methods(["tc_nn_fused", "no_filter"])
     assert choose_methods("tc_nn_fused, no_filter") == ["tc_nn_fused", "no_filter"]
@@ -24,7 +25,7 @@ def test_every_method_has_a_name_and_a_look_in_figures():
 def test_a_name_says_which_arithmetic_the_net_runs(name):
     method = METHODS[name]
     assert (f"nn_{method.arithmetic}" in name) == (method.classifier == "nn")
-    if method.mode in ("rawsock", "afxdp"):  # receivers in user space run nn_fused only
+    if method.mode in ("rawsock", "afxdp", "dpdk"):  # receivers in user space run nn_fused only
         assert (method.classifier, method.arithmetic) == ("nn", "fused")
 
 

@@ -1,24 +1,30 @@
-"""A receiver that is too slow has its losses counted, and one that dies fails its trial only."""
+"""Receivers agree on every verdict; one that is too slow has its losses counted; one that dies fails its trial only."""
 
 import contextlib
 import socket
+import tempfile
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
-from machine_state import until
+from machine_state import alive, until
 
-from ids_repro import config
+from ids_repro import config, records
 from ids_repro.data.features import FEATURES
+from ids_repro.data.packets import Capture
+from ids_repro.kernel import attach
 from ids_repro.models.fixed import layer_shapes
 from ids_repro.models.int_mlp_log2 import quantize_log2
 from ids_repro.models.model import Model
 from ids_repro.models.scaling import MinMax
+from ids_repro.native import library
 from ids_repro.native.layouts import Q
+from ids_repro.sweep.link import LEFT_TO_POLLS
 from ids_repro.sweep.link_netns import two_namespaces
-from ids_repro.sweep.methods import Method
+from ids_repro.sweep.methods import METHODS, Method
 from ids_repro.sweep.receivers import Receivers
 from ids_repro.sweep.run import run_sweep
 
@@ -40,7 +46,13 @@ def processes(name: str) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize(
-    ("method", "program", "place"), [("rawsock1_nn_fused", "rawsock", "socket"), ("afxdp_nn_fused", "afxdp", "ring")]
+    ("method", "program", "place"),
+    [
+        ("rawsock1_nn_fused", "rawsock", "socket"),
+        ("afxdp_nn_fused", "afxdp", "ring"),
+        ("afxdp_busy_nn_fused", "afxdp", "ring"),
+        ("dpdk_nn_fused", "dpdk", "ring"),
+    ],
 )
 def test_what_a_receiver_is_too_slow_for_is_counted_where_it_was_lost(tmp_path, models, method, program, place):
     def stop_it_meanwhile(seconds):
@@ -59,7 +71,7 @@ def test_what_a_receiver_is_too_slow_for_is_counted_where_it_was_lost(tmp_path, 
     assert raw["sent_packets"] == raw["received_packets"] + sum(raw["dropped_packets"].values())
 
 
-@pytest.mark.parametrize("victim", ["hping3", "rawsock", "afxdp", "load_agent"])
+@pytest.mark.parametrize("victim", ["hping3", "rawsock", "afxdp", "dpdk", "load_agent"])
 def test_a_trial_whose_sender_or_receiver_dies_is_recorded_as_failed_and_the_next_one_is_well(tmp_path, models, victim):
     def kill_in_the_first_trial(seconds):
         for process in () if (tmp_path / "sweep.jsonl").exists() else processes(victim):
@@ -67,7 +79,7 @@ def test_a_trial_whose_sender_or_receiver_dies_is_recorded_as_failed_and_the_nex
         time.sleep(seconds)
 
     asked = profile(HPING3 if victim == "hping3" else LIVE_FRAMES, trial_s=0.3, repeats=2)
-    method = "afxdp_nn_fused" if victim == "afxdp" else "rawsock1_nn_fused"
+    method = {"afxdp": "afxdp_nn_fused", "dpdk": "dpdk_nn_fused"}.get(victim, "rawsock1_nn_fused")
     first, second = run_sweep(models["binary"], asked, [method], results=tmp_path, wait=kill_in_the_first_trial)
     assert first["status"] == "failed"
     assert {"load_agent": "the generator on the client ended"}.get(victim, f"{victim} ended") in first["reason"]
@@ -88,12 +100,14 @@ def length_detector(detector: Model) -> Model:
 DETECTORS = {
     "rawsock": Method("rawsock", "nn"),
     "afxdp": Method("afxdp", "nn"),
+    "busy_poll": Method("afxdp", "nn", busy_poll=True),
+    "dpdk": Method("dpdk", "nn"),
     "xdp": Method("xdp_drv", "nn", "log2"),
 }
 
 
 @pytest.mark.parametrize("where", DETECTORS)
-def test_a_detector_flags_the_same_packets_in_a_raw_socket_in_af_xdp_and_in_the_kernel(detector, where, monkeypatch):
+def test_a_detector_flags_the_same_packets_in_every_receiver_and_in_the_kernel(detector, where, monkeypatch):
     lengths = [10] * 5 + [900] + [10] * 4  # of one flow: it is flagged at the sixth packet and stays so
     variant = Method.variant
     monkeypatch.setattr(Method, "variant", lambda method, n: replace(variant(method, n), evidence=True))
@@ -105,3 +119,79 @@ def test_a_detector_flags_the_same_packets_in_a_raw_socket_in_af_xdp_and_in_the_
                     sender.sendto(bytes(length), (link.target, 9))
             assert until(lambda: receiver.counts()["received"] >= len(lengths))
             assert receiver.counts()["verdicts"] == [5, 5]
+
+
+def timeless(model: Model) -> Model:
+    """Return a model whose net does not look at intervals, which differ whenever packets are sent again."""
+    net = model.twins["nn_fused"]
+    kept = np.array(["iat" not in name for name in FEATURES])
+    return replace(model, twins=model.twins | {"nn_fused": replace(net, mul=net.mul * kept)})
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, one in METHODS.items() if (one.classifier, one.arithmetic) == ("nn", "fused")]
+)
+def test_every_method_gives_real_packets_the_verdicts_of_the_numpy_twin(models, sample: Capture, name):
+    frames = sample.headers()
+    chosen = [i for i, frame in enumerate(frames) if frame[12:14] == b"\x08\0"][:2000]
+    x, _ = library.extract(sample.rows[chosen])
+    model = timeless(models["binary"])
+    expected = np.bincount(model.twins["nn_fused"].predict(x), minlength=2)
+    assert expected.all(), "both classes are among them"
+    with (
+        two_namespaces() as link,
+        contextlib.ExitStack() as stack,
+        Receivers(model, link, stack).running(METHODS[name]) as receiver,
+        link.client.call(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)) as sender,
+    ):
+        sender.bind((link.client.iface, 0))
+        for sent, i in enumerate(chosen, start=1):
+            sender.send(frames[i])
+            if sent % 100 == 0:  # a veth's ring has 256 places
+                assert until(lambda sent=sent: receiver.counts()["received"] >= sent)
+        assert receiver.counts()["verdicts"] == expected.tolist()
+
+
+def left_behind() -> dict[str, list[str]]:
+    """Return the names in the folders in which DPDK and libxdp keep files."""
+    folders = map(Path, ("/run", "/dev/hugepages", "/dev/shm", "/sys/fs/bpf", tempfile.gettempdir()))
+    return {str(one): sorted(path.name for path in one.iterdir()) for one in folders if one.exists()}
+
+
+@pytest.mark.parametrize("end", ["terminate", "kill"])
+def test_dpdk_leaves_no_program_no_file_and_no_setting_however_its_process_ends(models, end):
+    before = left_behind()
+    with two_namespaces() as link, contextlib.ExitStack() as stack:
+        receivers, iface = Receivers(models["binary"], link, stack), link.server.iface
+        for _ in range(2):  # the second finds the interface as the first did
+            with receivers.running(METHODS["dpdk_nn_fused"]) as receiver:
+                assert receiver.counts()["received"] == 0
+                assert len(link.server.call(attach.programs, iface)) == 1
+                (process,) = processes("dpdk")
+                getattr(process, end)()
+                assert until(lambda pid=process.pid: not alive(pid))
+            assert link.server.call(attach.programs, iface) == set()
+            show = "cat " + " ".join(f"/sys/class/net/{iface}/{name}" for name in LEFT_TO_POLLS)
+            shown = link.server.run(["ip", "netns", "exec", link.server.ns, *show.split()], capture_output=True)
+            assert shown.stdout.split() == [b"0"] * len(LEFT_TO_POLLS)
+    assert left_behind() == before
+
+
+@pytest.mark.parametrize("method", ["afxdp_busy_nn_fused", "dpdk_nn_fused"])
+def test_a_receiver_that_polls_keeps_its_cpu_busy_however_few_packets_come(tmp_path, models, method):
+    asked = profile({"intervals_us": (), "rates_pps": (1000,)}, trial_s=1.0, repeats=1)
+    (made,) = run_sweep(models["binary"], asked, [method], results=tmp_path)
+    assert (made["status"], made["reason"]) == ("ok", "")
+    assert made["raw"]["cpu_percent"]["idle"] < 5
+
+
+def test_without_dpdk_its_trials_say_how_to_get_it_and_the_rest_goes_on(project, models):
+    """The copy of the project has no build/dpdk."""
+    project.add_profile("once", trial_s=0.2)
+    project.save(models)
+    methods = "dpdk_nn_fused,rawsock1_nn_fused"
+    done = project.cli("sweep", "--profile", "once", "--methods", methods)
+    assert "dpdk_nn_fused: failed: DPDK is not installed: run 'make system-dpdk'" in done.stderr
+    made = records.read(project.root / "data/results/sweep.jsonl")
+    failed = {one["asked"]["method"] for one in made if one["status"] != "ok"}
+    assert (done.returncode, failed) == (1, {"dpdk_nn_fused"}), done.stderr
