@@ -30,8 +30,8 @@ class Method:
     layout : {"packed", "paper"}
         Of the net in a kernel program; see `kernel.variants.Variant`.
     all_cpus : bool
-        Of a raw socket: one classifying thread for each CPU of the machine. Otherwise one thread receives and
-        classifies, on the server's CPU.
+        Of a raw socket: one classifying thread for each CPU, see `receivers.raw_socket_cpus`. Otherwise one thread
+        receives and classifies, on the server's CPU.
     table : {"shared", "lru"}
         The flow table of a kernel program; see `kernel.variants.Variant`.
     busy_poll : bool

@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from ..models.model import Model
 from ..native.build import build, dpdk_flags
 from ..network import facts
 from .link import Link
-from .methods import Method
+from .methods import METHODS, Method
 
 BUDGET = 64  # most packets of one poll of a driver, for the AF_XDP receiver in busy-poll mode; DPDK's own is the same
 # Drivers whose card DPDK can poll while the kernel keeps the interface, which the link's counters and addresses need.
@@ -116,9 +116,20 @@ class Receivers:
 
     @contextlib.contextmanager
     def _rawsock(self, method: Method) -> Iterator[Receiver]:
-        cpus = sorted(os.sched_getaffinity(0)) if method.all_cpus else [self.link.server_cpu]
-        with self._process("rawsock", "socket", [len(cpus)], cpus) as counts:
+        cpus, own = self._raw_socket_cpus() if method.all_cpus else ([self.link.server_cpu], None)
+        with self._process("rawsock", "socket", [len(cpus)], cpus, main_cpu=own) as counts:
             yield Receiver(counts, len(cpus))
+
+    def _raw_socket_cpus(self) -> tuple[list[int], int | None]:
+        client = {self.link.client_cpu} if self.link.mode == "netns" else set()
+        return raw_socket_cpus(os.sched_getaffinity(0), {self.link.server_cpu} | client)
+
+    def notes(self, methods: Iterable[str]) -> list[str]:
+        """Return what the user should know about how these methods run here."""
+        cpus, own = self._raw_socket_cpus()
+        if own is not None or not any(METHODS[method].all_cpus for method in methods):
+            return []
+        return [f"the {len(cpus)}-core raw socket's receiving thread has no CPU of its own: there are too few CPUs"]
 
     @contextlib.contextmanager
     def _afxdp(self, method: Method) -> Iterator[Receiver]:
@@ -161,13 +172,14 @@ class Receivers:
         own: Sequence[object],
         cpus: Sequence[int],
         flags: Sequence[str] = ("-pthread",),
+        main_cpu: int | None = None,
         **kwargs: object,
     ) -> Iterator[Callable[[], dict]]:
         """Run a receiver in C, which classifies with nn_fused or a detector's net, and yield what asks for its counts.
 
         The program is bpf/user/NAME.c; bpf/user/receiver.h says how it is asked. `own` are its own arguments, between
         the interface and the task. `place` names the place where packets wait for it: those that found it
-        full are counted there. `flags` are for the compiler.
+        full are counted there. `flags` are for the compiler. The first thread moves to `main_cpu`.
         """
         server, program = self.link.server, build(f"user/{name}.c", name, flags)
         struct, task = ("nn_log2", "detector") if self.model.detector else ("nn_fused", self.model.n_classes)
@@ -191,6 +203,8 @@ class Receivers:
 
         try:
             line()  # "ready"
+            if main_cpu is not None:
+                os.sched_setaffinity(process.pid, {main_cpu})  # the other threads stay on `cpus`
             yield counts
         finally:
             process.send_signal(signal.SIGTERM)
@@ -214,3 +228,22 @@ def dpdk_device(iface: str) -> str:
     if facts.describe(iface)["driver"] in SHARED_CARDS:
         return (facts.NET / iface / "device").resolve().name
     return "net_af_xdp"
+
+
+def raw_socket_cpus(cpus: Set[int], taken: Set[int]) -> tuple[list[int], int | None]:
+    """Return the CPUs of the N-core raw socket: those of its classifying threads, and that of its receiving thread.
+
+    Parameters
+    ----------
+    cpus : set of int
+        Those of this machine.
+    taken : set of int
+        Those that send packets, or do the driver's work.
+
+    Returns
+    -------
+    list of int, int or None
+        With too few CPUs, all of them are shared, and the receiving thread has none of its own.
+    """
+    free = sorted(cpus - taken)
+    return (free[1:], free[0]) if len(free) > 2 else (sorted(cpus), None)

@@ -165,9 +165,9 @@ def _run_trials(
     most, trial_s = len(planned) + sweep.profile.refine * EDGE_REPEATS * len(methods), sweep.profile.trial_s
     about = {"link": link.about} if link.about else {}
     with contextlib.ExitStack() as stack:
-        for note in link.notes:
-            say(note)
         receivers, sender = Receivers(model, link, stack), Sender(link)
+        for note in (*link.notes, *receivers.notes(methods)):
+            say(note)
         stack.callback(sender.close)
         say(f"sweep: up to {most} trials of {trial_s:g} s, about {duration_text(most, trial_s)}")
         bar = stack.enter_context(show_progress(total=most, desc="sweep", unit="trial"))

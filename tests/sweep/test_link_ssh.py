@@ -76,12 +76,26 @@ ONCE = """
 with two_machines(TwoMachines(**ENDS, target="10.77.0.3")) as on:
     print(on.held)
 """
+POLL = """
+import contextlib
+from ids_repro.models.model_file import load_model
+from ids_repro.sweep.methods import METHODS
+from ids_repro.sweep.receivers import Receivers
+with (
+    two_machines(TwoMachines(**ENDS, target="10.77.0.3")) as on,
+    contextlib.ExitStack() as stack,
+    Receivers(load_model("binary", 0), on, stack).running(METHODS["dpdk_nn_fused"]),
+):
+    print("ready", flush=True)
+    time.sleep(60)
+"""
 # Prints every setting of a machine that a sweep may change.
 SETTINGS = """
 for name in eth0 p0 br0; do
     [ -d /sys/class/net/$name ] || continue
     ethtool -k $name; ip link show $name; tc qdisc show dev $name; cat /sys/class/net/$name/threaded
     cat /sys/class/net/$name/queues/rx-*/rps_cpus
+    cat /sys/class/net/$name/napi_defer_hard_irqs /sys/class/net/$name/gro_flush_timeout
 done
 ip neigh show nud permanent
 ip route
@@ -341,6 +355,35 @@ def test_kill_9_ends_the_load_on_the_client_and_the_next_run_puts_everything_bac
     assert until(lambda: load_processes() == [], patience_s=2)
     assert "xdp" in inside("server", "ip link show eth0")
     assert machines.output(ONCE).endswith(f" on CPU {max(os.sched_getaffinity(0))}\n")
+    assert machines.settings() == before
+
+
+@pytest.fixture
+def dpdk(project):
+    """Give the copy of the project DPDK's headers."""
+    (project.root / "build").mkdir(exist_ok=True)
+    (project.root / "build/dpdk").symlink_to(config.BUILD / "dpdk")
+    yield
+    (project.root / "build/dpdk").unlink()
+
+
+def test_what_polls_is_measured_over_ssh_too(machines, dpdk):
+    ends = ("--client-iface", "eth0", "--server-iface", "eth0", "--target", "10.77.0.3")
+    code, said, made = machines.sweep(*ends, "--profile", "slow", "--methods", "afxdp_busy_nn_fused,dpdk_nn_fused")
+    assert (code, len(made)) == (0, 2), said
+    assert all(record["raw"]["received_packets"] > 1000 for record in made)
+
+
+def test_after_kill_9_of_a_run_with_dpdk_the_next_one_takes_off_its_program_and_puts_everything_back(machines, dpdk):
+    before = machines.settings()
+    process = machines.script(POLL)
+    assert process.stdout.readline() == "ready\n", process.stderr.read()
+    assert "xsk_def_prog" in inside("server", "ip link show eth0")
+    process.kill()
+    process.communicate()
+    assert until(lambda: load_processes() == [], patience_s=2)
+    assert "xsk_def_prog" in inside("server", "ip link show eth0"), "it outlives its process"
+    machines.output(ONCE)
     assert machines.settings() == before
 
 

@@ -1,6 +1,7 @@
 """Receivers agree on every verdict; one that is too slow has its losses counted; one that dies fails its trial only."""
 
 import contextlib
+import os
 import socket
 import tempfile
 import time
@@ -25,7 +26,7 @@ from ids_repro.native.layouts import Q
 from ids_repro.sweep.link import LEFT_TO_POLLS
 from ids_repro.sweep.link_netns import two_namespaces
 from ids_repro.sweep.methods import METHODS, Method
-from ids_repro.sweep.receivers import Receivers
+from ids_repro.sweep.receivers import Receivers, raw_socket_cpus
 from ids_repro.sweep.run import run_sweep
 
 pytestmark = [pytest.mark.root, pytest.mark.bpf, pytest.mark.usefixtures("nothing_left")]
@@ -84,6 +85,42 @@ def test_a_trial_whose_sender_or_receiver_dies_is_recorded_as_failed_and_the_nex
     assert first["status"] == "failed"
     assert {"load_agent": "the generator on the client ended"}.get(victim, f"{victim} ended") in first["reason"]
     assert (second["status"], second["reason"]) == ("ok", "")
+
+
+@pytest.mark.parametrize(
+    ("cpus", "taken", "workers", "own"),
+    [
+        ({0, 1}, {0, 1}, [0, 1], None),
+        ({0, 1, 2, 3}, {0, 3}, [0, 1, 2, 3], None),
+        ({0, 1, 2, 3, 4}, {0, 4}, [2, 3], 1),
+        ({0, 2, 4, 6, 8, 10}, {10}, [2, 4, 6, 8], 0),
+    ],
+)
+def test_the_n_core_raw_socket_receives_on_a_cpu_of_its_own_if_there_are_enough(cpus, taken, workers, own):
+    assert raw_socket_cpus(cpus, taken) == (workers, own)
+
+
+def test_the_thread_that_receives_moves_to_its_own_cpu_and_those_that_classify_do_not(models):
+    with two_namespaces() as link, contextlib.ExitStack() as stack:
+        receivers = Receivers(models["binary"], link, stack)
+        first, last = link.client_cpu, link.server_cpu
+        with receivers._process("rawsock", "socket", [2], [last], main_cpu=first):
+            (process,) = processes("rawsock")
+            on = {int(task.name): os.sched_getaffinity(int(task.name)) for task in process_tasks(process.pid)}
+    assert on.pop(process.pid) == {first}
+    assert list(on.values()) == [{last}] * 2
+
+
+def process_tasks(pid: int) -> list[Path]:
+    """Return the folders of a process's threads."""
+    return list(Path(f"/proc/{pid}/task").iterdir())
+
+
+def test_where_cpus_are_few_the_sweep_says_what_that_means(models, capsys, tmp_path):
+    asked = profile(LIVE_FRAMES, trial_s=0.2, repeats=1)
+    run_sweep(models["binary"], asked, ["rawsockN_nn_fused"], results=tmp_path)
+    few = len(os.sched_getaffinity(0)) < 5
+    assert ("raw socket's receiving thread has no CPU of its own" in capsys.readouterr().out) == few
 
 
 def length_detector(detector: Model) -> Model:
