@@ -30,6 +30,7 @@ XDP_FLAGS = {"xdp_skb": 1 << 1, "xdp_drv": 1 << 2}  # XDP_FLAGS_SKB_MODE, XDP_FL
 PARENTS = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
 TC_HOOKS = {"tc": ("ingress",), "tc_both": ("ingress", "egress")}
 NAME = "ids"  # of our filter
+LIBXDPS = b"xsk_def_prog"  # the program that redirects packets to an AF_XDP socket
 _BPF_ID = 11  # TCA_BPF_ID of linux/pkt_cls.h, which pyroute2 does not know
 
 
@@ -103,21 +104,17 @@ def detach(fd: int, iface: str, mode: str, made_clsact: bool = False) -> None:
 
 
 def adopt(iface: str) -> list[str]:
-    """Write down the XDP programs that a process of ours attached by itself, and return their modes and ids as words.
-
-    They outlive that process if it is killed.
-    """
-    found = [f"{mode} {number}" for mode, number in programs(iface) if mode in XDP_FLAGS]
+    """Write down the program of libxdp's that DPDK has attached, so that it is taken off; return its mode and id."""
+    found = [f"{mode} {number}" for mode, number in programs(iface) if _name(number) == LIBXDPS]
     for name in found:
         tuning.write_down(iface, "program", name, "none")
     return found
 
 
-def take_off(iface: str, found: list[str]) -> None:
-    """Take off what `adopt` returned, where it is still attached."""
-    for name in found:
-        if _is_attached(iface, name) == "attached":
-            _take_off(iface, name)
+def take_off_adopted(iface: str) -> None:
+    """Take off what `adopt` finds. It outlives the process that attached it."""
+    for name in adopt(iface):
+        _take_off(iface, name)
 
 
 def needs_clsact(iface: str, mode: str) -> bool:
@@ -271,6 +268,14 @@ def _detach_tc(ip: IPRoute, index: int, fd: int, made_clsact: bool) -> None:
                 empty = False
     if made_clsact and empty and "clsact" in _qdiscs(ip, index):
         ip.tc("del", "clsact", index)
+
+
+def _name(number: int) -> bytes:
+    fd = open_program(number)
+    try:
+        return prog_info(fd)["name"]
+    finally:
+        os.close(fd)
 
 
 def _is_attached(iface: str, name: str) -> str:

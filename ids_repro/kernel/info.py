@@ -13,9 +13,9 @@ from .bpf_syscall import enable_run_time_stats, object_info
 # The fields of struct bpf_prog_info (linux/bpf.h) that are read, at their offsets.
 INFO = np.dtype(
     {
-        "names": ["id", "jited_bytes", "xlated_bytes", "run_time_ns", "run_cnt", "verified_insns"],
-        "formats": ["u4", "u4", "u4", "u8", "u8", "u4"],
-        "offsets": [4, 16, 20, 192, 200, 216],
+        "names": ["id", "jited_bytes", "xlated_bytes", "name", "run_time_ns", "run_cnt", "verified_insns"],
+        "formats": ["u4", "u4", "u4", "S16", "u8", "u8", "u4"],
+        "offsets": [4, 16, 20, 64, 192, 200, 216],
         "itemsize": 256,
     }
 )
@@ -39,8 +39,9 @@ def prog_info(fd: int) -> np.void:
     Returns
     -------
     numpy.void, dtype INFO
-        The program's id; the size of its machine code and of its BPF code [byte]; the time of all its runs [ns] and
-        their number, which the kernel counts inside `timed_runs`; the instructions that the verifier walked through.
+        The program's id; the size of its machine code and of its BPF code [byte]; its name; the time of all its runs
+        [ns] and their number, which the kernel counts inside `timed_runs`; the instructions that the verifier walked
+        through.
     """
     return object_info(fd, INFO)
 

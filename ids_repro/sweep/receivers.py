@@ -155,14 +155,14 @@ class Receivers:
         server, flags = self.link.server, dpdk_flags()
         # DPDK makes a folder in the first, and libxdp pins nothing with the second.
         env = os.environ | {"RUNTIME_DIRECTORY": str(self._folder), "LIBXDP_SKIP_DISPATCHER": "1"}
-        own, cpus, programs = [server.call(dpdk_device, server.iface)], [self.link.server_cpu], []
+        own, cpus = [server.call(dpdk_device, server.iface)], [self.link.server_cpu]
         try:
             with self.link.left_to_polls(), self._process("dpdk", "ring", own, cpus, flags, env=env) as counts:
-                programs += server.call(attach.adopt, server.iface)
+                server.call(attach.adopt, server.iface)
                 self.link.hold_server()
                 yield Receiver(counts)
         finally:
-            server.call(attach.take_off, server.iface, programs)
+            server.call(attach.take_off_adopted, server.iface)
 
     @contextlib.contextmanager
     def _process(

@@ -17,6 +17,8 @@ from ids_repro import config, records
 from ids_repro.data.features import FEATURES
 from ids_repro.data.packets import Capture
 from ids_repro.kernel import attach
+from ids_repro.kernel.program import Program
+from ids_repro.kernel.variants import Variant
 from ids_repro.models.fixed import layer_shapes
 from ids_repro.models.int_mlp_log2 import quantize_log2
 from ids_repro.models.model import Model
@@ -106,14 +108,10 @@ def test_the_thread_that_receives_moves_to_its_own_cpu_and_those_that_classify_d
         first, last = link.client_cpu, link.server_cpu
         with receivers._process("rawsock", "socket", [2], [last], main_cpu=first):
             (process,) = processes("rawsock")
-            on = {int(task.name): os.sched_getaffinity(int(task.name)) for task in process_tasks(process.pid)}
+            tasks = [int(task.name) for task in Path(f"/proc/{process.pid}/task").iterdir()]
+            on = {task: os.sched_getaffinity(task) for task in tasks}
     assert on.pop(process.pid) == {first}
     assert list(on.values()) == [{last}] * 2
-
-
-def process_tasks(pid: int) -> list[Path]:
-    """Return the folders of a process's threads."""
-    return list(Path(f"/proc/{pid}/task").iterdir())
 
 
 def test_where_cpus_are_few_the_sweep_says_what_that_means(models, capsys, tmp_path):
@@ -212,6 +210,13 @@ def test_dpdk_leaves_no_program_no_file_and_no_setting_however_its_process_ends(
             shown = link.server.run(["ip", "netns", "exec", link.server.ns, *show.split()], capture_output=True)
             assert shown.stdout.split() == [b"0"] * len(LEFT_TO_POLLS)
     assert left_behind() == before
+
+
+def test_a_program_of_somebody_else_is_neither_adopted_nor_taken_off():
+    with two_namespaces() as link, Program(Variant()) as program, program.attached(link.server, "xdp_drv"):
+        assert link.server.call(attach.adopt, link.server.iface) == []
+        link.server.call(attach.take_off_adopted, link.server.iface)
+        assert len(link.server.call(attach.programs, link.server.iface)) == 1
 
 
 @pytest.mark.parametrize("method", ["afxdp_busy_nn_fused", "dpdk_nn_fused"])
