@@ -23,6 +23,11 @@ endif
 # libdpdk-dev needs 220 packages with the drivers of all cards, and daemons. Only its headers are unpacked.
 DPDK_PACKAGES := libbsd-dev|librte-(mempool-ring|net-af-xdp)[0-9]+
 DPDK := build/dpdk
+# make test-kernels boots other kernels with these.
+KERNEL_PACKAGES := qemu-system-x86 mmdebstrap debian-archive-keyring
+ifneq ($(filter system-kernels test-kernels,$(MAKECMDGOALS)),)
+PACKAGES += $(KERNEL_PACKAGES)
+endif
 # Without headers for the running kernel, HEADERS is installed: packet programs need only the UAPI headers.
 KERNEL := $(shell uname -r)
 HEADERS := linux-headers-$(if $(filter ubuntu,$(DISTRO)),generic,$(shell dpkg --print-architecture 2>/dev/null))
@@ -34,7 +39,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euc
 .ONESHELL .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help system system-lab system-dpdk venv lock sbom reproduce record test test-faults fuzz bench-extract example readme lint format lab clean distclean
+.PHONY: help system system-lab system-kernels system-dpdk venv lock sbom reproduce record test test-kernels test-faults fuzz bench-extract example readme lint format lab clean distclean
 export LC_ALL := C
 export PATH := $(PATH):/usr/sbin:/sbin
 
@@ -70,7 +75,7 @@ exit $$code'
 endef
 
 help: ## this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 14
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 16
 
 reproduce: rights system venv ## data, models, measurements, tables, figures, report (PROFILE=smoke or paper; FRESH=1 runs all again)
 	$(if $(ROOTED),$(call as_root,$(REPRODUCE)),exec $(TIED) $(REPRODUCE))
@@ -91,6 +96,9 @@ test-faults: system-lab venv ## disturb every command (kill -9, full disk, ...) 
 
 fuzz: system-lab venv ## parse N random and changed frames (1,000,000) in the kernel and in user space, compare, and run the sanitizers
 	$(call as_root,N=$(N) SEED=$(SEED) .venv/bin/python -m pytest -s tests/kernel/test_fuzz.py)
+
+test-kernels: system-kernels venv ## boot Debian's kernels in QEMU (no KVM needed); each judges every variant of the program, in about two hours
+	$(call as_root,PYTHONPATH=tests .venv/bin/python -m kernels.run)
 
 bench-extract: system venv ## measure packets a second and memory of 'extract' on 5 and 20 million packets (8 GB of disk)
 	exec $(TIED) .venv/bin/python tests/data/bench_extract.py
@@ -152,6 +160,8 @@ system-dpdk: system ## install DPDK's libraries and put its headers into build/d
 	rm $(DPDK)/*.deb
 	echo $$packages > $(DPDK)/packages
 	chown -fhR --reference=Makefile build || true
+
+system-kernels: system ## the same, and the packages that boot other kernels (QEMU)
 
 venv: .venv/.stamp ## install the pinned Python packages into .venv (pip checks their SHA-256); git then keeps notebooks without outputs
 	@[ -e .git ] && command -v git >/dev/null && [ "$$($(GIT) config filter.nbstripout.clean)" != '$(STRIP)' ] || exit 0

@@ -79,6 +79,7 @@ NAMES = {
 }
 FLOOD = {"table": _one_of("shared", "lru"), "flows": _number(1, 2**32, "integer"), "rate_pps": COUNT}
 FLOOD |= {"packets": _number(1, 1e6, "integer"), "answered": {"type": "boolean"}, "flood_s": SECONDS}
+SIZES = ("verified_insns", "xlated_bytes", "jited_bytes", "stack_bytes")  # of a loaded program
 DAY = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
 PROVENANCE = _fields(
     {
@@ -141,7 +142,7 @@ KINDS: dict[str, tuple[Schema, Schema, Schema, Schema]] = {
         {"variant": WORD, "traffic": _one_of("one_flow", "new_flows")},
         {},
         {"ns_per_packet": _list(NS)},
-        dict.fromkeys(("verified_insns", "xlated_bytes", "jited_bytes", "stack_bytes"), COUNT),
+        dict.fromkeys(SIZES, COUNT),
     ),
     "flow_churn": (
         {"classifier": WORD, "flows_entries": FLOOD["flows"], "traffic": _one_of("one_flow", "new_ports", "new_flows")},
@@ -156,6 +157,12 @@ KINDS: dict[str, tuple[Schema, Schema, Schema, Schema]] = {
         {},
         {"moments_s": _list(SECONDS)} | dict.fromkeys(("lost", "left", "wrong"), _list(TEXT, 0)),
         {},
+    ),
+    "kernel": (
+        {"kernel": WORD, "variant": WORD, "hook": _one_of("xdp", "tc"), "classes": COUNT},
+        {},
+        {"refused": TEXT, "vectors": COUNT, "packets": COUNT, "differ": _or_null(COUNT)},
+        dict.fromkeys(SIZES, COUNT),
     ),
     "constraint": ({"constraint": WORD}, {}, {"broken": TRIED, "alternative": _or_null(TRIED)}, {}),
     "per_packet": (

@@ -260,10 +260,11 @@ def test_ubuntu_has_another_name_for_its_headers(tmp_path):
     assert machine.apt() == [["update"], ["install", "linux-headers-generic"]]
 
 
-def test_the_lab_programs_come_with_the_goals_that_need_them(tmp_path, distribution_headers):
+@pytest.mark.parametrize(("goal", "named"), [("system-lab", "LAB_PACKAGES"), ("system-kernels", "KERNEL_PACKAGES")])
+def test_some_programs_come_with_the_goals_that_need_them(tmp_path, distribution_headers, goal, named):
     machine = Machine(tmp_path)
-    assert machine.make("system", "system-lab").returncode == 0
-    wanted = [*make_variable("PACKAGES"), *make_variable("LAB_PACKAGES"), distribution_headers]
+    assert machine.make("system", goal).returncode == 0
+    wanted = [*make_variable("PACKAGES"), *make_variable(named), distribution_headers]
     assert machine.apt() == [["update"], ["install", *wanted]]
 
 
@@ -393,13 +394,18 @@ def test_make_tells_how_its_child_ended(tmp_path, code):
     assert done.returncode == (2 if code else 0) and (f"Error {code}" in done.stderr) == bool(code)
 
 
-def test_no_package_that_we_name_brings_a_service():
+@pytest.mark.parametrize(
+    ("named", "target"),
+    [("PACKAGES", "system"), ("LAB_PACKAGES", "system-lab"), ("KERNEL_PACKAGES", "system-kernels"), ("", "system-dpdk")],
+)
+def test_no_package_that_we_name_brings_a_service(named, target):
     """A package with a service would start a daemon on the user's machine."""
-    always_there, of_dpdk = {"util-linux"}, (ROOT / "build/dpdk/packages").read_text().split()
-    for package in {*make_variable("PACKAGES"), *make_variable("LAB_PACKAGES"), *of_dpdk} - always_there:
+    always_there = {"util-linux"}
+    packages = make_variable(named) if named else (ROOT / "build/dpdk/packages").read_text().split()
+    for package in {*packages} - always_there:
         run = subprocess.run(["dpkg-query", "-L", package], capture_output=True, text=True)
         if run.returncode:
-            pytest.skip(f"{package} is not installed: run make system-lab")
+            pytest.skip(f"{package} is not installed: run make {target}")
         services = re.findall(r"^.*/systemd/system/.+\.(?:service|socket)$|^/etc/init\.d/.+$", run.stdout, re.MULTILINE)
         assert not services, package
 

@@ -71,6 +71,35 @@ def compare(
     return out
 
 
+def of_program(program: Program, model: Model, capture: Capture, x: np.ndarray) -> dict[str, int]:
+    """Compare one loaded program with user space; without a classifier its features alone are compared.
+
+    Parameters
+    ----------
+    program : Program
+        Of a variant with ``probe``.
+    model : Model
+    capture : Capture
+    x : ndarray of shape (n, 12), int64
+        Features, Q16, for a program that classifies.
+
+    Returns
+    -------
+    dict
+        How many "vectors" and "packets" were compared, and on how many of both the two "differ".
+    """
+    packets, flow = library.extract(capture.rows)
+    struct, loaded = program.variant.params, {program.variant.hook: program}
+    if struct is None:
+        differ = int(np.sum(np.any(replay(program, capture)["x"] != packets, axis=1)))
+        return {"vectors": 0, "packets": len(packets), "differ": differ}
+    program.set_params(model.params(struct))
+    found = itertools.chain(
+        _on_piece(model, struct, loaded, x, len(x)), _on_packets(model, struct, loaded, capture, packets, flow)
+    )
+    return {"vectors": len(x), "packets": len(packets), "differ": sum(differ for _, differ, _ in found)}
+
+
 def _compared(
     models: Sequence[Model],
     structs: Collection[str],
@@ -105,13 +134,19 @@ def _on_vectors(
     for program in loaded.values():
         program.set_params(model.params(struct))
     for x in parity_vectors.pieces(model, n):
-        logits, classes = expected = classify_in_c(model, struct, x)
-        yield "numpy_c", _differences(classify_in_numpy(model, struct, x), expected), len(x)
-        part, classes = slice(kernel_vectors), verdicts(model, struct, expected)
-        for hook, program in loaded.items():
-            found = classify_in_kernel(program, x[part])
-            yield f"c_{hook}", _differences(found, (logits[part], classes[part])), 0
+        yield from _on_piece(model, struct, loaded, x, kernel_vectors)
         kernel_vectors = max(kernel_vectors - len(x), 0)
+
+
+def _on_piece(
+    model: Model, struct: str, loaded: dict[str, Program], x: np.ndarray, kernel_vectors: int
+) -> Iterator[tuple[str, int, int]]:
+    logits, classes = expected = classify_in_c(model, struct, x)
+    yield "numpy_c", _differences(classify_in_numpy(model, struct, x), expected), len(x)
+    part, classes = slice(kernel_vectors), verdicts(model, struct, expected)
+    for hook, program in loaded.items():
+        found = classify_in_kernel(program, x[part])
+        yield f"c_{hook}", _differences(found, (logits[part], classes[part])), 0
 
 
 def _on_packets(

@@ -22,6 +22,7 @@ from . import (
     detector,
     discrepancies,
     kernel_cost,
+    kernels,
     losses,
     packet_by_packet,
     robustness,
@@ -66,6 +67,7 @@ def sections(results: Results, width_in: float = COLUMN_IN, methods: str = "all"
             kernel_cost.exhibit(results),
             kernel_cost.flow_churn(results, width_in),
             blinding.exhibit(results, width_in),
+            *([kernels.exhibit(results)] if results.current("kernel") else []),  # no notebook makes these records
         ],
         "Packet by packet": [packet_by_packet.exhibit(results)],
         "A detector": [detector.exhibit(results)],
