@@ -239,7 +239,7 @@ int ids_layer3(ids_ctx *ctx)
 static __always_inline int ids_extract(ids_ctx *ctx, void *begin, void *frame, struct ids_work *w, struct ids_counts *c,
 				       const __u8 **tcp)
 {
-	struct ids_packet packet;
+	struct ids_packet packet IDS_UNSET;
 	int reason = IDS_PARSE(ctx, frame, (void *)(long)ctx->data_end, &packet);
 
 #ifdef IDS_PROBE

@@ -10,6 +10,16 @@
 #define IDS_FLOOD_TARGET 0xc0a80001 /* 192.168.0.1 */
 #define IDS_FLOOD_PORTS 50000
 
+/*
+ * What a packet is before it is parsed. A test run may go on with one that could not be parsed, and the compiler then reads
+ * fields that were never written: a verifier before Linux 6.3 refuses that.
+ */
+#ifdef IDS_PROBE
+#define IDS_UNSET = {}
+#else
+#define IDS_UNSET
+#endif
+
 /* A flood of new flows. With `repeat`, one test run makes `left` packets of it before the frame's own packet. */
 struct ids_flood {
 	__u64 left;

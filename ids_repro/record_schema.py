@@ -161,7 +161,7 @@ KINDS: dict[str, tuple[Schema, Schema, Schema, Schema]] = {
     "kernel": (
         {"kernel": WORD, "variant": WORD, "hook": _one_of("xdp", "tc"), "classes": COUNT},
         {},
-        {"refused": TEXT, "vectors": COUNT, "packets": COUNT, "differ": _or_null(COUNT)},
+        {"refused": TEXT, "not_compared": TEXT, "vectors": COUNT, "packets": COUNT, "differ": _or_null(COUNT)},
         dict.fromkeys(SIZES, COUNT),
     ),
     "constraint": ({"constraint": WORD}, {}, {"broken": TRIED, "alternative": _or_null(TRIED)}, {}),

@@ -73,18 +73,21 @@ def judge(variant: Variant, model: Model, capture: Capture, x: np.ndarray) -> di
     Returns
     -------
     dict
-        "refused": why the kernel refused the program, else an empty text; "vectors" and "packets": how many were
+        "refused": why the kernel refused the program, else an empty text; "not_compared": the same of its build for
+        test runs, with which it is compared; "vectors" and "packets": how many were
         compared; "differ": on how many of them kernel and user space differ, None if nothing was compared; of a
         program that was loaded `Program.size`.
     """
-    raw: dict[str, Any] = {"refused": "", "vectors": 0, "packets": 0, "differ": None}
+    raw: dict[str, Any] = {"refused": "", "not_compared": "", "vectors": 0, "packets": 0, "differ": None}
+    failed = "refused"
     try:
         with Program(variant) as program:
             raw |= program.size()
         if variant.classifier == "empty":
             return raw  # it looks at no packet
+        failed = "not_compared"
         with Program(replace(variant, probe=True)) as program:
             raw |= parity.of_program(program, model, capture, x)
     except UserError as error:
-        raw["refused"] = str(error)
+        raw[failed] = str(error)
     return raw

@@ -9,7 +9,18 @@ import pandas as pd
 
 from .exhibit import Block, Exhibit, Results, origin
 
-COLUMNS = ("kernel", "variant", "hook", "classes", "refused", "verified_insns", "vectors", "packets", "differ")
+COLUMNS = (
+    "kernel",
+    "variant",
+    "hook",
+    "classes",
+    "refused",
+    "not_compared",
+    "verified_insns",
+    "vectors",
+    "packets",
+    "differ",
+)
 NOTES = (
     "Each number: how many instructions the kernel's verifier walked through until it accepted the program; before "
     "Linux 5.16 the kernel tells no number, only that the program is loaded. A program that it refused is called "
@@ -33,8 +44,8 @@ def table(results: Results) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        kernel (its release), variant, hook, classes, refused (why, else empty), verified_insns, vectors, packets,
-        differ; in the order of the kernels' versions. None: not measured.
+        kernel (its release), variant, hook, classes, refused and not_compared (why, else empty),
+        verified_insns, vectors, packets, differ; in the order of the kernels' versions. None: not measured.
     """
     lines = [record["asked"] | record["raw"] for record in results.current("kernel")]
     lines.sort(key=lambda line: version(line["kernel"]))
@@ -60,7 +71,7 @@ def _text(frame: pd.DataFrame) -> pd.DataFrame:
     def cell(line: Any) -> str:
         if line.refused:
             return "refused"
-        differ = f" ({line.differ:,} differ)" if line.differ else ""
+        differ = f" ({line.differ:,} differ)" if line.differ else " (not compared)" * bool(line.not_compared)
         walked = 0 if pd.isna(line.verified_insns) else line.verified_insns
         return (f"{walked:,}" if walked else "loaded") + differ
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ids_repro.config import BUILD, ROOT, SAMPLE, TASKS
 from ids_repro.data import packets
 from ids_repro.data.byte_stream import ByteStream
+from ids_repro.files import private_folder
 from ids_repro.models import detector, pipeline
 from ids_repro.models.model_file import model_path, save_model
 from ids_repro.text import say
 
 from . import image
 
+CACHE = BUILD / "kernels"
 PACKETS = 2000
 
 
@@ -34,8 +35,8 @@ def project_disk(run: str, files: Iterable[Path], results: Path) -> Iterator[Pat
         Records that are there already.
     """
     models = saved_models()
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder) / "project"
+    with private_folder(CACHE / "project") as folder:
+        tree = folder / "project"
         for name in ("ids_repro", "bpf"):
             shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(models, tree / "data/models")
@@ -50,12 +51,12 @@ def project_disk(run: str, files: Iterable[Path], results: Path) -> Iterator[Pat
         (tree / ".venv/bin").mkdir(parents=True)
         (tree / ".venv/bin/python").write_text('#!/bin/sh\nPYTHONPATH=/project exec /usr/bin/python3 "$@"\n')
         (tree / ".venv/bin/python").chmod(0o755)
-        disk = Path(folder) / "project.ext4"
+        disk = folder / "project.ext4"
         image.made_disk(tree, disk, 256 << 20)
         yield disk
 
 
-def saved_models(folder: Path = BUILD / "kernels" / "models") -> Path:
+def saved_models(folder: Path = CACHE / "models") -> Path:
     """Return a folder with a model of each task and a detector, which are trained at the first time."""
     if not model_path("detector", 0, folder).exists():
         say("Training models to compare with (a minute, once) ...")

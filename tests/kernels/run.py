@@ -15,17 +15,17 @@ import sys
 from pathlib import Path
 
 from ids_repro import records
-from ids_repro.config import BPF, BUILD, FIGURES, RESULTS, ROOT, UserError
+from ids_repro.cli.ending import exit_code
+from ids_repro.config import BPF, FIGURES, RESULTS, ROOT, UserError
 from ids_repro.report import kernels as table
 from ids_repro.report.exhibit import Results
 from ids_repro.text import say
 
 from . import image, machine, two_machines
-from .project import PACKETS, project_disk
+from .project import CACHE, PACKETS, project_disk
 
 VECTORS = 1000
 LIMIT_S = 3600.0  # of one machine
-CACHE = BUILD / "kernels"
 PATH, SWEEP = RESULTS / "kernels.jsonl", CACHE / "two_machines.jsonl"
 GUEST = Path(__file__).with_name("guest.py")
 # Facts of the machine that its records keep; the rest of a record's provenance is this checkout's.
@@ -55,7 +55,8 @@ def main() -> int:
     exhibit = table.exhibit(Results(records.read_some(PATH)))
     exhibit.write(FIGURES)
     say(exhibit.markdown())
-    return int(failed or bool(exhibit.frame["differ"].dropna().sum()))
+    wrong = exhibit.frame["not_compared"].astype(bool).any() or exhibit.frame["differ"].dropna().sum()
+    return int(failed or bool(wrong))
 
 
 def sweep(kernel: dict, disk: Path, limit_s: float) -> None:
@@ -107,12 +108,9 @@ def described(record: dict) -> str:
     if raw["refused"]:
         return f"{name}: refused"
     differ = "nothing to compare" if raw["differ"] is None else f"{raw['differ']} differ"
+    differ = "its build for test runs is refused" if raw["not_compared"] else differ
     return f"{name}: {raw['verified_insns']:,} verified instructions, {differ}"
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except UserError as error:
-        say(error, sys.stderr)
-        sys.exit(2)
+    sys.exit(exit_code("test-kernels", main))

@@ -63,7 +63,7 @@ def sweep(kernel: dict, disk: Path, limit_s: float, consoles: Path) -> Iterator[
             project = stack.enter_context(project_disk(run, files, folder / "none"))
             console = consoles / f"console-{name}.log"
             console.unlink(missing_ok=True)
-            argv[name] = machine.command(kernel, disk, project, console, _wires(folder, name))
+            argv[name] = machine.command(kernel, disk, project, console, wires(folder, name))
         client = stack.enter_context(machine.booted(argv["client"]))
         while not all((folder / wire).exists() for wire in WIRES):
             if client.poll() is not None:
@@ -72,7 +72,7 @@ def sweep(kernel: dict, disk: Path, limit_s: float, consoles: Path) -> Iterator[
         yield from machine.lines(argv["server"], limit_s, consoles / "console-server.log")
 
 
-def _wires(folder: Path, name: str) -> list[str]:
+def wires(folder: Path, name: str) -> list[str]:
     """Return the options of QEMU for the two interfaces of one end."""
     more = []
     for n, (wire, features) in enumerate(WIRES.items()):

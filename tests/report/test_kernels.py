@@ -5,8 +5,8 @@ from ids_repro.report import kernels
 from ids_repro.report.exhibit import Results
 
 SIZES = {"verified_insns": 24000, "xlated_bytes": 1, "jited_bytes": 1, "stack_bytes": 0}
-COMPARED = {"refused": "", "vectors": 1000, "packets": 2000, "differ": 0}
-REFUSED = {"refused": "BCC could not build or load it", "vectors": 0, "packets": 0, "differ": None}
+COMPARED = {"refused": "", "not_compared": "", "vectors": 1000, "packets": 2000, "differ": 0}
+REFUSED = {"refused": "BCC could not build or load it", "not_compared": "", "vectors": 0, "packets": 0, "differ": None}
 
 
 def made(folder, kernel, variant, raw):
@@ -18,6 +18,9 @@ def test_a_kernel_is_a_column_and_a_variant_a_line(tmp_path):
     rows = [
         made(tmp_path, "6.12.117+deb13-cloud-amd64", "flow", COMPARED | SIZES),
         made(tmp_path, "6.12.117+deb13-cloud-amd64", "dt", COMPARED | SIZES | {"differ": 7}),
+        made(
+            tmp_path, "6.12.117+deb13-cloud-amd64", "nn_q16", REFUSED | SIZES | {"refused": "", "not_compared": "why"}
+        ),
         made(tmp_path, "6.1.0-50-cloud-amd64", "flow", REFUSED),
         made(tmp_path, "6.1.0-50-cloud-amd64", "empty", COMPARED | SIZES | {"verified_insns": 0}),
     ]
@@ -26,6 +29,7 @@ def test_a_kernel_is_a_column_and_a_variant_a_line(tmp_path):
     lines = shown.set_index("Variant")
     assert lines.loc["flow"].tolist()[2:] == ["refused", "24,000"]
     assert lines.loc["empty"].tolist()[2:] == ["loaded", ""]
+    assert lines.loc["nn_q16"].tolist()[2:] == ["", "24,000 (not compared)"]
     assert lines.loc["dt"].tolist()[2:] == ["", "24,000 (7 differ)"]
     assert "7 vectors and packets differ" in kernels.exhibit(Results(rows)).caption
 
