@@ -33,7 +33,7 @@ NOTES = (
 def exhibit(results: Results) -> Exhibit:
     """Return the table of kernels and variants."""
     frame, used = results.once(table), results.current("kernel")
-    where = f"{parity(frame)} {origin(used, ('commit',))}. Records: kernels.jsonl." if used else ""
+    where = f"{parity(frame)} Made with {origin(used, ('commit',))}. Records: kernels.jsonl." if used else ""
     caption = f"Variants of the kernel program under other kernels: {where or 'no records yet: run make test-kernels.'}"
     return Exhibit("kernels", caption, frame, [Block("", _text(frame))] if used else [], NOTES)
 

@@ -67,6 +67,9 @@ def sweep(kernel: dict, disk: Path, limit_s: float) -> None:
     SWEEP.unlink(missing_ok=True)
     say(f"two machines with {kernel['release']}: booting, at most {limit_s:,.0f} s ...")
     for line in two_machines.sweep(kernel, disk, limit_s, CACHE):
+        if not line.startswith("{"):
+            say(f"  {line}")  # what `sweep` tells its user
+            continue
         record = keep(line, SWEEP)
         raw, asked = record["raw"], record["asked"]
         counted = f"{raw['received_packets']:,} of {raw['sent_packets']:,} packets" if raw else record["reason"]
@@ -77,12 +80,13 @@ def measure(kernel: dict, disk: Path, limit_s: float) -> None:
     """Boot one kernel, and record what it says of each variant that it was not asked about yet."""
     identity = {"programs_sha256": programs_sha256(), "vectors": VECTORS, "packets": PACKETS}
     say(f"{kernel['release']} ({kernel['suite']}, {kernel['version']}): booting, at most {limit_s:,.0f} s ...")
-    run = f"exec .venv/bin/python guest.py {VECTORS} {shlex.quote(json.dumps(identity))}"
+    run = f"echo booted; exec .venv/bin/python guest.py {VECTORS} {shlex.quote(json.dumps(identity))}"
     console = CACHE / f"console-{kernel['suite']}.log"
     console.unlink(missing_ok=True)
     with project_disk(run, [GUEST], PATH) as project:
         for line in machine.lines(machine.command(kernel, disk, project, console), limit_s, console):
-            say(f"  {kernel['release']} {described(keep(line))}")
+            words = described(keep(line)) if line.startswith("{") else line
+            say(f"  {kernel['release']} {words}")
 
 
 def programs_sha256() -> str:

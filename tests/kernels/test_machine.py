@@ -47,6 +47,12 @@ def test_a_machine_that_fails_or_hangs_is_refused_with_the_end_of_its_console(tm
     assert "Kernel panic" in str(error.value) and "first" not in str(error.value)
 
 
+def test_a_machine_that_says_nothing_is_started_again(tmp_path):
+    """It marks that it was started, and says something from the third start on."""
+    script = f"cd {tmp_path}; echo >> starts; [ $(wc -l < starts) -ge 3 ] || sleep 30; echo up; echo ended: 0"
+    assert list(machine.lines(["sh", "-c", script], 20.0, tmp_path / "console", boot_s=0.3)) == ["up"]
+
+
 def test_a_machine_ends_with_the_reader(tmp_path):
     reader = machine.lines(["sh", "-c", "echo $$; exec sleep 30"], 20.0, tmp_path / "console")
     pid = int(next(reader))

@@ -39,7 +39,8 @@ StrictHostKeyChecking no
 UserKnownHostsFile /dev/null
 LogLevel ERROR
 """
-SERVER_RUN = f"""{UP.format(n=2)}(umask 077; cp key /tmp/key)
+SERVER_RUN = f"""echo booted
+{UP.format(n=2)}(umask 077; cp key /tmp/key)
 until ssh -F ssh_config root@{CLIENT} true; do sleep 2; done
 exec .venv/bin/python sweep_guest.py {CLIENT}
 """
@@ -69,7 +70,7 @@ def sweep(kernel: dict, disk: Path, limit_s: float, consoles: Path) -> Iterator[
             if client.poll() is not None:
                 raise UserError(f"the client's machine did not start{machine.said(consoles / 'console-client.log')}")
             time.sleep(0.1)
-        yield from machine.lines(argv["server"], limit_s, consoles / "console-server.log")
+        yield from machine.lines(argv["server"], limit_s, consoles / "console-server.log", boot_s=limit_s)
 
 
 def wires(folder: Path, name: str) -> list[str]:
