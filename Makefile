@@ -24,7 +24,7 @@ endif
 DPDK_PACKAGES := libbsd-dev|librte-(mempool-ring|net-af-xdp)[0-9]+
 DPDK := build/dpdk
 # make test-kernels boots other kernels with these.
-KERNEL_PACKAGES := qemu-system-x86 mmdebstrap debian-archive-keyring
+KERNEL_PACKAGES := qemu-system-x86 mmdebstrap debian-archive-keyring openssh-client
 ifneq ($(filter system-kernels test-kernels,$(MAKECMDGOALS)),)
 PACKAGES += $(KERNEL_PACKAGES)
 endif

@@ -39,9 +39,11 @@ StrictHostKeyChecking no
 UserKnownHostsFile /dev/null
 LogLevel ERROR
 """
+# Without it an emulated client does not answer in time: Python first reads and compiles all modules.
+WARM_UP = 'cd /project && .venv/bin/python -c "import ids_repro.network.ssh_peer, ids_repro.sweep.load_agent"'
 SERVER_RUN = f"""echo booted
 {UP.format(n=2)}(umask 077; cp key /tmp/key)
-until ssh -F ssh_config root@{CLIENT} true; do sleep 2; done
+until ssh -F ssh_config root@{CLIENT} '{WARM_UP}'; do sleep 2; done
 exec .venv/bin/python sweep_guest.py {CLIENT}
 """
 
