@@ -1,9 +1,12 @@
 """The table of kernels and variants, from records: of made ones, and again from the shipped ones."""
 
-from ids_repro import records
+import pytest
+
+from ids_repro import config, records
 from ids_repro.report import kernels
 from ids_repro.report.exhibit import Results
 
+SHIPPED = config.DATA / "example"
 SIZES = {"verified_insns": 24000, "xlated_bytes": 1, "jited_bytes": 1, "stack_bytes": 0}
 COMPARED = {"refused": "", "not_compared": "", "vectors": 1000, "packets": 2000, "differ": 0}
 REFUSED = {"refused": "BCC could not build or load it", "not_compared": "", "vectors": 0, "packets": 0, "differ": None}
@@ -42,3 +45,15 @@ def test_a_record_of_a_later_run_takes_the_place_of_an_earlier_one(tmp_path):
 def test_without_records_the_exhibit_says_what_to_run():
     exhibit = kernels.exhibit(Results([]))
     assert exhibit.frame.empty and "make test-kernels" in exhibit.caption
+
+
+@pytest.mark.parametrize("suffix", ["csv", "md", "tex"])
+def test_the_shipped_table_is_made_from_the_shipped_records(tmp_path, suffix):
+    kernels.exhibit(Results(records.read(SHIPPED))).write(tmp_path)
+    assert (tmp_path / f"kernels.{suffix}").read_bytes() == (config.FIGURES / f"example/kernels.{suffix}").read_bytes()
+
+
+def test_where_a_shipped_kernel_loaded_a_variant_no_bit_differs_from_user_space():
+    table = kernels.table(Results(records.read(SHIPPED)))
+    loaded = table[(table["refused"] == "") & (table["variant"] != "empty")]
+    assert len(loaded) and loaded["differ"].eq(0).all() and loaded["verified_insns"].gt(1000).all()
