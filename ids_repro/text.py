@@ -9,7 +9,10 @@ import decimal
 import math
 import re
 import sys
-from typing import TextIO
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+DEEP = 8  # how deep a record is read; what is nested deeper no table or figure needs
 
 
 def printable(text: str, keep: str = "", most: int | None = None) -> str:
@@ -56,6 +59,15 @@ def rounded(value: float, form: str) -> str:
     last = {"g": exact.adjusted() + 1 - max(digits, 1), "e": exact.adjusted() - digits}.get(found["kind"], -digits)
     value = float(exact.quantize(decimal.Decimal(1).scaleb(last), context=HALF_UP)) + 0.0
     return format(value / 100 if found["kind"] == "%" else value, form)
+
+
+def all_printable(value: Any, deep: int = DEEP) -> Any:
+    """Return a value of JSON with all its texts `printable`; what is nested deeper than `deep` is left out."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {printable(name): all_printable(item, deep - 1) for name, item in value.items() if deep}
+    return [all_printable(item, deep - 1) for item in value if deep] if isinstance(value, list) else value
 
 
 def say(text: object, file: TextIO | None = None) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from .. import config, machine_load, records
 from ..files import replaced
-from ..text import printable
+from ..text import all_printable, printable
 from . import shipped
 from .chosen import Chosen, choose
 from .style import Chart
@@ -40,7 +40,6 @@ TEX |= {
 TEX |= {"×": r"$\times$", "µ": r"\textmu{}", "<": r"\textless{}", ">": r"\textgreater{}", "…": r"\ldots{}"}
 # What Markdown would take for a tag, a code span, a column or a link.
 MARKDOWN = re.compile(r"[\\`<|]|\](?=\()")
-DEEP = 8  # how deep a record is read; what is nested deeper no exhibit needs
 # Notebooks; the records of other kinds are made by 04.
 MADE_BY = {"flows": "02", "sweep": "05", "detector": "07", "end_to_end": "07"}
 LONG = 40  # characters; a column with a longer text may wrap
@@ -76,8 +75,8 @@ class Results:
     """
 
     def __init__(self, rows: Rows, dataset: str | None = None, others: Rows = ()) -> None:
-        self.rows: list[dict] = [_without_controls(row) for row in rows]
-        self.shipped: list[dict] = [shipped.marked(_without_controls(row)) for row in others]
+        self.rows: list[dict] = [all_printable(row) for row in rows]
+        self.shipped: list[dict] = [shipped.marked(all_printable(row)) for row in others]
         self.chosen: Chosen = choose(self.rows, dataset if dataset is None else printable(dataset))
         self._made: dict[tuple, Any] = {}
 
@@ -96,15 +95,6 @@ class Results:
         """Return what stands in place of an exhibit without records of a kind: of what data, what to run, and how."""
         command = self.chosen.command(kind, made_by(kind))
         return no_records(kind, self.chosen) + f" ({command})" * bool(self.chosen.dataset)
-
-
-def _without_controls(value: Any, deep: int = DEEP) -> Any:
-    """Return a value of JSON with all its texts `printable`."""
-    if isinstance(value, str):
-        return printable(value)
-    if isinstance(value, Mapping):
-        return {printable(name): _without_controls(item, deep - 1) for name, item in value.items() if deep}
-    return [_without_controls(item, deep - 1) for item in value if deep] if isinstance(value, list) else value
 
 
 def _current(results: Results, kind: str) -> list[dict]:
