@@ -168,10 +168,16 @@ venv: .venv/.stamp ## install the pinned Python packages into .venv (pip checks 
 	$(GIT) config filter.nbstripout.clean '$(STRIP)'
 	chown -fh --reference=Makefile .git/config || true
 
+# A .venv is made again from nothing if its set-up did not end, or if its Python has gone or become another version.
+WHOLE := $(shell [ -e .venv/.stamp ] && .venv/bin/python -c 'import pip' 2>/dev/null && echo yes)
+ifndef WHOLE
+.PHONY: .venv/.stamp
+endif
 .venv/.stamp: pyproject.toml $(LOCKS)
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: run 'make system'." >&2; exit 1; }
 	echo "Installing the pinned Python packages into .venv ..."
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(if $(WHOLE),,--clear) .venv
+	rm -f $@
 	cpu_wheels=$$($(PYTHON) -c 'import urllib.request as r; r.urlopen("$(CPU_WHEELS)/torch/", timeout=5)' 2>/dev/null && echo --extra-index-url $(CPU_WHEELS) || true)
 	install="env PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install -q --no-deps"
 	$$install --require-hashes -r requirements.lock

@@ -24,7 +24,7 @@ def main(index: str) -> None:
     without = [f"--no-emit-package={name}" for name in re.findall(r"^([a-z0-9-]+)==", LOCK.read_text(), re.MULTILINE)]
     options = ("--no-config", "--constraint", LOCK, *without, "-o", CUDA)
     subprocess.run([*UV, *FORM, *options, "-"], input=f"torch=={version}", text=True, check=True)
-    wheel = rf"torch-{re.escape(version)}(?:%2B|\+)cpu-cp31[0-3]-[^\"#]*linux[^\"#]*\.whl"
+    wheel = rf"torch-{re.escape(version)}(?:%2B|\+)cpu-cp31[0-4]-[^\"#]*linux[^\"#]*\.whl"
     try:
         with urllib.request.urlopen(f"{index}/torch/", timeout=20) as page:
             hashes = set(re.findall(rf"{wheel}#sha256=([0-9a-f]{{64}})", page.read().decode()))

@@ -23,7 +23,8 @@ try:
 except ModuleNotFoundError:  # Python 3.10, where pytest brings the same thing
     import tomli as tomllib
 
-PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([0-9][0-9.]*)$")
+PIN = re.compile(r"==([0-9][0-9.]*)")
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 FIXED = {"jupyterlab", "torch", "scikit-learn", "pandas", "matplotlib", "seaborn", "papermill"}
 # The programs that `make system` and `make system-dpdk` call, besides apt, dpkg-query and sudo, for which
 # the tests have stubs.
@@ -31,19 +32,30 @@ TOOLS = ("make", "bash", "sh", "env", "grep", "true", "false", "cat", "chmod", "
 TOOLS += ("chown", "cp", "dpkg-deb", "mkdir", "rm", "tar")
 
 
-def pins(requirements: list[str]) -> dict[str, str]:
-    """Return the version of each name. Every requirement must be an exact pin, and no name may occur twice."""
-    matches = [PIN.match(requirement) for requirement in requirements]
-    assert all(matches), requirements
-    found = {match[1].lower(): match[2] for match in matches}
-    assert len(found) == len(requirements), requirements
+def pins(requirements: list[str], python: str) -> dict[str, str]:
+    """Return the version of each name for a Python. Every requirement must be an exact pin, and none may hold twice."""
+    held = [one for one in map(Requirement, requirements) if not one.marker or one.marker.evaluate(of(python))]
+    found = {one.name: PIN.fullmatch(str(one.specifier))[1] for one in held}
+    assert len(found) == len(held), requirements
     return found
+
+
+def of(python: str, machine: str = "x86_64") -> dict[str, str]:
+    """Return what markers ask of a Python on a machine with Linux."""
+    here = {"python_version": python, "python_full_version": f"{python}.4", "platform_machine": machine}
+    here |= {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
+    return here | {"implementation_name": "cpython", "platform_python_implementation": "CPython"}
+
+
+def pinned(python: str = f"3.{sys.version_info[1]}") -> dict[str, str]:
+    """Return the versions that pyproject.toml sets for a Python."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return pins(project["dependencies"] + project["optional-dependencies"]["dev"], python)
 
 
 @pytest.fixture(scope="module")
 def pyproject() -> dict[str, str]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return pins(project["dependencies"] + project["optional-dependencies"]["dev"])
+    return pinned()
 
 
 @pytest.fixture(scope="module")
@@ -54,23 +66,21 @@ def conda() -> dict:
 def locked(name: str, python: str, machine: str = "x86_64") -> dict[str, Requirement]:
     """Return the requirements of a lock file that hold for a Python and a machine. Each must have a SHA-256."""
     text = (ROOT / name).read_text().replace("\\\n", " ")
-    here = {"python_version": python, "python_full_version": f"{python}.4", "platform_machine": machine}
-    here |= {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
-    here |= {"implementation_name": "cpython", "platform_python_implementation": "CPython"}
     found = {}
     for line in filter(lambda line: line and not line.startswith("#"), text.splitlines()):
         requirement, *hashes = line.split(" --hash=")
         assert hashes and all(re.fullmatch("sha256:[0-9a-f]{64}", one.strip()) for one in hashes), line[:80]
         one = Requirement(requirement)
-        if one.marker is None or one.marker.evaluate(here):
+        if one.marker is None or one.marker.evaluate(of(python, machine)):
             assert one.name not in found, line[:80]
             found[one.name] = one
     return found
 
 
-@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-def test_the_lock_has_every_version_that_is_pinned(pyproject, python, machine):
+def test_the_lock_has_every_version_that_is_pinned(python, machine):
+    pyproject = pinned(python)
     found = {name: str(one.specifier) for name, one in locked("requirements.lock", python, machine).items()}
     torch = pyproject["torch"]
     assert {name: found.get(name, f"=={torch}") for name in pyproject} == {n: f"=={v}" for n, v in pyproject.items()}
@@ -136,7 +146,7 @@ def test_condas_python_is_one_that_the_project_supports(conda):
     (python,) = [entry for entry in conda["dependencies"] if str(entry).startswith("python=")]
     minor = int(re.fullmatch(r"python=3\.(\d+)", python)[1])
     oldest = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
-    assert int(re.fullmatch(r">=3\.(\d+)", oldest)[1]) <= minor <= 13
+    assert int(re.fullmatch(r">=3\.(\d+)", oldest)[1]) <= minor <= int(PYTHONS[-1][2:])
 
 
 def test_bcc_comes_from_the_distribution(pyproject, conda):
