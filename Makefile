@@ -3,6 +3,7 @@
 PROFILE ?= smoke
 FRESH ?=
 PYTHON ?= /usr/bin/python3
+SUITE ?= trixie
 N ?= 1000000
 SEED ?= 1
 TRIES ?= 30
@@ -28,6 +29,9 @@ KERNEL_PACKAGES := qemu-system-x86 mmdebstrap debian-archive-keyring openssh-cli
 ifneq ($(filter system-kernels test-kernels,$(MAKECMDGOALS)),)
 PACKAGES += $(KERNEL_PACKAGES)
 endif
+ifneq ($(filter test-debian,$(MAKECMDGOALS)),)
+PACKAGES += mmdebstrap
+endif
 # Without headers for the running kernel, HEADERS is installed: packet programs need only the UAPI headers.
 KERNEL := $(shell uname -r)
 HEADERS := linux-headers-$(if $(filter ubuntu,$(DISTRO)),generic,$(shell dpkg --print-architecture 2>/dev/null))
@@ -39,7 +43,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euc
 .ONESHELL .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help system system-lab system-kernels system-dpdk venv lock sbom reproduce record test test-kernels test-faults fuzz bench-extract example readme lint format lab clean distclean
+.PHONY: help system system-lab system-kernels system-dpdk venv lock sbom reproduce record test test-debian test-kernels test-faults fuzz bench-extract example readme lint format lab clean distclean
 export LC_ALL := C
 export PATH := $(PATH):/usr/sbin:/sbin
 
@@ -93,6 +97,9 @@ test: system-lab system-dpdk venv ## all tests, as root
 
 test-faults: system-lab venv ## disturb every command (kill -9, full disk, ...) TRIES times a signal (30; hours); it resumes: figures/robustness.md
 	$(call as_root,IDS_FAULTS_TRIES=$(TRIES) IDS_FAULTS_SEED=$(SEED) .venv/bin/python -m pytest -s tests/test_faults.py)
+
+test-debian: system ## both of the README's commands in another release of Debian or Ubuntu (SUITE=trixie), made in .cache/
+	$(call as_root,.ci/release.sh $(SUITE) "make reproduce PROFILE=smoke" "make test")
 
 fuzz: system-lab venv ## parse N random and changed frames (1,000,000) in the kernel and in user space, compare, and run the sanitizers
 	$(call as_root,N=$(N) SEED=$(SEED) .venv/bin/python -m pytest -s tests/kernel/test_fuzz.py)
