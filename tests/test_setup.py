@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -328,6 +329,65 @@ def test_a_user_without_sudo_needs_neither_if_nothing_is_missing(tmp_path, distr
     machine = Machine(tmp_path, installed=(*make_variable("PACKAGES"), distribution_headers), user=1000)
     run = machine.make("system")
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+# A build backend that needs nothing but Python. Its `build_editable` fails while there is a file named "broken".
+BACKEND = """
+import zipfile, pathlib
+def build_editable(folder, settings=None, metadata=None):
+    assert not pathlib.Path("broken").exists()
+    name, info = "ids_repro-1-py3-none-any.whl", "ids_repro-1.dist-info"
+    with zipfile.ZipFile(pathlib.Path(folder, name), "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: ids_repro\\nVersion: 1\\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return name
+"""
+
+
+class TinyProject:
+    """A folder with our Makefile, empty lock files and a project that needs nothing, so that its .venv is soon made.
+
+    Parameters
+    ----------
+    folder : Path
+        Where its files are written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copy(ROOT / "Makefile", folder)
+        (folder / "backend.py").write_text(BACKEND)
+        (folder / "pyproject.toml").write_text(
+            '[project]\nname="ids_repro"\nversion="1"\n'
+            '[build-system]\nrequires=[]\nbuild-backend="backend"\nbackend-path=["."]\n'
+        )
+        for name in make_variable("LOCKS"):
+            (folder / name).touch()
+
+    def make_venv(self) -> subprocess.CompletedProcess:
+        """Run `make venv` with an index that does not answer."""
+        argv = ("make", "venv", f"PYTHON={sys.executable}", "CPU_WHEELS=http://127.0.0.1:9")
+        return subprocess.run(argv, cwd=self.folder, capture_output=True, text=True)
+
+
+def test_a_venv_is_made_again_from_nothing_if_its_setup_failed_or_its_python_has_gone(tmp_path):
+    """A whole one stays; if a lock file has changed, what is in it stays too. These steps are one test to save time."""
+    tiny, broken, stamp = TinyProject(tmp_path), tmp_path / "broken", tmp_path / ".venv/.stamp"
+    broken.touch()
+    assert tiny.make_venv().returncode != 0 and not stamp.exists()
+    (tmp_path / ".venv/half").touch()
+    broken.unlink()
+    assert tiny.make_venv().returncode == 0 and stamp.exists() and not (tmp_path / ".venv/half").exists()
+    (tmp_path / ".venv/kept").touch()
+    assert "Installing" not in tiny.make_venv().stdout
+    os.utime(tmp_path / "requirements.lock", (time.time() + 1, time.time() + 1))
+    broken.touch()
+    assert tiny.make_venv().returncode != 0 and not stamp.exists() and (tmp_path / ".venv/kept").exists()
+    broken.unlink()
+    stamp.touch()
+    (tmp_path / ".venv/bin/python").unlink()
+    assert tiny.make_venv().returncode == 0 and stamp.exists() and not (tmp_path / ".venv/kept").exists()
 
 
 CHILD = """
