@@ -74,11 +74,14 @@ SPELT = {"no_timestamp": "NO_TIME", "fragment": "IN_PIECES", "go-flows": "GO_FLO
 
 def compiled(expressions: list[str], folder) -> list[int]:
     """Return the values of C expressions that may use everything in HEADERS."""
-    lines = [f"#include <{header}>" for header in ("stddef.h", "stdio.h", "stdlib.h", "string.h", *HEADERS)]
+    before = ("stddef.h", "stdio.h", "stdlib.h", "string.h", "linux/bpf.h")
+    lines = [f"#include <{header}>" for header in (*before, *HEADERS)]
     prints = "".join(f'printf("%lld\\n", (long long)({one}));' for one in expressions)
     (folder / "values.c").write_text("\n".join([*lines, f"int main(void) {{ {prints} }}"]) + "\n")
-    compiler = [os.environ.get("CC", "cc"), f"-I{config.BPF}", f"-DIDS_CLASSES={len(config.CLASSES)}"]
-    subprocess.run([*compiler, "values.c", "-o", "values"], cwd=folder, check=True)
+    # With IDS_PROBE the headers call nothing of the kernel; a call of an unknown function is an error since GCC 14.
+    flags = ("-Werror=implicit", "-DIDS_PROBE", f"-DIDS_CLASSES={len(config.CLASSES)}", f"-I{config.BPF}")
+    compiler = os.environ.get("CC", "cc")
+    subprocess.run([compiler, *flags, "values.c", "-o", "values"], cwd=folder, check=True)
     return [int(line) for line in subprocess.check_output([folder / "values"], text=True).split()]
 
 
