@@ -14,7 +14,7 @@ shift
 [[ "$suite" =~ ^[a-z]+$ ]] || { echo "'$suite' is no release: name one such as trixie" >&2; exit 2; }
 root=$PWD/.cache/$suite
 checkout=/root/ids_repro
-mkdir -p .cache/pip
+mkdir -p .cache
 exec 9>".cache/$suite.lock"
 flock -n 9 || { echo "another run uses $root: wait until it has ended" >&2; exit 2; }
 
@@ -64,8 +64,7 @@ mount -t bpf bpf sys/fs/bpf
 mount --rbind /dev dev
 mount -t tmpfs tmpfs dev/shm
 mount -t tmpfs tmpfs run
-mkdir -p run/lock root/.cache/pip
-mount --bind ../pip root/.cache/pip # what pip has downloaded, for all releases
+mkdir run/lock
 ip link set lo up
 pivot_root . .
 umount -l .
