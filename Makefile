@@ -204,10 +204,11 @@ sbom: system venv ## list what is in .venv, with licences, as a CycloneDX file: 
 	mkdir -p build
 	.venv/bin/python -m cyclonedx_py environment --output-reproducible --pyproject pyproject.toml -o build/sbom.json .venv
 
-clean: ## remove generated files, except data/raw and .venv
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+clean: ## remove generated files, except data/raw, .venv and .cache
+	find . '(' -path ./.venv -o -path ./.cache ')' -prune -o -name __pycache__ -prune -exec rm -rf {} +
 	[ ! -d figures ] || find figures -type f ! -name README.md ! -path 'figures/example/*' -delete
 	rm -rf build data/interim data/models data/results notebooks/executed notebooks/.ipynb_checkpoints .pytest_cache .ruff_cache .hypothesis
 
-distclean: clean ## the same, and .venv
+distclean: clean ## the same, .venv, and the releases of test-debian
 	rm -rf .venv *.egg-info
+	[ ! -e .cache ] || $(SUDO) rm -rf .cache
