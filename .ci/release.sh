@@ -13,7 +13,7 @@ suite=$1
 shift
 [[ "$suite" =~ ^[a-z]+$ ]] || { echo "'$suite' is no release: name one such as trixie" >&2; exit 2; }
 root=$PWD/.cache/$suite
-checkout=/root/ids_repro
+checkout=/srv/ids_repro # where other users can read it, whom some tests play
 mkdir -p .cache
 exec 9>".cache/$suite.lock"
 flock -n 9 || { echo "another run uses $root: wait until it has ended" >&2; exit 2; }
@@ -84,8 +84,10 @@ timed() { # timed NAME FUNCTION ...: say how long something took and how it ende
 }
 make_release() {
     rm -rf "$root.part"
-    run unshare --mount mmdebstrap --mode=root --variant=minbase --include=ca-certificates,git,make "$suite" "$root.part" &&
-        mv "$root.part" "$root"
+    # universe: Ubuntu's second half, of which Debian's releases have no part
+    local packages=apt,ca-certificates,git,make
+    run unshare --mount mmdebstrap --mode=root --variant=minbase --include=$packages "$suite" "$root.part" &&
+        sed -i '/ubuntu/s/ main$/ main universe/' "$root.part/etc/apt/sources.list" && mv "$root.part" "$root"
 }
 
 [ -d "$root" ] || timed "make the release" make_release

@@ -1,5 +1,6 @@
 """Three capabilities are enough for every command of a program on an interface, and what is missing is named."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -82,7 +83,8 @@ def test_a_bpf_file_system_that_is_closed_to_the_user_is_told_with_commands_that
         assert run("detach", "eth0")[0] == 0
     finally:
         pins.BPFFS.chmod(mode)
-        FOLDER.rmdir()
+        with contextlib.suppress(FileNotFoundError):  # of a test that was skipped
+            FOLDER.rmdir()
 
 
 def test_without_a_bpf_file_system_the_capability_that_mounts_one_is_named(run):
