@@ -466,7 +466,12 @@ def test_make_tells_how_its_child_ended(tmp_path, code):
 
 @pytest.mark.parametrize(
     ("named", "target"),
-    [("PACKAGES", "system"), ("LAB_PACKAGES", "system-lab"), ("KERNEL_PACKAGES", "system-kernels"), ("", "system-dpdk")],
+    [
+        ("PACKAGES", "system"),
+        ("LAB_PACKAGES", "system-lab"),
+        ("KERNEL_PACKAGES", "system-kernels"),
+        ("", "system-dpdk"),
+    ],
 )
 def test_no_package_that_we_name_brings_a_service(named, target):
     """A package with a service would start a daemon on the user's machine."""

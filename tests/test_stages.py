@@ -143,12 +143,13 @@ def test_another_capture_other_parameters_and_fresh(reproduced):
 
 def test_a_notebook_that_fails_or_is_stopped_is_not_done(reproduced):
     reproduced.again()
-    path = reproduced.root / "ids_repro/evaluate/flow_counts.py"
-    stored = path.read_text()
-    path.write_text(stored + "raise OSError('broken')\n")
-    with pytest.raises(AssertionError, match="broken"):
+    folder = reproduced.root / "data/interim"
+    kept = folder.rename(folder.with_name("kept"))
+    folder.write_text("a file where notebook 01 needs a folder")
+    with pytest.raises(AssertionError, match="FileExistsError"):
         reproduced.again()
-    path.write_text(stored)
+    folder.unlink()
+    kept.rename(folder)
     assert ran(reproduced.again())["01"] == "it has not run to its end yet"
 
 
