@@ -20,8 +20,8 @@ sys.path.append("/usr/lib/python3/dist-packages")
 from bcc import BPF
 TEXT = '''
 #include <uapi/linux/bpf.h>
-#include <linux/if_ether.h>
-#include <linux/ip.h>
+#include <uapi/linux/if_ether.h>
+#include <uapi/linux/ip.h>
 BPF_ARRAY(hits, u64, 1);
 int look(struct xdp_md *ctx) {
     void *end = (void *)(long)ctx->data_end;
