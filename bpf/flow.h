@@ -1,4 +1,4 @@
-/* Read by bucket.h, int_mlp.h, trafficgen.bpf.c, user/library.c, user/receiver.h and user/table.h: flows. */
+/* Read by bucket.h, net_shape.h, trafficgen.bpf.c, user/library.c, user/receiver.h and user/table.h: flows. */
 /*
  * Packet -> key of its flow; state of the flow -> the twelve features.
  * The NumPy twin is ids_repro/data/flow.py.

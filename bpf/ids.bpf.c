@@ -9,14 +9,7 @@
 #include "flow_table.h"
 #include "lock.h"
 
-#ifdef IDS_PAPER
-static __always_inline __s64 ids_parameter(__u32 at);
-static __always_inline __s64 ids_activation(__u32 k);
-static __always_inline void ids_keep(__u32 k, __s64 value);
-#define IDS_PARAM(m, member) ids_parameter(__builtin_offsetof(struct ids_nn_q16, member))
-#define IDS_LOAD(t, l, k) ((l) ? ids_activation(k) : (t)->a[k])
-#define IDS_STORE(t, k, value) ids_keep(k, value)
-#endif
+#include "paper_layout.h"
 #include "classifiers.h"
 #include "ids.h"
 #include "probe.h"
@@ -57,10 +50,6 @@ static __always_inline __s64 ids_parameter(__u32 at)
 	return value ? *value : 0;
 }
 
-/*
- * Activations are in a map, because only maps survive from one program to the next (Table I). As in the released
- * program, a look-up reads one and an update writes one.
- */
 static __always_inline __s64 ids_activation(__u32 k)
 {
 	__s64 *value = activations.lookup(&k);
@@ -192,12 +181,7 @@ static __always_inline int ids_finish(ids_ctx *ctx, struct ids_work *w, struct i
 	int attack = w->verdict >= 0 && w->verdict != IDS_NORMAL;
 
 	ids_count(w, c);
-#ifdef IDS_PROBE
-	struct ids_probe *probe = (void *)(long)ctx->data;
-
-	if ((void *)(probe + 1) <= (void *)(long)ctx->data_end)
-		ids_probe_keep(probe, w);
-#endif
+	ids_end(ctx, w);
 #ifdef IDS_SUSPECTS
 	if (w->raised || (IDS_ACTION == IDS_REDIRECT && attack && IDS_ARRIVES(ctx)))
 		ids_put_suspect(ctx, w, c);
@@ -209,6 +193,7 @@ static __always_inline int ids_finish(ids_ctx *ctx, struct ids_work *w, struct i
 
 #ifdef IDS_PAPER
 /* One program per layer; ids_main computes the first. Each tail-calls the next, and the last one ends the packet. */
+#if IDS_HIDDEN_LAYERS > 1
 int ids_layer2(ids_ctx *ctx)
 {
 	int zero = 0;
@@ -216,12 +201,27 @@ int ids_layer2(ids_ctx *ctx)
 
 	if (!w)
 		return IDS_PASS;
-	ids_layer_q16(NULL, 1, IDS_HIDDEN, IDS_HIDDEN, &w->scratch, NULL);
+	ids_layer_q16(NULL, 1, IDS_WIDTH_1, IDS_WIDTH_2, &w->scratch, NULL);
 	layers.call(ctx, 1);
 	return IDS_PASS;
 }
+#endif
 
+#if IDS_HIDDEN_LAYERS > 2
 int ids_layer3(ids_ctx *ctx)
+{
+	int zero = 0;
+	struct ids_work *w = work.lookup(&zero);
+
+	if (!w)
+		return IDS_PASS;
+	ids_layer_q16(NULL, 2, IDS_WIDTH_2, IDS_WIDTH_3, &w->scratch, NULL);
+	layers.call(ctx, 2);
+	return IDS_PASS;
+}
+#endif
+
+int ids_output(ids_ctx *ctx)
 {
 	int zero = 0;
 	struct ids_work *w = work.lookup(&zero);
@@ -229,7 +229,7 @@ int ids_layer3(ids_ctx *ctx)
 
 	if (!w || !c)
 		return IDS_PASS;
-	ids_layer_q16(NULL, 2, IDS_HIDDEN, IDS_CLASSES, &w->scratch, w->logits);
+	ids_layer_q16(NULL, IDS_LAYERS - 1, IDS_LAST_WIDTH, IDS_CLASSES, &w->scratch, w->logits);
 	w->verdict = ids_argmax(IDS_CLASSES, w->logits);
 	return ids_finish(ctx, w, c, NULL);
 }
@@ -289,7 +289,7 @@ int ids_main(ids_ctx *ctx)
 		return ids_finish(ctx, w, c, NULL);
 #ifdef IDS_PAPER
 	ids_normalise_q16(NULL, w->x, w->scratch.a);
-	ids_layer_q16(NULL, 0, IDS_N_FEATURES, IDS_HIDDEN, &w->scratch, NULL);
+	ids_layer_q16(NULL, 0, IDS_N_FEATURES, IDS_WIDTH_1, &w->scratch, NULL);
 	layers.call(ctx, 0);
 #endif
 #ifndef IDS_EVIDENCE

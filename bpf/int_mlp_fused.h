@@ -37,11 +37,11 @@ struct ids_nn_fused {
 	__s64 range[IDS_X_SIZE]; /* max - min, Q16, below 2^47 */
 	__s64 mul[IDS_X_SIZE];	 /* 16383 / range * 2^shift, at most 2^15 */
 	__s64 shift[IDS_X_SIZE];
-	__s64 w[IDS_LAYERS][IDS_HIDDEN][IDS_WORDS]; /* w[l][row k][word]: columns 2 word and 2 word + 1 */
+	__s64 w[IDS_LAYERS][IDS_ROWS][IDS_WORDS]; /* w[l][row k][word]: columns 2 word and 2 word + 1 */
 };
 
 struct ids_nn_fused_scratch {
-	__s64 a[2][IDS_HIDDEN];
+	__s64 a[2][IDS_ROWS];
 };
 
 /* Sum n_in products for two columns at once. */
@@ -51,8 +51,10 @@ static __always_inline __s64 ids_swar(const struct ids_nn_fused *m, int l, int n
 	int k;
 
 #pragma clang loop unroll(full)
-	for (k = 0; k < n_in; k++)
+	for (k = 0; k < n_in; k++) {
 		sum += a[k] * m->w[l][k][word];
+		IDS_IN_ORDER(sum);
+	}
 	return sum;
 }
 
@@ -72,26 +74,32 @@ static __always_inline __s64 ids_upper(__s64 sum, int shift)
 
 /*
  * One hidden layer, four words at a time: an activation is loaded once for four, and the four sums stay in BPF's ten
- * registers. The barrier keeps the order; without it clang loads ahead and spills the sums to the stack.
+ * registers. The barrier keeps the order; without it clang loads ahead and spills the sums to the stack. In a wide layer
+ * the groups of four words are a loop, because a jump over all of it unrolled would not fit into BPF's 16 bits.
  */
-static __always_inline void ids_hidden(const struct ids_nn_fused *m, int l, int n_in, const __s64 *a, __s64 *out)
+static __always_inline void ids_hidden(const struct ids_nn_fused *m, int l, int n_in, int n_out, const __s64 *a,
+				       __s64 *out)
 {
 	const __s64 start = IDS_HALF << IDS_LANE | IDS_HALF;
 	int g, i, k;
 
+#if IDS_HIDDEN > 32
+#pragma clang loop unroll(disable)
+#else
 #pragma clang loop unroll(full)
-	for (g = 0; g < IDS_WORDS; g += 4) {
+#endif
+	for (g = 0; g < IDS_IN_EIGHTS(n_out) / IDS_LANES; g += 4) {
 		__s64 sum[4] = { start, start, start, start };
 
 #pragma clang loop unroll(full)
 		for (k = 0; k < n_in; k++) {
 			const __s64 *w = &m->w[l][k][g], ak = a[k];
-
 			sum[0] += ak * w[0];
 			sum[1] += ak * w[1];
 			sum[2] += ak * w[2];
 			sum[3] += ak * w[3];
 			asm volatile("" : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3]));
+			IDS_IN_ORDER(sum[0]);
 		}
 #pragma clang loop unroll(full)
 		for (i = 0; i < 4; i++) {
@@ -110,11 +118,12 @@ static __always_inline int ids_nn_fused_classify(const struct ids_nn_fused *m, i
 #pragma clang loop unroll(full)
 	for (i = 0; i < IDS_N_FEATURES; i++)
 		t->a[0][i] = (ids_clamp(x[i] - m->min[i], m->range[i]) * m->mul[i]) >> m->shift[i];
-	ids_hidden(m, 0, IDS_N_FEATURES, t->a[0], t->a[1]);
-	ids_hidden(m, 1, IDS_HIDDEN, t->a[1], t->a[0]);
+#define IDS_STEP(l, n_in, n_out) ids_hidden(m, l, n_in, n_out, t->a[(l) % 2], t->a[((l) + 1) % 2]);
+	IDS_EACH_HIDDEN(IDS_STEP)
+#undef IDS_STEP
 #pragma clang loop unroll(full)
 	for (g = 0; g < (n_classes + 1) / IDS_LANES; g++) {
-		__s64 sum = ids_swar(m, IDS_LAYERS - 1, IDS_HIDDEN, g, t->a[0]);
+		__s64 sum = ids_swar(m, IDS_LAYERS - 1, IDS_LAST_WIDTH, g, t->a[IDS_HIDDEN_LAYERS % 2]);
 
 		logits[2 * g] = ids_lower(sum, 0);
 		if (2 * g + 1 < n_classes)

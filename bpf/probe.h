@@ -90,4 +90,15 @@ static __always_inline int ids_begin(ids_ctx *ctx, struct ids_work *w, void **fr
 	return 1;
 }
 
+/* Leave the results in the struct ids_probe of a test run. */
+static __always_inline void ids_end(ids_ctx *ctx, const struct ids_work *w)
+{
+#ifdef IDS_PROBE
+	struct ids_probe *probe = (void *)(long)ctx->data;
+
+	if ((void *)(probe + 1) <= (void *)(long)ctx->data_end)
+		ids_probe_keep(probe, w);
+#endif
+}
+
 #endif

@@ -100,6 +100,8 @@ LIMITS = {
     "input_alpha": Limits(0, 1000, open=True),
     "snaplen": Limits(94, 262_144, "a whole number", "bytes"),
     "flows": Limits(1 << 10, 1 << 22, "a power of two", "flows"),
+    "hidden": Limits(8, 64, "a whole number", "neurons a layer"),
+    "tree_depth": Limits(1, 16, "a whole number"),
     "count": Limits(1, 10**12, "a whole number"),
     "n": Limits(1, 10_000_000, "a whole number"),
     "parity_vectors": Limits(1, 10_000_000, "a whole number"),

@@ -6,9 +6,9 @@
 #include "../int_mlp.h"
 
 struct ids_nn_float {
-	__s64 min[IDS_X_SIZE];			     /* Q16 */
-	float scale[IDS_X_SIZE];		     /* 1 / (max - min), both in Q16 */
-	float w[IDS_LAYERS][IDS_HIDDEN][IDS_HIDDEN]; /* w[l][row k][column j] */
+	__s64 min[IDS_X_SIZE];			   /* Q16 */
+	float scale[IDS_X_SIZE];		   /* 1 / (max - min), both in Q16 */
+	float w[IDS_LAYERS][IDS_ROWS][IDS_HIDDEN]; /* w[l][row k][column j] */
 };
 
 struct ids_nn_float_scratch {
@@ -19,14 +19,15 @@ struct ids_nn_float_scratch {
 static inline int ids_nn_float_classify(const struct ids_nn_float *m, int n_classes, const __s64 *x,
 					struct ids_nn_float_scratch *t, __s64 *integers)
 {
-	float *logits = t->logits, a[IDS_HIDDEN], sum[IDS_HIDDEN];
+	float *logits = t->logits, a[IDS_ROWS], sum[IDS_HIDDEN];
 	int j, k, l, best = 0;
 
 	(void)integers;
 	for (k = 0; k < IDS_N_FEATURES; k++)
 		a[k] = (float)(x[k] - m->min[k]) * m->scale[k];
 	for (l = 0; l < IDS_LAYERS; l++) {
-		int n_in = l ? IDS_HIDDEN : IDS_N_FEATURES, n_out = l == IDS_LAYERS - 1 ? n_classes : IDS_HIDDEN;
+		int n_in = l ? IDS_WIDTH(l - 1) : IDS_N_FEATURES,
+		    n_out = l == IDS_LAYERS - 1 ? n_classes : IDS_WIDTH(l);
 
 		for (j = 0; j < n_out; j++)
 			sum[j] = 0;

@@ -214,12 +214,12 @@ def evaluate_all(
         truth = data.target(model.task)[test]
         for row, found in rows.items():
             floats = rows[float_row(row)]
-            asked = {"task": model.task, "row": row, "seed": model.seed, "profile": profile.name} | data.named()
+            asked = {"task": model.task, "row": row, "seed": model.seed, "profile": profile.name} | model.named(data)
             raw = {"confusion": confusion(truth, found, model.n_classes).tolist(), "unit": "flows"}
             raw |= {"agreement_with_float": float(np.mean(found == floats))}
             if struct := IMPLEMENTATIONS[row].struct:
                 raw["model_bytes"] = len(model.params(struct))
-            identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
+            identity = {"model_sha256": model.sha256(), "data_hash": model.data_hash}
             path = results / "accuracy.jsonl"
             made.append(records.append(path, "accuracy", asked, raw, started=started, identity=identity))
     return made

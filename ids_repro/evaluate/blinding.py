@@ -281,15 +281,15 @@ def measure_verdicts(
     floods = [flood for flood in FLOODS if flood.rate_pps in (0, RATES_PPS[-1])]
     made, path = [], results / "blinding.jsonl"
     profile = replace(profile, flood_s=profile.flooded_s)
-    identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
+    identity = {"model_sha256": model.sha256(), "data_hash": model.data_hash}
     with show_progress(total=len(TABLES) * len(floods), desc="verdicts in a flood", unit="flood") as bar:
         for table in TABLES:
-            variant = Variant(HOOK, "nn", probe=True, flows=flows, table=table)
+            variant = Variant(HOOK, "nn", probe=True, flows=flows, table=table, hidden=model.hidden)
             with Program(variant, model.params(variant.params)) as program:
                 for flood in floods:
                     started = records.now()
                     raw = flagged(program, capture, everything, flood, profile.flood_s)
-                    asked = _case(table, flows, flood, profile) | everything.named()
+                    asked = _case(table, flows, flood, profile) | model.named(everything)
                     made.append(
                         records.append(path, "blinded_verdicts", asked, raw, started=started, identity=identity)
                     )

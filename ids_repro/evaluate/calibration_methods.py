@@ -105,8 +105,8 @@ def effects(quantized: list[Model], data: dataset.Dataset, profile: Profile, res
             started = records.now()
             for inputs, raw in _effect(model, method, data.x[at], truth, floats).items():
                 asked = {"task": model.task, "seed": model.seed, "method": method, "input": inputs}
-                asked |= data.named() | {"profile": profile.name}
-                identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
+                asked |= model.named(data) | {"profile": profile.name}
+                identity = {"model_sha256": model.sha256(), "data_hash": model.data_hash}
                 path = results / "calibration.jsonl"
                 records.append(path, "calibration", asked, raw, started=started, identity=identity)
                 lines.append(_line(asked, raw))

@@ -12,12 +12,14 @@ import numpy as np
 from .. import config, published, records
 from ..data import dataset
 from ..data.dataset import Dataset
+from ..data.features import FEATURES
 from ..models import pipeline
 from ..models.model import Model
 from ..models.scaling import MinMax
+from ..models.shape import Shape
 from ..progress import show_progress
 from . import accuracy, packet_by_packet, released_code
-from .released_code import Setup
+from .released_code import ORDER, Setup
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ def evaluate_all(
         for row, on in ROWS.items():
             learn, seen = (data.take(at) for data in datasets(every, on))
             if "features" in on and not again:
-                trained = (pipeline.train_models(learn, task, profile.seeds, profile) for task in config.TASKS)
+                how = {"shape": _shape(models[0])}
+                trained = (pipeline.train_models(learn, task, profile.seeds, profile, **how) for task in config.TASKS)
                 again = [pipeline.quantize_model(model, learn) for some in trained for model in some]
             for base, model in zip(models, again if "features" in on else models, strict=True):
                 made.append(_record(row, base, setup(model, learn, seen, on), profile, results))
@@ -138,12 +141,18 @@ def evaluate_all(
     return made
 
 
+def _shape(model: Model) -> Shape:
+    """Return the shape of a net for features in the order of the released code."""
+    left_out = tuple(FEATURES[at] for at, was in enumerate(ORDER) if was not in model.kept)
+    return Shape(hidden=model.hidden, leave_out=left_out)
+
+
 def _record(row: str, model: Model, made: Setup, profile: config.Profile, results: Path) -> dict:
     """Record one row under the model of the row "none", with which the row is compared."""
     started = records.now()
     truth = made.learn.target(model.task)[made.test]
     floats, ints = made.verdicts()
-    asked = {"task": model.task, "seed": model.seed, "switch": row, "profile": profile.name} | made.learn.named()
+    asked = {"task": model.task, "seed": model.seed, "switch": row, "profile": profile.name} | model.named(made.learn)
     raw = {
         "accuracy": float(np.mean(ints == truth)),
         "accuracy_float": float(np.mean(floats == truth)),
@@ -152,6 +161,6 @@ def _record(row: str, model: Model, made: Setup, profile: config.Profile, result
         "confusion_float": accuracy.confusion(truth, floats, model.n_classes).tolist(),
         "unit": "flows",
     }
-    identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
+    identity = {"model_sha256": model.sha256(), "data_hash": model.data_hash}
     path = results / "discrepancy.jsonl"
     return records.append(path, "discrepancy", asked, raw, started=started, identity=identity)

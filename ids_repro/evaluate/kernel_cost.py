@@ -58,7 +58,7 @@ def name_of(name: str, variant: Variant) -> str:
 def _load(stack: contextlib.ExitStack, variant: Variant, models: Models) -> Program:
     model = models[DETECTOR if variant.evidence else variant.n_classes]
     params = model.params(variant.params) if variant.params else None
-    return stack.enter_context(Program(variant, params))
+    return stack.enter_context(Program(replace(variant, hidden=model.hidden), params))
 
 
 def _kernel_ns(program: Program, frame: bytes) -> Callable[[], float]:
@@ -68,7 +68,7 @@ def _kernel_ns(program: Program, frame: bytes) -> Callable[[], float]:
 
 def _float_ns(model: Model) -> Callable[[], float]:
     params, x = model.params("nn_float"), random_vectors(RUNS)
-    return mean_ns(lambda: library.predict("nn_float", params, model.n_classes, x), 1, RUNS)
+    return mean_ns(lambda: library.predict("nn_float", params, model.n_classes, x, hidden=model.hidden), 1, RUNS)
 
 
 Measured = tuple[dict[Key, list[float]], dict[str, dict[str, int]]]
@@ -98,7 +98,7 @@ def _measure(models: Models, capture: Capture, rounds: int, names: Collection[st
 def _identity(models: Models) -> dict[str, Any]:
     """Return what makes two measurements of these models the same trial, for `records.append`."""
     hashes = [model.sha256() for model in models.values()]
-    return {"model_sha256": hashes, "data_hash": next(iter(models.values())).data_sha256}
+    return {"model_sha256": hashes, "data_hash": next(iter(models.values())).data_hash}
 
 
 def variants(

@@ -123,7 +123,7 @@ def evaluate_all(
             found[DETECTOR] = _flagged(everything, every, model.seed)
         for row in (row for row in (*ROWS, DETECTOR) if row in found):
             raw = tally(some, truth, found[row], config.NORMAL if model.task == "multi" else 0)
-            asked = {"task": model.task, "row": row, "seed": model.seed, "profile": profile.name} | every.named()
-            identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
+            asked = {"task": model.task, "row": row, "seed": model.seed, "profile": profile.name} | model.named(every)
+            identity = {"model_sha256": model.sha256(), "data_hash": model.data_hash}
             made.append(records.append(path, "per_packet", asked, raw, started=started, identity=identity))
     return made

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..data.dataset import Dataset
 from ..data.features import FEATURES
-from ..models.fixed import INT8_MAX, round_shift, to_fixed
+from ..models.fixed import INT8_MAX, hidden_of, round_shift, to_fixed
 from ..models.float_mlp import MLP
 from ..models.int_mlp import DEQUANT_BITS, S_BITS, IntMlp, quantize_mlp
 from ..models.scaling import MinMax
@@ -70,7 +70,9 @@ class Setup:
         floats = self.mlp.predict(self.scaler.transform(self.learn.x[self.test]))
         x = self.seen.x[self.test]
         if self.clip and self.shift:
-            out, _ = library.predict("nn_q16", self.net.to_bytes(), self.net.n_classes, x)
+            out, _ = library.predict(
+                "nn_q16", self.net.to_bytes(), self.net.n_classes, x, hidden=hidden_of(self.net.weights)
+            )
         else:
             out = logits(self.net, x, self.clip, self.shift)
         return floats, (np.maximum(out, 0) if self.from_zero else out).argmax(axis=1)

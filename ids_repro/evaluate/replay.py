@@ -82,7 +82,7 @@ def load_program(struct: str, model: Model, hook: str = "xdp") -> Program:
     UserError
         If the program cannot be built or loaded; see `kernel.program.Program`.
     """
-    variant = replace(VARIANTS[programs(model)[struct]], hook=hook, n_classes=model.n_classes)
+    variant = replace(VARIANTS[programs(model)[struct]], hook=hook, n_classes=model.n_classes, hidden=model.hidden)
     return Program(replace(variant, probe=True, flows=REPLAY_FLOWS), model.params(struct))
 
 

@@ -12,6 +12,7 @@ from ..data.features import as_float
 from ..implementations import DETECTORS, IMPLEMENTATIONS, rows_in
 from ..models.model import Model
 from ..native import library
+from ..native.layouts import PAPER_NET, Hidden
 
 # The structs that a kernel program reads, and the variant of the kernel program that reads each.
 KERNEL_PROGRAMS = {one.struct: one.variant for one in rows_in("kernel").values()}
@@ -48,7 +49,9 @@ def float_row(row: str) -> str:
     return IMPLEMENTATIONS[row].reference
 
 
-def classify_by_struct(struct: str, params: bytes, n_classes: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def classify_by_struct(
+    struct: str, params: bytes, n_classes: int, x: np.ndarray, hidden: Hidden = PAPER_NET
+) -> tuple[np.ndarray, np.ndarray]:
     """Classify feature vectors in C.
 
     Parameters
@@ -61,6 +64,8 @@ def classify_by_struct(struct: str, params: bytes, n_classes: int, x: np.ndarray
         2 or 7.
     x : ndarray of shape (n, 12), int64
         Features, Q16.
+    hidden : tuple of int
+        Widths of the hidden layers of the model's net.
 
     Returns
     -------
@@ -68,13 +73,13 @@ def classify_by_struct(struct: str, params: bytes, n_classes: int, x: np.ndarray
         Those of a net in integers; the tree and the float net have none here.
     classes : ndarray of shape (n,), uint8
     """
-    logits, classes = library.predict(struct, params, n_classes, x)
+    logits, classes = library.predict(struct, params, n_classes, x, hidden=hidden)
     return np.zeros((len(x), 0), np.int64) if logits is None else logits, classes
 
 
 def classify_in_c(model: Model, struct: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the logits and classes of a model's struct in C; see `classify_by_struct`."""
-    return classify_by_struct(struct, model.params(struct), model.n_classes, x)
+    return classify_by_struct(struct, model.params(struct), model.n_classes, x, model.hidden)
 
 
 def classify_in_numpy(model: Model, struct: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

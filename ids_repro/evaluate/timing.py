@@ -87,7 +87,8 @@ def _in_c(model: Model, x: np.ndarray) -> dict[str, Callable[[], object]]:
     params = {one.struct: model.params(one.struct) for one in rows.values()}
     n = model.n_classes
     return {
-        row: partial(library.predict, one.struct, params[one.struct], n, x, one.optimise) for row, one in rows.items()
+        row: partial(library.predict, one.struct, params[one.struct], n, x, one.optimise, model.hidden)
+        for row, one in rows.items()
     }
 
 
@@ -140,7 +141,7 @@ def kernel_cases(model: Model, frame: bytes) -> Iterator[list[Case]]:
         cases = []
         for struct, name in {"flow": "flow", **KERNEL_PROGRAMS}.items():
             params = None if struct == "flow" else model.params(struct)
-            variant = replace(VARIANTS[name], n_classes=model.n_classes)
+            variant = replace(VARIANTS[name], n_classes=model.n_classes, hidden=model.hidden)
             program = stack.enter_context(Program(variant, params))
             cases.append(Case(f"{struct}_kernel", "kernel_packet", lambda p=program: p.time(frame, KERNEL_RUNS)))
         yield cases
@@ -221,8 +222,8 @@ def time_all(
                 cases += stack.enter_context(kernel_cases(model, capture.headers()[0]))
             found = _rounds(cases, profile.timing_rounds, f"timing, {model.task}")
         for (row, how), values in found.items():
-            asked = {"task": model.task, "row": row, "how": how, "profile": profile.name} | data.named()
-            identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
+            asked = {"task": model.task, "row": row, "how": how, "profile": profile.name} | model.named(data)
+            identity = {"model_sha256": model.sha256(), "data_hash": model.data_hash}
             raw = {"ns_per_inference": values}
             path = results / "inference.jsonl"
             made.append(records.append(path, "inference", asked, raw, started=started, identity=identity))

@@ -14,14 +14,12 @@ from typing import Any, NamedTuple
 from ..config import BPF, ROOT, UserError
 from ..progress import show_progress
 from ..require import FOR_BPF, require_capabilities
+from . import verifier
 from .bcc import import_bcc
 from .bpf_syscall import TestRun, test_run
 
 SOURCE = BPF / "constraints.bpf.c"
-LOG_BYTES = 1 << 16
-LOG_ERRORS = 4  # of linux/bpf_verifier.h, BPF_LOG_STATS: what was wrong and the totals, not every instruction
 FRAME_BYTES = 64
-TOTALS = ("verification time", "stack depth", "processed ")  # how the lines begin that follow the reason
 
 
 class Case(NamedTuple):
@@ -95,34 +93,11 @@ def _attempt(flags: str) -> dict[str, Any]:
     """Compile and load a program; the compiler's errors go to standard error, and an exception or the exit follows."""
     package = import_bcc()
     bpf = package.BPF(src_file=bytes(SOURCE), cflags=[f"-DIDS_{flag}" for flag in flags.split()])
-    fd, log = _load(package, bpf.module)
+    fd, reason = verifier.load(package, bpf.module, b"program", package.BPF.XDP)
     if fd < 0:
-        said = [line for line in log.splitlines() if line and not line.startswith(TOTALS)]
-        return {"refused_by": "verifier", "message": said[-1] if said else "", "tail_calls": None}
+        return {"refused_by": "verifier", "message": reason, "tail_calls": None}
     calls = _tail_calls(bpf, fd) if flags == CASES["tail_calls"].broken else None
     return {"refused_by": "", "message": "", "tail_calls": calls}
-
-
-def _load(package: Any, module: int) -> tuple[int, str]:
-    """Load a compiled program, and return its descriptor, negative if it was refused, and the verifier's log."""
-    lib, name, log = package.lib, b"program", ctypes.create_string_buffer(LOG_BYTES)
-    start, size = lib.bpf_function_start(module, name), lib.bpf_function_size(module, name)
-    licence, version = lib.bpf_module_license(module), lib.bpf_module_kern_version(module)
-    fd = lib.bcc_func_load(
-        module,
-        package.BPF.XDP,
-        name,
-        start,
-        size,
-        licence,
-        version,
-        LOG_ERRORS,
-        log,
-        LOG_BYTES,
-        None,
-        ctypes.c_uint(-1),
-    )
-    return fd, log.value.decode(errors="replace")
 
 
 def _tail_calls(bpf: Any, fd: int) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..config import UserError
-from ..native.layouts import BUCKET, COUNTS, GENERATIONS, MLP_Q16, SLOTS, SUSPECT, VERDICTS, WAYS
+from ..native.layouts import BUCKET, COUNTS, GENERATIONS, SLOTS, SUSPECT, VERDICTS, WAYS, mlp_q16
 from ..network import facts
 from . import ring
 from .bpf_syscall import read_all, read_element, wait_for_grace_period, write_element
@@ -99,7 +99,7 @@ class Maps:
         if self.variant.layout == "packed":
             return self._write("params", self.generation % SLOTS, params)
         # In the paper's layout each parameter is a map element.
-        at = MLP_Q16.fields["w"][1]
+        at = mlp_q16(self.variant.hidden).fields["w"][1]
         elements = np.concatenate([np.frombuffer(params[:at], np.int64), np.frombuffer(params[at:], np.int8)])
         for key, element in enumerate(elements):
             self._write("parameters", key, element.tobytes())
@@ -118,8 +118,11 @@ class Maps:
         UserError
             If it has another size, or if the variant has no classifier.
         """
-        paper = self.variant.layout == "paper"
-        if self.variant.params is None or len(params) != (MLP_Q16.itemsize if paper else self.leaf_size("params")):
+        if self.variant.layout == "paper":
+            size = mlp_q16(self.variant.hidden).itemsize
+        else:
+            size = 0 if self.variant.params is None else self.leaf_size("params")
+        if len(params) != size:
             raise UserError(f"this model has {len(params)} bytes, not what the program reads: quantize it again")
 
     def swap(self, params: bytes) -> int:

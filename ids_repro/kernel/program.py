@@ -15,14 +15,13 @@ from ..native import library
 from ..native.layouts import PROBE
 from ..network.hosts import Host
 from ..require import FOR_BPF, require_capabilities
-from . import attach
+from . import attach, verifier
 from .bcc import import_bcc
 from .bpf_syscall import TestRun, test_run
 from .info import prog_info, stack_bytes
 from .maps import Maps
 from .variants import Variant, require_memory
 
-LAYERS = (2, 3)  # In the paper's layout each of these is a program of its own; layer 1 is in ids_main.
 _MIN_FRAME = 64  # bytes of the shortest packet of a test run
 _PROBES_AT_ONCE = 20_000  # of about 350 bytes each
 
@@ -54,10 +53,9 @@ class Program(Maps):
             self.secret = secrets.randbits(64)  # of the flow table's hash, and of ids_fold in bpf/parse.h
             secret = f"-DIDS_SECRET={self.secret}ULL"
             self._bpf = package.BPF(src_file=bytes(BPF / "ids.bpf.c"), cflags=[*variant.flags(), secret])
-            self._function = self._bpf.load_func(b"ids_main", kind)
-            self._layers = [
-                self._bpf.load_func(f"ids_layer{n}".encode(), kind) for n in LAYERS if variant.layout == "paper"
-            ]
+            self._function, *self._layers = [_load(package, self._bpf, name, kind) for name in variant.programs]
+        except _Refused as error:
+            raise UserError(refusal(variant, str(error))) from None
         except Exception as error:  # BCC raises no narrower class.
             raise UserError(
                 f"BCC could not build or load bpf/ids.bpf.c as {variant}: {error}. Does this kernel allow BPF "
@@ -188,6 +186,29 @@ class Program(Maps):
             yield
         finally:
             host.call(attach.detach, self.fd, host.iface, mode, made)
+
+
+class _Refused(Exception):
+    """The verifier refused a program; the text has its words."""
+
+
+def _load(package: Any, bpf: Any, name: str, kind: int) -> Any:
+    """Load a function of a compiled module as BCC does, which closes it with the module; raise if it is refused."""
+    fd, reason = verifier.load(package, bpf.module, name.encode(), kind)
+    if fd < 0:
+        raise _Refused(f"{name}: {reason}")
+    return bpf.funcs.setdefault(name.encode(), package.BPF.Function(bpf, name.encode(), fd))
+
+
+def refusal(variant: Variant, reason: str) -> str:
+    """Return the sentence for a program that the kernel refused, with the verifier's reason."""
+    limit = verifier.limit(reason)
+    if not limit:
+        allowed = "Does this kernel allow BPF (CONFIG_BPF_SYSCALL, no lockdown)?"
+        return f"BCC could not build or load bpf/ids.bpf.c as {variant}: {reason}. {allowed}"
+    less = "train with smaller or fewer hidden layers" if variant.classifier == "nn" else "choose another variant"
+    less += ', or take the layout "packed"' * (variant.layout == "paper")
+    return f"the kernel refuses bpf/ids.bpf.c as {variant}, because it breaks a limit: {limit} ({reason}); {less}"
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:

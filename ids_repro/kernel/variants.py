@@ -10,7 +10,7 @@ import psutil
 
 from ..config import BPF, TASKS, UserError, number
 from ..implementations import rows_in
-from ..native.layouts import BUCKET, ENTRY, WAYS
+from ..native.layouts import BUCKET, ENTRY, PAPER_NET, WAYS, Hidden, net_flags
 
 HOOKS = ("xdp", "tc")
 # IDS_ACTION and IDS_CHURN of bpf/ids.bpf.c, by name.
@@ -56,6 +56,8 @@ class Variant:
         the action is.
     link : {"ethernet", "bare"}
         What a frame is: an Ethernet frame, or an IP packet, as on a tunnel (`network.facts.link_of`).
+    hidden : tuple of int
+        Widths of the net's hidden layers (`models.model.Model.hidden`); without a net it says nothing.
     """
 
     hook: str = "xdp"
@@ -70,6 +72,17 @@ class Variant:
     table: str = "shared"
     evidence: bool = False
     link: str = "ethernet"
+    hidden: Hidden = PAPER_NET
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", tuple(self.hidden))  # JSON makes lists of tuples
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Names of its programs in C: the one that is attached, and those that it calls, in their order."""
+        if self.layout != "paper":
+            return ("ids_main",)
+        return ("ids_main", *(f"ids_layer{n}" for n in range(2, len(self.hidden) + 1)), "ids_output")
 
     @property
     def params(self) -> str | None:
@@ -112,7 +125,8 @@ class Variant:
             "IDS_PAPER": self.layout == "paper",
         }
         chosen = [f"-D{name}" for name, on in switches.items() if on]
-        return [f"-I{BPF}", "-fwrapv", *(f"-D{k}={v}" for k, v in defines.items()), *chosen]
+        net = net_flags(self.hidden) if self.classifier == "nn" else []
+        return [f"-I{BPF}", "-fwrapv", *(f"-D{k}={v}" for k, v in defines.items()), *chosen, *net]
 
 
 def table_bytes(flows: int) -> int:

@@ -190,10 +190,10 @@ def _for_model(variant: Variant, path: Path, model: Model) -> Variant:
     if variant.classifier == "none":
         variant = replace(variant, classifier="nn" if model.detector is None else "dt")
     if model.detector is None:
-        return replace(variant, n_classes=model.n_classes)
+        return replace(variant, n_classes=model.n_classes, hidden=model.hidden)
     if variant.arithmetic == "q16":
         raise UserError(f"{path}: a detector, whose net is in arithmetic log2 only: leave --arithmetic out")
-    return replace(variant, n_classes=model.n_classes, evidence=True, arithmetic="log2")
+    return replace(variant, n_classes=model.n_classes, evidence=True, arithmetic="log2", hidden=model.hidden)
 
 
 def confirm(iface: str) -> None:
@@ -248,6 +248,12 @@ def swap(iface: str, path: Path, yes_drop: bool = False) -> int:
         if (model.detector is not None) != live.variant.evidence:
             here, there = ("a detector", "not built for one") if model.detector else ("no detector", "built for one")
             raise UserError(f"{path}: is {here}, but the program on {iface} is {there}: detach it, then attach this")
+        if live.variant.classifier == "nn" and model.hidden != live.variant.hidden:
+            here, there = ("-".join(map(str, hidden)) for hidden in (model.hidden, live.variant.hidden))
+            raise UserError(
+                f"{path}: its net has hidden layers of {here} neurons, that of the program on {iface} {there}: detach "
+                "it, then attach this"
+            )
         if not yes_drop:
             guard.require_harmless(path, model, live.variant)
         params = model.params(live.variant.params)

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..config import TASKS
-from ..native.layouts import LAYERS, N_FEATURES, STRUCTS, TREE_NODES
+from ..config import TASKS, UserError
+from ..native.layouts import N_FEATURES, PAPER_NET, STRUCTS, TREE_NODES, Hidden, layer_shapes
 from .calibration import BINS, LEVELS
-from .fixed import layer_shapes
 from .float_tree import NODE
 from .model import Seen
+from .shape import read_hidden
 from .twins import DETECTOR_TWINS, TWINS, Twin
 
 FORMAT = 3  # of a model file; raise it when a member or the meaning of a number changes
@@ -61,6 +61,8 @@ class Header:
         Of a detector: the fields of `Seen` for each of its integer models.
     about : dict
         As in `Model`.
+    hidden : tuple of int
+        Widths of the net's hidden layers. The file says nothing of them if they are the paper's.
     """
 
     task: str
@@ -73,11 +75,22 @@ class Header:
     candidates: int
     detector: dict[str, dict[str, float]] | None = None
     about: dict[str, str | float] = field(default_factory=dict)
+    hidden: Hidden = PAPER_NET
 
     @property
     def n_classes(self) -> int:
         """Number of classes, 2 or 7."""
         return len(TASKS[self.task])
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """The shapes of the net's weights."""
+        return layer_shapes(self.n_classes, self.hidden)
+
+    @property
+    def weights(self) -> dict[str, tuple[int, int]]:
+        """The names of the net's weights in a file, and the shape of each."""
+        return {f"weights_{i}": shape for i, shape in enumerate(self.shapes, start=1)}
 
     @property
     def twins(self) -> dict[str, Twin]:
@@ -86,7 +99,9 @@ class Header:
 
     def text(self) -> bytes:
         """Return the header as JSON, with the format, the sizes of the C structs and the names of the classes."""
-        rest = _layouts() | {"classes": TASKS[self.task]} | asdict(self)
+        rest = _layouts(self.hidden) | {"classes": TASKS[self.task]} | asdict(self)
+        if self.hidden == PAPER_NET:
+            del rest["hidden"]
         return json.dumps(rest, indent=1, allow_nan=False).encode()
 
     @classmethod
@@ -104,7 +119,8 @@ class Header:
             found = None
         if not isinstance(found, dict):
             raise RefusedError("its header is no JSON object")
-        for name, ours in _layouts().items():
+        found["hidden"] = _hidden(found.get("hidden", list(PAPER_NET)))
+        for name, ours in _layouts(found["hidden"]).items():
             theirs = found.pop(name, "not given")
             if name == "structs" and isinstance(theirs, dict):
                 for struct in sorted({*theirs, *ours}):
@@ -123,7 +139,7 @@ class Header:
     def members(self) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
         """Return the dtype and the shape of every array in the file, by its name."""
         f4, f8, i8 = np.dtype("f4"), np.dtype("f8"), np.dtype("i8")
-        nets = {f"weights_{i}": (f4, shape) for i, shape in enumerate(layer_shapes(self.n_classes), start=1)}
+        nets = {name: (f4, shape) for name, shape in self.weights.items()}
         nodes = {f"tree_{name}": (dtype, (self.nodes,)) for name, dtype in NODE.items()}
         floats = {
             **nets,
@@ -136,12 +152,13 @@ class Header:
         }
         if self.sha256 is None:
             return floats
-        structs = {name: (STRUCTS[name].dtype, ()) for name in self.twins}
+        structs = {name: (STRUCTS[name].layout(self.hidden), ()) for name in self.twins}
         if self.detector is not None:
             return floats | structs
-        n = LAYERS + sum(columns for _, columns in layer_shapes(self.n_classes))
+        layers = len(self.shapes)
+        n = layers + sum(columns for _, columns in self.shapes)
         return floats | {
-            "alpha": (f8, (LAYERS,)),
+            "alpha": (f8, (layers,)),
             "threshold_alpha": (f8, (n,)),
             "threshold_counts": (i8, (n, BINS)),
             "threshold_edges": (f8, (n, BINS + 1)),
@@ -150,9 +167,17 @@ class Header:
         }
 
 
-def _layouts() -> dict[str, Any]:
+def _layouts(hidden: Hidden) -> dict[str, Any]:
     """Return what a file and the code that reads it must agree on: the format, and the bytes of each C struct."""
-    return {"format": FORMAT, "structs": {name: struct.dtype.itemsize for name, struct in STRUCTS.items()}}
+    return {"format": FORMAT, "structs": {name: one.layout(hidden).itemsize for name, one in STRUCTS.items()}}
+
+
+def _hidden(found: object) -> Hidden:
+    """Return the widths of the hidden layers that a header gives."""
+    try:
+        return read_hidden(found if isinstance(found, list) else None)
+    except UserError as error:
+        raise RefusedError(f"its {error}") from None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

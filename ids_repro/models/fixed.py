@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..config import UserError
-from ..native.layouts import HIDDEN, N_FEATURES, Q
+from ..native.layouts import Hidden, Q
 
 NO_FLAG = 2**63 - 1  # score at which a model that is no detector flags a flow: none reaches it
 INT8_MAX = 127  # 2^(b-1) - 1 of Eq. (1)
@@ -62,10 +62,9 @@ def log2(value: np.ndarray) -> np.ndarray:
     return (whole << Q) + (u << np.uint64(1) >> np.uint64(64 - Q)).astype(np.int64)
 
 
-def layer_shapes(n_classes: int) -> list[tuple[int, int]]:
-    """Return the shape (M_{l-1}, M_l) of the weights of each layer (Sec. IV-B)."""
-    sizes = (N_FEATURES, HIDDEN, HIDDEN, n_classes)
-    return list(zip(sizes, sizes[1:], strict=False))
+def hidden_of(weights: list[np.ndarray]) -> Hidden:
+    """Return the widths of the hidden layers of a net with these weights, shape (M_{l-1}, M_l) each."""
+    return tuple(w.shape[1] for w in weights[:-1])
 
 
 def range_fault(min_: np.ndarray, range_: np.ndarray) -> str | None:

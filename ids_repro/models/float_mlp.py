@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..native.layouts import HIDDEN, MLP_FLOAT
+from ..native.layouts import PAPER_NET, Hidden, mlp_float
+from .fixed import hidden_of
 from .scaling import MinMax
 
 
@@ -20,7 +21,7 @@ def float_bytes(weights: list[np.ndarray], scaler: MinMax) -> bytes:
     scaler : MinMax
         The normalisation of its inputs.
     """
-    out = np.zeros((), MLP_FLOAT)
+    out = np.zeros((), mlp_float(hidden_of(weights)))
     out["min"][: len(scaler.min_)] = scaler.min_
     out["scale"][: len(scaler.min_)] = 1.0 / scaler.range_
     for layer, w in enumerate(weights):
@@ -29,28 +30,30 @@ def float_bytes(weights: list[np.ndarray], scaler: MinMax) -> bytes:
 
 
 class MLP(nn.Module):
-    """The paper's net: three layers Y = XW without biases, with ReLU between them (Sec. IV-B).
+    """The paper's net: layers Y = XW without biases, with ReLU between them (Sec. IV-B).
 
     Parameters
     ----------
     n_classes : int
-        M_L, 2 or 7. The hidden layers have M_1 = M_2 = 16 columns.
+        M_L, 2 or 7.
     n_features : int
         M_0.
+    hidden : tuple of int
+        M_1 to M_{L-1}, the widths of the hidden layers; the paper's are 16 and 16.
 
     Attributes
     ----------
     layers : ModuleList of Linear
-        The three layers.
+        The layers.
     """
 
-    def __init__(self, n_classes: int, n_features: int = 12) -> None:
+    def __init__(self, n_classes: int, n_features: int = 12, hidden: Hidden = PAPER_NET) -> None:
         super().__init__()
-        sizes = (n_features, HIDDEN, HIDDEN, n_classes)
+        sizes = (n_features, *hidden, n_classes)
         self.layers = nn.ModuleList(nn.Linear(i, o, bias=False) for i, o in zip(sizes, sizes[1:], strict=False))
 
     @classmethod
-    def drawn(cls, n_classes: int, n_features: int, generator: torch.Generator) -> MLP:
+    def drawn(cls, n_classes: int, n_features: int, generator: torch.Generator, hidden: Hidden = PAPER_NET) -> MLP:
         """Make a net with random weights, as `torch.nn.Linear` draws them, but from a generator of its own.
 
         PyTorch's global generator belongs to all threads: two trainings in one process would take numbers from each
@@ -62,9 +65,11 @@ class MLP(nn.Module):
             See `MLP`.
         generator : Generator
             It gives the numbers. One seed gives the weights that the global generator gives with this seed.
+        hidden : tuple of int
+            See `MLP`.
         """
         with torch.device("meta"):
-            net = cls(n_classes, n_features)
+            net = cls(n_classes, n_features, hidden)
         net.to_empty(device="cpu")
         for layer in net.layers:
             nn.init.kaiming_uniform_(layer.weight, a=5**0.5, generator=generator)
@@ -80,7 +85,7 @@ class MLP(nn.Module):
             W^(l) of each layer.
         """
         with torch.device("meta"):  # the parameters get no memory and no values before the weights take their places
-            net = cls(weights[-1].shape[1], len(weights[0]))
+            net = cls(weights[-1].shape[1], len(weights[0]), hidden_of(weights))
         parts = {f"layers.{layer}.weight": torch.tensor(np.ascontiguousarray(w.T)) for layer, w in enumerate(weights)}
         net.load_state_dict(parts, assign=True)
         return net

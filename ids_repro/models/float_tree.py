@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,8 @@ NODE = {
     "weighted_n_node_samples": np.dtype("f8"),
     "missing_go_to_left": np.dtype("u1"),
 }
+# A node's word has 12 bits for the number of its right child.
+MOST_TREE = f"the kernel's has at most {TREE_DEPTH} and {TREE_NODES:,}"
 LEAF = -1  # scikit-learn's number of a leaf's children
 
 
@@ -58,6 +60,12 @@ class FloatTree:
         state = fitted.tree_.__getstate__()
         nodes = {name: np.array(state["nodes"][name], dtype) for name, dtype in NODE.items()}
         return cls(nodes, state["values"][:, 0].copy(), fitted.classes_.astype(np.int64))
+
+    def over(self, features: np.ndarray) -> FloatTree:
+        """Return the same tree over all features, when it was trained on those of these indices alone."""
+        trained = self.nodes["feature"]
+        named = np.where(self._inner(), features[np.where(self._inner(), trained, 0)], trained)
+        return replace(self, nodes=self.nodes | {"feature": named})
 
     def fitted(self, seed: int) -> DecisionTreeClassifier:
         """Make the tree of scikit-learn again; it predicts as the one that was trained, bit for bit.
@@ -147,6 +155,5 @@ class FloatTree:
         if np.any(self.values < 0) or np.any(nodes["n_node_samples"] < 1):
             return "the tree has a negative share or a node without training vectors"
         if self.depth > TREE_DEPTH or n > TREE_NODES:
-            most = f"the kernel's has at most {TREE_DEPTH} and {TREE_NODES:,}"
-            return f"the tree has depth {self.depth} and {n:,} nodes; {most}"
+            return f"the tree has depth {self.depth} and {n:,} nodes; {MOST_TREE}"
         return None

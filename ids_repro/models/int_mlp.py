@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..config import UserError
-from ..native.layouts import LAYERS, MLP_Q16, N_FEATURES, Q
+from ..native.layouts import N_FEATURES, PAPER_NET, Hidden, Q, layer_shapes, mlp_q16
 from .fixed import (
     INT8_MAX,
     RANGE_END,
     clip,
-    layer_shapes,
+    hidden_of,
     range_fault,
     require_finite,
     round_shift,
@@ -42,7 +42,7 @@ class IntMlp:
     ----------
     min_, range_, s : ndarray of shape (12,), int64
         Normalisation of each feature: smallest value and width, both Q16, and 1/width with 46 fractional bits.
-    sigma : ndarray of shape (3,), int64
+    sigma : ndarray of shape (n_layers,), int64
         Scale factor of each layer's input, Eq. (1), Q16.
     dequant : list of ndarray of shape (M_l,), int64
         1/(sigma sigma_weight) of each column, Eq. (2), 32 fractional bits.
@@ -96,7 +96,7 @@ class IntMlp:
 
     def to_bytes(self) -> bytes:
         """Return the net as the struct ids_nn_q16 that C reads; entries that the net does not use are zero."""
-        out = np.zeros((), MLP_Q16)
+        out = np.zeros((), mlp_q16(hidden_of(self.weights)))
         for name, value in (("min", self.min_), ("range", self.range_), ("s", self.s), ("sigma", self.sigma)):
             out[name][: len(value)] = value
         for layer, (w, d) in enumerate(zip(self.weights, self.dequant, strict=True)):
@@ -105,20 +105,22 @@ class IntMlp:
         return out.tobytes()
 
     @classmethod
-    def from_struct(cls, struct: np.ndarray, n_classes: int) -> IntMlp:
+    def from_struct(cls, struct: np.ndarray, n_classes: int, hidden: Hidden = PAPER_NET) -> IntMlp:
         """Make a net of the struct that `to_bytes` wrote.
 
         Parameters
         ----------
-        struct : ndarray of shape (), dtype MLP_Q16
+        struct : ndarray of shape (), dtype mlp_q16(hidden)
             The struct ids_nn_q16.
         n_classes : int
             2 or 7.
+        hidden : tuple of int
+            Widths of the hidden layers.
         """
-        shapes = layer_shapes(n_classes)
+        shapes = layer_shapes(n_classes, hidden)
         return cls(
             *(struct[name][:N_FEATURES].copy() for name in ("min", "range", "s")),
-            struct["sigma"][:LAYERS].copy(),
+            struct["sigma"][: len(shapes)].copy(),
             [struct["dequant"][layer, :n_out].copy() for layer, (_, n_out) in enumerate(shapes)],
             [struct["w"][layer, :n_out, :n_in].T.copy() for layer, (n_in, n_out) in enumerate(shapes)],
         )

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..config import UserError
-from ..native.layouts import LANE_BITS, LANES, MLP_FUSED, N_FEATURES, WORDS
-from .fixed import NO_FLAG, RANGE_END, layer_shapes, range_fault, require_finite, tie_pairs
+from ..native.layouts import LANE_BITS, LANES, N_FEATURES, PAPER_NET, Hidden, layer_shapes, mlp_fused, room
+from .fixed import NO_FLAG, RANGE_END, hidden_of, range_fault, require_finite, tie_pairs
 from .scaling import MinMax
 
 # As in bpf/int_mlp_fused.h.
@@ -116,12 +116,13 @@ class FusedMlp:
         """
         if self._leaves_lane():
             raise UserError("a column of the net leaves its 32-bit lane: quantize the model again (notebook 03)")
-        out = np.zeros((), MLP_FUSED)
+        hidden = hidden_of(self.weights)
+        out = np.zeros((), mlp_fused(hidden))
         out["flag_at"] = self.flag_at
         for name, value in {"min": self.min_, "range": self.range_, "mul": self.mul, "shift": self.shift}.items():
             out[name][: len(value)] = value
         for layer, w in enumerate(self.weights):
-            out["w"][layer, : len(w)] = pack_lanes(w)
+            out["w"][layer, : len(w)] = pack_lanes(w, room(hidden)[2] // LANES)
         return out.tobytes()
 
     def _leaves_lane(self) -> bool:
@@ -129,18 +130,20 @@ class FusedMlp:
         return max(bound.max() for bound in self.bounds()) > LANE_MAX
 
     @classmethod
-    def from_struct(cls, struct: np.ndarray, n_classes: int) -> FusedMlp:
+    def from_struct(cls, struct: np.ndarray, n_classes: int, hidden: Hidden = PAPER_NET) -> FusedMlp:
         """Make a net of the struct that `to_bytes` wrote.
 
         Parameters
         ----------
-        struct : ndarray of shape (), dtype MLP_FUSED
+        struct : ndarray of shape (), dtype mlp_fused(hidden)
             The struct ids_nn_fused.
         n_classes : int
             2 or 7.
+        hidden : tuple of int
+            Widths of the hidden layers.
         """
         parts = (struct[name][:N_FEATURES].copy() for name in ("min", "range", "mul", "shift"))
-        shapes = enumerate(layer_shapes(n_classes))
+        shapes = enumerate(layer_shapes(n_classes, hidden))
         weights = [unpack_lanes(struct["w"][layer, :n_in])[:, :n_out] for layer, (n_in, n_out) in shapes]
         return cls(*parts, weights, int(struct["flag_at"]))
 
@@ -236,20 +239,22 @@ def quantize_fused(weights: list[np.ndarray], scaler: MinMax) -> FusedMlp:
     return net
 
 
-def pack_lanes(weights: np.ndarray) -> np.ndarray:
+def pack_lanes(weights: np.ndarray, n_words: int = 8) -> np.ndarray:
     """Put two columns of weights into each 64-bit word, each in a lane of 32 bits.
 
     Parameters
     ----------
     weights : ndarray of shape (K, M), int64
-        Weights of a layer, M at most 16.
+        Weights of a layer.
+    n_words : int
+        Words of a row, at least M / 2: of the paper's net 8. Those without a column are zero.
 
     Returns
     -------
-    ndarray of shape (K, 8), int64
+    ndarray of shape (K, n_words), int64
         Word g holds column 2g in its lower lane and column 2g + 1 in its upper lane.
     """
-    columns = np.zeros((len(weights), WORDS, LANES), np.int64)
+    columns = np.zeros((len(weights), n_words, LANES), np.int64)
     columns.reshape(len(weights), -1)[:, : weights.shape[1]] = weights
     return (columns << (LANE_BITS * np.arange(LANES))).sum(axis=2)
 
@@ -259,11 +264,11 @@ def unpack_lanes(words: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    words : ndarray of shape (K, 8), int64
+    words : ndarray of shape (K, n_words), int64
 
     Returns
     -------
-    ndarray of shape (K, 16), int64
+    ndarray of shape (K, 2 n_words), int64
     """
     lower = words.astype(np.int32).astype(np.int64)  # the lowest 32 bits, with their sign
     return np.stack([lower, (words - lower) >> LANE_BITS], axis=2).reshape(len(words), -1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,9 +10,7 @@ from ..config import CLASSES, NORMAL, UserError
 from ..data.features import as_float
 from ..native.layouts import N_FEATURES, TREE, TREE_DEPTH, TREE_LEAF, TREE_NODES
 from .fixed import NO_FLAG
-
-if TYPE_CHECKING:
-    from .float_tree import FloatTree
+from .float_tree import MOST_TREE, FloatTree
 
 THRESHOLD_END = 1 << 47  # a threshold is below this, and at least -2^47
 SCORE_UNIT = 1 / 64  # a score of 64 stands for odds of e to 1
@@ -157,8 +154,7 @@ def quantize_tree(tree: FloatTree, n_classes: int, kinds: np.ndarray | None = No
     """
     left, right = tree.nodes["left_child"], tree.nodes["right_child"]
     if tree.depth > TREE_DEPTH or len(left) > TREE_NODES:
-        most = f"the kernel's has at most {TREE_DEPTH} and {TREE_NODES:,}"
-        raise UserError(f"the tree has depth {tree.depth} and {len(left):,} nodes; {most}")
+        raise UserError(f"the tree has depth {tree.depth} and {len(left):,} nodes; {MOST_TREE}")
     inner = left >= 0
     order, waiting = [], [0]
     while waiting:  # the left child comes next, the right one waits

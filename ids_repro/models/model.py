@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..config import TASKS, UserError
+from ..native.layouts import Hidden
+from .fixed import hidden_of
 from .float_tree import FloatTree
 from .scaling import MinMax
 
 if TYPE_CHECKING:
     from sklearn.tree import DecisionTreeClassifier
 
+    from ..data.dataset import Dataset
     from .float_mlp import MLP
 
 
@@ -104,6 +107,31 @@ class Model:
     def n_classes(self) -> int:
         """Number of classes, 2 or 7."""
         return len(TASKS[self.task])
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Indices of the features that the net sees: those that are left out have zeros as weights."""
+        return np.flatnonzero(np.any(self.weights[0] != 0, axis=1))
+
+    @property
+    def shape(self) -> str:
+        """How the model differs from the paper's in shape (`shape.Shape`), in words; "" if it does not."""
+        return str(self.about.get("shape", ""))
+
+    @property
+    def data_hash(self) -> str:
+        """What records have as the hash of the data: models of another shape have tables of their own."""
+        return " ".join(filter(None, [self.data_sha256, self.shape]))
+
+    def named(self, data: Dataset) -> dict[str, str]:
+        """Return what records say of the data: `Dataset.named`, with the shape of the model behind the name."""
+        named = data.named()
+        return named | {"dataset": ", ".join(filter(None, [named["dataset"], self.shape]))}
+
+    @property
+    def hidden(self) -> Hidden:
+        """Widths of the net's hidden layers."""
+        return hidden_of(self.weights)
 
     def params(self, struct: str) -> bytes:
         """Return the parameters of a classifier as the struct that C reads.

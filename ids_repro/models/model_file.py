@@ -16,17 +16,16 @@ import numpy as np
 
 from ..config import MODELS, TASKS, UserError
 from ..files import replaced, require_file
-from ..native.layouts import LAYERS
 from .calibration import Threshold
 from .file_header import FORMAT, Header, RefusedError
-from .fixed import NO_FLAG, layer_shapes
+from .fixed import NO_FLAG
 from .float_tree import NODE, FloatTree
 from .model import Model, Seen
 from .scaling import MinMax
 
 AGAIN = "run notebooks 02 and 03 again, or train-detector for a detector"
 HEADER = "header"  # the member that holds the JSON text
-MOST_BYTES = 8 << 20  # of a file; a model has 2 MB, and more after a training of very many epochs
+MOST_BYTES = 16 << 20  # of a file; a model has 2 MB, the widest 10, and more after very many epochs
 MOST_TEXT = 64 << 10  # bytes of the JSON text; it has less than 2 KB
 MOST_NPY = 4 << 10  # bytes that say what an array is, before its numbers; NumPy writes 128, and more for a struct
 MOST_MEMBERS = 64  # a model has half of that
@@ -81,6 +80,7 @@ def _arrays(model: Model) -> dict[str, np.ndarray]:
         candidates=len(found[0].criterion) if found else 0,
         detector=model.detector and {name: asdict(seen) for name, seen in model.detector.items()},
         about=model.about,
+        hidden=model.hidden,
     )
     out = {HEADER: np.frombuffer(header.text(), np.uint8)}
     for name, (dtype, shape) in header.members().items():
@@ -242,7 +242,7 @@ def _model(header: Header, arrays: dict[str, np.ndarray]) -> Model:
     model = Model(
         task=header.task,
         seed=header.seed,
-        weights=[arrays[f"weights_{i}"] for i in range(1, LAYERS + 1)],
+        weights=[arrays[name] for name in header.weights],
         float_tree=FloatTree(nodes, arrays["tree_values"], arrays["tree_classes"]),
         scaler=MinMax(arrays["scaler_min"], arrays["scaler_range"]),
         history=[{"epoch": epoch, "loss": loss, "accuracy": accuracy} for epoch, (loss, accuracy) in history],
@@ -253,7 +253,7 @@ def _model(header: Header, arrays: dict[str, np.ndarray]) -> Model:
         detector=header.detector and {name: Seen(**seen) for name, seen in header.detector.items()},
         about=header.about,
     )
-    for name in (*(f"weights_{i}" for i in range(1, LAYERS + 1)), "history"):
+    for name in (*header.weights, "history"):
         if not np.isfinite(arrays[name]).all():
             raise RefusedError(f"a number of its {name} is not finite")
     if np.any(model.scaler.range_ < 1):
@@ -281,15 +281,15 @@ def _thresholds(header: Header, arrays: dict[str, np.ndarray]) -> tuple[list[Thr
     made = [
         Threshold(float(alpha), *rest) for alpha, *rest in zip(parts["alpha"], counts, edges, criterion, strict=True)
     ]
-    ends = np.cumsum([LAYERS, *(n_out for _, n_out in layer_shapes(header.n_classes))])
-    return made[:LAYERS], [made[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
+    ends = np.cumsum([len(header.shapes), *(n_out for _, n_out in header.shapes)])
+    return made[: ends[0]], [made[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
 
 
 def _twins(header: Header, arrays: dict[str, np.ndarray]) -> dict[str, Any] | None:
     """Return the integer models, each made of its struct."""
     if header.sha256 is None:
         return None
-    twins = {name: twin.read(arrays[name], header.n_classes) for name, twin in header.twins.items()}
+    twins = {name: twin.read(arrays[name], header.n_classes, header.hidden) for name, twin in header.twins.items()}
     for name, twin in twins.items():
         if fault := twin.fault(header.n_classes):
             raise RefusedError(fault)

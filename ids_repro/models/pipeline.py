@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from .. import parallel
 from ..config import MODELS, PROFILES, SAMPLE, SAMPLE_LABELS, TASKS, Profile, UserError, number
 from ..data import dataset
-from ..data.features import as_float
 from ..progress import show_progress
-from ..text import rounded
 from .calibration import thresholds
-from .float_tree import FloatTree
+from .float_models import PAPER, train_model, train_models
 from .model import Model
 from .model_file import load_model, read_model, save_model
-from .scaling import MinMax, mean_length
-from .training import Part, train_mlps, train_tree
+from .shape import Shape
 from .twins import TWINS
-
-AT_ONCE = 4_000_000  # vectors of training parts that are in memory for nets that are trained at once: 400 MB
 
 
 def tasks_and_seeds(profile: Profile) -> list[tuple[str, int]]:
@@ -32,98 +25,7 @@ def tasks_and_seeds(profile: Profile) -> list[tuple[str, int]]:
     return [(task, seed) for task in TASKS for seed in profile.seeds]
 
 
-def train_model(data: dataset.Dataset, task: str, seed: int, profile: Profile) -> Model:
-    """Train the float net and the float tree on one task with one seed; see `train_models`."""
-    return train_models(data, task, [seed], profile)[0]
-
-
-def train_models(
-    data: dataset.Dataset, task: str, seeds: Sequence[int], profile: Profile, bar: tqdm | None = None
-) -> list[Model]:
-    """Train the float net and the float tree on one task with each of some seeds.
-
-    Parameters
-    ----------
-    data : Dataset
-        One vector per flow, from `Dataset.sample`.
-    task : {"binary", "multi"}
-        A key of `config.TASKS`.
-    seeds : sequence of int
-        Seeds of the split, the weights and the shuffling.
-    profile : Profile
-        How long to train.
-    bar : tqdm, optional
-        A progress bar. It advances by 1 over the epochs of a model and shows loss and validation accuracy.
-
-    Returns
-    -------
-    list of Model
-        Not quantized yet.
-
-    Raises
-    ------
-    UserError
-        If the task has only one class, a training part lacks a class, a feature is constant in it, or the loss is not
-        finite.
-    """
-    y, splits = data.target(task), {seed: dataset.split(data, seed)[:2] for seed in seeds}
-    for train, _ in splits.values():
-        _require_classes(y, train, task)
-    done: dict[int, Model] = {}
-    for some in _alike({seed: len(train) for seed, (train, _) in splits.items()}):
-        done |= _train_alike(data, task, {seed: splits[seed] for seed in some}, profile, bar)
-    return [done[seed] for seed in seeds]
-
-
-def _alike(sizes: Mapping[int, int]) -> Iterator[list[int]]:
-    """Yield seeds whose training parts have equally many vectors, as many as may be in memory at once."""
-    for size in dict.fromkeys(sizes.values()):
-        seeds, at_once = [seed for seed in sizes if sizes[seed] == size], max(1, AT_ONCE // size)
-        yield from (seeds[begin : begin + at_once] for begin in range(0, len(seeds), at_once))
-
-
-def _train_alike(
-    data: dataset.Dataset,
-    task: str,
-    splits: Mapping[int, tuple[np.ndarray, np.ndarray]],
-    profile: Profile,
-    bar: tqdm | None,
-) -> dict[int, Model]:
-    """Return the model of each seed; the nets are trained at once."""
-    y, sizes = data.target(task), {len(train) for train, _ in splits.values()}
-    epochs = max(profile.epochs, -(-profile.min_steps // -(-sizes.pop() // profile.batch_size)))
-    scalers = {seed: MinMax.fit(data.x[train]) for seed, (train, _) in splits.items()}
-    begun = bar.n if bar is not None else 0
-
-    def progress(done: float, loss: float, accuracy: float) -> None:
-        if bar is not None:
-            bar.set_postfix(
-                task=task, seeds=len(splits), loss=rounded(loss, ".4f"), validation=rounded(accuracy, ".4f")
-            )
-            bar.update(begun + len(splits) * done / epochs - bar.n)
-
-    parts = [
-        Part(scalers[seed].transform(data.x[train]), y[train], (scalers[seed].transform(data.x[held]), y[held]), seed)
-        for seed, (train, held) in splits.items()
-    ]
-    nets = train_mlps(parts, len(TASKS[task]), epochs, profile.batch_size, progress)
-    models = {}
-    for (seed, (train, _)), (mlp, history) in zip(splits.items(), nets, strict=True):
-        tree = FloatTree.of(train_tree(as_float(data.x[train]), y[train], seed))
-        weights, about = [w.astype(np.float32) for w in mlp.weights()], mean_length(data.x[train])
-        models[seed] = Model(task, seed, weights, tree, scalers[seed], history, data.meta["sha256"], about=about)
-    return models
-
-
-def _require_classes(y: np.ndarray, train: np.ndarray, task: str) -> None:
-    there, learnt = (set(np.unique(part).tolist()) for part in (y, y[train]))
-    for missing in sorted(there - learnt):
-        raise UserError(f"no {TASKS[task][missing]!r} is in the training part: add flows of it, or take its flows out")
-    if len(there) < 2:
-        raise UserError(f"the {task} task has only {TASKS[task][there.pop()]!r} to learn: add flows of another class")
-
-
-def _train_one(job: tuple[dataset.Dataset, str, int, Profile]) -> Model:
+def _train_one(job: tuple[dataset.Dataset, str, int, Profile, Shape]) -> Model:
     return train_model(*job)
 
 
@@ -134,7 +36,11 @@ def training_bar(profile: Profile) -> tqdm:
 
 
 def train_all(
-    data: dataset.Dataset, profile: Profile, scheduler: str | None = None, folder: Path = MODELS
+    data: dataset.Dataset,
+    profile: Profile,
+    scheduler: str | None = None,
+    folder: Path = MODELS,
+    shape: Shape = PAPER,
 ) -> list[Model]:
     """Train and save a model for each task and seed of a profile, and show a progress bar.
 
@@ -148,6 +54,8 @@ def train_all(
         Address of a Dask scheduler; see `parallel.run`. By default this process trains the nets of a task at once.
     folder : Path
         Where the models are saved.
+    shape : Shape
+        See `train_models`.
 
     Raises
     ------
@@ -156,10 +64,12 @@ def train_all(
     """
     pairs = tasks_and_seeds(profile)
     if scheduler:
-        trained = parallel.run(_train_one, [(data, *pair, profile) for pair in pairs], scheduler, "training")
+        trained = parallel.run(_train_one, [(data, *pair, profile, shape) for pair in pairs], scheduler, "training")
     else:
         with training_bar(profile) as bar:
-            trained = [model for task in TASKS for model in train_models(data, task, profile.seeds, profile, bar)]
+            trained = [
+                model for task in TASKS for model in train_models(data, task, profile.seeds, profile, bar, shape)
+            ]
     for model in trained:
         save_model(model, folder)
     return trained
@@ -199,7 +109,9 @@ def quantize_model(model: Model, data: dataset.Dataset, input_alpha: float | Non
         input_alpha = number("input_alpha", input_alpha)
     train, _, _ = dataset.split(data, model.seed)
     weights = model.mlp.weights()
-    found = thresholds(model.mlp.inputs(model.scaler.transform(data.x[train])), weights, method)
+    inputs = model.mlp.inputs(model.scaler.transform(data.x[train]))
+    inputs[0], seen = inputs[0][:, model.kept], [weights[0][model.kept], *weights[1:]]
+    found = thresholds(inputs, seen, method)
     alpha = [t.alpha for t in found[0]]
     if input_alpha is not None:
         alpha[0] = input_alpha
@@ -254,13 +166,17 @@ def load_all(profile: Profile, folder: Path = MODELS, data: dataset.Dataset | No
     Raises
     ------
     UserError
-        As `model_file.load_model` does, or if a model learnt other data.
+        As `model_file.load_model` does, or if a model learnt other data or has another shape than the first.
     """
     models = [load_model(task, seed, folder) for task, seed in tasks_and_seeds(profile)]
     for model in models:
         if data is not None and model.data_sha256 != data.meta["sha256"]:
             which = f"the saved {model.task} model of seed {model.seed}"
             raise UserError(f"{which} did not learn the data set {data.meta['name']!r}: run notebooks 02 and 03 again")
+    for model in models:
+        if (model.hidden, model.shape) != (models[0].hidden, models[0].shape):
+            both = f"{models[0].task}-{models[0].seed} and {model.task}-{model.seed}"
+            raise UserError(f"the saved models {both} have not one shape: run notebooks 02 and 03 again")
     return models
 
 

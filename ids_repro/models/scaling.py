@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,15 +37,17 @@ class MinMax:
     range_: np.ndarray
 
     @classmethod
-    def fit(cls, x: np.ndarray, constant: int | None = None) -> MinMax:
+    def fit(cls, x: np.ndarray, constant: int | None = None, names: Sequence[str] = FEATURES) -> MinMax:
         """Find each feature's smallest value and width.
 
         Parameters
         ----------
-        x : ndarray of shape (n, 12), int64
+        x : ndarray of shape (n, M_0), int64
             Features of the training part, Q16.
         constant : int, optional
             Width to take for a feature that is constant, Q16. A large one makes nothing of other values of it.
+        names : sequence of str
+            Names of the features.
 
         Raises
         ------
@@ -54,11 +57,24 @@ class MinMax:
         low, width = x.min(axis=0), np.ptp(x, axis=0)
         for at in np.flatnonzero(width == 0):
             if constant is None:
-                raise UserError(
-                    f"the feature {FEATURES[at]!r} is constant in the training part: nothing to normalise by"
-                )
+                what = f"the feature {names[at]!r} is constant in the training part: nothing to normalise by"
+                raise UserError(f"{what}; leave it out (leave_out of notebook 02)")
             width[at] = constant
         return cls(low, width)
+
+    def over(self, features: np.ndarray, width: int) -> MinMax:
+        """Return the normalisation of all features, when it was fitted on those of these indices alone.
+
+        Parameters
+        ----------
+        features : ndarray of int
+            The indices.
+        width : int
+            Width to take for the others, Q16.
+        """
+        low, wide = np.zeros(len(FEATURES), np.int64), np.full(len(FEATURES), width)
+        low[features], wide[features] = self.min_, self.range_
+        return MinMax(low, wide)
 
     def transform(self, x: np.ndarray) -> np.ndarray:
         """Normalise features.

@@ -12,6 +12,7 @@ from ..config import CLASSES, NORMAL, Profile
 from ..data.dataset import Dataset
 from ..data.features import as_float
 from ..native import library
+from ..native.layouts import PAPER_NET, Hidden
 from .fixed import RANGE_END
 from .float_tree import FloatTree
 from .int_mlp_log2 import quantize_log2, with_log2
@@ -87,7 +88,7 @@ class Fit(NamedTuple):
     again: bool = False
 
 
-def scores(struct: str, params: bytes, x: np.ndarray) -> np.ndarray:
+def scores(struct: str, params: bytes, x: np.ndarray, hidden: Hidden = PAPER_NET) -> np.ndarray:
     """Return the score of each vector, logit 1 - logit 0, by the C of an integer model.
 
     Parameters
@@ -98,12 +99,14 @@ def scores(struct: str, params: bytes, x: np.ndarray) -> np.ndarray:
         Its struct.
     x : ndarray of shape (n, 12), int64
         Features, Q16.
+    hidden : tuple of int
+        Widths of the hidden layers of the model's net.
 
     Returns
     -------
     ndarray of shape (n,), int64
     """
-    logits, _ = library.predict(struct, params, 2, x)
+    logits, _ = library.predict(struct, params, 2, x, hidden=hidden)
     return logits[:, 1] - logits[:, 0]
 
 

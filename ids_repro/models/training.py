@@ -16,11 +16,12 @@ from torch import nn
 
 from .. import cluster
 from ..config import UserError
+from ..native.layouts import PAPER_NET, Hidden
 from .float_mlp import MLP
+from .shape import DEPTH
 
 Progress = Callable[[float, float, float], None]
 LEARNING_RATE = 1e-3  # Sec. V-A1
-DEPTH = 5  # of the tree, Sec. V-A1
 NO_CLASS = -100  # of a vector that does not count
 LOOK = 1000  # within an epoch, progress is reported each time after this many steps
 
@@ -30,8 +31,8 @@ class Part(NamedTuple):
 
     Attributes
     ----------
-    x, y : ndarray of shape (n, 12), and of shape (n,), int
-        Normalised features and classes of the training part.
+    x, y : ndarray of shape (n, M_0), and of shape (n,), int
+        Normalised features, all twelve or some of them, and classes of the training part.
     validation : tuple of ndarray
         The same two of the validation part.
     seed : int
@@ -69,6 +70,7 @@ def train_mlps(
     progress: Progress = lambda *_: None,
     learning_rate: float = LEARNING_RATE,
     one_cycle: bool = False,
+    hidden: Hidden = PAPER_NET,
 ) -> list[tuple[MLP, list[dict]]]:
     """Train an MLP on each of some parts with Adam, all at once, and keep the epoch with the best validation accuracy.
 
@@ -83,6 +85,8 @@ def train_mlps(
         this epoch so far, and the validation accuracy of the last complete epoch (NaN in the first): means of all nets.
     learning_rate, one_cycle : float, bool
         Adam's step size. With `one_cycle` it rises to this and then falls to nearly zero (Smith and Topin, 2019).
+    hidden : tuple of int
+        Widths of the hidden layers.
 
     Returns
     -------
@@ -98,7 +102,7 @@ def train_mlps(
     if not all(np.isfinite(part.x).all() for part in parts):
         raise UserError("a feature in the training part is not a finite number: extract the data again")
     torch.set_num_threads(1)  # threads do not speed up so small a net, and one thread adds in the same order everywhere
-    nets = _Nets(parts, n_classes)
+    nets = _Nets(parts, n_classes, hidden)
     optimiser = torch.optim.Adam(nets.weights, lr=learning_rate, fused=True)
     steps = epochs * -(-nets.n // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, steps) if one_cycle else None
@@ -138,10 +142,13 @@ class _Nets:
     Each has a generator of its own for its weights and its order of the vectors, because other threads train too.
     """
 
-    def __init__(self, parts: Sequence[Part], n_classes: int) -> None:
+    def __init__(self, parts: Sequence[Part], n_classes: int, hidden: Hidden) -> None:
         self.n = len(parts[0].y)
         self._numbers = [torch.Generator().manual_seed(part.seed) for part in parts]
-        drawn = [MLP.drawn(n_classes, part.x.shape[1], g) for part, g in zip(parts, self._numbers, strict=True)]
+        drawn = [
+            MLP.drawn(n_classes, part.x.shape[1], numbers, hidden)
+            for part, numbers in zip(parts, self._numbers, strict=True)
+        ]
         layers = zip(*(net.layers for net in drawn), strict=True)
         self.weights = [nn.Parameter(torch.stack([one.weight.detach().T for one in layer])) for layer in layers]
         self._x = torch.stack([torch.as_tensor(part.x, dtype=torch.float32) for part in parts])
@@ -199,8 +206,8 @@ def train_tree(
 
     Parameters
     ----------
-    x : ndarray of shape (n, 12)
-        Features in their own units, because a tree needs no normalisation.
+    x : ndarray of shape (n, M_0)
+        Features, all twelve or some of them, in their own units, because a tree needs no normalisation.
     y : ndarray of shape (n,), int
         Classes.
     seed : int

@@ -6,6 +6,7 @@ whether the two are equal.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,38 +66,62 @@ VECTOR = np.dtype(
     ]
 )
 
-# bpf/int_mlp.h: the number of layers, the width of a hidden layer (M_1 = M_2, Sec. IV-B), and room for the classes.
-LAYERS, HIDDEN, MAX_CLASSES = 3, 16, 8
-# bpf/int_mlp_fused.h: bits of a column's lane, lanes in a 64-bit word, and words that hold a hidden layer's columns.
+# bpf/net_shape.h: the widths of the hidden layers of the paper's net, M_1 and M_2 (Sec. IV-B).
+Hidden = tuple[int, ...]
+PAPER_NET: Hidden = (16, 16)
+# bpf/int_mlp.h: room for the classes.
+MAX_CLASSES = 8
+# bpf/int_mlp_fused.h: bits of a column's lane, and lanes in a 64-bit word.
 LANE_BITS, LANES = 32, 2
-WORDS = HIDDEN // LANES
 # bpf/int_tree.h: steps of the longest walk, room for nodes, and what stands for the feature of a leaf.
 TREE_DEPTH, TREE_NODES, TREE_LEAF = 16, 1 << 12, 15
 
-# struct ids_nn_q16 of bpf/int_mlp.h
-MLP_Q16 = np.dtype(
-    [
-        ("min", "i8", X_SIZE),
-        ("range", "i8", X_SIZE),
-        ("s", "i8", X_SIZE),
-        ("sigma", "i8", 4),
-        ("dequant", "i8", (LAYERS, HIDDEN)),
-        ("w", "i1", (LAYERS, HIDDEN, HIDDEN)),
-    ]
-)
-# struct ids_nn_fused of bpf/int_mlp_fused.h
-MLP_FUSED = np.dtype(
-    [
-        ("flag_at", "i8"),
-        ("min", "i8", X_SIZE),
-        ("range", "i8", X_SIZE),
-        ("mul", "i8", X_SIZE),
-        ("shift", "i8", X_SIZE),
-        ("w", "i8", (LAYERS, HIDDEN, WORDS)),
-    ]
-)
-# struct ids_nn_float of bpf/user/float_mlp.h
-MLP_FLOAT = np.dtype([("min", "i8", X_SIZE), ("scale", "f4", X_SIZE), ("w", "f4", (LAYERS, HIDDEN, HIDDEN))])
+
+def layer_shapes(n_classes: int, hidden: Hidden = PAPER_NET) -> list[tuple[int, int]]:
+    """Return the shape (M_{l-1}, M_l) of the weights of each layer (Sec. IV-B)."""
+    sizes = (N_FEATURES, *hidden, n_classes)
+    return list(zip(sizes, sizes[1:], strict=False))
+
+
+def room(hidden: Hidden) -> tuple[int, int, int]:
+    """Return IDS_LAYERS, IDS_ROWS and IDS_HIDDEN: a struct's room for layers, their inputs and their columns."""
+    columns = -(-max(hidden) // 8) * 8
+    return len(hidden) + 1, max(columns, X_SIZE), columns
+
+
+def net_flags(hidden: Hidden) -> list[str]:
+    """Return the compiler flags for a net with hidden layers of these widths: none for the paper's."""
+    if hidden == PAPER_NET:
+        return []
+    widths = (*hidden, *PAPER_NET, *PAPER_NET)[:3]  # those of layers that are not there are not read
+    named = {f"IDS_WIDTH_{layer}": width for layer, width in enumerate(widths, start=1)}
+    named |= {"IDS_HIDDEN_LAYERS": len(hidden), "IDS_HIDDEN": room(hidden)[2]}
+    return [f"-D{name}={value}" for name, value in named.items()]
+
+
+def mlp_q16(hidden: Hidden) -> np.dtype:
+    """Return the layout of struct ids_nn_q16 of bpf/int_mlp.h."""
+    layers, rows, columns = room(hidden)
+    features = [(name, "i8", X_SIZE) for name in ("min", "range", "s")]
+    return np.dtype(
+        [*features, ("sigma", "i8", 4), ("dequant", "i8", (layers, columns)), ("w", "i1", (layers, columns, rows))]
+    )
+
+
+def mlp_fused(hidden: Hidden) -> np.dtype:
+    """Return the layout of struct ids_nn_fused of bpf/int_mlp_fused.h."""
+    layers, rows, columns = room(hidden)
+    features = [(name, "i8", X_SIZE) for name in ("min", "range", "mul", "shift")]
+    return np.dtype([("flag_at", "i8"), *features, ("w", "i8", (layers, rows, columns // LANES))])
+
+
+def mlp_float(hidden: Hidden) -> np.dtype:
+    """Return the layout of struct ids_nn_float of bpf/user/float_mlp.h."""
+    layers, rows, columns = room(hidden)
+    return np.dtype([("min", "i8", X_SIZE), ("scale", "f4", X_SIZE), ("w", "f4", (layers, rows, columns))])
+
+
+MLP_Q16, MLP_FUSED, MLP_FLOAT = (layout(PAPER_NET) for layout in (mlp_q16, mlp_fused, mlp_float))
 # struct ids_dt of bpf/int_tree.h
 TREE = np.dtype([("flag_at", "i8"), ("node", "i8", TREE_NODES)])
 
@@ -108,22 +133,29 @@ class Struct:
     Parameters
     ----------
     dtype : dtype
-        Its layout.
+        Its layout, of a net for the paper's shape.
     logits : bool
         Whether the classifier's C writes integer logits, one for each class.
+    of : callable, optional
+        Of a net: returns the layout for hidden layers of other widths.
     """
 
     dtype: np.dtype
     logits: bool = False
+    of: Callable[[Hidden], np.dtype] | None = None
+
+    def layout(self, hidden: Hidden) -> np.dtype:
+        """Return its layout for a model whose net has hidden layers of these widths."""
+        return self.dtype if self.of is None or hidden == PAPER_NET else self.of(hidden)
 
 
 # Every classifier by its name NAME in C: struct ids_NAME. bpf/classifiers.h lists those whose header the kernel program
 # and user space share; the float net exists in user space only.
 STRUCTS = {
-    "nn_q16": Struct(MLP_Q16, logits=True),
-    "nn_fused": Struct(MLP_FUSED, logits=True),
-    "nn_log2": Struct(MLP_FUSED, logits=True),
-    "nn_float": Struct(MLP_FLOAT),
+    "nn_q16": Struct(MLP_Q16, logits=True, of=mlp_q16),
+    "nn_fused": Struct(MLP_FUSED, logits=True, of=mlp_fused),
+    "nn_log2": Struct(MLP_FUSED, logits=True, of=mlp_fused),
+    "nn_float": Struct(MLP_FLOAT, of=mlp_float),
     "dt": Struct(TREE, logits=True),
 }
 

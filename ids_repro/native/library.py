@@ -12,24 +12,27 @@ from functools import lru_cache
 import numpy as np
 
 from .build import build
-from .layouts import FOUND, N_FEATURES, ROW, STRUCTS, WAYS
+from .layouts import FOUND, N_FEATURES, PAPER_NET, ROW, STRUCTS, WAYS, Hidden, net_flags
 
 
 @lru_cache
-def library(optimise: str = "-O2") -> ctypes.CDLL:
-    """Compile and load bpf/user/library.c, once for each optimisation flag.
+def library(optimise: str = "-O2", hidden: Hidden = PAPER_NET) -> ctypes.CDLL:
+    """Compile and load bpf/user/library.c, once for each optimisation flag and shape of the nets.
 
     Parameters
     ----------
     optimise : str
         Compiler's optimisation flag. The authors' released code was built with -O0.
+    hidden : tuple of int
+        Widths of the hidden layers of its nets.
 
     Returns
     -------
     CDLL
         The library with its functions ``ids_...``.
     """
-    lib = ctypes.CDLL(str(build("user/library.c", "library", ("-shared", "-fPIC", optimise))), use_errno=True)
+    flags = ("-shared", "-fPIC", optimise, *net_flags(hidden))
+    lib = ctypes.CDLL(str(build("user/library.c", "library", flags)), use_errno=True)
     lib.ids_test_runs.restype = ctypes.c_uint64
     return lib
 
@@ -136,7 +139,7 @@ def extract_fixed(rows: np.ndarray, flows: int, secret: int) -> tuple[np.ndarray
 
 
 def predict(
-    struct: str, params: bytes, n_classes: int, x: np.ndarray, optimise: str = "-O2"
+    struct: str, params: bytes, n_classes: int, x: np.ndarray, optimise: str = "-O2", hidden: Hidden = PAPER_NET
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """Classify feature vectors with the C of a classifier.
 
@@ -152,6 +155,8 @@ def predict(
         Features, Q16.
     optimise : str
         Compiler's optimisation flag; see `library`.
+    hidden : tuple of int
+        Widths of the hidden layers of the model's net, `models.model.Model.hidden`.
 
     Returns
     -------
@@ -164,7 +169,7 @@ def predict(
     x = np.ascontiguousarray(x, np.int64)
     logits = np.zeros((len(x), n_classes), np.int64) if STRUCTS[struct].logits else None
     classes, n = np.zeros(len(x), np.uint8), ctypes.c_uint64(len(x))
-    function = getattr(library(optimise), f"ids_predict_{struct}")
+    function = getattr(library(optimise, hidden), f"ids_predict_{struct}")
     function(
         _pointer(params), ctypes.c_int(n_classes), _pointer(x), n, None if logits is None else _pointer(logits),
         _pointer(classes),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ..config import UserError
 from ..kernel.variants import Variant
+from ..native.layouts import PAPER_NET, Hidden
 from ..records import current_name
 
 
@@ -49,16 +50,18 @@ class Method:
     busy_poll: bool = False
     extra: bool = False
 
-    def variant(self, n_classes: int) -> Variant:
+    def variant(self, n_classes: int, hidden: Hidden = PAPER_NET) -> Variant:
         """Return the kernel program of a method. It counts every packet and then drops it.
 
         Parameters
         ----------
         n_classes : int
             2 or 7.
+        hidden : tuple of int
+            Widths of the hidden layers of the model's net.
         """
         hook = "tc" if self.mode == "tc" else "xdp"
-        net = {"arithmetic": self.arithmetic, "layout": self.layout}
+        net = {"arithmetic": self.arithmetic, "layout": self.layout, "hidden": hidden}
         return Variant(hook, self.classifier, n_classes, action="sink", table=self.table, **net)
 
 

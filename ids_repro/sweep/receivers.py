@@ -21,6 +21,7 @@ from ..kernel.program import Program, SmallProgram
 from ..kernel.variants import Variant
 from ..models.model import Model
 from ..native.build import build, dpdk_flags
+from ..native.layouts import net_flags
 from ..network import facts
 from .link import Link
 from .methods import METHODS, Method
@@ -102,7 +103,7 @@ class Receivers:
 
     @contextlib.contextmanager
     def _in_kernel(self, method: Method) -> Iterator[Receiver]:
-        program, n = self._program(method.variant(self.model.n_classes)), self.model.n_classes
+        program, n = self._program(method.variant(self.model.n_classes, self.model.hidden)), self.model.n_classes
         program.reset()
         with program.attached(self.link.server, method.mode):
             self.link.hold_server()
@@ -181,7 +182,7 @@ class Receivers:
         the interface and the task. `place` names the place where packets wait for it: those that found it
         full are counted there. `flags` are for the compiler. The first thread moves to `main_cpu`.
         """
-        server, program = self.link.server, build(f"user/{name}.c", name, flags)
+        server, program = self.link.server, build(f"user/{name}.c", name, (*flags, *net_flags(self.model.hidden)))
         struct, task = ("nn_log2", "detector") if self.model.detector else ("nn_fused", self.model.n_classes)
         params = self._folder / struct
         params.write_bytes(self.model.params(struct))

@@ -153,7 +153,7 @@ def run_sweep(
 
 def _identity(model: Model, over: TwoMachines | None) -> dict:
     about, code = provenance(), checkout_sha256(folders=CODE)
-    made = {"model_sha256": model.sha256(), "data_hash": model.data_sha256, "code_sha256": code}
+    made = {"model_sha256": model.sha256(), "data_hash": model.data_hash, "code_sha256": code}
     made |= {name: about[name] for name in ("kernel", "cpu", "cpus")}
     return made | (over.identity if over else {})
 

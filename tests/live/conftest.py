@@ -11,9 +11,12 @@ from made_models import port_tree
 
 from ids_repro.cli import make_parser, run_command
 from ids_repro.cli.ending import exit_code
+from ids_repro.config import PROFILES
 from ids_repro.live import attached, pins
+from ids_repro.models import pipeline
 from ids_repro.models.model import Seen
 from ids_repro.models.model_file import save_model
+from ids_repro.models.shape import Shape
 from ids_repro.native.layouts import TREE_LEAF
 from ids_repro.network.namespaces import network
 
@@ -21,12 +24,15 @@ HOSTS = {"client": "10.98.0.1", "server": "10.98.0.2"}
 
 
 @pytest.fixture(scope="module")
-def files(models, detector, tmp_path_factory):
-    """Models by name: the tree of "binary" and "multi" blocks a port, that of "harmless" none."""
+def files(models, detector, flows, tmp_path_factory):
+    """Models by name: the tree of "binary" and "multi" blocks a port, that of "harmless" none; "own": other shape."""
     folder = tmp_path_factory.mktemp("models")
     harmless = replace(port_tree(2), low=np.where(port_tree(2).feature == TREE_LEAF, 0, port_tree(2).low))
     arriving = replace(detector, about=detector.about | {"arriving_at": HOSTS["server"]})
+    short = replace(PROFILES["smoke"], epochs=1, min_steps=100)
+    own = pipeline.train_model(flows, "binary", 0, short, shape=Shape((24, 8), 12, ("sport",)))
     made = {
+        "own": pipeline.quantize_model(own, flows),
         "binary": replace(models["binary"], twins=models["binary"].twins | {"dt": port_tree(2)}),
         "multi": replace(models["multi"], twins=models["multi"].twins | {"dt": port_tree(7)}),
         "harmless": replace(models["binary"], twins=models["binary"].twins | {"dt": harmless}),

@@ -116,12 +116,31 @@ def test_a_net_of_seven_classes_in_the_papers_arithmetic(ids, files, send):
     ids("detach", "eth0")
 
 
+@pytest.mark.parametrize("arithmetic", ["fused", "q16"])
+def test_a_net_of_another_shape_is_attached_and_only_one_of_its_shape_takes_its_place(ids, files, send, arithmetic):
+    assert ids("attach", "eth0", "--model", files["own"], "--arithmetic", arithmetic)[0] == 0
+    send(OPEN)
+    found = statuses(ids, 10)
+    assert sum(found["verdicts"].values()) == 10
+    code, said = ids("swap", "eth0", "--model", files["binary"])
+    shapes = "its net has hidden layers of 16-16 neurons, that of the program on eth0 24-8: detach it, then attach this"
+    assert code == 2 and shapes in said
+    assert statuses(ids)["models"] == found["models"]
+    assert ids("swap", "eth0", "--model", files["own"])[0] == 0
+    ids("detach", "eth0")
+
+
 @pytest.fixture
 def blocking(ids, files):
     """A tree on the server's interface that blocks a port."""
     assert ids("attach", "eth0", "--model", files["binary"], "--classifier", "dt")[0] == 0
     yield
     ids("detach", "eth0")
+
+
+@pytest.mark.usefixtures("blocking")
+def test_a_tree_takes_the_place_of_another_whatever_the_shape_of_their_nets(ids, files):
+    assert ids("swap", "eth0", "--model", files["own"])[0] == 0
 
 
 @pytest.mark.usefixtures("blocking")

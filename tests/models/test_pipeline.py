@@ -1,4 +1,7 @@
-"""The stages from a dataset to saved models, and which model a check takes."""
+"""The stages from a dataset to saved models, and which model a check takes.
+
+Covers also: ids_repro.models.float_models, which trains the models of a task.
+"""
 
 from dataclasses import replace
 

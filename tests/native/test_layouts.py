@@ -26,12 +26,9 @@ CONSTANTS = {
     "IDS_X_SIZE": (layouts, "X_SIZE"),
     "IDS_DAMAGED": (layouts, "DAMAGED"),
     "IDS_FIRST_PACKETS": (layouts, "FIRST_PACKETS"),
-    "IDS_LAYERS": (layouts, "LAYERS"),
-    "IDS_HIDDEN": (layouts, "HIDDEN"),
     "IDS_MAX_CLASSES": (layouts, "MAX_CLASSES"),
     "IDS_LANE": (layouts, "LANE_BITS"),
     "IDS_LANES": (layouts, "LANES"),
-    "IDS_WORDS": (layouts, "WORDS"),
     "IDS_TREE_DEPTH": (layouts, "TREE_DEPTH"),
     "IDS_TREE_NODES": (layouts, "TREE_NODES"),
     "IDS_TREE_LEAF": (layouts, "TREE_LEAF"),
@@ -72,8 +69,8 @@ ENUMERATIONS = {
 SPELT = {"no_timestamp": "NO_TIME", "fragment": "IN_PIECES", "go-flows": "GO_FLOWS"}
 
 
-def compiled(expressions: list[str], folder) -> list[int]:
-    """Return the values of C expressions that may use everything in HEADERS."""
+def compiled(expressions: list[str], folder, *more: str) -> list[int]:
+    """Return the values of C expressions that may use everything in HEADERS, compiled with more flags."""
     before = ("stddef.h", "stdio.h", "stdlib.h", "string.h", "linux/bpf.h")
     lines = [f"#include <{header}>" for header in (*before, *HEADERS)]
     prints = "".join(f'printf("%lld\\n", (long long)({one}));' for one in expressions)
@@ -81,7 +78,7 @@ def compiled(expressions: list[str], folder) -> list[int]:
     # With IDS_PROBE the headers call nothing of the kernel; a call of an unknown function is an error since GCC 14.
     flags = ("-Werror=implicit", "-DIDS_PROBE", f"-DIDS_CLASSES={len(config.CLASSES)}", f"-I{config.BPF}")
     compiler = os.environ.get("CC", "cc")
-    subprocess.run([compiler, *flags, "values.c", "-o", "values"], cwd=folder, check=True)
+    subprocess.run([compiler, *flags, *more, "values.c", "-o", "values"], cwd=folder, check=True)
     return [int(line) for line in subprocess.check_output([folder / "values"], text=True).split()]
 
 
@@ -97,6 +94,27 @@ def test_a_dtype_has_the_size_and_the_fields_of_its_struct(struct, tmp_path):
     assert dict(zip(expressions, found, strict=True)) == dict(zip(expressions, expected, strict=True))
     # Neither gaps nor fields that Python does not name: the sizes of the fields add up to that of the struct.
     assert sum(dtype.fields[name][0].itemsize for name in dtype.names) == found[0]
+
+
+@pytest.mark.parametrize("hidden", [(16, 16), (8,), (64, 64, 64), (9, 40), (33, 8, 17)])
+def test_the_structs_of_nets_have_the_room_that_their_shape_needs(hidden, tmp_path):
+    layers, rows, columns = layouts.room(hidden)
+    expected = {"IDS_LAYERS": layers, "IDS_ROWS": rows, "IDS_HIDDEN": columns, "IDS_WORDS": columns // layouts.LANES}
+    expected |= {"IDS_LAST_WIDTH": hidden[-1]}
+    expected |= {f"IDS_WIDTH({layer})": width for layer, width in enumerate(hidden)}
+    for name, struct in layouts.STRUCTS.items():
+        dtype = struct.layout(hidden)
+        expected |= {f"sizeof(struct ids_{name})": dtype.itemsize}
+        expected |= {f"offsetof(struct ids_{name}, {field})": dtype.fields[field][1] for field in dtype.names}
+    found = compiled(list(expected), tmp_path, *layouts.net_flags(hidden))
+    assert dict(zip(expected, found, strict=True)) == expected
+    shapes = layouts.layer_shapes(7, hidden)
+    assert len(shapes) == layers and all(n_in <= rows and n_out <= columns for n_in, n_out in shapes)
+
+
+def test_the_papers_net_is_compiled_without_flags_of_its_shape():
+    """So its programs do not depend on what other shapes need."""
+    assert layouts.net_flags(layouts.PAPER_NET) == []
 
 
 def test_every_dtype_is_compared():

@@ -19,12 +19,11 @@ from ids_repro.data.packets import Capture
 from ids_repro.kernel import attach
 from ids_repro.kernel.program import Program
 from ids_repro.kernel.variants import Variant
-from ids_repro.models.fixed import layer_shapes
 from ids_repro.models.int_mlp_log2 import quantize_log2
 from ids_repro.models.model import Model
 from ids_repro.models.scaling import MinMax
 from ids_repro.native import library
-from ids_repro.native.layouts import Q
+from ids_repro.native.layouts import Q, layer_shapes
 from ids_repro.sweep.link import LEFT_TO_POLLS
 from ids_repro.sweep.link_netns import two_namespaces
 from ids_repro.sweep.methods import METHODS, Method
@@ -145,7 +144,7 @@ DETECTORS = {
 def test_a_detector_flags_the_same_packets_in_every_receiver_and_in_the_kernel(detector, where, monkeypatch):
     lengths = [10] * 5 + [900] + [10] * 4  # of one flow: it is flagged at the sixth packet and stays so
     variant = Method.variant
-    monkeypatch.setattr(Method, "variant", lambda method, n: replace(variant(method, n), evidence=True))
+    monkeypatch.setattr(Method, "variant", lambda method, *net: replace(variant(method, *net), evidence=True))
     with two_namespaces() as link, contextlib.ExitStack() as stack:
         receivers = Receivers(length_detector(detector), link, stack)
         with receivers.running(DETECTORS[where]) as receiver:
