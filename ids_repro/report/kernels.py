@@ -25,7 +25,7 @@ NOTES = (
     "Each number: how many instructions the kernel's verifier walked through until it accepted the program; before "
     "Linux 5.16 the kernel tells no number, only that the program is loaded. A program that it refused is called "
     "refused. Where kernel and user space differ, the number of vectors and packets stands beside it. Hook: where "
-    "the program is attached; empty looks at no packet. `make test-kernels` boots these kernels of Debian in virtual "
+    "the program is attached; empty looks at no packet. make test-kernels boots these kernels of Debian in virtual "
     "machines without KVM."
 )
 

@@ -28,7 +28,7 @@ NOTES = (
     "After each try the command runs again. Lost: finished records, files of a run before, verdicts, or work that a "
     "command said was done. Left, after that: what is attached, pinned or set and should not be, namespaces, "
     "processes, locks, temporary files. Wrong: a traceback, an exit code that does not say what happened, or a second "
-    "run that does not do the work. Clocks are stepped for the command alone. `make test-faults` makes "
+    "run that does not do the work. Clocks are stepped for the command alone. make test-faults makes "
     "these records; each has the seed and the moments."
 )
 

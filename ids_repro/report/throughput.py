@@ -24,13 +24,13 @@ OF_FLOW = {
 LIMIT_PPS = claim("max_rate")["value"]  # 800,000
 CPU_PPS = claim("no_loss", method="xdp_drv_nn_fused")["value"]  # 300,000
 NOTES = (
-    "Highest rate: the highest R_TX at which at most 1 % of the packets were lost. A method's trials, by rising R_TX, "
-    "are cut where the fewest are on the wrong side (lost below the cut, or held above it). The brackets span all cuts "
-    "with at most one trial more on the wrong side, from the rate that held to the rate that lost. ≥: no trial lost; "
-    "<: each did. R_RX and CPU at a rate: on the straight line between the medians measured on either side of it; –: "
-    "not measured on both sides. Below No Filter: of the same generator; in brackets the least and the most over "
-    "repeats. Of Flow Extraction: the quotient of the rates and of the ends of their intervals; ≈: within these, the "
-    "rates are equal. " + style.NETS
+    "Highest rate: the highest R_TX at which at most 1 % of the packets were lost. A method's trials, by rising "
+    "R_TX, are cut where the fewest are on the wrong side (lost below the cut, or held above it). The brackets "
+    "span all cuts with at most one trial more on the wrong side, from the rate that held to the rate that lost. "
+    "≥: no trial lost; if each did, the rate is below the slowest. R_RX and CPU at a rate: on the straight line "
+    "between the medians measured on either side of it; –: not measured on both sides. Below No Filter: of the "
+    "same generator; in brackets the least and the most over repeats. Of Flow Extraction: the quotient of the "
+    "rates and of the ends of their intervals; ≈: within these, the rates are equal. " + style.NETS
 )
 
 
