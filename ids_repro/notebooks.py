@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import logging
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral, Real
 from pathlib import Path
@@ -24,6 +26,8 @@ LINES = 60  # of a longer table, a notebook shows the first and the last lines
 _INJECTED = "# Parameters\n"  # how papermill begins the cell that it puts in
 
 prepare_process()  # of the notebook's kernel: every notebook imports this module
+if "ipykernel" in sys.modules:  # at its end the kernel may answer after its sockets are closed, and log the traceback
+    logging.getLogger("tornado.general").setLevel(logging.CRITICAL)
 
 
 def parameters(name: str) -> set[str]:

@@ -26,7 +26,7 @@ NAMES += ["07_detector"]
 PAPERMILL = Path(sys.executable).with_name("papermill")
 SAFE = ("-c", f"safe.directory={config.ROOT}")
 DRAWN = ("fig4", "fig5a", "fig5b", "flow_churn", "blinding", "per_packet", "detector", "losses")
-TABLES = ("blinding", "claims", "detector", "discrepancies", "kernel_cost", "kernels", "losses", "robustness")
+TABLES = ("blinding", "claims", "detector", "discrepancies", "kernel_cost", "losses", "robustness")
 TABLES += ("table1", "table2", "table3", "throughput")
 MADE = [f"{name}.{kind}" for name in DRAWN for kind in ("pdf", "png", "svg")] + ["report.html"]
 MADE = sorted([*MADE, *(f"{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex"))])

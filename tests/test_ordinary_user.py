@@ -45,6 +45,8 @@ def as_user(root: Path, *argv: str) -> subprocess.CompletedProcess:
     for name in ("make", "bash", "sed", "setpriv", "env", "uname", "id", "dpkg-query", "grep", "tr", "echo", "true"):
         if not (root / "bin" / name).exists():
             (root / "bin" / name).symlink_to(shutil.which(name))
+    for path in (root / "bin", *(root / "bin").iterdir()):
+        os.chown(path, USER, USER, follow_symlinks=False)
     path = f"{root}/bin:{Path(shutil.which('cc')).parent}"
     environment = {"PATH": path, "HOME": str(root), "PYTHONPATH": str(root)}
     return subprocess.run([*DROP, *argv], cwd=root, env=environment, capture_output=True, text=True, timeout=900)
