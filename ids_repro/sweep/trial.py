@@ -131,14 +131,14 @@ class CpuClock:
     """
 
     def __init__(self, cpu: int, threads: Collection[int] = ()) -> None:
-        self.cpu, self._threads = cpu, [p for p in psutil.process_iter() if p.pid in threads]
+        self.cpu, self._threads = cpu, threads
         self._start, self._start_threads = psutil.cpu_times(percpu=True)[cpu], self._threads_s()
 
     def _threads_s(self) -> float:
         spent = 0.0
         for thread in self._threads:
             with contextlib.suppress(psutil.NoSuchProcess):  # its interface is gone, which the link's check says
-                spent += sum(thread.cpu_times()[:2])
+                spent += sum(psutil.Process(thread).cpu_times()[:2])
         return spent
 
     def percent(self) -> dict[str, float]:
