@@ -25,8 +25,9 @@ EXECUTED = NOTEBOOKS / "executed"
 LINES = 60  # of a longer table, a notebook shows the first and the last lines
 _INJECTED = "# Parameters\n"  # how papermill begins the cell that it puts in
 
-prepare_process()  # of the notebook's kernel: every notebook imports this module
-if "ipykernel" in sys.modules:  # at its end the kernel may answer after its sockets are closed, and log the traceback
+if "ipykernel" in sys.modules:  # this process is a notebook's kernel: every notebook imports this module
+    prepare_process()
+    # At its end the kernel may answer after its sockets are closed, and log the traceback.
     logging.getLogger("tornado.general").setLevel(logging.CRITICAL)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import notebooks, records, sources
+from . import notebooks, sources
 from .config import NOTEBOOKS, ROOT, UserError
 from .files import replaced
 from .progress import show_progress
@@ -150,11 +150,10 @@ def run_all(profile: str, chosen: Iterable[Stage] = STAGES, fresh: bool = False,
 def _run(stage: Stage, values: dict[str, Any], now: dict[str, str]) -> None:
     """Execute a notebook and keep what it was made from; if it does not run to its end, nothing is kept."""
     stage.made_from.unlink(missing_ok=True)
-    started = records.now()
     out = notebooks.run(stage.name, values)
     wrote = {_name(path): _digest(path) for path in (out, *_matching(stage.writes, _parameters(stage.name)))}
     with replaced(stage.made_from) as file:
-        file.write(json.dumps({"started_s": started.utc_s, "made_from": now, "wrote": wrote}, indent=1).encode())
+        file.write(json.dumps({"made_from": now, "wrote": wrote}, indent=1).encode())
 
 
 def fingerprint(stage: Stage, values: Mapping[str, Any]) -> dict[str, str]:
