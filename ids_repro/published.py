@@ -26,6 +26,11 @@ def claim(kind: str, **where: Any) -> dict[str, Any]:
     return next(claim for claim in claims if where.items() <= claim.items())
 
 
+def tolerance(claim: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tolerance of a claim: the one that it names, or that of its kind."""
+    return published()["tolerances"][claim.get("tolerance", claim["kind"])]
+
+
 def slack(tolerance: Mapping[str, Any], paper: float) -> float:
     """Return how far a number may be from the paper's and count as the same.
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from .. import machine_load
 from ..implementations import label
-from ..published import published
+from ..published import published, tolerance
 from . import claims_rates, claims_scores, constraints, flow_counts, style, throughput
 from .claims_rates import NN, NN_PAPER
 from .claims_scores import OVERALL
@@ -99,7 +99,6 @@ def _judged(claim: Mapping[str, Any], results: Results) -> dict[str, Any]:
     paper = claim.get("value", claim.get("says", answer.paper))
     if isinstance(paper, float) and math.isnan(paper):
         paper = re.sub(r"\\", "", claim["quote"])  # the paper's words, where it gives no number
-    tolerance = published()["tolerances"][claim.get("tolerance", claim["kind"])]
     return {
         "id": _id(claim),
         "claim": _words(claim),
@@ -109,7 +108,7 @@ def _judged(claim: Mapping[str, Any], results: Results) -> dict[str, Any]:
         "low": answer.low,
         "high": answer.high,
         "unit": claim.get("unit", ""),
-        "tolerance": in_words(tolerance, claim.get("unit", "")),
+        "tolerance": in_words(tolerance(claim), claim.get("unit", "")),
         "verdict": answer.verdict,
         "reason": reason,
         "record": _where(answer.used),

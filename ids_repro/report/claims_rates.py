@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from .. import metrics
-from ..published import published
+from ..published import tolerance
 from ..text import rounded
 from . import style, throughput
 from .exhibit import Results
@@ -18,10 +18,6 @@ from .verdicts import BETTER, DIFFERS, HOLDS, NOT_COMPARABLE, Answer, judge, unm
 
 Claim = Mapping[str, Any]
 NN, NN_PAPER = "xdp_drv_nn_fused", "xdp_drv_nn_q16_paper"
-
-
-def _tolerance(claim: Claim) -> Mapping[str, Any]:
-    return published()["tolerances"][claim["kind"]]
 
 
 def _records(results: Results, *lines: Any) -> list[dict]:
@@ -87,7 +83,7 @@ def max_rate(claim: Claim, results: Results) -> Answer:
         f"; {style.GENERATORS[name][1]}: {_kpps(pps)} kpps" for name, pps in others.items()
     )
     lines = [line for line in _of_one_length(results).itertuples() if line.generator == "hping3"]
-    return Answer(ours, judge(claim["value"], ours, _tolerance(claim)), reason, used=_records(results, *lines))
+    return Answer(ours, judge(claim["value"], ours, tolerance(claim)), reason, used=_records(results, *lines))
 
 
 def no_loss(claim: Claim, results: Results) -> Answer:
@@ -96,12 +92,12 @@ def no_loss(claim: Claim, results: Results) -> Answer:
     if line is None:
         return unmeasured()
     ours, low, high = line.highest_pps, line.low_pps, line.high_pps
-    verdict = judge(paper, ours, _tolerance(claim))
+    verdict = judge(paper, ours, tolerance(claim))
     reason = f"{throughput.rate(line)} kpps; {_measured(line)}"
     if verdict == DIFFERS and low <= paper < high == math.inf:
         verdict, reason = NOT_COMPARABLE, f"too few trials sent faster; {reason}"
     elif verdict == BETTER or low <= paper < high:
-        verdict = judge(paper, ours, _tolerance(claim), low, high)
+        verdict = judge(paper, ours, tolerance(claim), low, high)
     why = f"; {_why(claim, results)}" * (verdict in (BETTER, DIFFERS))
     return Answer(ours, verdict, reason + why, low, high, _records(results, line))
 
@@ -117,7 +113,7 @@ def below_limit(claim: Claim, results: Results) -> Answer:
         return Answer(ours, NOT_COMPARABLE, f"no trials on both sides of that rate; {_measured(line)}", used=used)
     reason = f"{rounded(low, '.1f')} to {rounded(high, '.1f')} % over repeats; between measured rates "
     reason += f"of {_kpps(line.between_low_pps)} and {_kpps(line.between_high_pps)} kpps"
-    verdict = judge(claim["value"], ours, _tolerance(claim), low, high)
+    verdict = judge(claim["value"], ours, tolerance(claim), low, high)
     why = f"; {_why(claim, results)}" * (verdict != HOLDS)
     return Answer(ours, verdict, reason + why, low, high, used)
 
@@ -137,7 +133,7 @@ def order(claim: Claim, results: Results) -> Answer:
     reason = f"at {_kpps(at_pps)} kpps, in kpps: {', '.join(map(_kpps, rates))}"
     if min(rates) >= (1 - metrics.TOLERANCE) * at_pps:
         return Answer(math.nan, NOT_COMPARABLE, f"none of them lost packets; {reason}", used=used)
-    holds = _falls(rates, _tolerance(claim)["share"])
+    holds = _falls(rates, tolerance(claim)["share"])
     return Answer(math.nan, HOLDS if holds else DIFFERS, reason, used=used)
 
 
@@ -175,7 +171,7 @@ def alike(claim: Claim, results: Results) -> Answer:
     if any(map(math.isnan, rates)):
         return Answer(math.nan, NOT_COMPARABLE, "not measured on both sides of that rate", used=used)
     ours = 100 * min(rates[1:]) / rates[0]
-    return Answer(ours, judge(math.nan, ours, _tolerance(claim)), f"received: {reason}", used=used)
+    return Answer(ours, judge(math.nan, ours, tolerance(claim)), f"received: {reason}", used=used)
 
 
 def cpu_full(claim: Claim, results: Results) -> Answer:
@@ -191,7 +187,7 @@ def cpu_full(claim: Claim, results: Results) -> Answer:
     if kept >= 1 - metrics.TOLERANCE:
         return Answer(busy, NOT_COMPARABLE, f"it loses nothing there; {_measured(line)}", used=used)
     reason = f"it receives {rounded(100 * kept, '.1f')} % there"
-    return Answer(busy, judge(math.nan, busy, _tolerance(claim)), reason, used=used)
+    return Answer(busy, judge(math.nan, busy, tolerance(claim)), reason, used=used)
 
 
 def bypass(claim: Claim, results: Results) -> Answer:
@@ -204,7 +200,7 @@ def bypass(claim: Claim, results: Results) -> Answer:
     points = _points(results, line, method).sort_values("r_tx_pps")
     busy = 100 - points["idle"]
     ends = [f"{rounded(busy.iloc[at], '.0f')} % at {_kpps(points['r_tx_pps'].iloc[at])} kpps" for at in (0, -1)]
-    verdict = judge(claim["value"], busy.min(), _tolerance(claim))
+    verdict = judge(claim["value"], busy.min(), tolerance(claim))
     why = "; our AF_XDP program sleeps until packets come, where DPDK polls" * (verdict == DIFFERS)
     return Answer(busy.min(), verdict, f"{line.name}: {', '.join(ends)}{why}", busy.min(), busy.max(), used)
 

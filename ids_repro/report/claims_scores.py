@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import config, metrics
 from ..implementations import label
-from ..published import published
+from ..published import published, tolerance
 from ..text import rounded
 from . import classification
 from .classification import NUMBERS, OVERALL, TIMES
@@ -94,7 +94,7 @@ def cell(claim: Claim, results: Results) -> Answer:
         return Answer(line.ours, NOT_COMPARABLE, reason, **ends)
     if math.isnan(line.ours):
         return Answer(line.ours, NOT_COMPARABLE, "the data has no flow of this class", **ends)
-    verdict = judge(claim["value"], line.ours, published()["tolerances"][claim["tolerance"]], ends["low"], ends["high"])
+    verdict = judge(claim["value"], line.ours, tolerance(claim), ends["low"], ends["high"])
     if timed:
         reason = f"median and quartiles of {line.n} rounds on {used[-1]['provenance']['cpu']}"
         return Answer(line.ours, verdict, reason + "; another CPU" * (verdict == DIFFERS), **ends)
@@ -112,7 +112,7 @@ def time_ratio(claim: Claim, results: Results) -> Answer:
         return unmeasured()
     ends = 100 * row.ours_low / against.ours_high, 100 * row.ours_high / against.ours_low
     reason = f"{rounded(row.ours, '.3g')} µs, C at -O2 in a loop, against {rounded(against.ours, '.3g')} µs"
-    verdict = judge(claim["value"], ours, published()["tolerances"]["time_ratio"], *ends)
+    verdict = judge(claim["value"], ours, tolerance(claim), *ends)
     return Answer(ours, verdict, reason, *ends, used)
 
 
@@ -125,7 +125,7 @@ def accuracy_loss(claim: Claim, results: Results) -> Answer:
         return unmeasured()
     # The paper's own loss may be a gain by chance (DT in Table II): no loss is as good as that.
     paper = max(claim["value"], 0)
-    verdict = judge(paper, ours.middle, published()["tolerances"]["accuracy_loss"], ours.low, ours.high)
+    verdict = judge(paper, ours.middle, tolerance(claim), ours.low, ours.high)
     return Answer(ours.middle, verdict, _seeds(ours) + _on(results), ours.low, ours.high, used)
 
 
@@ -156,7 +156,7 @@ def model_size(claim: Claim, results: Results) -> Answer:
     if len(sizes) < 2:
         return unmeasured()
     ours = 100 * sizes[claim["row"]] / sizes[claim["against"]]
-    verdict = judge(claim["value"], ours, published()["tolerances"]["model_size"])
+    verdict = judge(claim["value"], ours, tolerance(claim))
     reason = f"{sizes[claim['row']]:,} of {sizes[claim['against']]:,} bytes, all of both structs"
     more = "; weights take a quarter, but scale factors and the normalisation are int64"
     return Answer(ours, verdict, reason + more * (verdict == DIFFERS), used=used)
@@ -183,7 +183,7 @@ def class_more(claim: Claim, results: Results) -> Answer:
         return _none_of(of, paper, used)
     means = {row: _mean(results, row, of, metric) for row in (more, less)}
     reason = ", ".join(f"{label(row)} {rounded(value, '.3f')}" for row, value in means.items())
-    verdict = judge(paper, ours.middle, published()["tolerances"][claim["kind"]])
+    verdict = judge(paper, ours.middle, tolerance(claim))
     return Answer(ours.middle, verdict, reason + _on(results), ours.low, ours.high, used, paper)
 
 
@@ -207,7 +207,7 @@ def class_all(claim: Claim, results: Results) -> Answer:
     means = {row: _mean(results, row, of, metric) for row in rows}
     if any(map(math.isnan, means.values())):
         return _none_of(of, paper, used)
-    verdict = judge(paper, worst(means.values()), published()["tolerances"][claim["kind"]])
+    verdict = judge(paper, worst(means.values()), tolerance(claim))
     reason = ", ".join(f"{label(row)} {rounded(value, '.3f')}" for row, value in means.items())
     return Answer(worst(means.values()), verdict, reason + _on(results), used=used, paper=paper)
 
@@ -223,6 +223,6 @@ def most_classes(claim: Claim, results: Results) -> Answer:
     if not ours:
         return unmeasured()._replace(paper=paper)
     better = [of for of, difference in ours.items() if difference > 0]
-    limit = published()["tolerances"]["most_classes"]["least"] * len(ours) / len(attacks)
+    limit = tolerance(claim)["least"] * len(ours) / len(attacks)
     reason = f"of {len(ours)} classes of attacks: {', '.join(better) or 'none'}{_on(results)}"
     return Answer(len(better), HOLDS if len(better) >= limit else DIFFERS, reason, used=used, paper=paper)
