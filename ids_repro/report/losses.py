@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import pandas as pd
 
@@ -103,4 +105,4 @@ def exhibit(results: Results, width_in: float = COLUMN_IN) -> Exhibit:
         if frame[place].notna().any():
             shown[f"{place} [%]"] = ["–" if pd.isna(value) else rounded(value, ".1f") for value in frame[place]]
     made = Exhibit.of_chart(results, "sweep", "losses", CAPTION, figure)
-    return Exhibit("losses", made.caption, frame, [Block("", shown)], NOTES, figure, made.has_records)
+    return replace(made, frame=frame, blocks=[Block("", shown)], notes=NOTES)
