@@ -108,8 +108,8 @@ def study(
 def _trained(data: dataset.Dataset, profile: Profile) -> list[Model]:
     """Train and quantize a model for each task and seed of a profile, and show the progress."""
     with pipeline.training_bar(profile) as bar:
-        trained = [pipeline.train_models(data, task, profile.seeds, profile, bar) for task in TASKS]
-    return [pipeline.quantize_model(model, data) for some in trained for model in some]
+        trained = pipeline.train_tasks(data, profile, bar)
+    return [pipeline.quantize_model(model, data) for model in trained]
 
 
 def _in_kernel(

@@ -72,6 +72,11 @@ def train_models(
     return [done[seed] for seed in seeds]
 
 
+def train_tasks(data: dataset.Dataset, profile: Profile, bar: tqdm | None = None, shape: Shape = PAPER) -> list[Model]:
+    """Train a model for each task and seed of a profile; see `train_models`."""
+    return [model for task in TASKS for model in train_models(data, task, profile.seeds, profile, bar, shape)]
+
+
 def _alike(sizes: Mapping[int, int]) -> Iterator[list[int]]:
     """Yield seeds whose training parts have equally many vectors, as many as may be in memory at once."""
     for size in dict.fromkeys(sizes.values()):

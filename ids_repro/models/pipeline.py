@@ -13,7 +13,7 @@ from ..config import MODELS, PROFILES, SAMPLE, SAMPLE_LABELS, TASKS, Profile, Us
 from ..data import dataset
 from ..progress import show_progress
 from .calibration import thresholds
-from .float_models import PAPER, train_model, train_models
+from .float_models import PAPER, train_model, train_tasks
 from .model import Model
 from .model_file import load_model, read_model, save_model
 from .shape import Shape
@@ -30,7 +30,7 @@ def _train_one(job: tuple[dataset.Dataset, str, int, Profile, Shape]) -> Model:
 
 
 def training_bar(profile: Profile) -> tqdm:
-    """Return a progress bar for `train_models` of every task and seed of a profile."""
+    """Return a progress bar for `train_tasks`: of every task and seed of a profile."""
     shape = "{l_bar}{bar}| {n:.1f}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
     return show_progress(total=len(tasks_and_seeds(profile)), desc="training", unit="model", bar_format=shape)
 
@@ -55,7 +55,7 @@ def train_all(
     folder : Path
         Where the models are saved.
     shape : Shape
-        See `train_models`.
+        See `train_tasks`.
 
     Raises
     ------
@@ -67,9 +67,7 @@ def train_all(
         trained = parallel.run(_train_one, [(data, *pair, profile, shape) for pair in pairs], scheduler, "training")
     else:
         with training_bar(profile) as bar:
-            trained = [
-                model for task in TASKS for model in train_models(data, task, profile.seeds, profile, bar, shape)
-            ]
+            trained = train_tasks(data, profile, bar, shape)
     for model in trained:
         save_model(model, folder)
     return trained
