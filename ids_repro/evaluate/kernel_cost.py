@@ -19,6 +19,7 @@ from ..kernel.variants import VARIANTS, Variant, every_variant
 from ..models.model import Model
 from ..native import library
 from ..progress import show_progress
+from .kernels import DETECTOR
 from .parity_vectors import random_vectors
 from .timing import interleaved, mean_ns
 
@@ -35,7 +36,6 @@ TABLES = (1 << 10, 1 << 16, 1 << 18)  # entries of the flow tables that `churn` 
 CHURNED = ("flow", "flow_lru", "nn_fused_packed")  # and the variants, names in VARIANTS
 BENCH = (*VARIANTS, "nn_fused_packed_7", "dt_7")  # what `bench` measures, by `name_of`, and what gets new flows
 
-DETECTOR = "detector"  # the key of the model that variants for detectors run, beside the numbers of classes
 
 Key = tuple[str, ...]
 Models = Mapping[int | str, Model]
