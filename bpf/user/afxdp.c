@@ -130,13 +130,8 @@ static __u32 take(struct ids_totals *t, struct ids_classifier *c)
 	n = n < BATCH ? n : BATCH;
 	for (i = 0; i < n; i++) {
 		struct xdp_desc *d = &((struct xdp_desc *)rx.entries)[(from + i) % FRAMES];
-		struct ids_packet packet;
 
-		t->received++;
-		if (ids_parse(umem + d->addr, umem + d->addr + d->len, 0, &packet) == IDS_OK)
-			ids_classify_packet(c, &packet, now_ns);
-		else
-			t->unparsed++;
+		ids_take_frame(t, c, umem + d->addr, d->len, now_ns);
 		((__u64 *)fill.entries)[(back + i) % FRAMES] = d->addr - d->addr % FRAME;
 	}
 	__atomic_store_n(rx.consumer, from + n, __ATOMIC_RELEASE);

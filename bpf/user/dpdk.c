@@ -67,16 +67,9 @@ static int take(struct ids_totals *t, struct ids_classifier *c)
 	int n = rte_eth_rx_burst(0, 0, packets, BATCH), i;
 	__u64 now_ns = n ? ids_clock_ns() : 0;
 
-	for (i = 0; i < n; i++) {
-		const __u8 *frame = rte_pktmbuf_mtod(packets[i], const __u8 *);
-		struct ids_packet packet;
-
-		t->received++;
-		if (ids_parse(frame, frame + rte_pktmbuf_data_len(packets[i]), 0, &packet) == IDS_OK)
-			ids_classify_packet(c, &packet, now_ns);
-		else
-			t->unparsed++;
-	}
+	for (i = 0; i < n; i++)
+		ids_take_frame(t, c, rte_pktmbuf_mtod(packets[i], const __u8 *), rte_pktmbuf_data_len(packets[i]),
+			       now_ns);
 	rte_pktmbuf_free_bulk(packets, n);
 	return n;
 }

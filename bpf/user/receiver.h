@@ -111,6 +111,19 @@ static inline void ids_classify_packet(struct ids_classifier *c, const struct id
 	c->classified++;
 }
 
+/* Count a frame, parse it and classify its packet. */
+static inline void ids_take_frame(struct ids_totals *t, struct ids_classifier *c, const __u8 *frame, __u32 len,
+				  __u64 now_ns)
+{
+	struct ids_packet packet;
+
+	t->received++;
+	if (ids_parse(frame, frame + len, 0, &packet) == IDS_OK)
+		ids_classify_packet(c, &packet, now_ns);
+	else
+		t->unparsed++;
+}
+
 /* Add the counts of c to those of sum. */
 static inline void ids_add_counts(struct ids_classifier *sum, const struct ids_classifier *c)
 {
