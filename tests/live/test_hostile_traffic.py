@@ -31,7 +31,8 @@ from ids_repro.sweep.sender import Sender
 
 pytestmark = [pytest.mark.root, pytest.mark.bpf]
 SECONDS = float(os.environ.get("IDS_HOSTILE_S", "15"))
-FASTEST = {"generator": "live_frames", "rate_pps": 10_000_000, "flows": "new"}
+FLOOD = {"generator": "live_frames", "flows": "new"}
+FASTEST, BEARABLE = {**FLOOD, "rate_pps": 10_000_000}, {**FLOOD, "rate_pps": 50_000}
 COMMAND = (sys.executable, "-m", "ids_repro")
 SERVICE, PATIENCE_S = 2222, 10.0
 WARNING = 4  # of the kernel's log levels
@@ -149,20 +150,25 @@ def test_every_packet_is_counted_once_and_the_service_answers(files, hook, actio
         watch = stack.enter_context(server.popen(argv, **quiet))
         stack.callback(watch.send_signal, signal.SIGINT)
         stack.enter_context(service(server))
-        faults, rss = [], []
-        with odd_traffic(client, mac), sender.running(SECONDS + 60, **FASTEST):
-            end = time.monotonic() + SECONDS
-            while time.monotonic() < end:
-                time.sleep(0.5)
-                faults.append(fault(client, server))
-                rss.append(psutil.Process(watch.pid).memory_info().rss)
+        rss, answers = [], {}
+        with odd_traffic(client, mac):
+            for name, flood, seconds in (("fastest", FASTEST, SECONDS), ("bearable", BEARABLE, SECONDS / 3)):
+                answers[name] = []
+                with sender.running(seconds + 60, **flood):
+                    end = time.monotonic() + seconds
+                    while time.monotonic() < end:
+                        time.sleep(0.2)
+                        answers[name].append(fault(client, server))
+                        rss.append(psutil.Process(watch.pid).memory_info().rss)
         found = status(server)
+    print(hook, action, {name: f"{of.count('')} of {len(of)} answered" for name, of in answers.items()})
     assert found["packets"] > 1e5 * SECONDS / 15
     assert found["packets"] == sum(found["reasons"].values())
     assert found["reasons"]["ok"] == sum(found["verdicts"].values())
     assert all(found["reasons"][name] for name in ("ok", "truncated", "not_ip", "malformed", "too_deep"))
     assert found["flows"] <= 1 << 12
-    # The flood fills the server's ring faster than one CPU empties it, so a SYN can be lost several times in a row.
-    assert faults.count("") >= 0.5 * len(faults), faults
+    # The fastest flood fills the server's ring whoever receives: SYNs are lost several times in a row, and how many
+    # requests are answered depends on the machine. A flood that one CPU bears must keep none from its answer.
+    assert set(answers["bearable"]) == {""}, answers
     assert max(rss[len(rss) // 2 :]) - max(rss[: len(rss) // 2]) < RSS_GROWTH
     assert kernel_warnings() == before
