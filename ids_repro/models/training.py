@@ -117,7 +117,8 @@ def _fit(
     progress: Progress,
 ) -> list[tuple[MLP, list[dict]]]:
     """Train for all epochs, and return each net as it was after its best one, and its history."""
-    kept, histories, accuracy = [nets.one(at) for at in range(len(parts))], [[] for _ in parts], float("nan")
+    kept, histories = [nets.one(at) for at in range(len(parts))], [[] for _ in parts]
+    best, accuracy = [-1.0] * len(parts), float("nan")
     for epoch in range(epochs):
         for share, loss in train_epoch():
             cluster.stop_if_unwanted()
@@ -127,10 +128,10 @@ def _fit(
             wrong = loss[~np.isfinite(loss)][0]
             raise UserError(f"the loss is {wrong} after epoch {epoch + 1}: look for extreme values in the data")
         for at, (part, history) in enumerate(zip(parts, histories, strict=True)):
-            net, best = nets.one(at), max((one["accuracy"] for one in history), default=-1.0)
-            right = float(np.mean(net.predict(part.validation[0]) == part.validation[1]))
+            right = nets.right(at, *part.validation)
             history.append({"epoch": epoch, "loss": float(loss[at]), "accuracy": right})
-            kept[at] = net if right > best else kept[at]
+            if right > best[at]:
+                kept[at], best[at] = nets.one(at), right
         accuracy = float(np.mean([history[-1]["accuracy"] for history in histories]))
         progress(epoch + 1, float(np.mean(loss)), accuracy)
     return list(zip(kept, histories, strict=True))
@@ -157,6 +158,14 @@ class _Nets:
     def one(self, at: int) -> MLP:
         """Return one net as it is now."""
         return MLP.of([layer[at].detach().numpy().copy() for layer in self.weights])
+
+    def right(self, at: int, x: np.ndarray, y: np.ndarray) -> float:
+        """Return the accuracy of one net as it is now. Few vectors have many epochs, so this makes no `MLP`."""
+        with torch.no_grad():
+            values = torch.as_tensor(x, dtype=torch.float32)
+            for layer in self.weights[:-1]:
+                values = torch.relu(values @ layer[at])
+            return float(np.mean((values @ self.weights[-1][at]).argmax(1).numpy() == y))
 
     def epoch(
         self,
