@@ -1,11 +1,14 @@
 """Fixtures of several rooms: the shipped capture, small models of it, a copy of the project, a check of the machine."""
 
+import platform
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from machine_state import interfaces, load_processes
+from playwright.sync_api import sync_playwright
 from project_copy import Project
 
 from ids_repro import config
@@ -66,6 +69,19 @@ def detector(everything) -> Model:
 def project(tmp_path_factory) -> Project:
     """Return a copy of the project, one for each test module."""
     return Project(tmp_path_factory.mktemp("copy") / "project")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Yield Chromium, without a window."""
+    chromium = shutil.which("chromium")
+    if not chromium and platform.freedesktop_os_release()["ID"] == "ubuntu":
+        pytest.skip("Ubuntu has Chromium as a snap only")
+    assert chromium, "chromium is missing: run 'make system-lab'"
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
 
 
 @pytest.fixture

@@ -1,18 +1,14 @@
 """The report in a real browser: no fault, nothing from outside, nothing cut on a screen, a phone or paper."""
 
-import platform
 import re
-import shutil
 
 import pytest
 import synthetic
-from playwright.sync_api import sync_playwright
 
 from ids_repro import config, records
 from ids_repro.report import page as report
 from ids_repro.report.exhibit import Results
 
-CHROMIUM = shutil.which("chromium")
 PHONE, LAPTOP = 400, 1280  # pixels
 # Elements that end to the right of what is shown, where nothing around them scrolls.
 CUT = """() => {
@@ -22,17 +18,6 @@ CUT = """() => {
     return [...document.querySelectorAll('body *')]
         .filter(e => e.getBoundingClientRect().right > right && !scrolls(e)).map(e => e.outerHTML.slice(0, 80));
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM and platform.freedesktop_os_release()["ID"] == "ubuntu":
-        pytest.skip("Ubuntu has Chromium as a snap only")
-    assert CHROMIUM, "chromium is missing: run 'make system-lab'"
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module", params=["made-up records", "figures/example"])
