@@ -11,6 +11,8 @@ from typing import TypeVar
 
 from pyroute2 import netns
 
+from ..config import UserError
+
 PREFIX = "ids-"
 FIRST = -20  # niceness of what is measured
 # `nice` ranks processes only within one session, and autogroup (sched(7)) gives all sessions equal shares of a CPU. So
@@ -33,11 +35,19 @@ def in_netns(name: str | int | None, function: Callable[..., T], *args: object) 
         What to call.
     *args : object
         Its arguments.
+
+    Raises
+    ------
+    UserError
+        If there is no namespace of that name, also because somebody removed it meanwhile.
     """
 
     def enter() -> T:
-        if name is not None:
-            netns.setns(name)
+        try:
+            if name is not None:
+                netns.setns(name, flags=0)  # which otherwise makes one that is missing
+        except FileNotFoundError:
+            raise UserError(f"there is no network namespace {name}: was it removed meanwhile?") from None
         return function(*args)
 
     with ThreadPoolExecutor(1) as pool:

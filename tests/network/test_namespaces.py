@@ -247,6 +247,15 @@ def test_the_measured_link_holds_the_servers_napi_thread_to_the_servers_cpu():
         assert on.client_cpu != on.server_cpu
 
 
+@pytest.mark.root
+def test_a_namespace_that_was_removed_is_named_and_not_made_again():
+    with network(TWO) as hosts:
+        subprocess.run(["ip", "netns", "delete", "ids-one"], check=True)
+        with pytest.raises(UserError, match="there is no network namespace ids-one: was it removed meanwhile?"):
+            hosts["one"].call(os.getpid)
+        assert leftovers() == ["ids-two"]
+
+
 def test_a_missing_program_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(UserError, match="'nsenter' is not installed: run 'make system'"), network(TWO):
