@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from .config import ROOT
+from .temporary import use_own_folder
 
 NOT_OURS = (".git", ".venv")  # folders that this package writes nothing into
 SBIN = ("/usr/sbin", "/sbin")  # where programs are that an ordinary user's PATH does not name
@@ -21,11 +22,14 @@ SBIN = ("/usr/sbin", "/sbin")  # where programs are that an ordinary user's PATH
 def prepare_process(root: Path = ROOT) -> None:
     """Let this process and its children find programs in /usr/sbin, and give what they write to the checkout's owner.
 
+    Their temporary files are in a folder of their own.
+
     Parameters
     ----------
     root : Path
         The checkout.
     """
+    use_own_folder()
     path = os.environ.get("PATH", os.defpath).split(":")
     os.environ["PATH"] = ":".join([*path, *(folder for folder in SBIN if folder not in path)])
     if _foreign(root):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -44,7 +42,6 @@ ADDRESSES = {
     "attacker3": "10.88.0.33",
     "attacker4": "10.88.0.34",
 }
-TEMPORARY = "ids-lab-"
 Beside = Callable[[Mapping[str, Host]], contextlib.AbstractContextManager]
 FILTER = "ip and (tcp or udp or icmp)"
 OFFLOADS = ("tx", "off", "rx", "off", "sg", "off", "tso", "off", "gso", "off", "gro", "off")
@@ -109,11 +106,7 @@ def _outputs(out: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
 
 
 def _prepare(directory: Path, hosts: Iterable[Host], seed: int) -> Login:
-    """Write the lab's files, turn the hosts' offloads off, and remove what killed runs left; return the account."""
-    # Only one network exists at a time, and it is ours. So any other directory of ours was left by a killed run.
-    for stale in directory.parent.glob(f"{TEMPORARY}*"):
-        if stale != directory and stale.lstat().st_uid == os.geteuid():
-            shutil.rmtree(stale, ignore_errors=True)
+    """Write the lab's files and turn the hosts' offloads off; return the account."""
     directory.chmod(0o711)
     # With offloads on, the capture would have packets longer than the MTU and wrong checksums.
     for host in hosts:
@@ -155,7 +148,7 @@ def record_capture(
         Without root, if a program is missing, a server or tcpdump does not start, or tcpdump loses packets.
     """
     require_programs(*PROGRAMS, remedy="make system-lab")
-    with TemporaryDirectory(prefix=TEMPORARY) as name, network(ADDRESSES) as made, _outputs(out) as (pcap, schedule):
+    with TemporaryDirectory() as name, network(ADDRESSES) as made, _outputs(out) as (pcap, schedule):
         directory, hosts = Path(name), [made[host] for host in ADDRESSES]
         login = _prepare(directory, hosts, seed)
         with servers(hosts, directory, login), beside(made), _capture(made[SWITCH], pcap, snaplen) as counts:
