@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -160,8 +161,8 @@ def edge_of_loss(r_tx: ArrayLike, r_rx: ArrayLike, tolerance: float = TOLERANCE)
     return float(rates[cut]), float(rates[cut + 1])
 
 
-def highest_rate(r_tx: ArrayLike, r_rx: ArrayLike, search: ArrayLike, tolerance: float = TOLERANCE) -> Interval:
-    """Return the highest R_TX at which at most `tolerance` of the packets were lost (Sec. V-B2's hat R_TX).
+def highest_rate(ends: Sequence[tuple[float, float]]) -> Interval:
+    """Return the highest R_TX at which at most TOLERANCE of the packets were lost (Sec. V-B2's hat R_TX).
 
     This is the throughput of RFC 2544, Sec. 26.1: a search for the fastest rate that held, which halves the distance to
     the next one that lost. It is made several times, and the result is the median of the rates that held at the end.
@@ -176,25 +177,19 @@ def highest_rate(r_tx: ArrayLike, r_rx: ArrayLike, search: ArrayLike, tolerance:
 
     Parameters
     ----------
-    r_tx, r_rx : array_like of float, shape (n_trials,)
-        Sending and receiving rates of every trial [pps], in any order.
-    search : array_like, shape (n_trials,)
-        Which search each trial belongs to.
-    tolerance : float
-        The share of packets that may be lost.
+    ends : sequence of (float, float)
+        Of each search, what `edge_of_loss` returns.
 
     Returns
     -------
     Interval
         In pps; n is the number of searches. The middle is 0 if most searches found no rate that held. The high end is
-        infinite if a search found no rate that lost. All three are NaN without trials.
+        infinite if a search found no rate that lost. All three are NaN without searches.
 
     References
     ----------
     S. Bradner and J. McQuaid, "Benchmarking Methodology for Network Interconnect Devices", RFC 2544, 1999.
     """
-    r_tx, r_rx, search = np.asarray(r_tx, dtype=float), np.asarray(r_rx, dtype=float), np.asarray(search)
-    ends = [edge_of_loss(r_tx[search == one], r_rx[search == one], tolerance) for one in np.unique(search)]
     if not ends:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
     held, lost = zip(*ends, strict=True)

@@ -108,19 +108,17 @@ def test_one_hiccup_ends_no_search():
 
 
 def test_the_highest_rate_is_the_median_of_the_searches_and_its_interval_has_all_of_them():
-    capacities = (250e3, 350e3, 360e3, 420e3, 450e3)
-    search = np.repeat(np.arange(5), KPPS.size)
-    r_rx = np.concatenate([np.minimum(KPPS, capacity) for capacity in capacities])
-    assert metrics.highest_rate(np.tile(KPPS, 5), r_rx, search) == (300e3, 200e3, 500e3, 5)
-    one = metrics.highest_rate(KPPS, LOST_FROM_400, np.zeros(5))
-    assert one == (300e3, 300e3, 400e3, 1), "never narrower than the resolution"
+    ends = [metrics.edge_of_loss(KPPS, np.minimum(KPPS, capacity)) for capacity in (250e3, 350e3, 360e3, 420e3, 450e3)]
+    assert metrics.highest_rate(ends) == (300e3, 200e3, 500e3, 5)
+    assert metrics.highest_rate(ends[1:2]) == (300e3, 300e3, 400e3, 1), "never narrower than the resolution"
 
 
 def test_a_rate_that_was_not_reached_has_no_end_and_one_below_all_is_zero():
-    search = np.zeros(5)
-    assert metrics.highest_rate(KPPS, KPPS, search) == (500e3, 500e3, np.inf, 1)
-    assert metrics.highest_rate(KPPS, KPPS * 0.5, search) == (0, 0, 100e3, 1)
-    np.testing.assert_equal(metrics.highest_rate([], [], []), (np.nan, np.nan, np.nan, 0))
+    reached, below = metrics.edge_of_loss(KPPS, KPPS), metrics.edge_of_loss(KPPS, KPPS * 0.5)
+    assert metrics.highest_rate([reached]) == (500e3, 500e3, np.inf, 1)
+    assert metrics.highest_rate([below] * 2) == (0, 0, 100e3, 2)
+    assert metrics.highest_rate([reached, below, below]) == (0, 0, np.inf, 3)
+    np.testing.assert_equal(metrics.highest_rate([]), (np.nan, np.nan, np.nan, 0))
 
 
 @pytest.mark.parametrize("n", [3, 5, 7])

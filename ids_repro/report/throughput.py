@@ -93,8 +93,8 @@ def table(results: Results) -> pd.DataFrame:
 
 def _highest(part: pd.DataFrame) -> dict[str, float]:
     """Return the highest rate of the trials of one line of the table, and how its searches ended."""
-    best = metrics.highest_rate(part["r_tx_pps"], part["r_rx_pps"], part["repeat"])
     ends = [metrics.edge_of_loss(one["r_tx_pps"], one["r_rx_pps"]) for _, one in part.groupby("repeat")]
+    best = metrics.highest_rate(ends)
     apart = [100 * (lost / held - 1) for held, lost in ends if held and np.isfinite(lost)]
     return {
         "highest_pps": best.middle,
