@@ -81,7 +81,7 @@ endef
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 16
 
-reproduce: rights system venv ## data, models, measurements, tables, figures, report (PROFILE=smoke or paper; FRESH=1 runs all again)
+reproduce: rights system venv ## data, models, measurements, tables, figures, report (PROFILE=smoke, evening or paper; FRESH=1 runs all again)
 	$(if $(ROOTED),$(call as_root,$(REPRODUCE)),exec $(TIED) $(REPRODUCE))
 
 .PHONY: rights

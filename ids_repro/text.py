@@ -61,6 +61,12 @@ def rounded(value: float, form: str) -> str:
     return format(value / 100 if found["kind"] == "%" else value, form)
 
 
+def duration(seconds: float) -> str:
+    """Return a time in words: "2 minutes", "15.9 hours"."""
+    minutes = seconds / 60
+    return f"{rounded(minutes, '.0f')} minutes" if minutes < 90 else f"{rounded(minutes / 60, '.1f')} hours"
+
+
 def all_printable(value: Any, deep: int = DEEP) -> Any:
     """Return a value of JSON with all its texts `printable`; what is nested deeper than `deep` is left out."""
     if isinstance(value, str):

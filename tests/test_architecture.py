@@ -21,9 +21,9 @@ PACKAGE, TESTS = ROOT / "ids_repro", ROOT / "tests"
 
 # The files at the top. Each may import those before it, and everything else may import all of them.
 TOP = (
-    *("config", "sources", "text", "locks", "temporary", "ownership", "files", "compressed", "require", "provenance"),
-    *("progress", "cluster", "parallel", "implementations", "record_schema", "machine_load", "records", "metrics"),
-    "published",
+    *("trial_length", "config", "sources", "text", "locks", "temporary", "ownership", "files", "compressed", "require"),
+    *("provenance", "progress", "cluster", "parallel", "implementations", "record_schema", "machine_load", "records"),
+    *("metrics", "published"),
 )
 # A room, and the rooms that it may import.
 ROOMS = {

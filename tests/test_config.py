@@ -15,7 +15,7 @@ def test_a_profile_keeps_what_is_not_changed():
 
 
 def test_a_profile_that_does_not_exist_is_refused_with_those_that_do():
-    with pytest.raises(UserError, match="no profile 'huge': use one of smoke, paper"):
+    with pytest.raises(UserError, match="no profile 'huge': use one of smoke, evening, paper"):
         profile("huge")
 
 

@@ -57,5 +57,5 @@ def test_in_a_terminal_bars_are_lines_on_standard_error_and_nothing_of_jupyter_i
 def test_in_a_notebook_a_mistake_of_the_user_is_one_sentence():
     code = "from ids_repro import config\ntry:\n    1 / 0\nexcept ZeroDivisionError:\n    config.profile('huge')"
     (error,) = outputs(code, person=True)
-    said = "there is no profile 'huge': use one of smoke, paper"
+    said = "there is no profile 'huge': use one of smoke, evening, paper"
     assert error["content"]["traceback"] == [said] == [error["content"]["evalue"]]

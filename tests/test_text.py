@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ids_repro import config
-from ids_repro.text import printable, rounded, say
+from ids_repro.text import duration, printable, rounded, say
 
 # What moves the cursor, what turns the direction of writing, half a character, and what ends a line.
 NAMES = {
@@ -111,6 +111,10 @@ def test_what_is_no_half_rounds_as_python_rounds_it():
     for value in 10.0 ** draw.uniform(-8, 6, 2000) * draw.choice([-1, 1], 2000):
         for form in (".3f", "#.3g", ",.0f", ".2%"):
             assert rounded(value, form).lstrip("-") == format(value, form).lstrip("-")
+
+
+def test_a_duration_is_said_in_minutes_or_hours():
+    assert [duration(seconds) for seconds in (130, 89 * 60, 57_200)] == ["2 minutes", "89 minutes", "15.9 hours"]
 
 
 def test_a_form_of_no_number_is_refused():

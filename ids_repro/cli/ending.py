@@ -15,7 +15,15 @@ from typing import TextIO
 from ..config import ROOT, UserError
 from ..text import say
 
-KEPT = "finished trials and files stay, a rerun resumes"
+# What a command leaves when it is interrupted, if the error itself has no text. The other commands leave nothing.
+KEPT = {
+    "reproduce": "finished trials and files stay, a rerun resumes",
+    "sweep": "finished trials stay, a rerun resumes",
+    "figures": "finished files stay",
+    "attach": "'status' shows whether a program is attached",
+    "swap": "'status' shows which model decides",
+    "detach": "'status' shows whether a program is still attached",
+}
 # Libraries whose errors are about what they were given, or about this machine.
 LIBRARIES = ("concurrent", "distributed", "jupyter_client", "nbclient", "nbformat", "pandas", "papermill", "psutil")
 LIBRARIES += ("pyarrow", "pyroute2", "subprocess", "zipfile", "zlib")
@@ -48,7 +56,7 @@ def exit_code(command: str, run: Callable[[], int]) -> int:
             _flush_output()
             return code
     except KeyboardInterrupt as error:
-        _say(command, f"interrupted; {str(error) or KEPT}")
+        _say(command, "; ".join(filter(None, ["interrupted", str(error) or KEPT.get(command)])))
         return 130
     except BaseException as error:
         if isinstance(error, BrokenPipeError) and _has_no_reader(sys.stdout):

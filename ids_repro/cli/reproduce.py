@@ -6,16 +6,31 @@ import argparse
 import os
 from pathlib import Path
 
-from ..config import FIGURES, PROFILES, RESULTS, profile
-from ..text import say
+from ..config import FIGURES, PROFILES, RESULTS, TASKS, Profile, profile
+from ..text import duration, say
 from .add import Add, add_number
+
+# What the notebooks take beside the sweep, on two CPUs of an AMD EPYC: seconds, and seconds for one more of what a
+# profile asks for. The nets of all seeds are updated at once. Notebooks 02 and 04 train them for each task, and 07
+# trains one for each of its seeds and its three tests, on both CPUs.
+FIXED_S, UPDATE_S, ROUND_S, DETECTOR_S, FLOODS = 170, 350e-6, 8.2, 50, 40
+
+
+def duration_s(settings: Profile) -> float:
+    """Return how long a reproduction with this profile takes at most, if no notebook is skipped [s]."""
+    from ..sweep import plan
+
+    updates = settings.min_steps * (2 * len(TASKS) + 1.5 * len(settings.detector_seeds))
+    rest_s = FIXED_S + UPDATE_S * updates + ROUND_S * settings.timing_rounds + FLOODS * settings.flood_s
+    rest_s += DETECTOR_S * len(settings.detector_seeds) + 2 * settings.live_s + 2 * settings.flooded_s
+    return rest_s + plan.duration_s(plan.most_trials(settings), settings.trial_s)
 
 
 def _reproduce(args: argparse.Namespace) -> int:
     from .. import stages
     from ..require import require_programs, require_rights, require_root
 
-    profile(args.profile)  # refuses a wrong name before anything else
+    settings = profile(args.profile)  # refuses a wrong name before anything else
     root = os.geteuid() == 0
     chosen = stages.choose(args.only)
     if not any(stage.without_root is not None for stage in chosen):
@@ -24,6 +39,8 @@ def _reproduce(args: argparse.Namespace) -> int:
     if root and any(stage.measures for stage in chosen):
         require_rights("reproduce", "reproducing the tables and figures")
         require_programs("hping3", "ethtool", "ip")
+    if root and not args.only:
+        say(f"profile {args.profile}: all notebooks take about {duration(duration_s(settings))}; a rerun resumes")
     stages.run_all(args.profile, chosen, args.fresh, root)
     say(f"done: open {FIGURES / 'report.html'}")
     return 0

@@ -57,7 +57,8 @@ def add_sweep(add: Add) -> None:
     """Add the command sweep."""
     command = add("sweep", _sweep, "measure throughput and CPU of every method, Figs. 4 and 5 (root)")
     command.add_argument("--profile", default="smoke", help=", ".join(PROFILES))
-    command.add_argument("--methods", default="all", help="names with commas between them; default: %(default)s")
+    text = "names with commas between them, all or every (those too that all leaves out); default: the profile's"
+    command.add_argument("--methods", help=text)
     text = "a new flow per packet, or one flow; both: hping3's new, live frames' one and at some rates new"
     command.add_argument("--flows", choices=("both", "new", "one"), default="both", help=text)
     _add_two_machines(command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -13,10 +13,11 @@ from ..published import tolerance
 from ..text import rounded
 from . import style, throughput
 from .exhibit import Results
-from .sweep_points import LINE, at_rate, lengths, medians, trial_points
+from .sweep_points import BUSY, LINE, at_rate, lengths, medians, trial_points
 from .verdicts import BETTER, DIFFERS, HOLDS, NOT_COMPARABLE, Answer, judge, unmeasured
 
 Claim = Mapping[str, Any]
+EQUAL = "; within their intervals they are equal"
 NN, NN_PAPER = "xdp_drv_nn_fused", "xdp_drv_nn_q16_paper"
 
 
@@ -129,17 +130,18 @@ def order(claim: Claim, results: Results) -> Answer:
         return unmeasured()
     parts = [_points(results, lines[0], method) for method in claim["methods"]]
     at_pps = min(part["r_tx_pps"].max() for part in parts)
-    rates = [at_rate(part, at_pps)["r_rx_pps"] for part in parts]
+    there = [at_rate(part, at_pps) for part in parts]
+    rates = [one["r_rx_pps"] for one in there]
     reason = f"at {_kpps(at_pps)} kpps, in kpps: {', '.join(map(_kpps, rates))}"
     if min(rates) >= (1 - metrics.TOLERANCE) * at_pps:
         return Answer(math.nan, NOT_COMPARABLE, f"none of them lost packets; {reason}", used=used)
-    holds = _falls(rates, tolerance(claim)["share"])
-    return Answer(math.nan, HOLDS if holds else DIFFERS, reason, used=used)
-
-
-def _falls(values: Sequence[float], share: float) -> bool:
-    """Return whether no value exceeds the one before it by more than a share."""
-    return all(before >= (1 - share) * after for before, after in zip(values, values[1:], strict=False))
+    # From one method to the next: by the medians, and if each repeat counts as far as it can for the claim.
+    pairs, least = list(zip(there, there[1:], strict=False)), 1 - tolerance(claim)["share"]
+    if all(before["r_rx_pps"] >= least * after["r_rx_pps"] for before, after in pairs):
+        return Answer(math.nan, HOLDS, reason, used=used)
+    if any(before["r_rx_max_pps"] < least * after["r_rx_min_pps"] for before, after in pairs):
+        return Answer(math.nan, DIFFERS, reason, used=used)
+    return Answer(math.nan, NOT_COMPARABLE, reason + EQUAL, used=used)
 
 
 def more(claim: Claim, results: Results) -> Answer:
@@ -149,15 +151,22 @@ def more(claim: Claim, results: Results) -> Answer:
     if None in lines.values():
         return unmeasured()
     if claim["by"] == "no_loss":
-        values = {method: line.highest_pps for method, line in lines.items()}
+        found = {method: (line.highest_pps, line.low_pps, line.high_pps) for method, line in lines.items()}
         text = [f"{line.name} {throughput.rate(line)} kpps" for line in lines.values()]
     else:
-        values = {method: line.usr_percent + line.sys_percent + line.soft_percent for method, line in lines.items()}
-        text = [f"{line.name} {rounded(values[method], '.0f')} %" for method, line in lines.items()]
-    if any(map(math.isnan, values.values())):
+        found = {m: tuple(getattr(line, f"{name}_percent") for name in BUSY) for m, line in lines.items()}
+        text = [f"{line.name} {_percent(*found[method])}" for method, line in lines.items()]
+    if any(math.isnan(middle) for middle, *_ in found.values()):
         return Answer(math.nan, NOT_COMPARABLE, "not measured on both sides of that rate", used=used)
-    holds = min(values[method] for method in claim["more"]) > max(values[method] for method in claim["less"])
-    return Answer(math.nan, HOLDS if holds else DIFFERS, ", ".join(text), used=used)
+    pairs = [(found[one], found[other]) for one in claim["more"] for other in claim["less"]]
+    above = all(low >= high for (_, low, _), (_, _, high) in pairs)
+    below = any(high <= low for (_, _, high), (_, low, _) in pairs)
+    verdict = HOLDS if above else DIFFERS if below else NOT_COMPARABLE
+    return Answer(math.nan, verdict, ", ".join(text) + EQUAL * (verdict == NOT_COMPARABLE), used=used)
+
+
+def _percent(middle: float, low: float, high: float) -> str:
+    return f"{rounded(middle, '.0f')} [{rounded(low, '.0f')}, {rounded(high, '.0f')}] %"
 
 
 def alike(claim: Claim, results: Results) -> Answer:

@@ -9,6 +9,7 @@ from .exhibit import Results
 
 # How the server's CPU spent its time, in the words of Fig. 5; "steal" is what the hypervisor took.
 CPU = ("usr", "sys", "soft", "idle", "steal")
+BUSY = ("busy", "busy_min", "busy_max")  # usr, sys and soft together: the median over repeats, the least, the most
 # Trials that agree in LINE make one line of Fig. 4; those that also agree in ASKED make one point of it.
 LINE, ASKED = ("method", "generator", "flows", "trial_s"), ("interval_us", "rate_pps")
 # How clearly a figure draws trials of the length that most trials have, of the next one, and of all others.
@@ -32,7 +33,7 @@ def at_rate(part: pd.DataFrame, rate_pps: float) -> pd.Series:
     """
     part = part.sort_values("r_tx_pps")
     x = part["r_tx_pps"].to_numpy()
-    names = ["r_rx_pps", "r_rx_min_pps", "r_rx_max_pps", *CPU]
+    names = ["r_rx_pps", "r_rx_min_pps", "r_rx_max_pps", *CPU, *BUSY]
     if not x.size or not x[0] <= rate_pps <= x[-1]:
         return pd.Series(float("nan"), index=[*names, "below_pps", "above_pps"])
     found = {name: np.interp(rate_pps, x, part[name].astype(float)) for name in names}
@@ -52,7 +53,8 @@ def trial_points(results: Results) -> pd.DataFrame:
     DataFrame
         What was asked for: method, generator, flows ("new": one a packet, or "one"), interval_us (hping3) or rate_pps
         (live frames), trial_s, repeat. workers. r_tx_pps and r_rx_pps (Sec. V-B1: packets leaving the client, and
-        arriving at the server's program, per second); usr, sys, soft, idle, steal in % of the server's CPU.
+        arriving at the server's program, per second); usr, sys, soft, idle, steal in % of the server's CPU; busy: the
+        first three together.
     """
     lines = []
     for record in results.current("sweep"):
@@ -63,8 +65,9 @@ def trial_points(results: Results) -> pd.DataFrame:
         line["workers"] = raw.get("workers", 1)
         line["r_tx_pps"] = raw["sent_packets"] / raw["duration_s"]
         line["r_rx_pps"] = raw["received_packets"] / raw["duration_s"]
-        lines.append(line | {name: raw["cpu_percent"].get(name, 0.0) for name in CPU})
-    return pd.DataFrame(lines, columns=[*LINE, *ASKED, "repeat", "workers", "r_tx_pps", "r_rx_pps", *CPU])
+        line |= {name: raw["cpu_percent"].get(name, 0.0) for name in CPU}
+        lines.append(line | {"busy": line["usr"] + line["sys"] + line["soft"]})
+    return pd.DataFrame(lines, columns=[*LINE, *ASKED, "repeat", "workers", "r_tx_pps", "r_rx_pps", *CPU, "busy"])
 
 
 def all_trials(results: Results) -> pd.DataFrame:
@@ -85,11 +88,13 @@ def medians(results: Results) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The medians over repeats of `trial_points`; r_rx_min_pps and r_rx_max_pps, the least and the most.
+        The medians over repeats of `trial_points`; r_rx_min_pps and r_rx_max_pps, busy_min and busy_max: the least and
+        the most.
     """
     by = results.once(trial_points).groupby([*LINE, *ASKED], sort=False, dropna=False)
-    middle = by[["workers", "r_tx_pps", "r_rx_pps", *CPU]].median()
+    middle = by[["workers", "r_tx_pps", "r_rx_pps", *CPU, "busy"]].median()
     middle["r_rx_min_pps"], middle["r_rx_max_pps"] = by["r_rx_pps"].min(), by["r_rx_pps"].max()
+    middle["busy_min"], middle["busy_max"] = by["busy"].min(), by["busy"].max()
     return middle.reset_index().sort_values([*LINE, "r_tx_pps"], ignore_index=True)
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import string
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
-from .. import metrics
+from .. import metrics, trial_length
 from ..published import claim
 from ..text import rounded
 from . import style
 from .exhibit import Block, Exhibit, Results, circumstances
-from .sweep_points import CPU, LINE, at_rate, lengths, medians, trial_points
+from .sweep_points import BUSY, CPU, LINE, at_rate, lengths, medians, trial_points
 
 BASELINE = "xdp_drv_flow"  # what a classifier is added to
 # A rate as a share of the baseline's, and the ends of its interval: which of its rates, and of the baseline's.
@@ -24,13 +26,16 @@ OF_FLOW = {
 LIMIT_PPS = claim("max_rate")["value"]  # 800,000
 CPU_PPS = claim("no_loss", method="xdp_drv_nn_fused")["value"]  # 300,000
 NOTES = (
-    "Highest rate: the highest R_TX at which at most 1 % of the packets were lost. A method's trials, by rising "
-    "R_TX, are cut where the fewest are on the wrong side (lost below the cut, or held above it). The brackets "
-    "span all cuts with at most one trial more on the wrong side, from the rate that held to the rate that lost. "
-    "≥: no trial lost; if each did, the rate is below the slowest. R_RX and CPU at a rate: on the straight line "
-    "between the medians measured on either side of it; –: not measured on both sides. Below No Filter: of the "
-    "same generator; in brackets the least and the most over repeats. Of Flow Extraction: the quotient of the "
-    "rates and of the ends of their intervals; ≈: within these, the rates are equal. " + style.NETS
+    "Highest rate: the throughput of RFC 2544, Sec. 26.1, but with at most 1 % of the packets lost where it "
+    "tolerates no loss. It is searched once in each repeat. A search cuts its trials, by rising R_TX, where the "
+    "fewest are on the wrong side (lost below the cut, or held above it, which counts twice). With live frames it "
+    "then tries the geometric mean of the two rates around the cut, until they are near enough. Resolution: the "
+    "median distance of these two at the end. The highest rate is the median of the rates that held; the brackets "
+    "reach from the slowest of them to the fastest that lost. ≥: no trial lost; if each did, the rate is below the "
+    "slowest. Alike: methods that share a letter differ only within their brackets. R_RX and CPU at a rate: on the "
+    "straight line between the medians measured on either side of it; –: not measured on both sides. Below No "
+    "Filter: of the same generator; in brackets the least and the most over repeats. Of Flow Extraction: the "
+    "quotient of the rates and of the ends of their brackets. ≈: within the brackets, both are equal. " + style.NETS
 )
 
 
@@ -52,26 +57,28 @@ def table(results: Results) -> pd.DataFrame:
     -------
     DataFrame
         method, name, generator, flows, trial_s, trials; highest_pps with its interval low_pps to high_pps (infinite:
-        nothing lost), as `metrics.highest_rate`; of_flow_percent: of what XDP_DRV (Flow Extraction) has, with
-        of_flow_low_percent and of_flow_high_percent; slowest_pps, fastest_pps: the R_TX measured. At
-        the paper's limit of 800,000 pps: r_rx_pps; limit_pps, No Filter's; fall_percent below it, from fall_low_percent
-        to fall_high_percent over repeats; between_low_pps and between_high_pps, the measured rates around. At 300,000
-        pps: usr_percent, ... of the server's CPU. NaN: not measured. Live frames first, then hping3; methods in the
-        paper's order.
+        nothing lost), as `metrics.highest_rate`; searches: how many; lost_in: in how many of them packets were lost;
+        resolution_percent: the median distance of the two rates at their ends (NaN: none has both); alike: see
+        `letters`; of_flow_percent: of what XDP_DRV (Flow Extraction) has, with of_flow_low_percent and
+        of_flow_high_percent; slowest_pps, fastest_pps: the R_TX measured. At the paper's limit of 800,000 pps:
+        r_rx_pps; limit_pps, No Filter's; fall_percent below it, from fall_low_percent to fall_high_percent over
+        repeats; between_low_pps and between_high_pps, the measured rates around. At 300,000 pps: usr_percent, ... of
+        the server's CPU, and busy_percent with busy_min_percent and busy_max_percent over repeats. NaN: not measured.
+        Live frames first, then hping3; methods in the paper's order.
     """
     trials, middle = results.once(trial_points), results.once(medians)
     lines = []
     for kind, part in trials.groupby(list(LINE)):
         method = kind[0]
-        best = metrics.highest_rate(part["r_tx_pps"], part["r_rx_pps"])
         line = {"method": method, "name": style.method_name(method, trials)} | dict(zip(LINE, kind, strict=True))
-        line |= {"trials": best.n, "highest_pps": best.middle, "low_pps": best.low, "high_pps": best.high}
-        line |= dict.fromkeys(OF_FLOW, float("nan"))
+        line |= {"trials": len(part), **_highest(part), "alike": ""} | dict.fromkeys(OF_FLOW, float("nan"))
         line |= {"slowest_pps": part["r_tx_pps"].min(), "fastest_pps": part["r_tx_pps"].max()}
         lines.append(line | _at_the_papers_rates(middle, *kind))
     if not lines:
         return pd.DataFrame(columns=[*LINE, "highest_pps", "fastest_pps", "fall_percent"])
     frame = pd.DataFrame(lines)
+    for _, part in frame.groupby(list(LINE[1:])):
+        frame.loc[part.index, "alike"] = letters(part["low_pps"], part["high_pps"])
     for _, part in frame[np.isfinite(frame["high_pps"])].groupby(list(LINE[1:])):
         base = part[part["method"] == BASELINE]
         if len(base):
@@ -82,6 +89,44 @@ def table(results: Results) -> pd.DataFrame:
     by = ["generator", "flows", "order", "place"]
     frame = frame.assign(place=places, order=order).sort_values(by, ascending=[False, True, True, True])
     return frame.drop(columns=["place", "order"]).reset_index(drop=True)
+
+
+def _highest(part: pd.DataFrame) -> dict[str, float]:
+    """Return the highest rate of the trials of one line of the table, and how its searches ended."""
+    ends = [metrics.edge_of_loss(one["r_tx_pps"], one["r_rx_pps"]) for _, one in part.groupby("repeat")]
+    best = metrics.highest_rate(ends)
+    apart = [100 * (lost / held - 1) for held, lost in ends if held and np.isfinite(lost)]
+    return {
+        "highest_pps": best.middle,
+        "low_pps": best.low,
+        "high_pps": best.high,
+        "searches": best.n,
+        "lost_in": sum(np.isfinite(lost) for _, lost in ends),
+        "resolution_percent": float(np.median(apart)) if apart else float("nan"),
+    }
+
+
+def letters(low: Iterable[float], high: Iterable[float]) -> list[str]:
+    """Return letters for intervals: two that overlap share one, two that do not share none.
+
+    This is the compact letter display of H.-P. Piepho, J. Comput. Graph. Stat. 13 (2004), for intervals on a line.
+
+    Parameters
+    ----------
+    low, high : iterable of float, length n
+        Intervals that only touch do not overlap.
+
+    Returns
+    -------
+    list of str, length n
+        "a" stands for the highest ones.
+    """
+    ends = list(zip(low, high, strict=True))
+    # All that overlap at the low end of one of them are a group, if no other group has them all.
+    groups = [{i for i, (a, b) in enumerate(ends) if a <= at < b or a == at == b} for at, _ in sorted(ends)[::-1]]
+    groups = [one for n, one in enumerate(groups) if not any(one < two for two in groups) and one not in groups[:n]]
+    names = string.ascii_lowercase + string.ascii_uppercase
+    return ["".join(name for name, group in zip(names, groups, strict=False) if i in group) for i in range(len(ends))]
 
 
 def _at_the_papers_rates(
@@ -99,7 +144,7 @@ def _at_the_papers_rates(
     found |= {"fall_percent": fall, "fall_low_percent": least, "fall_high_percent": most}
     found |= {"between_low_pps": ours["below_pps"], "between_high_pps": ours["above_pps"]}
     cpu = at_rate(part, CPU_PPS)
-    return found | {f"{name}_percent": cpu[name] for name in CPU}
+    return found | {f"{name}_percent": cpu[name] for name in (*CPU, *BUSY)}
 
 
 def blocks(frame: pd.DataFrame) -> list[Block]:
@@ -115,17 +160,19 @@ def blocks(frame: pd.DataFrame) -> list[Block]:
 def _text(line) -> dict[str, str]:
     cpu = [getattr(line, f"{name}_percent") for name in CPU]
     shares = ", ".join(rounded(share, ".0f") for share in cpu[:3])
-    busy = "–" if np.isnan(cpu[0]) else f"{rounded(sum(cpu[:3]), '.0f')} ({shares})"
+    busy = "–" if np.isnan(cpu[0]) else f"{rounded(line.busy_percent, '.0f')} ({shares})"
     fall = "–"
     if np.isfinite(line.fall_percent):
         ends = (line.fall_percent, line.fall_low_percent, line.fall_high_percent)
         fall, low, high = (rounded(end, ".1f") for end in ends)
-        fall = f"{fall} [{low}, {high}]"
+        fall = f"{'≈ ' * (ends[1] < 0 < ends[2])}{fall} [{low}, {high}]"
     return {
         "Method": line.name,
         "Highest rate [kpps]": rate(line),
+        "Alike": line.alike,
         "of Flow Extraction [%]": _of_flow(line),
-        "Trials": str(line.trials),
+        "Searches (trials)": f"{line.searches} ({line.trials})",
+        "Resolution [%]": "–" if np.isnan(line.resolution_percent) else rounded(line.resolution_percent, ".0f"),
         f"R_RX at {rounded(LIMIT_PPS / 1e3, '.0f')} kpps": "–"
         if np.isnan(line.r_rx_pps)
         else rounded(line.r_rx_pps / 1e3, ",.0f"),
@@ -147,7 +194,7 @@ def _of_flow(line) -> str:
 
 def rate(line) -> str:
     """Return the highest rate of a line of `table` with its interval, in kpps; "≥": no trial lost, "<": each did."""
-    if line.highest_pps == line.fastest_pps:
+    if not line.lost_in:
         return f"≥ {rounded(line.highest_pps / 1e3, ',.0f')}"
     if not line.highest_pps and np.isfinite(line.high_pps):  # even the slowest trial lost packets
         return f"< {rounded(line.high_pps / 1e3, ',.0f')}"
@@ -165,8 +212,23 @@ def caption(results: Results) -> str:
     held = dict.fromkeys(re.sub(r"\b(thread) \d+", r"\1", r["raw"]["held"]) for r in used if r["raw"].get("held"))
     return (
         f"{title}. Profile {facts.get('profile', 'not given')}; {facts['machine']}; kernel {facts['kernel']}; commit "
-        f"{facts['commit']}. Trials of {seconds} s. "
+        f"{facts['commit']}. Trials of {seconds} s. {_exactness(results)}"
         + f"Load: {facts.get('load')}. " * ("load" in facts)
         + f"Server held to one CPU: {', '.join(held)}. " * bool(held)
         + "Records: sweep.jsonl."
+    )
+
+
+def _exactness(results: Results) -> str:
+    """Return how often the rate was searched, what its interval covers, and how exactly a trial knows its loss."""
+    trials = results.once(trial_points)
+    frame = results.once(table)
+    searches = sorted(set(frame["searches"]))
+    covers = [rounded(100 * metrics.coverage(n), ".0f") for n in searches]
+    shortest = trials["trial_s"].min()
+    points = 100 * trial_length.error(CPU_PPS * shortest)
+    return (
+        f"{', '.join(map(str, searches))} searches for each rate, whose brackets cover the median search with "
+        f"{', '.join(covers)} %. At {rounded(CPU_PPS / 1e3, '.0f')} kpps a trial of {shortest:g} s knows a loss of "
+        f"1 % within {rounded(points, '.2g')} points, if {trial_length.BURST} packets are lost in a row. "
     )

@@ -1,13 +1,13 @@
-"""Which trials a sweep makes: the profile's rates first, then rates that narrow down each method's edge of loss.
+"""Which trials a sweep makes: the profile's rates first, then searches for each method's highest rate without loss.
 
-The edge of loss lies between the highest rate that a method held and the next rate, at which it lost packets.
+A search is that of RFC 2544, Sec. 26.1, with a tolerance; see `metrics.highest_rate`. There are as many as the profile
+has repeats. Each goes on from the trials of its own repeat, so that searches differ as trials do.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-
-import numpy as np
 
 from .. import metrics
 from ..config import Profile
@@ -17,10 +17,9 @@ from .trial import WARM_UP_S
 
 OVERHEAD_S = 0.3  # how long a trial takes to start and stop everything
 LEAST_PPS = 10_000  # the rate that every method is assumed to hold
-CLOSE = 1.05  # the edge is found when the two rates around it are nearer than this factor
 
 
-def plan_trials(profile: Profile, methods: str | Sequence[str] = "all", flows: str = "both") -> list[dict]:
+def plan_trials(profile: Profile, methods: str | Sequence[str] | None = None, flows: str = "both") -> list[dict]:
     """Return the trials at the profile's own rates.
 
     The methods take turns at each rate, so that a drift of the machine affects all of them alike.
@@ -29,8 +28,8 @@ def plan_trials(profile: Profile, methods: str | Sequence[str] = "all", flows: s
     ----------
     profile : Profile
         Its intervals, rates and repeats are used.
-    methods : str or sequence of str
-        See `choose_methods`.
+    methods : str or sequence of str, optional
+        See `choose_methods`; the profile's by default.
     flows : {"both", "new", "one"}
         "new": every packet is a new flow (of hping3, the first 64,512 are). "one": all packets are of one flow. "both":
         hping3 sends new flows. Live frames send one flow, so that the sweep compares the methods and not the flow
@@ -55,7 +54,7 @@ def plan_trials(profile: Profile, methods: str | Sequence[str] = "all", flows: s
         asked_trial(profile, method, *each, repeat)
         for repeat in range(profile.repeats)
         for each in traffic
-        for method in choose_methods(methods)
+        for method in choose_methods(methods or profile.methods)
     ]
 
 
@@ -94,36 +93,56 @@ def asked_trial(
     return {"method": method, **traffic, "repeat": repeat, "trial_s": profile.trial_s, "profile": profile.name}
 
 
-def next_rate(trials: Iterable[Mapping]) -> int | None:
-    """Return the rate to try next in the search for a method's highest rate without loss.
+def next_rate(trials: Iterable[Mapping], resolution: float) -> int | None:
+    """Return the rate that a search for the highest rate without loss tries next.
 
-    It is the geometric mean of the two rates around the edge of loss, to the nearest 10,000 packets/s. A rate held if
-    the median of its repeats lost no more than `metrics.TOLERANCE`.
+    It is the geometric mean of the two rates around the edge of loss, with three digits. All is taken from the records
+    of the trials, so a search that was interrupted goes on where it was.
 
     Parameters
     ----------
     trials : iterable of record
-        Trials of one method with live frames.
+        Trials of one search: of one method with live frames, and of one repeat.
+    resolution : float
+        See `Profile`.
 
     Returns
     -------
     int or None
-        In packets/s. None if no rate lost packets, or the two rates are near enough.
+        In packets/s. None if the search has ended: no rate lost packets, the two rates are near enough, or the mean has
+        been tried.
     """
-    kept: dict[int, list[float]] = {}
-    for record in trials:
-        raw = record["raw"]
-        kept.setdefault(record["asked"]["rate_pps"], []).append(raw["received_packets"] / max(raw["sent_packets"], 1))
-    held = LEAST_PPS
-    for rate in sorted(kept):
-        if np.median(kept[rate]) < 1 - metrics.TOLERANCE:
-            middle = int(round((held * rate) ** 0.5, -4))
-            return middle if rate > CLOSE * held and held < middle < rate else None
-        held = rate
-    return None
+    trials = list(trials)
+    sent, received = (
+        [record["raw"][f"{what}_packets"] / record["raw"]["duration_s"] for record in trials]
+        for what in ("sent", "received")
+    )
+    held, lost = metrics.edge_of_loss(sent, received)
+    held = max(held, LEAST_PPS)
+    if not resolution or math.isinf(lost) or lost <= (1 + resolution) * held:
+        return None
+    middle = int(float(rounded(math.sqrt(held * lost), ".3g")))
+    return None if middle in {record["asked"]["rate_pps"] for record in trials} else middle
 
 
-def duration_text(trials: int, trial_s: float) -> str:
-    """Return how long this many trials of `trial_s` seconds take, in words: "2 minutes", "15.9 hours"."""
-    minutes = trials * (trial_s + WARM_UP_S + OVERHEAD_S) / 60
-    return f"{rounded(minutes, '.0f')} minutes" if minutes < 90 else f"{rounded(minutes / 60, '.1f')} hours"
+def most_steps(profile: Profile) -> int:
+    """Return how many trials one search makes at most: each halves the distance of two neighbours of `rates_pps`.
+
+    The distance is that of logarithms. Below the slowest of these rates is the one that every method shall hold.
+    """
+    if not profile.resolution:
+        return 0
+    rates = sorted({LEAST_PPS, *profile.rates_pps})
+    widest = max((math.log(b / a) for a, b in zip(rates, rates[1:], strict=False)), default=1.0)
+    return max(math.ceil(math.log2(widest / math.log1p(profile.resolution))), 0)
+
+
+def most_trials(profile: Profile, methods: str | Sequence[str] | None = None, flows: str = "both") -> int:
+    """Return how many trials a sweep makes at most, those of its searches included; see `plan_trials`."""
+    searches = profile.repeats * len(choose_methods(methods or profile.methods))
+    return len(plan_trials(profile, methods, flows)) + searches * most_steps(profile)
+
+
+def duration_s(trials: int, trial_s: float) -> float:
+    """Return how long this many trials of `trial_s` seconds take [s]."""
+    return trials * (trial_s + WARM_UP_S + OVERHEAD_S)

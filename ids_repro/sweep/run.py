@@ -14,12 +14,12 @@ from ..config import RESULTS, Profile, UserError
 from ..models.model import Model
 from ..progress import show_progress
 from ..provenance import checkout_sha256, provenance
-from ..text import say
+from ..text import duration, say
 from .link import Link
 from .link_netns import two_namespaces
 from .link_ssh import TwoMachines, two_machines
 from .methods import choose_methods
-from .plan import asked_trial, duration_text, live_frames_flows, next_rate, plan_trials
+from .plan import asked_trial, duration_s, live_frames_flows, most_steps, next_rate, plan_trials
 from .receivers import Receivers
 from .sender import Sender
 from .trial import lost_track, run_trial
@@ -28,7 +28,6 @@ SWEEP = RESULTS / "sweep.jsonl"
 # The code that decides what a trial measures. Trials of other code stand in no table together.
 CODE = ("ids_repro/sweep", "ids_repro/kernel", "ids_repro/network", "ids_repro/native", "bpf")
 ATTEMPTS = 3  # how often a trial runs at most if its packets do not add up
-EDGE_REPEATS = 2  # repeats of a rate at the edge of loss; the profile's repeats are for its own rates
 
 
 class _Sweep:
@@ -75,39 +74,40 @@ class _Sweep:
             self._done[records.key(asked, self.identity)] = record
         self.made.append(record)
 
-    def trials(self, planned: Iterable[dict], methods: Iterable[str]) -> Iterator[dict]:
-        """Yield the planned trials, then those at the edges of loss. The methods take turns there too.
+    def trials(self, planned: Iterable[dict], methods: Sequence[str]) -> Iterator[dict]:
+        """Yield the planned trials, then those of the searches. The methods take turns there too, and the searches.
 
-        The caller runs each trial before it asks for the next one, because `refinements` depends on the records.
+        The caller runs each trial before it asks for the next one, because `search` depends on the records.
         """
         yield from planned
-        for step in zip_longest(*map(self.refinements, methods)):
+        searches = (self.search(method, repeat) for repeat in range(self.profile.repeats) for method in methods)
+        for step in zip_longest(*searches):
             yield from filter(None, step)
 
-    def refinements(self, method: str) -> Iterator[dict]:
-        """Yield the missing trials around a method's edge of loss. Each is chosen by the records so far."""
-        for _ in range(self.profile.refine * EDGE_REPEATS):
-            mine = [r for r in self._done.values() if self._belongs(r, method)]
+    def search(self, method: str, repeat: int) -> Iterator[dict]:
+        """Yield the missing trials of a method's search with this number. Each is chosen by the records so far."""
+        last, most = None, most_steps(self.profile)
+        while True:
+            mine = [r for r in self._done.values() if self._belongs(r, method, repeat)]
             own = {r["asked"]["rate_pps"] for r in mine} - set(self.profile.rates_pps)
-            begun = self.missing(self._edge(method, rate, i) for rate in own for i in range(EDGE_REPEATS))
-            rate_pps = next_rate(mine)
-            if not begun and (len(own) >= self.profile.refine or rate_pps is None):
+            rate_pps = next_rate(mine, self.profile.resolution) if len(own) < most else None
+            if rate_pps in (None, last):  # the last one again: it has no good record
                 return
-            yield begun[0] if begun else self._edge(method, rate_pps, 0)
+            last = rate_pps
+            yield self._ask(method, rate_pps, repeat)
 
-    def _edge(self, method: str, rate_pps: int, repeat: int) -> dict:
+    def _ask(self, method: str, rate_pps: int, repeat: int) -> dict:
         return asked_trial(self.profile, method, "live_frames", None, rate_pps, live_frames_flows(self.flows), repeat)
 
-    def _belongs(self, record: dict, method: str) -> bool:
-        asked = record["asked"]
-        like = self._edge(method, asked.get("rate_pps"), asked["repeat"])  # records of earlier versions have none
-        return asked == like and record["provenance"].get("identity") == self.identity
+    def _belongs(self, record: dict, method: str, repeat: int) -> bool:
+        like = self._ask(method, record["asked"].get("rate_pps"), repeat)  # records of earlier versions have none
+        return record["asked"] == like and record["provenance"].get("identity") == self.identity
 
 
 def run_sweep(
     model: Model,
     profile: Profile,
-    methods: str | Sequence[str] = "all",
+    methods: str | Sequence[str] | None = None,
     flows: str = "both",
     over: TwoMachines | None = None,
     results: Path = RESULTS,
@@ -117,7 +117,7 @@ def run_sweep(
 ) -> list[dict]:
     """Run every trial that has no good record of this code and this machine, append a record of each, show a bar.
 
-    Those of `plan_trials` come first, then for each method a few that narrow down its highest rate without loss.
+    Those of `plan_trials` come first, then for each method the searches for its highest rate without loss.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def run_sweep(
         If there is no link. An error within a trial is recorded, and the other trials go on.
     """
     begin = partial(_Sweep, results / SWEEP.name, profile, flows, _identity(model, over), again)
-    sweep, planned, chosen = begin(), plan_trials(profile, methods, flows), choose_methods(methods)
+    sweep, planned, chosen = begin(), plan_trials(profile, methods, flows), choose_methods(methods or profile.methods)
     if next(sweep.trials(sweep.missing(planned), chosen), None):
         with two_machines(over) if over else open_link() as link:
             sweep = begin()  # another sweep may have ended meanwhile
@@ -162,14 +162,16 @@ def _run_trials(
     sweep: _Sweep, model: Model, link: Link, planned: list[dict], methods: list[str], wait: Callable[[float], None]
 ) -> None:
     planned = sweep.missing(planned)
-    most, trial_s = len(planned) + sweep.profile.refine * EDGE_REPEATS * len(methods), sweep.profile.trial_s
+    profile = sweep.profile
+    most = len(planned) + most_steps(profile) * profile.repeats * len(methods)
     about = {"link": link.about} if link.about else {}
     with contextlib.ExitStack() as stack:
         receivers, sender = Receivers(model, link, stack), Sender(link)
         for note in (*link.notes, *receivers.notes(methods)):
             say(note)
         stack.callback(sender.close)
-        say(f"sweep: up to {most} trials of {trial_s:g} s, about {duration_text(most, trial_s)}")
+        about_s = duration_s(most, profile.trial_s)
+        say(f"sweep: up to {most} trials of {profile.trial_s:g} s, about {duration(about_s)}")
         bar = stack.enter_context(show_progress(total=most, desc="sweep", unit="trial"))
         for asked in sweep.trials(planned, methods):
             bar.set_postfix_str(f"{asked['method']}, {asked['rate_pps'] or asked['generator']}")

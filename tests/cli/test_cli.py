@@ -53,7 +53,7 @@ def test_python_m_ids_repro_is_the_command_line():
     command = [sys.executable, "-m", "ids_repro", "reproduce", "--profile", "huge"]
     done = subprocess.run(command, cwd=config.ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "ids_repro reproduce: there is no profile 'huge': use one of smoke, paper\n"
+    assert done.stderr == "ids_repro reproduce: there is no profile 'huge': use one of smoke, evening, paper\n"
 
 
 @pytest.mark.parametrize("argv", [["reproduce", "--bogus", "1"], ["nothing"], []], ids=str)
@@ -182,7 +182,7 @@ ENDS = {
     "Ctrl-C": (
         KeyboardInterrupt(),
         130,
-        "ids_repro status: interrupted; finished trials and files stay, a rerun resumes\n",
+        "ids_repro status: interrupted\n",
     ),
 }
 

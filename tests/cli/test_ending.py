@@ -12,10 +12,12 @@ import pytest
 from machine_state import heed_signals, until
 
 from ids_repro import config
-from ids_repro.cli.ending import exit_code, sentence
+from ids_repro.cli import make_parser
+from ids_repro.cli.ending import KEPT, exit_code, sentence
 
 IDS = [sys.executable, "-m", "ids_repro"]
 EXTRACT = ["extract", config.SAMPLE, "--out"]
+COMMANDS = [*make_parser()._subparsers._group_actions[0].choices]
 
 
 def run(*argv: object, **kwargs: object) -> subprocess.CompletedProcess:
@@ -87,6 +89,22 @@ def test_a_fault_of_ours_keeps_its_traceback(error):
 
     with pytest.raises(type(error)):
         exit_code("extract", fail)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_only_commands_with_trials_say_that_they_stay(capsys, command):
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    assert exit_code(command, interrupted) == 130
+    said = capsys.readouterr().err
+    assert said.startswith(f"ids_repro {command}: interrupted") and said.count("\n") == 1
+    assert ("trials" in said, "resumes" in said) == (command in ("reproduce", "sweep"),) * 2
+    assert ("'status' shows" in said) == (command in ("attach", "swap", "detach"))
+
+
+def test_what_an_interrupted_command_says_belongs_to_a_command():
+    assert set(KEPT) <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("json", [[], ["--json"]])
@@ -208,7 +226,7 @@ def test_a_signal_ends_a_command_as_ctrl_c_does(tmp_path, numbers):
             process.send_signal(number)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err.endswith(b"ids_repro train-detector: interrupted; finished trials and files stay, a rerun resumes\n")
+    assert err.endswith(b"ids_repro train-detector: interrupted\n")
     assert b"Traceback" not in err and list(tmp_path.iterdir()) == []
 
 

@@ -4,7 +4,7 @@ import pytest
 
 
 def test_names_that_do_not_exist(refused):
-    assert "there is no profile 'huge': use one of smoke, paper" in refused("reproduce", "--profile", "huge")
+    assert "there is no profile 'huge': use one of smoke, evening, paper" in refused("reproduce", "--profile", "huge")
     assert "no notebook begins with 08; there are 01_dataset, " in refused("reproduce", "--only", "08")
 
 

@@ -36,5 +36,5 @@ def test_an_option_that_the_link_needs_is_named(left_out):
 
 @pytest.mark.root
 def test_names_that_do_not_exist(refused):
-    assert "there is no profile 'huge': use one of smoke, paper" in refused("sweep", "--profile", "huge")
+    assert "there is no profile 'huge': use one of smoke, evening, paper" in refused("sweep", "--profile", "huge")
     assert "there is no method 'magic': use no_filter, " in refused("sweep", "--methods", "no_filter,magic")

@@ -48,3 +48,27 @@ def test_a_method_that_lost_in_each_trial_has_a_rate_below_its_slowest_one(tmp_p
     text = exhibit.blocks[0].frame.set_index("Claim")
     shown = text.loc["XDP_DRV (NN fused): highest sending rate without loss (ours: at most 1 %)"]
     assert shown["Ours"] == "< 100,000 pps" and shown["Verdict"] == DIFFERS and shown["Reason"].startswith("< 100 kpps")
+
+
+MORE = "more.no_loss.xdp_drv_nn_fused+xdp_skb_nn_fused+tc_nn_fused.rawsock1_nn_fused"
+ORDER = "order.xdp_drv_nn_fused+xdp_skb_nn_fused+tc_nn_fused"
+IN_KERNEL = {"xdp_drv_nn_fused": 600e3, "xdp_skb_nn_fused": 600e3}
+
+
+@pytest.mark.parametrize(
+    ("tc", "socket", "verdict"),
+    [(600e3, 200e3, HOLDS), (310e3, 303e3, NOT_COMPARABLE), (200e3, 600e3, DIFFERS)],
+)
+def test_rates_within_each_others_brackets_are_not_said_to_differ(tmp_path, tc, socket, verdict):
+    lines = judged(tmp_path, IN_KERNEL | {"tc_nn_fused": tc, "rawsock1_nn_fused": socket}, (100e3, 300e3, 400e3, 700e3))
+    line = lines.loc[MORE]
+    assert line["verdict"] == verdict
+    assert ("within their intervals they are equal" in line["reason"]) == (verdict == NOT_COMPARABLE)
+
+
+@pytest.mark.parametrize(("tc", "verdict"), [(500e3, HOLDS), (604e3, HOLDS), (610e3, NOT_COMPARABLE), (640e3, DIFFERS)])
+def test_an_order_that_only_noise_upsets_is_not_said_to_differ(tmp_path, tc, verdict):
+    """Each repeat is 1 % slower than the one before, so medians of three are in ranges of 1 % on either side."""
+    line = judged(tmp_path, IN_KERNEL | {"tc_nn_fused": tc}).loc[ORDER]
+    assert line["verdict"] == verdict
+    assert ("within their intervals they are equal" in line["reason"]) == (verdict == NOT_COMPARABLE)

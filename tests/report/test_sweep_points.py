@@ -13,6 +13,7 @@ from ids_repro.report.sweep_points import CPU, LINE, all_trials, at_rate, median
 def test_between_two_measured_rates_is_a_straight_line_and_outside_nothing():
     part = pd.DataFrame({"r_tx_pps": [900e3, 700e3], "r_rx_pps": [500e3, 600e3], "usr": [40.0, 20.0]})
     part = part.assign(r_rx_min_pps=400e3, r_rx_max_pps=700e3, sys=0.0, soft=0.0, idle=60.0, steal=0.0)
+    part = part.assign(busy=part["usr"], busy_min=10.0, busy_max=50.0)
     found = at_rate(part, 800e3)
     assert (found["r_rx_pps"], found["usr"], found["below_pps"], found["above_pps"]) == (550e3, 30, 700e3, 900e3)
     assert at_rate(part, 700e3)["r_rx_pps"] == 600e3

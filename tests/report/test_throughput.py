@@ -27,19 +27,51 @@ def line(frame, method, generator="live_frames"):
 
 def test_the_highest_rate_is_the_last_measured_one_below_the_capacity(frame):
     ours = line(frame, "xdp_drv_nn_fused")  # 380,000 pps
-    assert (ours.highest_pps, ours.trials) == (300e3, 15)
-    assert ours.low_pps <= 300e3 and ours.high_pps == 700e3
+    assert (ours.highest_pps, ours.trials, ours.searches, ours.lost_in) == (300e3, 15, 3, 3)
+    assert (ours.low_pps, ours.high_pps) == (300e3, 700e3)
+    assert ours.resolution_percent == pytest.approx(100 * (7 / 3 - 1))
     assert ours.of_flow_percent == pytest.approx(100 * 300 / 700)
     assert line(frame, "xdp_drv_flow").of_flow_percent == 100
     block = throughput.blocks(frame)[0].frame.set_index("Method")["of Flow Extraction [%]"]
     assert ours.of_flow_low_percent == pytest.approx(100 * ours.low_pps / line(frame, "xdp_drv_flow").high_pps)
-    assert block["XDP_DRV (NN fused)"].startswith("43 [") and block["XDP_DRV (Flow Extraction)"] == "100"
+    assert block["XDP_DRV (NN fused)"] == "≈ 43 [33, 233]" and block["XDP_DRV (Flow Extraction)"] == "100"
 
 
 def test_rates_that_differ_within_their_intervals_are_said_to_be_equal(tmp_path):
     synthetic.frames(tmp_path / "a.jsonl", capacities={"xdp_drv_flow": 800e3, "xdp_drv_dt": 805e3})
     block = throughput.blocks(throughput.table(Results(records.read(tmp_path))))[0].frame.set_index("Method")
     assert block.loc["XDP_DRV (DT)", "of Flow Extraction [%]"].startswith("≈ 100 [")
+    assert set(block["Alike"]) == {"a"}
+
+
+def test_methods_share_a_letter_if_and_only_if_their_brackets_overlap(frame):
+    for _, part in frame.groupby(["generator", "flows"]):
+        for one in part.itertuples():
+            for two in part.itertuples():
+                overlap = one is two or (one.low_pps < two.high_pps and two.low_pps < one.high_pps)
+                assert bool(set(one.alike) & set(two.alike)) == overlap
+    assert set(line(frame, "no_filter").alike).isdisjoint(line(frame, "rawsock1_nn_fused").alike)
+
+
+def test_the_letters_of_intervals():
+    assert throughput.letters([1, 2, 5], [3, 6, 7]) == ["b", "ab", "a"]
+    assert throughput.letters([1, 3, 3], [3, 4, math.inf]) == ["b", "a", "a"], "they touch"
+    assert throughput.letters([0, 1, 2, 3], [9, 2, 3, 4]) == ["abc", "c", "b", "a"]
+    assert throughput.letters([], []) == []
+
+
+def test_the_caption_says_how_exactly_the_rates_are_known(results):
+    text = throughput.caption(results)
+    assert "2, 3 searches for each rate, whose brackets cover the median search with 50, 75 %." in text
+    assert "At 300 kpps a trial of 1 s knows a loss of 1 % within 0.28 points, if 64 packets are lost in a row." in text
+    assert "RFC 2544" in throughput.NOTES and "at most 1 %" in throughput.NOTES
+
+
+def test_a_fall_that_may_be_none_is_said_to_be_none(tmp_path):
+    synthetic.frames(tmp_path / "a.jsonl", capacities={"no_filter": 800e3, "xdp_drv_dt": 799e3, "tc_nn_fused": 400e3})
+    below = throughput.blocks(throughput.table(Results(records.read(tmp_path))))[0].frame.set_index("Method")
+    below = below["below No Filter [%]"]
+    assert below["XDP_DRV (DT)"].startswith("≈ ") and not below["TC (NN fused)"].startswith("≈")
 
 
 def test_the_fall_below_no_filter_is_between_the_measured_rates_around_the_papers_limit(frame):
@@ -102,7 +134,9 @@ def test_files_hold_the_same_numbers(results, frame, tmp_path):
     throughput.exhibit(results).write(tmp_path)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "throughput.csv"), frame, check_dtype=False)
     text = (tmp_path / "throughput.md").read_text(encoding="utf-8")
-    assert "| XDP_DRV (NN fused) | 300 [300, 700] | 43 [33, 100] |" in text and "sweep.jsonl" in text
+    assert (
+        "| XDP_DRV (NN fused) | 300 [300, 700] | b | ≈ 43 [33, 233] | 3 (15) | 133 |" in text and "sweep.jsonl" in text
+    )
 
 
 def test_without_records_it_says_which_notebook_to_run():

@@ -39,7 +39,7 @@ def test_a_number_is_judged_by_its_tolerance(paper, ours, tolerance, ends, verdi
         ({"least": 95}, "%", "at least 95 %"),
         ({"above": 0}, "", "above 0"),
         (published()["tolerances"]["class_flows"], "flows", "± 1 % or 3 standard deviations of the draw"),
-        (published()["tolerances"]["more"], "", "each above each"),
+        (published()["tolerances"]["more"], "", "each above each, beyond their intervals"),
     ],
 )
 def test_a_tolerance_in_words(tolerance, unit, text):

@@ -1,10 +1,16 @@
-"""The plan asks for the profile's rates, then for rates that narrow down a method's edge of loss."""
+"""The plan asks for the profile's rates, then for those of searches for a method's highest rate without loss."""
 
+from dataclasses import replace
+from datetime import datetime
+
+import numpy as np
 import pytest
 
-from ids_repro import config
+from ids_repro import config, metrics, records, trial_length
+from ids_repro.cli import reproduce
 from ids_repro.config import UserError
-from ids_repro.sweep.plan import duration_text, next_rate, plan_trials
+from ids_repro.sweep.methods import METHODS
+from ids_repro.sweep.plan import duration_s, most_steps, most_trials, next_rate, plan_trials
 
 PROFILE = config.profile("smoke", intervals_us=(10, 0), rates_pps=(50_000,), churn_pps=(70_000,), repeats=2)
 
@@ -30,32 +36,80 @@ def test_hping3_sends_new_flows_and_live_frames_one_flow_unless_asked_otherwise(
     assert {(asked["generator"], asked["rate_pps"], asked["flows"]) for asked in planned} == expected
 
 
-def measured(losses: dict[int, list[float]]) -> list[dict]:
-    """Return records of trials at these rates [pps] that lost these shares of their packets."""
-    raw = {"sent_packets": 1000, "received_packets": 1000}
-    return [
-        {"asked": {"rate_pps": rate}, "raw": raw | {"received_packets": 1000 * (1 - loss)}}
-        for rate, repeats in losses.items()
-        for loss in repeats
-    ]
+def measured(rate_pps: int, loss: float) -> dict:
+    """Return the record of a trial of half a second that sent what it was asked to, and lost a share of it."""
+    raw = {"duration_s": 0.5, "sent_packets": rate_pps // 2, "received_packets": round(rate_pps / 2 * (1 - loss))}
+    return {"asked": {"rate_pps": rate_pps}, "raw": raw}
 
 
 @pytest.mark.parametrize(
     ("losses", "expected"),
     [
-        ({100_000: [0], 400_000: [0], 1_600_000: [0.5]}, 800_000),
-        ({100_000: [0], 400_000: [0.011], 1_600_000: [0]}, 200_000),  # a rate that held above a loss does not count
-        ({100_000: [0], 400_000: [0, 0.4, 0.01]}, None),  # the median held: nothing lost
-        ({100_000: [0], 400_000: [0, 0.4, 0.02]}, 200_000),
-        ({100_000: [0], 104_000: [1.0]}, None),  # near enough
-        ({40_000: [1.0]}, 20_000),
+        ({100_000: 0, 400_000: 0, 1_600_000: 0.5}, 800_000),
+        ({100_000: 0, 400_000: 0.01, 1_600_000: 0.5}, 800_000),
+        ({100_000: 0, 400_000: 0.011, 1_600_000: 1}, 200_000),
+        ({100_000: 0, 400_000: 0.4, 1_600_000: 0, 3_200_000: 0, 10_000_000: 1}, 5_660_000),  # one hiccup
+        ({100_000: 0, 400_000: 0}, None),  # nothing lost
+        ({100_000: 0, 104_000: 1}, None),  # near enough
+        ({40_000: 1}, 20_000),
         ({}, None),
     ],
 )
-def test_the_next_rate_lies_between_the_highest_that_held_and_the_lowest_that_lost(losses, expected):
-    assert next_rate(measured(losses)) == expected
+def test_the_next_rate_is_halfway_between_the_highest_that_held_and_the_lowest_that_lost(losses, expected):
+    assert next_rate([measured(*one) for one in losses.items()], 0.05) == expected
 
 
-def test_the_duration_is_said_in_minutes_or_hours():
-    assert duration_text(200, 0.3) == "2 minutes"
-    assert duration_text(570, 100.0) == "15.9 hours"
+def test_without_a_resolution_there_is_no_search():
+    assert next_rate([measured(100_000, 0), measured(400_000, 1)], 0) is None
+    assert most_steps(replace(PROFILE, resolution=0)) == 0
+
+
+def test_a_rate_that_the_sender_does_not_reach_is_not_asked_again_and_again():
+    trials = [measured(100_000, 0), measured(400_000, 1)]
+    trials.append(measured(250_000, 0) | {"asked": {"rate_pps": 316_000}})
+    trials.append(measured(240_000, 1) | {"asked": {"rate_pps": 245_000}})
+    assert next_rate(trials, 0) is None and next_rate(trials, 0.05) not in {316_000, 245_000}
+
+
+@pytest.mark.parametrize("capacity", [15_000, 123_456, 301_000, 777_777, 1_234_567, 9_000_000])
+@pytest.mark.parametrize("name", config.PROFILES)
+def test_a_search_ends_within_its_resolution_around_the_capacity_and_resumes_where_it_was(name, capacity):
+    profile = config.PROFILES[name]
+
+    def loss(rate_pps: int) -> float:
+        return max(1 - capacity / rate_pps, 0)
+
+    made = [measured(rate, loss(rate)) for rate in profile.rates_pps]
+    steps = []
+    while (rate := next_rate(made, profile.resolution)) is not None:
+        shuffled = made[len(steps) % 3 :] + made[: len(steps) % 3]
+        assert next_rate(shuffled, profile.resolution) == rate, "it depends on the records alone, not on their order"
+        steps.append(rate)
+        made.append(measured(rate, loss(rate)))
+    assert 0 < len(steps) <= most_steps(profile)
+    sent, received = ([2 * one["raw"][f"{what}_packets"] for one in made] for what in ("sent", "received"))
+    held, lost = metrics.edge_of_loss(sent, received)
+    assert held <= capacity / 0.99 * 1.001 and lost > capacity
+    assert lost <= 1.01 * (1 + profile.resolution) * held
+
+
+def test_an_evening_compares_all_methods_with_five_repeats_in_a_hundred_minutes():
+    evening = config.profile("evening")
+    planned = plan_trials(evening)
+    methods = {asked["method"] for asked in planned}
+    assert methods == set(METHODS) and len(methods) >= 12
+    assert {"dpdk_nn_fused", "afxdp_busy_nn_fused"} <= methods
+    assert {asked["repeat"] for asked in planned} == set(range(evening.repeats)) and evening.repeats >= 5
+    assert len(evening.seeds) >= 5
+    assert {asked["trial_s"] for asked in planned} == {trial_length.seconds(300_000)}
+    assert most_trials(evening) == len(planned) + len(methods) * evening.repeats * most_steps(evening)
+    assert reproduce.duration_s(evening) > duration_s(most_trials(evening), evening.trial_s)
+    assert reproduce.duration_s(evening) <= 100 * 60
+
+
+def test_the_time_of_a_trial_is_that_of_the_shipped_run():
+    """From the start of a trial to the next one's start, in the example's records."""
+    rows = [one for one in records.read(config.DATA / "example") if one["kind"] == "sweep"]
+    starts = [datetime.fromisoformat(one["provenance"]["started_utc"]).timestamp() for one in rows]
+    took_s = np.median(np.diff(starts))
+    assert took_s == pytest.approx(duration_s(1, rows[0]["asked"]["trial_s"]), rel=0.25)

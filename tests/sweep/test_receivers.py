@@ -37,7 +37,7 @@ LIVE_FRAMES = {"intervals_us": (), "rates_pps": (50_000,)}
 
 def profile(traffic: dict, trial_s: float, repeats: int) -> config.Profile:
     """Return a profile of one rate."""
-    return config.profile("smoke", churn_pps=(), trial_s=trial_s, repeats=repeats, refine=0, **traffic)
+    return config.profile("smoke", churn_pps=(), trial_s=trial_s, repeats=repeats, resolution=0, **traffic)
 
 
 def processes(name: str) -> list[psutil.Process]:

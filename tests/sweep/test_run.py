@@ -25,12 +25,12 @@ from ids_repro.network.namespaces import leftovers
 from ids_repro.sweep.generators import GENERATORS
 from ids_repro.sweep.link_netns import two_namespaces
 from ids_repro.sweep.methods import METHODS
-from ids_repro.sweep.plan import next_rate, plan_trials
+from ids_repro.sweep.plan import most_steps, next_rate, plan_trials
 from ids_repro.sweep.run import run_sweep
 
 pytestmark = [pytest.mark.root, pytest.mark.bpf]
 SHORT = config.profile(
-    "smoke", intervals_us=(0,), rates_pps=(10_000_000,), churn_pps=(), trial_s=0.2, repeats=1, refine=0
+    "smoke", intervals_us=(0,), rates_pps=(10_000_000,), churn_pps=(), trial_s=0.2, repeats=1, resolution=0
 )
 # Several trials, long enough to be stopped in the middle.
 LONG = replace(SHORT, intervals_us=(), rates_pps=(50_000,), trial_s=1.0, repeats=4)
@@ -42,7 +42,7 @@ from ids_repro import config
 from ids_repro.models.model_file import load_model
 from ids_repro.sweep.run import run_sweep
 folder, generator = Path(sys.argv[1]), sys.argv[2]
-profile = config.profile("smoke", churn_pps=(), trial_s=1.0, repeats=4, refine=0)
+profile = config.profile("smoke", churn_pps=(), trial_s=1.0, repeats=4, resolution=0)
 hping3 = generator == "hping3"
 profile = replace(profile, intervals_us=(0,) if hping3 else (), rates_pps=() if hping3 else (50_000,))
 run_sweep(load_model("binary", 0, folder), profile, ["rawsock1_nn_fused"], results=folder)
@@ -145,22 +145,29 @@ def test_another_model_is_another_trial(swept, models):
     assert all(records.key(asked, identity) not in finished for asked in plan_trials(SHORT))
 
 
-def test_the_edge_of_loss_is_narrowed_down_by_trials_of_their_own_and_a_rerun_has_nothing_to_add(
+def test_the_highest_rate_is_searched_once_in_each_repeat_and_an_interrupted_search_goes_on(
     tmp_path, models, nothing_left
 ):
-    profile = replace(SHORT, intervals_us=(), rates_pps=(20_000, 10_000_000), refine=2)
+    profile = replace(SHORT, intervals_us=(), rates_pps=(20_000, 10_000_000), repeats=2, resolution=0.6)
     made = run_sweep(models["binary"], profile, ["no_filter"], results=tmp_path)
-    rates = [r["asked"]["rate_pps"] for r in made]
-    assert rates[:4] == [20_000, 10_000_000, 450_000, 450_000]
-    assert len(rates) == 6
-    assert [r["status"] for r in made] == ["ok"] * 6
-    assert rates[4] == rates[5] == next_rate(made[:4])
-    assert len({r["asked"]["repeat"] for r in made[2:4]}) == 2
+    assert [r["asked"]["rate_pps"] for r in made[:4]] == [20_000, 10_000_000] * 2
+    assert [r["asked"]["repeat"] for r in made[4:6]] == [0, 1], "the searches take turns"
+    assert {r["status"] for r in made} == {"ok"}
+
+    def following(records: list[dict], repeat: int) -> int | None:
+        return next_rate([r for r in records if r["asked"]["repeat"] == repeat], profile.resolution)
+
+    for at, record in enumerate(made[4:], 4):
+        assert record["asked"]["rate_pps"] == following(made[:at], record["asked"]["repeat"])
+    steps = Counter(r["asked"]["repeat"] for r in made[4:])
+    for repeat in range(2):
+        assert following(made, repeat) is None or steps[repeat] == most_steps(profile)
+    assert 2 < len(made[4:]) <= 2 * most_steps(profile)
     assert run_sweep(models["binary"], profile, ["no_filter"], results=tmp_path) == []
     lines = (tmp_path / "sweep.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "sweep.jsonl").write_text("".join(lines[:5]))
-    (again,) = run_sweep(models["binary"], profile, ["no_filter"], results=tmp_path)
-    assert again["asked"] == made[5]["asked"]
+    (tmp_path / "sweep.jsonl").write_text("".join(lines[:7]))
+    again = run_sweep(models["binary"], profile, ["no_filter"], results=tmp_path)
+    assert again[0]["asked"]["rate_pps"] == following(made[:7], again[0]["asked"]["repeat"])
 
 
 def stopped(tmp_path, model, project, how, kind) -> list[int]:
