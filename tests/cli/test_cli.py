@@ -222,6 +222,7 @@ def captures(project, models, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("captures")
     write_captures(folder)
     project.save(models)
+    project.add_profile("smoke", trial_s=0.3)  # `accuracy` trains
     argv = ("extract", folder / "cut.pcap", "--labels", folder / "a.csv", "--out", folder / "cut.parquet")
     assert project.cli(*argv).returncode == 1
     return folder
