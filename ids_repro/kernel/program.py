@@ -16,7 +16,7 @@ from ..native.layouts import PROBE
 from ..network.hosts import Host
 from ..require import FOR_BPF, require_capabilities
 from . import attach, verifier
-from .bcc import import_bcc
+from .bcc import compiled, import_bcc
 from .bpf_syscall import TestRun, test_run
 from .info import prog_info, stack_bytes
 from .maps import Maps
@@ -52,7 +52,7 @@ class Program(Maps):
         try:
             self.secret = secrets.randbits(64)  # of the flow table's hash, and of ids_fold in bpf/parse.h
             secret = f"-DIDS_SECRET={self.secret}ULL"
-            self._bpf = package.BPF(src_file=bytes(BPF / "ids.bpf.c"), cflags=[*variant.flags(), secret])
+            self._bpf = compiled(bytes(BPF / "ids.bpf.c"), [*variant.flags(), secret])
             self._function, *self._layers = [_load(package, self._bpf, name, kind) for name in variant.programs]
         except _Refused as error:
             raise UserError(refusal(variant, str(error))) from None
@@ -238,7 +238,7 @@ class SmallProgram:
     def __init__(self, name: str) -> None:
         package = import_bcc()
         try:
-            self._bpf = package.BPF(src_file=bytes(BPF / f"{name}.bpf.c"), cflags=[f"-I{BPF}"])
+            self._bpf = compiled(bytes(BPF / f"{name}.bpf.c"), [f"-I{BPF}"])
             self.fd = self._bpf.load_func(name.encode(), package.BPF.XDP).fd
         except Exception as error:  # BCC raises no narrower class.
             raise UserError(f"BCC could not build or load bpf/{name}.bpf.c: {error}") from None
