@@ -30,6 +30,7 @@ from .scaling import mean_length
 from .scorers import FIT, Fit, Fitted, Progress, Settings, fitted_twin
 
 FOLDS = 5
+AT_ONCE = 1_000_000  # packets of the data that trees learn at once, in folds: 1 GB
 PATH = model_path("detector", 0)
 
 
@@ -166,8 +167,8 @@ def fit_and_score(
         some = data.take(np.isin(data.flow, other))
         return fitted, highest(fitted.score(some.x), some.flow)
 
-    # Trees learn in C, so two can at once; more would need as many copies of the data.
-    made = list(parallel.in_threads(trained, range(len(so_far)), most=2)) if fit.again else [trained(0)]
+    most = max(1, AT_ONCE // len(data.x))  # trees learn in C, so several can at once
+    made = list(parallel.in_threads(trained, range(len(so_far)), most)) if fit.again else [trained(0)]
     held = np.concatenate([attack[other] for _, other in parts])
     return made[-1][0], np.concatenate([best for _, best in made[: len(parts)]]), held
 
