@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -69,6 +69,30 @@ def run(
     if scheduler:
         return cluster.run(function, items, scheduler, title, patience_s, files)
     return _on_cores(function, items, title)
+
+
+def in_threads(function: Callable[[Any], Any], items: Sequence, most: int | None = None) -> Iterator:
+    """Call a function on each item, in as many threads as there are cores, and yield the results in order.
+
+    This is for work that C does, which lets other threads of Python go on meanwhile. When the caller ends early, calls
+    that have not begun are left out.
+
+    Parameters
+    ----------
+    function : callable
+        Takes one argument.
+    items : sequence
+        The arguments.
+    most : int, optional
+        No more threads than these.
+
+    Raises
+    ------
+    Exception
+        Whatever a call raises.
+    """
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, most or len(items) or 1)) as pool:
+        yield from pool.map(function, items)
 
 
 def _on_cores(function: Callable[[Any], Any], items: Sequence, title: str) -> list:

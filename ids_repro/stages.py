@@ -65,22 +65,12 @@ class Stage:
         return notebooks.EXECUTED / f"{self.name}.json"
 
 
-# In their order. Notebook 03 writes again what 02 wrote, and the report is the last, because it shows all records.
+# In their order. Notebook 03 writes again what 02 wrote. 04 measures what the detector of 07 costs. The report is
+# the last, because it shows all records.
 STAGES = (
     Stage("01_dataset", (), ("{out}",), captures=(("pcap", "schedule"),)),
     Stage("02_training", ("{data_file}",), (*MODELS, "data/results/flows.jsonl")),
     Stage("03_quantization", ("{data_file}", *MODELS), (*MODELS, "data/results/calibration.jsonl")),
-    Stage(
-        "04_inference",
-        ("{data_file}", *MODELS, "{pcap}", "data/sample/lab.pcap.gz"),
-        tuple(f"data/results/{kind}.jsonl" for kind in OF_INFERENCE),
-        measures=True,
-        without_root={"kernel": False},
-    ),
-    Stage(
-        "05_packet_processing", ("data/models/binary-*.npz",), ("data/results/sweep.jsonl",), measures=True,
-        fresh={"again": True}, without_root=None,
-    ),
     Stage(
         "07_detector",
         ("data/sample/*",),
@@ -88,6 +78,17 @@ STAGES = (
         captures=(("train", "train_labels"), ("test", "test_labels")),
         measures=True,
         without_root={"live": False},
+    ),
+    Stage(
+        "04_inference",
+        ("{data_file}", *MODELS, "data/models/detector-0.npz", "{pcap}", "data/sample/lab.pcap.gz"),
+        tuple(f"data/results/{kind}.jsonl" for kind in OF_INFERENCE),
+        measures=True,
+        without_root={"kernel": False},
+    ),
+    Stage(
+        "05_packet_processing", ("data/models/binary-*.npz",), ("data/results/sweep.jsonl",), measures=True,
+        fresh={"again": True}, without_root=None,
     ),
     Stage(
         "06_report", ("{results}/*.jsonl", "data/example/*.jsonl"), ("{figures}/[a-z]*.*",),

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -21,6 +22,36 @@ def test_results_come_in_the_order_of_the_items():
 def test_what_a_call_raises_is_raised_here():
     with pytest.raises(ValueError, match="negative"):
         parallel.run(math.factorial, [1, -1])
+
+
+def test_threads_give_results_in_the_order_of_the_items_and_no_more_run_at_once_than_asked():
+    at_once, running, most = threading.Lock(), [], []
+
+    def call(n: int) -> int:
+        with at_once:
+            running.append(n)
+            most.append(len(running))
+        time.sleep(0.01 * (3 - n % 3))
+        with at_once:
+            running.remove(n)
+        return n * n
+
+    assert list(parallel.in_threads(call, range(9), most=2)) == [n * n for n in range(9)]
+    assert max(most) <= 2
+    assert list(parallel.in_threads(call, [])) == []
+
+
+def test_after_an_error_in_a_thread_no_other_call_begins():
+    begun = []
+
+    def call(n: int) -> None:
+        begun.append(n)
+        time.sleep(0.05)
+        raise ValueError(n)
+
+    with pytest.raises(ValueError, match="^0$"):
+        list(parallel.in_threads(call, range(100)))
+    assert len(begun) < 100
 
 
 def wait(_: bytes) -> None:

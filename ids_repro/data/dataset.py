@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -274,8 +275,16 @@ def split(dataset: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     if np.bincount(label)[np.unique(label)].min() < 5:
         raise UserError(f"a class has fewer than 5 flows, too few to split: {dataset.counts()}")
     try:
-        rest, test = train_test_split(np.arange(len(flows)), test_size=TEST_SHARE, random_state=seed, stratify=label)
-        train, valid = train_test_split(rest, test_size=VALIDATION_SHARE, random_state=seed, stratify=label[rest])
+        parts = _drawn(label.astype(np.uint8).tobytes(), seed)
     except ValueError:
         raise UserError(f"{len(flows):,} flows are too few for every class in each part: {dataset.counts()}") from None
-    return tuple(np.flatnonzero(np.isin(dataset.flow, flows[part])) for part in (train, valid, test))
+    return tuple(np.flatnonzero(np.isin(dataset.flow, flows[part])) for part in parts)
+
+
+@lru_cache(maxsize=16)  # the same seeds' parts are asked for again and again
+def _drawn(label: bytes, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the numbers of the flows in each part of `split`, from the label of each flow, uint8."""
+    label = np.frombuffer(label, np.uint8)
+    rest, test = train_test_split(np.arange(len(label)), test_size=TEST_SHARE, random_state=seed, stratify=label)
+    train, valid = train_test_split(rest, test_size=VALIDATION_SHARE, random_state=seed, stratify=label[rest])
+    return train, valid, test

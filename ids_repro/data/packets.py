@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -226,8 +227,12 @@ class Capture:
         """Return the beginning of each packet as an Ethernet frame, in the order of `rows`, for the kernel program.
 
         A frame keeps HEADER_BYTES from its IP header on. If the capture has another link layer, a bare Ethernet header
-        takes its place.
+        takes its place. The file is read for this once, however many programs get the packets.
         """
+        return list(self._headers)
+
+    @cached_property
+    def _headers(self) -> list[bytes]:
         with ByteStream(self.path) as source:
             data = source.all_bytes()
         out = []

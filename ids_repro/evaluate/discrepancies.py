@@ -132,7 +132,7 @@ def evaluate_all(
         for row, on in ROWS.items():
             learn, seen = (data.take(at) for data in datasets(every, on))
             if "features" in on and not again:
-                trained = pipeline.train_tasks(learn, profile, shape=_shape(models[0]))
+                trained = pipeline.train_apart(learn, profile, _shape(models[0]))
                 again = [pipeline.quantize_model(model, learn) for model in trained]
             for base, model in zip(models, again if "features" in on else models, strict=True):
                 made.append(_record(row, base, setup(model, learn, seen, on), profile, results))

@@ -14,11 +14,10 @@ import pandas as pd
 from .. import machine_load, records
 from ..config import RESULTS, TASKS, Profile
 from ..data.packets import Capture
-from ..kernel.program import Program
+from ..kernel.program import Program, load_all
 from ..kernel.variants import VARIANTS, Variant, every_variant
 from ..models.model import Model
 from ..native import library
-from ..progress import show_progress
 from .kernels import DETECTOR
 from .parity_vectors import random_vectors
 from .timing import interleaved, mean_ns
@@ -55,10 +54,15 @@ def name_of(name: str, variant: Variant) -> str:
     return "_".join(part for part in parts if part)
 
 
-def _load(stack: contextlib.ExitStack, variant: Variant, models: Models) -> Program:
-    model = models[DETECTOR if variant.evidence else variant.n_classes]
-    params = model.params(variant.params) if variant.params else None
-    return stack.enter_context(Program(replace(variant, hidden=model.hidden), params))
+def _load(stack: contextlib.ExitStack, wanted: Mapping[Key, Variant], models: Models) -> dict[Key, Program]:
+    loads = []
+    for variant in wanted.values():
+        model = models[DETECTOR if variant.evidence else variant.n_classes]
+        loads.append((replace(variant, hidden=model.hidden), model.params(variant.params) if variant.params else None))
+    loaded = dict(zip(wanted, load_all(loads), strict=True))
+    for program in loaded.values():
+        stack.callback(program.close)
+    return loaded
 
 
 def _kernel_ns(program: Program, frame: bytes) -> Callable[[], float]:
@@ -79,17 +83,18 @@ def _measure(models: Models, capture: Capture, rounds: int, names: Collection[st
 
     All variants and the float net are measured if `names` is empty.
     """
-    frame, sizes, cases = capture.headers()[0], {}, {}
-    wanted = {name_of(name, variant): variant for name, variant in every_variant()}
-    wanted = {row: variant for row, variant in wanted.items() if not names or row in names}
+    frame = capture.headers()[0]
+    rows = {name_of(name, variant): variant for name, variant in every_variant()}
+    wanted = {
+        (row, traffic): replace(variant, churn=churn)
+        for row, variant in rows.items()
+        for traffic, churn in TRAFFIC.items()
+        if (not names or row in names) and (not churn or row in BENCH)
+    }
     with contextlib.ExitStack() as stack:
-        for row, variant in show_progress(wanted.items(), desc="building variants", unit="variant"):
-            for traffic, churn in TRAFFIC.items():
-                if churn and row not in BENCH:
-                    continue
-                program = _load(stack, replace(variant, churn=churn), models)
-                cases[row, traffic] = _kernel_ns(program, frame)
-                sizes.setdefault(row, program.size())
+        loaded = _load(stack, wanted, models)
+        cases = {key: _kernel_ns(program, frame) for key, program in loaded.items()}
+        sizes = {row: program.size() for (row, traffic), program in loaded.items() if traffic == "one_flow"}
         if not names or FLOAT in names:
             cases[FLOAT, "one_flow"] = _float_ns(models[len(TASKS["binary"])])
         return interleaved(cases, rounds, "cost of a packet"), sizes
@@ -167,13 +172,15 @@ def churn(
     DataFrame
         classifier, flows_entries, traffic, and the median over the rounds [ns per packet].
     """
-    started, frame, cases = records.now(), capture.headers()[0], {}
+    started, frame = records.now(), capture.headers()[0]
+    wanted = {
+        (name, str(entries), traffic): replace(VARIANTS[name], flows=entries, churn=new)
+        for name in CHURNED
+        for entries in tables
+        for traffic, new in CHURN.items()
+    }
     with contextlib.ExitStack() as stack:
-        sizes = [(name, entries) for name in CHURNED for entries in tables]
-        for name, entries in show_progress(sizes, desc="building flow tables", unit="table"):
-            for traffic, new in CHURN.items():
-                program = _load(stack, replace(VARIANTS[name], flows=entries, churn=new), models)
-                cases[name, str(entries), traffic] = _kernel_ns(program, frame)
+        cases = {key: _kernel_ns(program, frame) for key, program in _load(stack, wanted, models).items()}
         ns = interleaved(cases, profile.timing_rounds, "cost of new flows")
     lines = []
     for (name, entries, traffic), values in ns.items():

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
+from .. import parallel
 from ..config import number
 from ..data.packets import Capture
 from ..kernel.program import Program
@@ -16,7 +17,7 @@ from ..models.model import Model
 from ..native import library
 from ..progress import show_progress
 from . import parity_vectors
-from .replay import classify_in_kernel, load_program, replay
+from .replay import AT_ONCE, classify_in_kernel, load_program, replay
 from .rows import DETECTOR_PROGRAMS, KERNEL_PROGRAMS, classify_in_c, classify_in_numpy, programs, verdicts
 
 KERNEL_VECTORS = 100_000  # Each kernel program classifies at most this many of a model's vectors.
@@ -114,17 +115,23 @@ def _compared(
     pairs = [(model, struct) for model in models for struct in structs if struct in programs(model)]
     steps = len(pairs) * (n + tied + len(packets))
     with show_progress(total=steps, desc="parity", unit="vector", unit_scale=True) as bar:
-        for model, struct in pairs:
+
+        def differences(of: tuple[Model, str]) -> list[tuple[str, str, int]]:
+            (model, struct), made = of, []
             with contextlib.ExitStack() as stack:
                 loaded = {hook: stack.enter_context(load_program(struct, model, hook)) for hook in hooks}
-                differences = itertools.chain(
+                parts = (
                     _on_vectors(parity_vectors.tied(model), struct, loaded, tied, kernel_vectors),
                     _on_vectors(model, struct, loaded, n, kernel_vectors),
                     _on_packets(model, struct, loaded, capture, packets, flow),
                 )
-                for pair, found, done in differences:
-                    yield struct, pair, found
+                for pair, found, done in itertools.chain(*parts):
+                    made.append((struct, pair, found))
                     bar.update(done)
+            return made
+
+        for made in parallel.in_threads(differences, pairs, most=max(1, AT_ONCE // (n + len(packets)))):
+            yield from made
 
 
 def _on_vectors(

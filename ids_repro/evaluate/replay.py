@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import ROOT, TASKS, UserError
+from .. import parallel
+from ..config import ROOT, UserError
 from ..data import packets
 from ..data.dataset import Dataset
 from ..data.packet_table import Trace
@@ -21,6 +22,7 @@ from ..progress import show_progress
 from ..text import say
 from .rows import KERNEL_PROGRAMS, programs
 
+AT_ONCE = 1_000_000  # packets that are replayed at once, by all CPUs together: 1 GB
 REPLAY_FLOWS = 1 << 20  # so many that no bucket of the flow table is full, and no flow of a capture is evicted
 
 
@@ -149,15 +151,18 @@ def kernel_verdicts(
     dict
         (task, seed) to {"nn_q16_kernel": ndarray of shape (n,), "nn_fused_kernel": ..., "dt_kernel": ...}.
     """
-    out: dict[tuple[str, int], dict] = {(m.task, m.seed): {} for m in models}
+    out = {(m.task, m.seed): dict.fromkeys(f"{struct}_kernel" for struct in KERNEL_PROGRAMS) for m in models}
+    jobs = [(task, struct) for task in dict.fromkeys(model.task for model in models) for struct in KERNEL_PROGRAMS]
     with show_progress(total=len(KERNEL_PROGRAMS) * len(models), desc="replaying in the kernel", unit="replay") as bar:
-        for task in TASKS:
+
+        def replayed(job: tuple[str, str]) -> None:
+            task, struct = job
             some = [model for model in models if model.task == task]
-            for struct in KERNEL_PROGRAMS if some else ():
-                with load_program(struct, some[0]) as program:
-                    for model in some:
-                        program.set_params(model.params(struct))
-                        found = replay(program, capture)["verdict"][packet]
-                        out[model.task, model.seed][f"{struct}_kernel"] = found
-                        bar.update()
+            with load_program(struct, some[0]) as program:
+                for model in some:
+                    program.set_params(model.params(struct))
+                    out[task, model.seed][f"{struct}_kernel"] = replay(program, capture)["verdict"][packet]
+                    bar.update()
+
+        list(parallel.in_threads(replayed, jobs, most=max(1, AT_ONCE // len(capture.rows))))
     return out

@@ -5,14 +5,18 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import threading
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 from ..config import UserError
 from . import headers
 
 _REMEDY = "it must be the distribution's python3-bpfcc, for the Python of .venv: run 'make system venv'"
 DIST_PACKAGES = "/usr/lib/python3/dist-packages"  # where Debian and Ubuntu install Python packages
+
+_COMPILING = threading.Lock()
 
 
 @cache
@@ -35,6 +39,16 @@ def import_bcc() -> ModuleType:
     if source:
         os.environ["BCC_KERNEL_SOURCE"] = str(source)
     return _imported()
+
+
+def compiled(source: bytes, flags: list[str]) -> Any:
+    """Compile a C file, and return the ``bcc.BPF``; one thread at a time does.
+
+    While BCC compiles, the whole process is in the folder of the kernel headers. Two threads would put back each
+    other's folder.
+    """
+    with _COMPILING:
+        return import_bcc().BPF(src_file=source, cflags=flags)
 
 
 def libbcc() -> ctypes.CDLL:

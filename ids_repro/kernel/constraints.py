@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from .. import parallel
 from ..config import BPF, ROOT, UserError
 from ..progress import show_progress
 from ..require import FOR_BPF, require_capabilities
@@ -70,9 +69,8 @@ def attempts() -> dict[str, dict[str, Any]]:
     require_capabilities("trying the constraints of Table I", *FOR_BPF)
     import_bcc()  # what fails here is said in words
     flags = [flags for case in CASES.values() for flags in case if flags]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        tried = pool.map(_in_a_process, flags)
-        made = dict(zip(flags, show_progress(tried, "trying the constraints", len(flags), unit="program"), strict=True))
+    tried = parallel.in_threads(_in_a_process, flags)
+    made = dict(zip(flags, show_progress(tried, "trying the constraints", len(flags), unit="program"), strict=True))
     return {name: {what: made.get(flags) for what, flags in case._asdict().items()} for name, case in CASES.items()}
 
 

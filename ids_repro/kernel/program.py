@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import secrets
 from collections.abc import Iterator, Sequence
+from multiprocessing.reduction import DupFd
 from typing import Any
 
 import numpy as np
 
+from .. import parallel
 from ..config import BPF, UserError
 from ..native import library
 from ..native.layouts import PROBE
 from ..network.hosts import Host
 from ..require import FOR_BPF, require_capabilities
 from . import attach, verifier
-from .bcc import import_bcc
+from .bcc import compiled, import_bcc
 from .bpf_syscall import TestRun, test_run
 from .info import prog_info, stack_bytes
 from .maps import Maps
@@ -49,11 +52,10 @@ class Program(Maps):
         require_memory(variant.flows)
         package = import_bcc()
         kind = package.BPF.XDP if variant.hook == "xdp" else package.BPF.SCHED_CLS
+        secret = secrets.randbits(64)  # of the flow table's hash, and of ids_fold in bpf/parse.h
         try:
-            self.secret = secrets.randbits(64)  # of the flow table's hash, and of ids_fold in bpf/parse.h
-            secret = f"-DIDS_SECRET={self.secret}ULL"
-            self._bpf = package.BPF(src_file=bytes(BPF / "ids.bpf.c"), cflags=[*variant.flags(), secret])
-            self._function, *self._layers = [_load(package, self._bpf, name, kind) for name in variant.programs]
+            bpf = compiled(bytes(BPF / "ids.bpf.c"), [*variant.flags(), f"-DIDS_SECRET={secret}ULL"])
+            functions = [_load(package, bpf, name, kind) for name in variant.programs]
         except _Refused as error:
             raise UserError(refusal(variant, str(error))) from None
         except Exception as error:  # BCC raises no narrower class.
@@ -61,18 +63,31 @@ class Program(Maps):
                 f"BCC could not build or load bpf/ids.bpf.c as {variant}: {error}. Does this kernel allow BPF "
                 "(CONFIG_BPF_SYSCALL, no lockdown)? The messages of the compiler or the verifier are above."
             ) from None
-        # self._bpf[name] would decode the type of a map's values, and BCC fails at arrays of int8.
-        table_fd = package.lib.bpf_table_fd
-        super().__init__(variant, {name: table_fd(self._bpf.module, name.encode()) for name in self.names(variant)})
-        for n, layer in enumerate(self._layers):
-            self._write("layers", n, np.array([layer.fd], np.int32))
+        # bpf[name] would decode the type of a map's values, and BCC fails at arrays of int8.
+        maps = {name: package.lib.bpf_table_fd(bpf.module, name.encode()) for name in self.names(variant)}
+        stack = max(stack_bytes(bpf.dump_func(function.name)) for function in functions)
+        own = [os.dup(function.fd) for function in functions], {name: os.dup(fd) for name, fd in maps.items()}
+        bpf.cleanup()  # what BCC keeps of a compilation is not needed any more
+        self._take(variant, secret, stack, *own)
+        for n, layer in enumerate(self._functions[1:]):
+            self._write("layers", n, np.array([layer], np.int32))
         if params is not None:
             self.set_params(params)
+
+    def _take(self, variant: Variant, secret: int, stack: int, functions: list[int], maps: dict[str, int]) -> None:
+        """Own a loaded program from now on: its functions, the attached one first, and its maps."""
+        super().__init__(variant, maps)
+        self.secret, self._stack, self._functions = secret, stack, functions
+
+    def __reduce__(self) -> tuple:
+        """Let `parallel.run` hand this program to the process that asked for it, by its file descriptors."""
+        functions, maps = [DupFd(fd) for fd in self._functions], {name: DupFd(fd) for name, fd in self.fds.items()}
+        return _received, (self.variant, self.secret, self._stack, functions, maps)
 
     @property
     def fd(self) -> int:
         """File descriptor of the program that is attached (``ids_main``)."""
-        return self._function.fd
+        return self._functions[0]
 
     def size(self) -> dict[str, int]:
         """Return how large the program is, together with the layers that it calls in the paper's layout.
@@ -84,15 +99,18 @@ class Program(Maps):
             "verified_insns" and "stack_bytes": instructions that the verifier walked through and stack [byte], each of
             the program that has the most.
         """
-        loaded = [self._function, *self._layers]
-        infos = [prog_info(function.fd) for function in loaded]
+        infos = [prog_info(fd) for fd in self._functions]
         total = {name: int(sum(info[name] for info in infos)) for name in ("xlated_bytes", "jited_bytes")}
-        total["verified_insns"] = int(max(info["verified_insns"] for info in infos))
-        return total | {"stack_bytes": max(stack_bytes(self._bpf.dump_func(f.name)) for f in loaded)}
+        return total | {
+            "verified_insns": int(max(info["verified_insns"] for info in infos)),
+            "stack_bytes": self._stack,
+        }
 
     def close(self) -> None:
         """Close the program and its maps. The kernel keeps them while they are attached or pinned."""
-        self._bpf.cleanup()
+        functions, self._functions, self.fds, maps = self._functions, [], {}, self.fds
+        for fd in (*functions, *maps.values()):
+            os.close(fd)
 
     def __enter__(self) -> Program:
         return self
@@ -188,6 +206,21 @@ class Program(Maps):
             host.call(attach.detach, self.fd, host.iface, mode, made)
 
 
+def load_all(loads: Sequence[tuple[Variant, bytes | None]], title: str = "building variants") -> list[Program]:
+    """Load programs, whose arguments are those of `Program`, on all CPUs: the compiler takes most of a second each."""
+    return parallel.run(_load_one, loads, title=title)
+
+
+def _load_one(load: tuple[Variant, bytes | None]) -> Program:
+    return Program(*load)
+
+
+def _received(variant: Variant, secret: int, stack: int, functions: list[DupFd], maps: dict[str, DupFd]) -> Program:
+    program = Program.__new__(Program)
+    program._take(variant, secret, stack, [fd.detach() for fd in functions], {n: fd.detach() for n, fd in maps.items()})
+    return program
+
+
 class _Refused(Exception):
     """The verifier refused a program; the text has its words."""
 
@@ -238,7 +271,7 @@ class SmallProgram:
     def __init__(self, name: str) -> None:
         package = import_bcc()
         try:
-            self._bpf = package.BPF(src_file=bytes(BPF / f"{name}.bpf.c"), cflags=[f"-I{BPF}"])
+            self._bpf = compiled(bytes(BPF / f"{name}.bpf.c"), [f"-I{BPF}"])
             self.fd = self._bpf.load_func(name.encode(), package.BPF.XDP).fd
         except Exception as error:  # BCC raises no narrower class.
             raise UserError(f"BCC could not build or load bpf/{name}.bpf.c: {error}") from None

@@ -11,13 +11,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
+from .. import parallel
 from ..config import FALSE_ALARMS, NORMAL, SAMPLE, SAMPLE_LABELS, UserError, number
 from ..data.dataset import Dataset, prepare
 from ..progress import show_progress
@@ -28,6 +30,7 @@ from .scaling import mean_length
 from .scorers import FIT, Fit, Fitted, Progress, Settings, fitted_twin
 
 FOLDS = 5
+AT_ONCE = 1_000_000  # packets of the data that trees learn at once, in folds: 1 GB
 PATH = model_path("detector", 0)
 
 
@@ -72,6 +75,15 @@ def train(
     about |= {name: getattr(settings, name) for name in Settings.__dataclass_fields__ if name != "paper_steps"}
     about |= mean_length(data.x)
     return Model("binary", seed, data_sha256=data.meta["sha256"], twins=twins, detector=detector, about=about, **floats)
+
+
+def train_each(learnt: Sequence[tuple[Dataset, float]], settings: Settings | None = None) -> list[Model]:
+    """Train a detector for each data set and budget, all at once in processes of their own; see `train`."""
+    return parallel.run(_train_one, [(*one, 0, settings) for one in learnt], title="training")
+
+
+def _train_one(job: tuple[Dataset, float, int, Settings | None]) -> Model:
+    return train(*job)
 
 
 def train_part(
@@ -144,15 +156,32 @@ def fit_and_score(
         if n < FOLDS:
             raise UserError(f"{n} {what} flows to learn from: a detector needs at least {FOLDS}")
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(flows, attack)
-    rounds, held, best = FOLDS + 1 if fit.again else 1, [], []
-    for nth, (learn, other) in enumerate(itertools.islice(folds, min(rounds, FOLDS))):
-        part, some = every.take(np.isin(every.flow, flows[learn])), data.take(np.isin(data.flow, flows[other]))
-        fitted = fit.train(part, seed, settings, lambda done, nth=nth: progress((nth + done) / rounds))
-        best.append(highest(fitted.score(some.x), some.flow))
-        held.append(attack[other])
-    if fit.again:
-        fitted = fit.train(every, seed, settings, lambda done: progress((FOLDS + done) / rounds))
-    return fitted, np.concatenate(best), np.concatenate(held)
+    parts = list(itertools.islice(folds, FOLDS if fit.again else 1))
+    so_far = _shares(len(parts) + fit.again, progress)
+
+    def trained(nth: int) -> tuple:
+        if nth == len(parts):
+            return (fit.train(every, seed, settings, so_far[nth]),)
+        learn, other = (flows[some] for some in parts[nth])
+        fitted = fit.train(every.take(np.isin(every.flow, learn)), seed, settings, so_far[nth])
+        some = data.take(np.isin(data.flow, other))
+        return fitted, highest(fitted.score(some.x), some.flow)
+
+    most = max(1, AT_ONCE // len(data.x))  # trees learn in C, so several can at once
+    made = list(parallel.in_threads(trained, range(len(so_far)), most)) if fit.again else [trained(0)]
+    held = np.concatenate([attack[other] for _, other in parts])
+    return made[-1][0], np.concatenate([best for _, best in made[: len(parts)]]), held
+
+
+def _shares(n: int, progress: Progress) -> list[Progress]:
+    """Return what each of n pieces of work calls with the share that is done of it; `progress` gets that of all."""
+    done = [0.0] * n
+
+    def of(nth: int, share: float) -> None:
+        done[nth] = share
+        progress(sum(done) / n)
+
+    return [partial(of, nth) for nth in range(n)]
 
 
 def labels(data: Dataset) -> tuple[np.ndarray, np.ndarray]:

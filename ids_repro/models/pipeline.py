@@ -13,7 +13,7 @@ from ..config import MODELS, PROFILES, SAMPLE, SAMPLE_LABELS, TASKS, Profile, Us
 from ..data import dataset
 from ..progress import show_progress
 from .calibration import thresholds
-from .float_models import PAPER, train_model, train_tasks
+from .float_models import PAPER, train_model, train_models, train_tasks
 from .model import Model
 from .model_file import load_model, read_model, save_model
 from .shape import Shape
@@ -71,6 +71,17 @@ def train_all(
     for model in trained:
         save_model(model, folder)
     return trained
+
+
+def train_apart(data: dataset.Dataset, profile: Profile, shape: Shape = PAPER) -> list[Model]:
+    """Train as `train_tasks` does, each task in a process of its own; the models are not saved."""
+    jobs = [(data, task, profile, shape) for task in TASKS]
+    return [model for trained in parallel.run(_train_task, jobs, title="training") for model in trained]
+
+
+def _train_task(job: tuple[dataset.Dataset, str, Profile, Shape]) -> list[Model]:
+    data, task, profile, shape = job
+    return train_models(data, task, profile.seeds, profile, shape=shape)
 
 
 def quantize_model(model: Model, data: dataset.Dataset, input_alpha: float | None = 1.0, method: str = "kl") -> Model:

@@ -528,3 +528,12 @@ def test_sanitizers_find_nothing_on_broken_files(tmp_path):
         paths[-1].write_bytes(data)
     run = subprocess.run([program, *paths], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[:3000]
+
+
+def test_frames_are_cut_out_of_the_file_once(tmp_path):
+    path = Path(shutil.copy(config.SAMPLE, tmp_path / "lab.pcap.gz"))
+    capture = packets.read(path)
+    first = capture.headers()
+    path.unlink()
+    first.append(b"")
+    assert capture.headers() == first[:-1]

@@ -1,6 +1,6 @@
 """Floods of new flows, the flows in their background, and what share of these finds its state.
 
-Covers also: ids_repro.report.blinding.
+Covers also: ids_repro.evaluate.floods, ids_repro.report.blinding.
 """
 
 import numpy as np
@@ -10,14 +10,13 @@ from ids_repro import config, records
 from ids_repro.data.features import FEATURES
 from ids_repro.data.packet_table import FRAME
 from ids_repro.evaluate import blinding
-from ids_repro.evaluate.blinding import Flood, background, flood_before, pass_flooded
+from ids_repro.evaluate.blinding import pass_flooded
+from ids_repro.evaluate.floods import BACKGROUND_FLOWS, SECOND, SERVER, Flood, background, flood_before
 from ids_repro.kernel.program import Program
 from ids_repro.kernel.variants import Variant
 from ids_repro.native.layouts import FOUND
 from ids_repro.report.blinding import exhibit
 from ids_repro.report.exhibit import Results
-
-SECOND = blinding.SECOND
 
 
 def frame(saddr: int, daddr: int, sport: int, dport: int) -> bytes:
@@ -67,8 +66,8 @@ def test_the_background_has_its_flows_and_gaps_and_both_directions():
     at_ns, frames, begins = background(20)
     frames = np.frombuffer(b"".join(frames), FRAME)
     assert (np.diff(at_ns.astype(np.int64)) >= 0).all() and at_ns[-1] < 20 * SECOND
-    assert begins.sum() == blinding.BACKGROUND_FLOWS
-    back = frames["saddr"] == blinding.SERVER
+    assert begins.sum() == BACKGROUND_FLOWS
+    back = frames["saddr"] == SERVER
     assert back.mean() > 0.3
     counts = np.unique(np.where(back, frames["daddr"], frames["saddr"]), return_counts=True)[1]
     assert counts.max() > 1000 and counts.min() < 10, "gaps reach from 10 ms to 10 s"

@@ -14,7 +14,8 @@ import pytest
 from ids_repro.config import UserError
 from ids_repro.data.features import FEATURES
 from ids_repro.data.packet_table import Trace
-from ids_repro.evaluate.blinding import Flood, share_found
+from ids_repro.evaluate.blinding import share_found
+from ids_repro.evaluate.floods import Flood
 from ids_repro.kernel.program import Program
 from ids_repro.kernel.variants import Variant, require_table, table_bytes
 from ids_repro.native import library

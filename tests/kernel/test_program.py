@@ -12,7 +12,7 @@ from made_models import BLOCKED, port_tree
 
 from ids_repro import config
 from ids_repro.config import UserError
-from ids_repro.kernel.program import Program
+from ids_repro.kernel.program import Program, load_all
 from ids_repro.kernel.variants import Variant, every_variant
 from ids_repro.native.layouts import KERNEL_REASONS, PROBE, Q
 from ids_repro.require import require_root
@@ -51,6 +51,34 @@ def test_a_frames_features_come_back_in_their_places(hook):
         [1234, 80, 17, 140, 1, 1, 122, 1, 0, 18, 0, 0],
     ]
     assert out["first"].tolist() == [1, 0]
+
+
+def test_programs_that_other_processes_loaded_work_as_one_that_this_process_loads(models, sample):
+    """In the paper's layout too, where programs call each other by a map."""
+    model = models["binary"]
+    loads = [
+        (Variant(classifier="nn", arithmetic="q16", layout=layout, probe=True), model.params("nn_q16"))
+        for layout in ("packed", "paper")
+    ]
+    frames = sample.headers()[:500]
+    probes = np.zeros(len(frames), PROBE)
+    probes["now_ns"] = sample.rows["ts_ns"][:500]
+    got = load_all([*loads, loads[0]])
+    assert [one.variant for one in got] == [loads[0][0], loads[1][0], loads[0][0]]
+    for (variant, params), there in zip(loads, got, strict=False):
+        with Program(variant, params) as here:
+            np.testing.assert_array_equal(there.probe(probes, frames), here.probe(probes, frames))
+            assert there.counts()["packets"] == len(frames) and there.secret != here.secret
+            sizes = there.size(), here.size()
+            assert sizes[0]["stack_bytes"] == sizes[1]["stack_bytes"] > 0
+    assert got[2].counts()["packets"] == 0, "the same variant twice is two programs with maps of their own"
+    for one in got:
+        fds = [one.fd, *one.fds.values()]
+        one.close()
+        one.close()
+        for fd in fds:
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(fd)
 
 
 ACTIONS = [

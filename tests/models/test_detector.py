@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ids_repro.config import CLASSES, NORMAL, UserError
-from ids_repro.models.detector import any_detector, highest, labels, threshold, train_part
+from ids_repro.models.detector import any_detector, highest, labels, threshold, train, train_each, train_part
 from ids_repro.models.model_file import save_model
 from ids_repro.models.scorers import FIT, Settings, scores
 from ids_repro.native.layouts import TREE_LEAF
@@ -42,6 +42,20 @@ def test_what_a_detector_says_of_itself_holds_for_flows_that_it_did_not_learn(de
     assert np.mean(best[~attack] >= fitted.twin.flag_at) < 0.025
     assert abs(np.mean(best[attack] >= fitted.twin.flag_at) - seen.found) < 0.15
     assert seen.found > 0.3 and twin.flag_at != fitted.twin.flag_at or twin.flag_at
+
+
+def test_detectors_that_are_trained_at_once_are_those_that_are_trained_alone(everything):
+    few = everything.take(everything.flow < 3000)
+    made = train_each([(few, 0.01), (few, 0.1)], QUICK)
+    assert [one.detector["dt"].budget for one in made] == [0.01, 0.1]
+    for budget, one in zip((0.01, 0.1), made, strict=True):
+        assert one.sha256() == train(few, budget, settings=QUICK).sha256()
+
+
+def test_the_progress_of_a_training_never_goes_back_and_ends_at_1(everything):
+    shares = []
+    train(everything.take(everything.flow < 3000), settings=QUICK, progress=shares.append)
+    assert shares == sorted(shares) and shares[-1] == pytest.approx(1.0)
 
 
 def test_scores_are_differences_of_logits(detector, everything):
