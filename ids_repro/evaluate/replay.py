@@ -14,14 +14,12 @@ from ..data.dataset import Dataset
 from ..data.packet_table import Trace
 from ..data.packets import Capture
 from ..kernel.program import Program
-from ..kernel.variants import VARIANTS
+from ..kernel.variants import REPLAY_FLOWS, VARIANTS
 from ..models.model import Model
 from ..native.layouts import PROBE, STRUCTS
 from ..progress import show_progress
 from ..text import say
 from .rows import KERNEL_PROGRAMS, programs
-
-REPLAY_FLOWS = 1 << 20  # so many that no bucket of the flow table is full, and no flow of a capture is evicted
 
 
 def own_capture(data: Dataset, path: Path | None = None) -> Capture | None:
