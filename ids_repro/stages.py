@@ -78,7 +78,8 @@ STAGES = (
         without_root={"kernel": False},
     ),
     Stage(
-        "05_packet_processing", ("data/models/binary-*.npz",), ("data/results/sweep.jsonl",), measures=True,
+        "05_packet_processing", ("data/models/binary-*.npz", "data/sample/lab.pcap.gz"), ("data/results/sweep.jsonl",),
+        measures=True,
         fresh={"again": True}, without_root=None,
     ),
     Stage(
