@@ -15,6 +15,7 @@
  *   IDS_TSO         stores become visible in their order, as on x86, so a plain one releases a lock
  *   IDS_CHURN       for benchmarks: 1 gives every packet a new source port, as hping3 does; 2 also gives a new address
  *                   after every 65,536 packets, so every packet starts a flow
+ *   IDS_FRAME_CLOCK for replays: a packet arrives at the time that its frame brings (frame_clock.h)
  *   IDS_PROBE       for tests and replays: a struct ids_probe before the frame carries the clock in and the results out
  */
 #ifndef IDS_IDS_H

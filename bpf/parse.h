@@ -1,4 +1,4 @@
-/* Read by flow.h, reset.h and user/link_layer.h: frame -> packet, or the reason why the frame has none. */
+/* Read by flow.h, frame_clock.h, reset.h and user/link_layer.h: frame -> packet, or the reason why the frame has none. */
 /*
  * The kernel and user space use this same parser. It uses no maps, helpers, contexts or clocks.
  * README.md in this directory lists every case, and tests/native/test_library.py tests each of them.

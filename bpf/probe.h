@@ -3,6 +3,7 @@
 #ifndef IDS_PROBE_H
 #define IDS_PROBE_H
 
+#include "frame_clock.h"
 #include "hook.h"
 #include "ids.h"
 
@@ -72,7 +73,7 @@ static __always_inline void ids_probe_keep(struct ids_probe *probe, const struct
 	probe->generation = w->generation;
 }
 
-/* Set when the packet arrived, and *frame to its first byte. Return 0 if a test run brings no struct ids_probe. */
+/* Set when the packet arrived, and *frame to its first byte. Return 0 if it brings no struct ids_probe or no clock. */
 static __always_inline int ids_begin(ids_ctx *ctx, struct ids_work *w, void **frame)
 {
 	w->first = w->raised = 0;
@@ -84,6 +85,10 @@ static __always_inline int ids_begin(ids_ctx *ctx, struct ids_work *w, void **fr
 		return 0;
 	*frame += sizeof(*probe);
 	w->now_ns = probe->flood.left ? probe->flood.now_ns : probe->now_ns;
+#elif defined(IDS_FRAME_CLOCK)
+	if (*frame + ETH_HLEN > (void *)(long)ctx->data_end)
+		return 0;
+	w->now_ns = ids_clock_of(*frame) * 1000;
 #else
 	w->now_ns = bpf_ktime_get_ns();
 #endif

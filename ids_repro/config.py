@@ -161,6 +161,8 @@ class Profile:
         Rates that the live-frames generator is asked for [pps]; the last is more than a link carries.
     churn_pps : tuple of int
         Rates at which live frames are also sent with a new flow per packet [pps].
+    replay_pps : tuple of int
+        Rates at which live frames also replay a capture [pps].
     resolution : float
         How near the two rates around the edge of loss are at the end of a search for the highest rate without loss: as
         a share of the lower one. 0: no search. There are as many searches as `repeats`; see `sweep.plan.next_rate`.
@@ -189,6 +191,7 @@ class Profile:
     timing_rounds: int
     rates_pps: tuple[int, ...] = ()
     churn_pps: tuple[int, ...] = ()
+    replay_pps: tuple[int, ...] = ()
     resolution: float = 0.0
     methods: str = "all"
     flood_s: float = 0.05
@@ -212,6 +215,7 @@ PROFILES = {
         timing_rounds=7,
         rates_pps=(200_000, 450_000, 800_000, 1_600_000, 10_000_000),
         churn_pps=(450_000,),
+        replay_pps=(50_000, 450_000),
         resolution=0.25,
         flood_s=1.0,
         flooded_s=4.0,
@@ -232,6 +236,7 @@ PROFILES = {
         timing_rounds=24,
         rates_pps=(100_000, 200_000, 300_000, 450_000, 800_000, 1_600_000, 3_200_000, 10_000_000),
         churn_pps=(450_000, 900_000),
+        replay_pps=(50_000, 450_000, 900_000),
         resolution=0.05,
         methods="every",
         flood_s=2.0,
@@ -253,6 +258,7 @@ PROFILES = {
         timing_rounds=100,
         rates_pps=(10_000, 100_000, 200_000, 300_000, 450_000, 800_000, 1_600_000, 3_200_000, 10_000_000),
         churn_pps=(200_000, 450_000, 900_000),
+        replay_pps=(10_000, 200_000, 450_000, 900_000, 3_200_000),
         resolution=0.05,
         flood_s=10.0,
         flooded_s=360.0,

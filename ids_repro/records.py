@@ -45,6 +45,7 @@ RENAMED = {
     "rawsockN_nn": "rawsockN_nn_fused",
 }
 NAMED = ("row", "method")  # keys of `asked` whose values may be old names
+OF_ITS_OWN = ("capture_sha256", "detector_sha256")  # in `asked` of some trials of a sweep
 # What must agree before two trials may stand in one table. It is looked up in `asked`, then in `identity`.
 SCOPE = ("profile", "dataset", "labels", "data_hash", "mode", "budgets", "flood_s")
 
@@ -215,7 +216,7 @@ def current(records: Iterable[Mapping[str, Any]], kind: str) -> list[dict]:
 
     Only these may stand together in one table or figure. A file may also hold a smoke run beside a paper run, or runs
     from before the models were trained again: for each task and seed, the records that agree with the newest one in
-    `identity` are taken, so that a table has one model.
+    `identity` are taken, so that a table has one model, and those of one replayed capture and of one detector.
 
     Returns
     -------
@@ -223,11 +224,11 @@ def current(records: Iterable[Mapping[str, Any]], kind: str) -> list[dict]:
         In the order of writing.
     """
     ok = [dict(record) for record in records if record["kind"] == kind and record["status"] == "ok"]
-    if not ok:
-        return []
     ok = [record for record in ok if scope(record) == scope(ok[-1])]
     newest = {_case(record): record["provenance"].get("identity") for record in ok}
     ok = [record for record in ok if record["provenance"].get("identity") == newest[_case(record)]]
+    own = {name: record["asked"][name] for record in ok for name in OF_ITS_OWN if name in record["asked"]}
+    ok = [record for record in ok if all(record["asked"].get(name, one) == one for name, one in own.items())]
     last = {key(record["asked"]): index for index, record in enumerate(ok)}
     return [ok[index] for index in sorted(last.values())]
 

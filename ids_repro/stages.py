@@ -87,8 +87,8 @@ STAGES = (
         without_root={"kernel": False},
     ),
     Stage(
-        "05_packet_processing", ("data/models/binary-*.npz",), ("data/results/sweep.jsonl",), measures=True,
-        fresh={"again": True}, without_root=None,
+        "05_packet_processing", ("data/models/binary-*.npz", "data/sample/lab.pcap.gz"), ("data/results/sweep.jsonl",),
+        measures=True, fresh={"again": True}, without_root=None,
     ),
     Stage(
         "06_report", ("{results}/*.jsonl", "data/example/*.jsonl"), ("{figures}/[a-z]*.*",),

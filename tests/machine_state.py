@@ -1,14 +1,19 @@
 """The network settings and processes of this machine, for tests that must leave them as they found them."""
 
+import contextlib
 import json
 import signal
+import socket
+import struct
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import psutil
 
 from ids_repro.network.hosts import Host
+
+SO_RCVBUFFORCE = 33
 
 
 def interfaces() -> list[dict]:
@@ -55,3 +60,20 @@ def heed_signals() -> None:
     """Give a child the usual signals, for `preexec_fn`: under nohup or in the background, this process ignores some."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def tap(host: Host) -> Iterator[socket.socket]:
+    """Yield a socket that sees every frame that a host receives or sends."""
+    with host.call(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))) as made:
+        made.settimeout(5)
+        made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 28)
+        yield made
+
+
+def ones_complement(data: bytes) -> int:
+    """Return the sum of 16-bit words with carries folded in: 0xffff over data with a right checksum."""
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total

@@ -54,17 +54,20 @@ def sweep(path, repeats=2, capacities=None, rates=None):
                 _trial(path, asked | {"trial_s": 1.0}, int(rate * (1 + repeat / 100)), capacity)
 
 
-def frames(path, repeats=3, capacities=None, rates=FRAMES_PPS, flows="new", trial_s=1.0):
-    """Append a sweep by live frames, with today's fields; each repeat of a method is 1% slower than the one before."""
+def frames(path, repeats=3, capacities=None, rates=FRAMES_PPS, flows="new", trial_s=1.0, differences=0):
+    """Append a sweep by live frames, with today's fields; each repeat of a method is 1% slower than the one before.
+
+    A replay differs from user space in so many verdicts in each trial that loses nothing.
+    """
     for method, capacity in (capacities or CAPACITIES_PPS).items():
         for rate in rates:
             for repeat in range(repeats):
                 asked = {"method": method, "generator": "live_frames", "interval_us": None, "rate_pps": int(rate)}
                 asked |= {"flows": flows, "repeat": repeat, "trial_s": trial_s}
-                _trial(path, asked, int(rate), capacity * (1 - repeat / 100))
+                _trial(path, asked, int(rate), capacity * (1 - repeat / 100), differences)
 
 
-def _trial(path, asked, sent, capacity):
+def _trial(path, asked, sent, capacity, differences=0):
     received, busy = int(min(sent, capacity)), min(100.0, 100 * sent / capacity)
     raw = {
         "duration_s": 1.0,
@@ -76,6 +79,10 @@ def _trial(path, asked, sent, capacity):
         "workers": 8 if asked["method"] == "rawsockN_nn_fused" else 1,
         "held": f"napi thread {sent} on cpu 1",
     }
+    if asked.get("flows") == "replay":
+        offline = {"verdicts": [sent, 0], "reasons": [sent, *[0] * 7]}
+        raw |= {"reasons": [received, *[0] * 7], "offline": offline}
+        raw["differences"] = None if received < sent else differences
     records.append(path, "sweep", asked, raw, identity={"profile": "smoke"})
 
 

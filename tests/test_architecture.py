@@ -33,7 +33,7 @@ ROOMS = {
     "models": ("data", "native"),
     "kernel": ("native", "network"),
     "evaluate": ("data", "models", "kernel", "native", "network", "lab"),
-    "sweep": ("network", "models", "kernel", "native"),
+    "sweep": ("data", "network", "models", "kernel", "native"),
     "live": ("kernel", "models", "network", "native"),
     "lab": ("network", "data.labels"),
     "report": (),

@@ -281,3 +281,12 @@ def test_the_schema_has_the_words_of_those_who_measure_and_of_those_who_draw():
     assert words("kernel_cost", "traffic") == set(costs.TRAFFIC)
     assert words("sweep", "generator") == set(style.GENERATORS) and words("sweep", "flows") == set(style.FLOWS)
     assert set(record_schema.CPU["propertyNames"]["enum"]) == set(CPU)
+
+
+@pytest.mark.parametrize("name", records.OF_ITS_OWN)
+def test_one_table_has_one_replayed_capture_and_one_detector(path, name):
+    before, kept, without = add(path, **{name: "a"}), add(path, **{name: "b"}), add(path)
+    assert records.current(records.read(path), "accuracy") == [kept, without]
+    again = add(path, **{name: "a"})
+    assert records.current(records.read(path), "accuracy") == [without, again]
+    assert again["asked"] == before["asked"]

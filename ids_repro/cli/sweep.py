@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import PROFILES, UserError, profile
+from ..config import PROFILES, SAMPLE, UserError, profile
+from ..files import require_file
 from ..text import say
+from .add import only_with
 
 if TYPE_CHECKING:
     from ..sweep.link_ssh import TwoMachines
@@ -20,13 +22,17 @@ def _sweep(args: argparse.Namespace) -> int:
     from ..models import pipeline
     from ..require import require_rights
     from ..sweep.plan import plan_trials
+    from ..sweep.replay import Replay
     from ..sweep.run import SWEEP, run_sweep
 
     require_rights("sweep", "a sweep")
     over = two_machines(args)
     chosen = profile(args.profile)
     plan_trials(chosen, args.methods, args.flows)  # refuses a wrong name before a model is trained
-    made = run_sweep(pipeline.any_model("binary"), chosen, args.methods, args.flows, over)
+    require_file(args.capture)
+    replay = Replay(args.capture)
+    plan = {"methods": args.methods, "flows": args.flows}
+    made = run_sweep(pipeline.any_model("binary"), chosen, **plan, over=over, replay=replay)
     wrong = [record for record in made if record["status"] != "ok"]
     for record in wrong:
         say(f"{record['asked']['method']}: {record['status']}: {record['reason']}", sys.stderr)
@@ -59,8 +65,11 @@ def add_sweep(add: Add) -> None:
     command.add_argument("--profile", default="smoke", help=", ".join(PROFILES))
     text = "names with commas between them, all or every (those too that all leaves out); default: the profile's"
     command.add_argument("--methods", help=text)
-    text = "a new flow per packet, or one flow; both: hping3's new, live frames' one and at some rates new"
-    command.add_argument("--flows", choices=("both", "new", "one"), default="both", help=text)
+    text = "a new flow per packet, one flow, a capture's; both: live frames' one, at some rates the others"
+    command.add_argument("--flows", choices=("both", "new", "one", "replay"), default="both", help=text)
+    text = "whose packets live frames replay; by default the lab capture"
+    capture = command.add_argument("--capture", type=Path, default=SAMPLE, metavar="FILE", help=text)
+    only_with(capture, "--flows both or replay", lambda args: args.flows in ("both", "replay"))
     _add_two_machines(command)
 
 

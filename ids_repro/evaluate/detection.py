@@ -25,9 +25,9 @@ from ..models.int_tree import quantize_tree
 from ..models.scaling import MinMax
 from ..models.scorers import FIT, Fit, Fitted, Settings, fitted_twin
 from ..models.training import train_mlp, train_tree
+from ..models.verdicts import first_alarms
 from ..record_schema import CURVE_POINTS
 from .recordings import Recording, by_flow, by_time
-from .rows import first_alarms
 
 TESTS = ("by_flow", "by_time", "other_recording")
 CURVE = np.geomspace(1e-4, 1, CURVE_POINTS)  # shares of normal flows flagged at which a curve says what is found

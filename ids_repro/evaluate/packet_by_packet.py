@@ -10,9 +10,10 @@ import numpy as np
 from .. import config, records
 from ..data import dataset
 from ..models import detector, pipeline
+from ..models.verdicts import raised
 from ..native.layouts import FIRST_PACKETS
 from ..progress import show_progress
-from .rows import predictions, raised
+from .rows import predictions
 
 # The kernel's verdicts equal those of user-space C bit for bit (`parity.compare`), so these rows stand for both.
 ROWS = ("nn_pytorch", "nn_q16_c", "nn_fused_c", "dt_c")

@@ -14,11 +14,12 @@ from ..data.packets import Capture
 from ..kernel.program import Program
 from ..kernel.variants import HOOKS
 from ..models.model import Model
+from ..models.verdicts import verdicts
 from ..native import library
 from ..progress import show_progress
 from . import parity_vectors
 from .replay import AT_ONCE, classify_in_kernel, load_program, replay
-from .rows import DETECTOR_PROGRAMS, KERNEL_PROGRAMS, classify_in_c, classify_in_numpy, programs, verdicts
+from .rows import DETECTOR_PROGRAMS, KERNEL_PROGRAMS, classify_in_c, classify_in_numpy, programs
 
 KERNEL_VECTORS = 100_000  # Each kernel program classifies at most this many of a model's vectors.
 TIED_VECTORS = 10_000  # At most this many vectors are classified again by a model that has two equal logits.

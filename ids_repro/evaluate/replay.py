@@ -15,7 +15,7 @@ from ..data.dataset import Dataset
 from ..data.packet_table import Trace
 from ..data.packets import Capture
 from ..kernel.program import Program
-from ..kernel.variants import VARIANTS
+from ..kernel.variants import REPLAY_FLOWS, VARIANTS
 from ..models.model import Model
 from ..native.layouts import PROBE, STRUCTS
 from ..progress import show_progress
@@ -23,7 +23,6 @@ from ..text import say
 from .rows import KERNEL_PROGRAMS, programs
 
 AT_ONCE = 1_000_000  # packets that are replayed at once, by all CPUs together: 1 GB
-REPLAY_FLOWS = 1 << 20  # so many that no bucket of the flow table is full, and no flow of a capture is evicted
 
 
 def own_capture(data: Dataset, path: Path | None = None) -> Capture | None:

@@ -256,6 +256,8 @@ class SmallProgram:
     ----------
     name : str
         The file ``name.bpf.c`` defines ``int name(struct xdp_md *)``.
+    *flags : str
+        Further flags for the compiler.
 
     Attributes
     ----------
@@ -268,10 +270,10 @@ class SmallProgram:
         If BCC or the kernel headers are missing, or if the kernel refuses the program.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *flags: str) -> None:
         package = import_bcc()
         try:
-            self._bpf = compiled(bytes(BPF / f"{name}.bpf.c"), [f"-I{BPF}"])
+            self._bpf = compiled(bytes(BPF / f"{name}.bpf.c"), [f"-I{BPF}", *flags])
             self.fd = self._bpf.load_func(name.encode(), package.BPF.XDP).fd
         except Exception as error:  # BCC raises no narrower class.
             raise UserError(f"BCC could not build or load bpf/{name}.bpf.c: {error}") from None

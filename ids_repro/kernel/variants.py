@@ -16,6 +16,7 @@ HOOKS = ("xdp", "tc")
 # IDS_ACTION and IDS_CHURN of bpf/ids.bpf.c, by name.
 ACTIONS = {"count": 0, "filter": 1, "sink": 2, "redirect": 3}
 CHURN = {"ports": 1, "flows": 2}
+REPLAY_FLOWS = 1 << 20  # so many that no bucket of the flow table is full, and no flow of a capture is evicted
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ class Variant:
         the action is.
     link : {"ethernet", "bare"}
         What a frame is: an Ethernet frame, or an IP packet, as on a tunnel (`network.facts.link_of`).
+    clock : {"kernel", "frame"}
+        When a packet arrived: by the kernel's clock, or, in a replay, at the time that its frame brings along as its
+        source address (bpf/frame_clock.h).
     hidden : tuple of int
         Widths of the net's hidden layers (`models.model.Model.hidden`); without a net it says nothing.
     """
@@ -72,6 +76,7 @@ class Variant:
     table: str = "shared"
     evidence: bool = False
     link: str = "ethernet"
+    clock: str = "kernel"
     hidden: Hidden = PAPER_NET
 
     def __post_init__(self) -> None:
@@ -97,13 +102,15 @@ class Variant:
         Raises
         ------
         ValueError
-            If the layout is the paper's and the classifier is not the net in q16, or if a detector lacks a threshold,
-            two classes or our flow table.
+            If the layout is the paper's and the classifier is not the net in q16, if a detector lacks a threshold,
+            two classes or our flow table, or if a frame has no source address that could be a clock.
         """
         if self.layout == "paper" and self.params != "nn_q16":
             raise ValueError("the paper's layout is that of the net in arithmetic q16")
         if self.evidence and (self.params in (None, "nn_q16") or self.n_classes != 2 or self.table == "lru"):
             raise ValueError("a detector is a tree or a net in fused or log2, of two classes, with our flow table")
+        if self.clock == "frame" and (self.link == "bare" or self.probe):
+            raise ValueError("a frame's clock is its Ethernet source address, and a probe brings a clock of its own")
         defines = {
             "IDS_CLASSES": self.n_classes,
             "IDS_ACTION": ACTIONS[self.action],
@@ -119,6 +126,7 @@ class Variant:
             "IDS_TC": self.hook != "xdp",
             "IDS_BOTH": self.hook == "tc_both",
             "IDS_BARE": self.link == "bare",
+            "IDS_FRAME_CLOCK": self.clock == "frame",
             "IDS_PROBE": self.probe,
             "IDS_EVIDENCE": self.evidence,
             "IDS_EMPTY": self.classifier == "empty",

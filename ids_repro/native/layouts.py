@@ -186,6 +186,8 @@ PROBE = np.dtype(
         ("generation", "u8"),
     ]
 )
+# struct ids_replayed of bpf/frame_clock.h: a packet of a capture that the load generator sends again.
+REPLAYED = np.dtype([("head", "u1", 96), ("at_us", "u8"), ("len", "u8")])
 # struct ids_suspect of bpf/ids.h: a packet that the action "redirect" or a detector gives to user space.
 SUSPECT = np.dtype(
     [

@@ -38,9 +38,9 @@ class Look(NamedTuple):
 
 
 # The paper's names (Sec. V-B1) with the net's arithmetic, in the order of Fig. 5; its N is 24. The paper has one net in
-# XDP_DRV, and none of AF_XDP, DPDK and the LRU map, which is only in the table of throughput. Colours of Okabe and Ito
-# and of Tol: those of one panel differ for readers of any colour vision, as tests/report/test_style.py checks. Line
-# styles are for those who print in grey.
+# XDP_DRV, and none of AF_XDP, DPDK, detectors and the LRU map, which is only in the table of throughput. Colours of
+# Okabe and Ito and of Tol, and two more: those of one panel differ for readers of any colour vision, as
+# tests/report/test_style.py checks. Line styles are for those who print in grey.
 METHODS = {
     "no_filter": Look("No Filter", "#000000", "-", "4a 4b 5a"),
     "xdp_drv_flow": Look("XDP_DRV (Flow Extraction)", "#009e73", (0, (5, 1.2)), "4a 5a"),
@@ -55,11 +55,19 @@ METHODS = {
     "afxdp_busy_nn_fused": Look("AF_XDP, busy poll (NN fused)", "#ddcc77", (0, (5, 1.2)), "4b 5b"),
     "dpdk_nn_fused": Look("DPDK (NN fused)", "#661100", (0, (4, 1, 1, 1)), "4b 5b"),
     "xdp_drv_nn_fused_lru": Look("XDP_DRV (NN fused, LRU map)", "#0072b2", (0, (1, 1)), ""),
+    "xdp_drv_dt_deep": Look("XDP_DRV (Detector, tree)", "#3300ff", (0, (1, 1)), "4a 5a"),
+    "xdp_drv_nn_log2": Look("XDP_DRV (Detector, NN)", "#ff33ff", (0, (3, 1, 1, 1, 1, 1)), "4a 5a"),
 }
 NETS = (
     "The paper measured one net in XDP_DRV; its values stand beside both of ours. NN fused is our arithmetic. NN q16 "
     "is the paper's, in the layout of its released code: a map element for each parameter and a program for each layer."
 )
+
+
+def marker(generator: str, flows: str, colour: str) -> dict[str, str]:
+    """Return how Matplotlib marks a trial of a generator that sent such flows."""
+    shape = "^" if flows == "replay" else GENERATORS[generator][0]
+    return {"marker": shape, "markerfacecolor": "white" if flows == "one" else colour}
 
 
 def place(method: str) -> int:
@@ -77,9 +85,13 @@ def methods_of(panel: str) -> tuple[str, ...]:
     return tuple(method for method, look in METHODS.items() if panel in look.panels.split())
 
 
-# A marker's shape says what sent, its filling whether each packet started a new flow.
+# A marker's shape says what sent, its filling whether each packet started a new flow; a replay has a shape of its own.
 GENERATORS = {"live_frames": ("o", "live frames"), "hping3": ("s", "hping3")}
-FLOWS = {"new": "a new flow per packet", "one": "one flow"}
+FLOWS = {"new": "a new flow per packet", "one": "one flow", "replay": "a capture replayed"}
+REPLAY = (
+    "A capture replayed: its packets over and over, at another rate than its own. So the program takes the time of "
+    "each from its frame, not from the kernel's clock, and its flow table has room for all flows. "
+)
 LONGEST = 600  # characters of a text in a figure: a long name must not push the figure off the page
 COLUMN_IN = 3.5  # the width of one column of a paper set in two
 # How large a notebook shows a figure: beside JupyterLab's side bar and below its tool bars on a screen of 1366 x 768.

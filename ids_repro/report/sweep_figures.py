@@ -71,7 +71,9 @@ def exhibits(results: Results, width_in: float = COLUMN_IN, methods: str = "all"
         raise config.UserError(f"there is no method {unknown[0]!r} to draw: use {', '.join(ALL)}")
     charts = {"fig4": fig4(results, width_in, chosen)}
     charts |= {name: fig5(results, shown, width_in, chosen) for name, shown in FIG5.items()}
-    return [Exhibit.of_chart(results, "sweep", name, CAPTIONS[name], chart) for name, chart in charts.items()]
+    replayed = style.REPLAY * ("replay" in set(results.once(medians)["flows"]))
+    captions = {name: f"{text} {replayed}".rstrip() for name, text in CAPTIONS.items()}
+    return [Exhibit.of_chart(results, "sweep", name, captions[name], chart) for name, chart in charts.items()]
 
 
 def fig4(results: Results, width_in: float = COLUMN_IN, methods: Sequence[str] = ALL) -> Chart:
@@ -180,10 +182,9 @@ def _line(axis: Axes, method: str, kind: tuple, part: pd.DataFrame, unit_pps: fl
         color=colour,
         linestyle=dashes,
         linewidth=1,
-        marker=GENERATORS[generator][0],
         markersize=2.6,
         markeredgewidth=0.6,
-        markerfacecolor=colour if flows == "new" else "white",
+        **style.marker(generator, flows, colour),
         elinewidth=0.6,
         capsize=1,
         alpha=alpha,
@@ -198,8 +199,8 @@ def _marks(middle: pd.DataFrame) -> list[Line2D]:
     marks.append(Line2D([], [], label="paper: no loss up to", **tick))
     for generator, flows in middle[["generator", "flows"]].drop_duplicates().itertuples(index=False):
         label = "sent by " + GENERATORS[generator][1] + ", one flow" * (flows == "one")
-        face = "0.35" if flows == "new" else "white"
-        marks.append(Line2D([], [], marker=GENERATORS[generator][0], markerfacecolor=face, label=label, **look))
+        label = style.FLOWS[flows] if flows == "replay" else label
+        marks.append(Line2D([], [], label=label, **style.marker(generator, flows, "0.35"), **look))
     if middle["trial_s"].nunique() > 1:
         marks += [
             Line2D([], [], color="0.35", alpha=alpha, label=f"trials of {trial_s:g} s")
@@ -232,7 +233,7 @@ def _cpu(axis: Axes, part: pd.DataFrame, clear: dict[float, float]) -> None:
             "linestyle": "",
             "clip_on": False,
         }
-        look |= {"marker": GENERATORS[generator][0], "markerfacecolor": "black" if flows == "new" else "white"}
+        look |= style.marker(generator, flows, "black")
         axis.plot(line["r_tx_pps"], line["usr"] + line["sys"] + line["soft"], **look)
 
 

@@ -10,6 +10,7 @@ from .exhibit import Results
 # How the server's CPU spent its time, in the words of Fig. 5; "steal" is what the hypervisor took.
 CPU = ("usr", "sys", "soft", "idle", "steal")
 BUSY = ("busy", "busy_min", "busy_max")  # usr, sys and soft together: the median over repeats, the least, the most
+COMPARED = ("compared", "differences")  # of a replay: packets whose verdicts are compared with user space's
 # Trials that agree in LINE make one line of Fig. 4; those that also agree in ASKED make one point of it.
 LINE, ASKED = ("method", "generator", "flows", "trial_s"), ("interval_us", "rate_pps")
 # How clearly a figure draws trials of the length that most trials have, of the next one, and of all others.
@@ -51,10 +52,11 @@ def trial_points(results: Results) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        What was asked for: method, generator, flows ("new": one a packet, or "one"), interval_us (hping3) or rate_pps
-        (live frames), trial_s, repeat. workers. r_tx_pps and r_rx_pps (Sec. V-B1: packets leaving the client, and
-        arriving at the server's program, per second); usr, sys, soft, idle, steal in % of the server's CPU; busy: the
-        first three together.
+        What was asked for: method, generator, flows ("new": one a packet, "one", or "replay": a capture's), interval_us
+        (hping3) or rate_pps (live frames), trial_s, repeat. workers. r_tx_pps and r_rx_pps (Sec. V-B1: packets leaving
+        the client, and arriving at the server's program, per second); usr, sys, soft, idle, steal in % of the server's
+        CPU; busy: the first three together. compared, differences: of a replay that lost nothing, its packets, and by
+        how much the counts of their verdicts and reasons differ from user space's; else NaN.
     """
     lines = []
     for record in results.current("sweep"):
@@ -65,9 +67,12 @@ def trial_points(results: Results) -> pd.DataFrame:
         line["workers"] = raw.get("workers", 1)
         line["r_tx_pps"] = raw["sent_packets"] / raw["duration_s"]
         line["r_rx_pps"] = raw["received_packets"] / raw["duration_s"]
+        line["differences"] = raw.get("differences")
+        line["compared"] = None if line["differences"] is None else raw["received_packets"]
         line |= {name: raw["cpu_percent"].get(name, 0.0) for name in CPU}
         lines.append(line | {"busy": line["usr"] + line["sys"] + line["soft"]})
-    return pd.DataFrame(lines, columns=[*LINE, *ASKED, "repeat", "workers", "r_tx_pps", "r_rx_pps", *CPU, "busy"])
+    names = [*LINE, *ASKED, "repeat", "workers", "r_tx_pps", "r_rx_pps", *CPU, "busy", *COMPARED]
+    return pd.DataFrame(lines, columns=names).astype(dict.fromkeys(COMPARED, float))
 
 
 def all_trials(results: Results) -> pd.DataFrame:

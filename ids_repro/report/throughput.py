@@ -14,7 +14,7 @@ from ..published import claim
 from ..text import rounded
 from . import style
 from .exhibit import Block, Exhibit, Results, circumstances
-from .sweep_points import BUSY, CPU, LINE, at_rate, lengths, medians, trial_points
+from .sweep_points import BUSY, COMPARED, CPU, LINE, at_rate, lengths, medians, trial_points
 
 BASELINE = "xdp_drv_flow"  # what a classifier is added to
 # A rate as a share of the baseline's, and the ends of its interval: which of its rates, and of the baseline's.
@@ -63,7 +63,8 @@ def table(results: Results) -> pd.DataFrame:
         of_flow_high_percent; slowest_pps, fastest_pps: the R_TX measured. At the paper's limit of 800,000 pps:
         r_rx_pps; limit_pps, No Filter's; fall_percent below it, from fall_low_percent to fall_high_percent over
         repeats; between_low_pps and between_high_pps, the measured rates around. At 300,000 pps: usr_percent, ... of
-        the server's CPU, and busy_percent with busy_min_percent and busy_max_percent over repeats. NaN: not measured.
+        the server's CPU, and busy_percent with busy_min_percent and busy_max_percent over repeats. compared,
+        differences: as `trial_points`, summed. NaN: not measured.
         Live frames first, then hping3; methods in the paper's order.
     """
     trials, middle = results.once(trial_points), results.once(medians)
@@ -73,7 +74,7 @@ def table(results: Results) -> pd.DataFrame:
         line = {"method": method, "name": style.method_name(method, trials)} | dict(zip(LINE, kind, strict=True))
         line |= {"trials": len(part), **_highest(part), "alike": ""} | dict.fromkeys(OF_FLOW, float("nan"))
         line |= {"slowest_pps": part["r_tx_pps"].min(), "fastest_pps": part["r_tx_pps"].max()}
-        lines.append(line | _at_the_papers_rates(middle, *kind))
+        lines.append(line | _at_the_papers_rates(middle, *kind) | part[[*COMPARED]].sum(min_count=1).to_dict())
     if not lines:
         return pd.DataFrame(columns=[*LINE, "highest_pps", "fastest_pps", "fall_percent"])
     frame = pd.DataFrame(lines)
@@ -178,7 +179,15 @@ def _text(line) -> dict[str, str]:
         else rounded(line.r_rx_pps / 1e3, ",.0f"),
         "below No Filter [%]": fall if line.method != "no_filter" else "",
         f"CPU busy at {rounded(CPU_PPS / 1e3, '.0f')} kpps [%] (usr, sys, soft)": busy,
+        **({"Verdicts unlike user space's": _unlike(line)} if line.flows == "replay" else {}),
     }
+
+
+def _unlike(line) -> str:
+    """Return in how many of its packets a replay differs from user space, where it lost none."""
+    return (
+        "–" if np.isnan(line.compared) else f"{rounded(line.differences, ',.0f')} of {rounded(line.compared, ',.0f')}"
+    )
 
 
 def _of_flow(line) -> str:
@@ -215,6 +224,7 @@ def caption(results: Results) -> str:
         f"{facts['commit']}. Trials of {seconds} s. {_exactness(results)}"
         + f"Load: {facts.get('load')}. " * ("load" in facts)
         + f"Server held to one CPU: {', '.join(held)}. " * bool(held)
+        + style.REPLAY * ("replay" in set(results.once(trial_points)["flows"]))
         + "Records: sweep.jsonl."
     )
 

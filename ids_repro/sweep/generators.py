@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import mmap
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from ..kernel.bpf_syscall import TestRun, test_run
 from ..kernel.program import SmallProgram
 from ..require import require_programs
+from .replay import LONGEST, Replay
 from .uplink import DPORT, FIRST_PORT, Wire
 
 GENERATORS = ("hping3", "live_frames")
@@ -57,29 +60,46 @@ class LiveFrames:
     ----------
     wire : Wire
         Where to send.
+    replay : Replay, optional
+        What to send over and over; TCP SYNs by default.
 
     Raises
     ------
     UserError
-        Without BCC, or if the kernel refuses the program.
+        Without BCC, if the kernel refuses the program, or as `Replay.capture` does.
     """
 
-    def __init__(self, wire: Wire) -> None:
-        self.wire = wire
-        self._program = SmallProgram("trafficgen")
+    def __init__(self, wire: Wire, replay: Replay | None = None) -> None:
+        self.wire, self._replay, self._begun_us = wire, replay, 0
+        frames = [f"-DGEN_FRAMES={len(replay.capture.rows)}"] if replay else []
+        self._program = SmallProgram("trafficgen", *frames)
         self._state = self._program.table("state")  # BCC makes its type Leaf of struct gen_state
+        if replay:
+            frames = replay.frames(bytes.fromhex(wire.peer().replace(":", "")))
+            with mmap.mmap(self._program.map_fd("frames"), frames.nbytes) as memory:
+                memory.write(frames.tobytes())
+
+    def _first(self, flows: str) -> tuple[bytes, dict[str, Any]]:
+        """Return the template of all frames, and the fields of the state that say what they become."""
+        syn = self.wire.syn()
+        if self._replay:
+            # Each run begins the capture again, after all flows of the run before have timed out.
+            self._begun_us += self._replay.pass_us
+            return bytes(LONGEST), {"ifindex": syn.index, "pass_us": self._replay.pass_us, "shift_us": self._begun_us}
+        fields = {"ifindex": syn.index, "saddr": syn.saddr, "ip_sum": syn.ip_sum, "tcp_sum": syn.tcp_sum}
+        return syn.frame, fields | {"port": FIRST_PORT, "new": int(flows == "new")}
 
     @contextlib.contextmanager
     def running(self, rate_pps: int, flows: str, packets: int | None = None) -> Iterator[Run]:
-        """Send TCP SYNs from a thread while the block runs.
+        """Send from a thread while the block runs.
 
         Parameters
         ----------
         rate_pps : int
             The rate to keep [packets/s]. Packets that the link does not take are not sent later.
-        flows : {"new", "one"}
+        flows : {"new", "one", "replay"}
             "new": every packet has the next source port and so is a new flow; after the last port comes the next of the
-            addresses `uplink.SOURCES`. "one": all have the same port.
+            addresses `uplink.SOURCES`. "one": all have the same port. "replay": the packets of the capture.
         packets : int, optional
             Stop after so many packets.
 
@@ -93,13 +113,12 @@ class LiveFrames:
         UserError
             If the target does not answer; see `Wire.peer`.
         """
-        syn = self.wire.syn()
+        frame, fields = self._first(flows)
         gap = round((1 << GAP_BITS) * 1e9 / rate_pps)
         left = FOREVER if packets is None else packets
-        fields = {"ifindex": syn.index, "saddr": syn.saddr, "ip_sum": syn.ip_sum, "tcp_sum": syn.tcp_sum}
-        self._state[0] = self._state.Leaf(gap=gap, left=left, port=FIRST_PORT, new=int(flows == "new"), **fields)
+        self._state[0] = self._state.Leaf(gap=gap, left=left, **fields)
         run, stop = Run(), threading.Event()
-        thread = threading.Thread(target=self._send, args=(syn.frame, rate_pps, stop, run), daemon=True)
+        thread = threading.Thread(target=self._send, args=(frame, rate_pps, stop, run), daemon=True)
         thread.start()
         try:
             yield run
@@ -110,6 +129,7 @@ class LiveFrames:
                 thread.join(0.005)
             state = self._state[0]
             run.duration_s = (state.last_ns - state.first_ns) / 1e9
+            self._begun_us = state.shift_us
 
     def _send(self, frame: bytes, rate_pps: int, stop: threading.Event, run: Run) -> None:
         data = ctypes.create_string_buffer(frame, len(frame))

@@ -7,7 +7,8 @@ works through any pipe, an ssh connection included. When the pipe ends, the proc
     {}                                                                               ->  {"duration_s": 0.402}
 
 The first command starts a generator, the next line stops it. If something is wrong, the answer is
-{"error": "why, and what to do"}. A generator that nobody stops ends after ``limit_s``.
+{"error": "why, and what to do"}. A generator that nobody stops ends after ``limit_s``. To replay a capture ("flows":
+"replay"), the command also has the "capture" and its "sha256".
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from functools import cache
 from typing import IO
 
-from ..config import UserError
+from ..config import ROOT, UserError
 from ..text import rounded
 from .generators import LiveFrames, Run, hping3
+from .replay import Replay
 from .uplink import Wire
 
 FIRST_S = 5.0  # how long the first packet may take to leave
@@ -40,13 +43,19 @@ class Agent:
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
-        self._live: LiveFrames | None = None
+        self._live = cache(self._live_frames)
 
     def _start(self, command: Mapping) -> contextlib.AbstractContextManager[Run]:
         if command["generator"] == "hping3":
             return hping3(self.wire, command["interval_us"], command["flows"])
-        self._live = self._live or LiveFrames(self.wire)
-        return self._live.running(command["rate_pps"], command["flows"], command.get("packets"))
+        live = self._live(command.get("capture"), command.get("sha256"))
+        return live.running(command["rate_pps"], command["flows"], command.get("packets"))
+
+    def _live_frames(self, capture: str | None, sha256: str | None) -> LiveFrames:
+        replay = None if capture is None else Replay(ROOT / capture)
+        if replay and replay.capture.sha256 != sha256:
+            raise UserError(f"{capture}: another file on the client than on the server; copy the server's to there")
+        return LiveFrames(self.wire, replay)
 
     def _wait_for_first(self, run: Run, before: int) -> None:
         """Wait until the interface has sent more packets than `before`, and note the time in the run."""

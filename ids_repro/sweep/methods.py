@@ -7,10 +7,10 @@ is a new mode here and, in `receivers`, what takes them there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..config import UserError
-from ..kernel.variants import Variant
+from ..kernel.variants import REPLAY_FLOWS, Variant
 from ..native.layouts import PAPER_NET, Hidden
 from ..records import current_name
 
@@ -26,8 +26,8 @@ class Method:
         TC's ingress, or by a receiver in user space from an AF_PACKET or AF_XDP socket, or from a driver of DPDK.
     classifier : {"none", "nn", "dt"}
         What classifies them; see `kernel.variants.Variant`. With "none" a kernel program only extracts flows.
-    arithmetic : {"fused", "q16"}
-        Of the net in a kernel program: nn_fused or nn_q16. The receivers in user space always run nn_fused.
+    arithmetic : {"fused", "q16", "log2"}
+        Of the net in a kernel program: nn_fused, nn_q16 or nn_log2. The receivers in user space run nn_fused.
     layout : {"packed", "paper"}
         Of the net in a kernel program; see `kernel.variants.Variant`.
     all_cpus : bool
@@ -37,6 +37,11 @@ class Method:
         The flow table of a kernel program; see `kernel.variants.Variant`.
     busy_poll : bool
         Of an AF_XDP socket: the receiver polls it all the time, and the driver's work is done in the receiver's calls.
+    detector : bool
+        Whether its model is a detector's (`models.detector`): a deep tree, or the net in log2. The verdict of a packet
+        is then whether its flow is flagged.
+    replays : bool
+        Whether a sweep also replays a capture to it, at the profile's `replay_pps`.
     extra : bool
         Whether "all" leaves it out, because it would make a first look longer or needs more than `make system`.
     """
@@ -48,9 +53,16 @@ class Method:
     all_cpus: bool = False
     table: str = "shared"
     busy_poll: bool = False
+    detector: bool = False
+    replays: bool = False
     extra: bool = False
 
-    def variant(self, n_classes: int, hidden: Hidden = PAPER_NET) -> Variant:
+    @property
+    def in_kernel(self) -> bool:
+        """Whether a kernel program classifies. Only that can take the time of a packet from its frame, in a replay."""
+        return self.mode in ("xdp_drv", "xdp_skb", "tc")
+
+    def variant(self, n_classes: int, hidden: Hidden = PAPER_NET, replay: bool = False) -> Variant:
         """Return the kernel program of a method. It counts every packet and then drops it.
 
         Parameters
@@ -59,24 +71,29 @@ class Method:
             2 or 7.
         hidden : tuple of int
             Widths of the hidden layers of the model's net.
+        replay : bool
+            Whether a frame brings the time of its packet. The flow table then has room for all flows of a capture.
         """
         hook = "tc" if self.mode == "tc" else "xdp"
         net = {"arithmetic": self.arithmetic, "layout": self.layout, "hidden": hidden}
-        return Variant(hook, self.classifier, n_classes, action="sink", table=self.table, **net)
+        made = Variant(hook, self.classifier, n_classes, "sink", table=self.table, evidence=self.detector, **net)
+        return replace(made, clock="frame", flows=REPLAY_FLOWS) if replay else made
 
 
 METHODS = {
     "no_filter": Method("none"),
     "xdp_drv_flow": Method("xdp_drv"),
-    "xdp_drv_nn_fused": Method("xdp_drv", "nn"),
+    "xdp_drv_nn_fused": Method("xdp_drv", "nn", replays=True),
     "xdp_drv_nn_q16_paper": Method("xdp_drv", "nn", "q16", "paper"),
-    "xdp_drv_dt": Method("xdp_drv", "dt"),
+    "xdp_drv_dt": Method("xdp_drv", "dt", replays=True),
     "tc_nn_fused": Method("tc", "nn"),
     "xdp_skb_nn_fused": Method("xdp_skb", "nn"),
     "afxdp_nn_fused": Method("afxdp", "nn"),
     "rawsock1_nn_fused": Method("rawsock", "nn"),
     "rawsockN_nn_fused": Method("rawsock", "nn", all_cpus=True),
     "xdp_drv_nn_fused_lru": Method("xdp_drv", "nn", table="lru", extra=True),
+    "xdp_drv_dt_deep": Method("xdp_drv", "dt", detector=True, replays=True, extra=True),
+    "xdp_drv_nn_log2": Method("xdp_drv", "nn", "log2", detector=True, replays=True, extra=True),
     "afxdp_busy_nn_fused": Method("afxdp", "nn", busy_poll=True, extra=True),
     "dpdk_nn_fused": Method("dpdk", "nn", extra=True),
 }

@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from .. import metrics
-from ..config import Profile
+from ..config import Profile, UserError
 from ..text import rounded
-from .methods import choose_methods
+from .methods import METHODS, choose_methods
 from .trial import WARM_UP_S
 
 OVERHEAD_S = 0.3  # how long a trial takes to start and stop everything
@@ -30,10 +30,12 @@ def plan_trials(profile: Profile, methods: str | Sequence[str] | None = None, fl
         Its intervals, rates and repeats are used.
     methods : str or sequence of str, optional
         See `choose_methods`; the profile's by default.
-    flows : {"both", "new", "one"}
-        "new": every packet is a new flow (of hping3, the first 64,512 are). "one": all packets are of one flow. "both":
-        hping3 sends new flows. Live frames send one flow, so that the sweep compares the methods and not the flow
-        table; at the profile's `churn_pps` they send new flows too.
+    flows : {"both", "new", "one", "replay"}
+        "new": every packet is a new flow (of hping3, the first 64,512 are). "one": all packets are of one flow.
+        "replay": live frames send the packets of a capture, to the methods that are `Method.in_kernel`. "both": hping3
+        sends new flows. Live frames send one flow, so that the sweep compares the methods and not the flow table; at
+        the profile's `churn_pps` they send new flows too, and at its `replay_pps` a capture to methods that are
+        `Method.replays`.
 
     Returns
     -------
@@ -43,24 +45,30 @@ def plan_trials(profile: Profile, methods: str | Sequence[str] | None = None, fl
     Raises
     ------
     UserError
-        If there is no such method.
+        If there is no such method, or none to which a capture can be replayed.
     """
-    traffic = [
-        ("hping3", interval_us, None, "one" if flows == "one" else "new") for interval_us in profile.intervals_us
-    ]
+    chosen, traffic = choose_methods(methods or profile.methods), []
+    if flows != "replay":
+        traffic = [("hping3", us, None, "one" if flows == "one" else "new") for us in profile.intervals_us]
+    elif not any(METHODS[method].in_kernel for method in chosen):
+        able = ", ".join(name for name, method in METHODS.items() if method.in_kernel)
+        raise UserError(f"none of these methods can take a packet's time from its frame: choose some of {able}")
     traffic += [("live_frames", None, rate_pps, live_frames_flows(flows)) for rate_pps in profile.rates_pps]
-    traffic += [("live_frames", None, rate_pps, "new") for rate_pps in profile.churn_pps if flows == "both"]
+    if flows == "both":
+        traffic += [("live_frames", None, rate_pps, "new") for rate_pps in profile.churn_pps]
+        traffic += [("live_frames", None, rate_pps, "replay") for rate_pps in profile.replay_pps]
     return [
         asked_trial(profile, method, *each, repeat)
         for repeat in range(profile.repeats)
         for each in traffic
-        for method in choose_methods(methods or profile.methods)
+        for method in chosen
+        if each[-1] != "replay" or (METHODS[method].replays if flows == "both" else METHODS[method].in_kernel)
     ]
 
 
 def live_frames_flows(flows: str) -> str:
-    """Return the flows that live frames send at the profile's `rates_pps`, "new" or "one"; see `plan_trials`."""
-    return "new" if flows == "new" else "one"
+    """Return the flows that live frames send at the profile's `rates_pps`; see `plan_trials`."""
+    return "one" if flows == "both" else flows
 
 
 def asked_trial(
@@ -84,8 +92,8 @@ def asked_trial(
         What sends.
     interval_us, rate_pps : int or None
         hping3's sending interval [us], or the rate of live frames [packets/s]; the other is None.
-    flows : {"new", "one"}
-        Whether each packet is a new flow.
+    flows : {"new", "one", "replay"}
+        Whether each packet is a new flow, or of a capture.
     repeat : int
         Number of the repeat, from 0.
     """

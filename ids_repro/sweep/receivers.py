@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..config import UserError
@@ -25,6 +26,7 @@ from ..native.layouts import net_flags
 from ..network import facts
 from .link import Link
 from .methods import METHODS, Method
+from .replay import Replay
 
 BUDGET = 64  # most packets of one poll of a driver, for the AF_XDP receiver in busy-poll mode; DPDK's own is the same
 # Drivers whose card DPDK can poll while the kernel keeps the interface, which the link's counters and addresses need.
@@ -40,13 +42,16 @@ class Receiver:
     counts : callable
         Returns a dict of what the receiver counted so far. "received": the packets it took. "verdicts": packets of each
         class. "drops": packets that it lost itself, by place; the interface also counts those lost at "ring".
-        Where nothing receives, there is only "drops".
+        Where nothing receives, there is only "drops". Of a replay also "reasons": packets by KERNEL_REASONS.
     workers : int
         Number of classifying threads.
+    offline : callable, optional
+        Of a replay: returns what user space counts for the first n packets, `Replay.offline`.
     """
 
     counts: Callable[[], dict]
     workers: int = 1
+    offline: Callable[[int], dict[str, list[int]]] | None = None
 
 
 class Receivers:
@@ -60,28 +65,32 @@ class Receivers:
         Its server receives.
     stack : ExitStack
         Closes the kernel programs at its end.
+    detector : Model, optional
+        Its integer models classify in the methods that are `Method.detector`.
     """
 
-    def __init__(self, model: Model, link: Link, stack: contextlib.ExitStack) -> None:
-        self.model, self.link, self._stack = model, link, stack
+    def __init__(self, model: Model, link: Link, stack: contextlib.ExitStack, detector: Model | None = None) -> None:
+        self.model, self.link, self._stack, self.detector = model, link, stack, detector
         self._programs: dict[Variant, Program] = {}
         self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         self._redirect: SmallProgram | None = None
 
-    def _program(self, variant: Variant) -> Program:
+    def _program(self, variant: Variant, model: Model) -> Program:
         if variant not in self._programs:
-            params = None if variant.params is None else self.model.params(variant.params)
+            params = None if variant.params is None else model.params(variant.params)
             self._programs[variant] = self._stack.enter_context(Program(variant, params))
         return self._programs[variant]
 
     @contextlib.contextmanager
-    def running(self, method: Method) -> Iterator[Receiver]:
+    def running(self, method: Method, replay: Replay | None = None) -> Iterator[Receiver]:
         """Run a method's receiver while the block runs.
 
         Parameters
         ----------
         method : Method
             Its mode says what receives: a mode that has no entry here is a hook of the kernel program.
+        replay : Replay, optional
+            What will be sent, to a method that is `Method.in_kernel`; by default packets that bring no time along.
 
         Yields
         ------
@@ -94,7 +103,8 @@ class Receivers:
             If the receiver does not start, or if it has ended when its counts are asked for.
         """
         ways = {"none": self._nothing, "rawsock": self._rawsock, "afxdp": self._afxdp, "dpdk": self._dpdk}
-        with ways.get(method.mode, self._in_kernel)(method) as receiver:
+        way = ways.get(method.mode) or partial(self._in_kernel, replay=replay)
+        with way(method) as receiver:
             yield receiver
 
     @contextlib.contextmanager
@@ -102,18 +112,21 @@ class Receivers:
         yield Receiver(lambda: {"drops": {}})
 
     @contextlib.contextmanager
-    def _in_kernel(self, method: Method) -> Iterator[Receiver]:
-        program, n = self._program(method.variant(self.model.n_classes, self.model.hidden)), self.model.n_classes
+    def _in_kernel(self, method: Method, replay: Replay | None) -> Iterator[Receiver]:
+        model = self.detector if method.detector else self.model
+        variant = method.variant(model.n_classes, model.hidden, replay is not None)
+        program = self._program(variant, model)
+
+        def counts() -> dict:
+            found = program.counts()
+            reasons = {"reasons": found["reason"].tolist()} if replay else {}
+            verdicts = program.verdicts()[: model.n_classes].tolist()
+            return {"received": int(found["packets"]), "verdicts": verdicts, "drops": {}} | reasons
+
         program.reset()
         with program.attached(self.link.server, method.mode):
             self.link.hold_server()
-            yield Receiver(
-                lambda: {
-                    "received": int(program.counts()["packets"]),
-                    "verdicts": program.verdicts()[:n].tolist(),
-                    "drops": {},
-                }
-            )
+            yield Receiver(counts, offline=replay and partial(replay.offline, model, variant.params))
 
     @contextlib.contextmanager
     def _rawsock(self, method: Method) -> Iterator[Receiver]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .. import machine_load, records
 from ..config import RESULTS, Profile, UserError
+from ..models.detector import any_detector
 from ..models.model import Model
 from ..progress import show_progress
 from ..provenance import checkout_sha256, provenance
@@ -18,9 +19,10 @@ from ..text import duration, say
 from .link import Link
 from .link_netns import two_namespaces
 from .link_ssh import TwoMachines, two_machines
-from .methods import choose_methods
+from .methods import METHODS, choose_methods
 from .plan import asked_trial, duration_s, live_frames_flows, most_steps, next_rate, plan_trials
 from .receivers import Receivers
+from .replay import LAB, Replay
 from .sender import Sender
 from .trial import lost_track, run_trial
 
@@ -41,20 +43,24 @@ class _Sweep:
         See `run_sweep`.
     identity : dict
         What else must be equal before a record counts as one of the same trial.
+    own : callable
+        Takes what a trial is asked to do, and adds which capture or detector it is of.
     again : bool
         See `run_sweep`.
     """
 
-    def __init__(self, path: Path, profile: Profile, flows: str, identity: dict, again: bool) -> None:
-        self.path, self.profile, self.flows, self.identity = path, profile, flows, identity
+    def __init__(
+        self, path: Path, profile: Profile, flows: str, identity: dict, own: Callable[[dict], dict], again: bool
+    ) -> None:
+        self.path, self.profile, self.flows, self.identity, self.own = path, profile, flows, identity, own
         self.made: list[dict] = []
         there = [] if again else records.read(path)
         ok = (r for r in there if r["kind"] == "sweep" and r["status"] == "ok")
         self._done = {records.key(r["asked"], r["provenance"].get("identity")): r for r in ok}
 
     def missing(self, trials: Iterable[dict]) -> list[dict]:
-        """Return the trials that have no good record yet."""
-        return [asked for asked in trials if records.key(asked, self.identity) not in self._done]
+        """Return the trials that have no good record yet, each with what is its own."""
+        return [asked for asked in map(self.own, trials) if records.key(asked, self.identity) not in self._done]
 
     def run(self, asked: dict, measure: Callable[[dict], dict], **provenance: object) -> None:
         """Run one trial until its packets add up, and record every attempt."""
@@ -97,7 +103,8 @@ class _Sweep:
             yield self._ask(method, rate_pps, repeat)
 
     def _ask(self, method: str, rate_pps: int, repeat: int) -> dict:
-        return asked_trial(self.profile, method, "live_frames", None, rate_pps, live_frames_flows(self.flows), repeat)
+        flows = live_frames_flows(self.flows)
+        return self.own(asked_trial(self.profile, method, "live_frames", None, rate_pps, flows, repeat))
 
     def _belongs(self, record: dict, method: str, repeat: int) -> bool:
         like = self._ask(method, record["asked"].get("rate_pps"), repeat)  # records of earlier versions have none
@@ -114,23 +121,21 @@ def run_sweep(
     open_link: Callable[[], contextlib.AbstractContextManager[Link]] = two_namespaces,
     wait: Callable[[float], None] = time.sleep,
     again: bool = False,
+    replay: Replay = LAB,
+    detector: Model | None = None,
 ) -> list[dict]:
     """Run every trial that has no good record of this code and this machine, append a record of each, show a bar.
 
-    Those of `plan_trials` come first, then for each method the searches for its highest rate without loss.
-
     Parameters
     ----------
-    model : Model
-        Its integer models classify. The paper sweeps the binary model.
-    profile, methods, flows, wait
-        See `plan_trials` and `run_trial`.
+    model, detector : Model
+        Their integer models classify: in the methods that are `Method.detector` the detector's, or `any_detector`'s.
+    profile, methods, flows, wait, replay
+        See `plan_trials` and `run_trial`. By default the shipped lab capture is replayed.
     over, open_link : TwoMachines or callable
         The two ends of a link between two machines, or what returns a context manager of the link to measure.
-    results : Path
-        The folder of the file of records, sweep.jsonl.
-    again : bool
-        Whether trials that have a good record run again.
+    results, again : Path, bool
+        The folder of sweep.jsonl, and whether trials that have a good record run again.
 
     Returns
     -------
@@ -142,13 +147,21 @@ def run_sweep(
     UserError
         If there is no link. An error within a trial is recorded, and the other trials go on.
     """
-    begin = partial(_Sweep, results / SWEEP.name, profile, flows, _identity(model, over), again)
-    sweep, planned, chosen = begin(), plan_trials(profile, methods, flows), choose_methods(methods or profile.methods)
-    if next(sweep.trials(sweep.missing(planned), chosen), None):
-        with two_machines(over) if over else open_link() as link:
+    planned, chosen = plan_trials(profile, methods, flows), choose_methods(methods or profile.methods)
+    detector = detector or (any_detector() if any(METHODS[method].detector for method in chosen) else None)
+    about = profile, flows, _identity(model, over), partial(_of_its_own, replay, detector)
+    begin = partial(_Sweep, results / SWEEP.name, *about, again)
+    if next((sweep := begin()).trials(sweep.missing(planned), chosen), None):
+        with two_machines(over) if over else open_link() as link, contextlib.ExitStack() as stack:
             sweep = begin()  # another sweep may have ended meanwhile
-            _run_trials(sweep, model, link, planned, chosen, wait)
+            _run_trials(sweep, Receivers(model, link, stack, detector), planned, chosen, wait, replay)
     return sweep.made
+
+
+def _of_its_own(replay: Replay, detector: Model | None, asked: dict) -> dict:
+    """Add to what a trial is asked to do which capture it replays and which detector it runs."""
+    runs = {"detector_sha256": detector.sha256()} if METHODS[asked["method"]].detector else {}
+    return asked | runs | (replay.named() if asked["flows"] == "replay" else {})
 
 
 def _identity(model: Model, over: TwoMachines | None) -> dict:
@@ -159,23 +172,24 @@ def _identity(model: Model, over: TwoMachines | None) -> dict:
 
 
 def _run_trials(
-    sweep: _Sweep, model: Model, link: Link, planned: list[dict], methods: list[str], wait: Callable[[float], None]
+    sweep: _Sweep,
+    receivers: Receivers,
+    planned: list[dict],
+    methods: list[str],
+    wait: Callable[[float], None],
+    replay: Replay,
 ) -> None:
-    planned = sweep.missing(planned)
-    profile = sweep.profile
+    planned, profile, link = sweep.missing(planned), sweep.profile, receivers.link
     most = len(planned) + most_steps(profile) * profile.repeats * len(methods)
     about = {"link": link.about} if link.about else {}
-    with contextlib.ExitStack() as stack:
-        receivers, sender = Receivers(model, link, stack), Sender(link)
-        for note in (*link.notes, *receivers.notes(methods)):
-            say(note)
-        stack.callback(sender.close)
-        about_s = duration_s(most, profile.trial_s)
-        say(f"sweep: up to {most} trials of {profile.trial_s:g} s, about {duration(about_s)}")
-        bar = stack.enter_context(show_progress(total=most, desc="sweep", unit="trial"))
+    for note in (*link.notes, *receivers.notes(methods)):
+        say(note)
+    about_s = duration_s(most, profile.trial_s)
+    say(f"sweep: up to {most} trials of {profile.trial_s:g} s, about {duration(about_s)}")
+    with contextlib.closing(Sender(link)) as sender, show_progress(total=most, desc="sweep", unit="trial") as bar:
+        measure = partial(run_trial, receivers, sender, wait=wait, replay=replay)
         for asked in sweep.trials(planned, methods):
             bar.set_postfix_str(f"{asked['method']}, {asked['rate_pps'] or asked['generator']}")
-            measure = partial(run_trial, link, receivers, sender, wait=wait)
             sweep.run(asked, measure, mode=link.mode, **about)
             bar.update()
         bar.total = bar.n  # an edge may be found with fewer trials

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 import numpy as np
 import psutil
@@ -14,6 +15,7 @@ from ..network import facts
 from .link import Link
 from .methods import METHODS
 from .receivers import Receiver, Receivers
+from .replay import Replay, compared
 from .sender import Sender
 
 WARM_UP_S = 0.05  # the same traffic runs for this long before the measurement, to fill flow table, caches, page pools
@@ -22,39 +24,44 @@ TRAFFIC = ("generator", "interval_us", "rate_pps", "flows")
 
 
 def run_trial(
-    link: Link, receivers: Receivers, sender: Sender, asked: Mapping, wait: Callable[[float], None] = time.sleep
+    receivers: Receivers,
+    sender: Sender,
+    asked: Mapping,
+    wait: Callable[[float], None] = time.sleep,
+    replay: Replay | None = None,
 ) -> dict:
-    """Send to one method for a while and count every packet.
-
-    No packet is under way when the counters are read before and after, so they count exactly the packets in between.
+    """Send to one method for a while and count every packet. When counters are read, none is under way.
 
     Parameters
     ----------
-    link : Link
-        The link to send over.
     receivers, sender : Receivers, Sender
         What starts the receiver on the server, and the generator on the client.
     asked : mapping
         What to do; see `plan.asked_trial`.
     wait : callable
         Called with `trial_s` while the measured traffic flows; returns when this time is over.
+    replay : Replay, optional
+        What is sent if the flows are "replay".
 
     Returns
     -------
     dict
         duration_s, sent_packets, received_packets, dropped_packets (by place), verdicts (packets of each class),
         cpu_percent (see `CpuClock.percent`) of server_cpu, held (how), workers (threads). R_TX is sent_packets /
-        duration_s, R_RX is received_packets / duration_s.
+        duration_s, R_RX is received_packets / duration_s. Of a replay also reasons, and what `compared` adds.
 
     Raises
     ------
     UserError
         If a generator or a receiver does not run, or the link is down.
     """
+    link, replay = receivers.link, replay if asked["flows"] == "replay" else None
     link.wait_until_up()
+    command = {name: asked[name] for name in TRAFFIC} | {"limit_s": asked["trial_s"] + MARGIN_S}
+    command |= replay.command() if replay else {}
     try:
-        with receivers.running(METHODS[asked["method"]]) as receiver:
-            raw = _measure(link, receiver, sender, asked, wait)
+        with receivers.running(METHODS[asked["method"]], replay) as receiver:
+            raw = _measure(link, receiver, sender, command, partial(wait, asked["trial_s"]))
     except UserError:
         link.check()  # if the link is down, that is the reason, and it is raised instead
         raise
@@ -62,20 +69,22 @@ def run_trial(
     return raw
 
 
-def _measure(link: Link, receiver: Receiver, sender: Sender, asked: Mapping, wait: Callable[[float], None]) -> dict:
-    command = {name: asked[name] for name in TRAFFIC} | {"limit_s": asked["trial_s"] + MARGIN_S}
+def _measure(link: Link, receiver: Receiver, sender: Sender, command: Mapping, wait: Callable[[], None]) -> dict:
     with sender.running(**command):
         time.sleep(WARM_UP_S)
     before = _counts(link, receiver)
     threads = facts.napi_threads(cpu=link.server_cpu)
     with sender.running(**command) as sent:
         clock = CpuClock(link.server_cpu, threads)
-        wait(asked["trial_s"])
+        wait()
         cpu = clock.percent()
     after = _counts(link, receiver)
+    packets = _packets(before, after, command["generator"])
+    if receiver.offline:
+        packets |= compared(packets, receiver.offline(packets["sent_packets"]))
     return {
         "duration_s": sent["duration_s"],
-        **_packets(before, after, asked["generator"]),
+        **packets,
         "cpu_percent": cpu,
         "server_cpu": link.server_cpu,
         "held": link.held,
@@ -104,7 +113,7 @@ def _packets(before: dict, after: dict, generator: str) -> dict:
         "sent_packets": n["sent"],
         "received_packets": after["received"] - before["received"],
         "dropped_packets": drops,
-        "verdicts": np.subtract(after["verdicts"], before["verdicts"]).tolist(),
+        **{name: np.subtract(after[name], before[name]).tolist() for name in ("verdicts", "reasons") if name in after},
     }
 
 

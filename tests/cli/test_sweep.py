@@ -38,3 +38,10 @@ def test_an_option_that_the_link_needs_is_named(left_out):
 def test_names_that_do_not_exist(refused):
     assert "there is no profile 'huge': use one of smoke, evening, paper" in refused("sweep", "--profile", "huge")
     assert "there is no method 'magic': use no_filter, " in refused("sweep", "--methods", "no_filter,magic")
+
+
+@pytest.mark.root
+def test_a_capture_that_would_not_be_replayed_or_is_not_there(refused, tmp_path):
+    idle = "--capture does nothing without --flows both or replay: leave it out, or add that"
+    assert idle in refused("sweep", "--flows", "one", "--capture", tmp_path / "mine.pcap")
+    assert "mine.pcap" in refused("sweep", "--flows", "replay", "--capture", tmp_path / "mine.pcap")

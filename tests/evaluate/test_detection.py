@@ -8,8 +8,8 @@ from ids_repro.config import NORMAL, PROFILES, SAMPLE, SECOND_SAMPLE
 from ids_repro.data.dataset import Dataset
 from ids_repro.evaluate import detection, recordings
 from ids_repro.evaluate.recordings import Recording
-from ids_repro.evaluate.rows import raised
 from ids_repro.models.scorers import Settings
+from ids_repro.models.verdicts import raised
 
 DOS, SCAN = 2, 5
 

@@ -22,6 +22,13 @@ def test_flags_name_the_struct_the_action_and_the_hook():
     assert "-DIDS_BARE" in Variant(link="bare").flags() and "-DIDS_BARE" not in flags
 
 
+def test_the_clock_of_a_frame_is_a_flag_and_needs_a_source_address():
+    assert "-DIDS_FRAME_CLOCK" in Variant(clock="frame").flags() and "-DIDS_FRAME_CLOCK" not in Variant().flags()
+    for other in ({"link": "bare"}, {"probe": True}):
+        with pytest.raises(ValueError, match="a frame's clock is its Ethernet source address"):
+            Variant(clock="frame", **other).flags()
+
+
 def test_the_papers_layout_is_only_for_the_net_in_q16():
     assert "-DIDS_PAPER" in VARIANTS["nn_q16_paper"].flags()
     with pytest.raises(ValueError, match="arithmetic q16"):

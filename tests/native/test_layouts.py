@@ -14,7 +14,7 @@ from ids_repro.models import fixed, int_mlp, int_mlp_fused
 from ids_repro.native import layouts
 
 HEADERS = ("probe.h", "user/capture.h", "user/float_mlp.h", "user/sampler.h")
-OTHERS = ("ROW", "VECTOR", "COUNTS", "VERDICTS", "FLOOD", "PROBE", "SUSPECT", "FLOW", "BUCKET", "ENTRY")
+OTHERS = ("ROW", "VECTOR", "COUNTS", "VERDICTS", "FLOOD", "PROBE", "REPLAYED", "SUSPECT", "FLOW", "BUCKET", "ENTRY")
 STRUCTS = {f"ids_{name}": struct.dtype for name, struct in layouts.STRUCTS.items()}
 STRUCTS |= {f"ids_{name.lower()}": getattr(layouts, name) for name in OTHERS}
 # ROW has the fields of struct ids_packet, which is a member of struct ids_row.

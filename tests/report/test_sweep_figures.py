@@ -59,6 +59,22 @@ def test_a_generator_is_a_marker_and_one_flow_is_hollow(tmp_path):
     assert {("s", False), ("o", True)} <= looks and ("o", False) not in looks
 
 
+def test_a_replay_is_a_line_with_a_marker_of_its_own_and_the_caption_says_what_it_is(results, drawn, tmp_path):
+    synthetic.frames(tmp_path / "a.jsonl", capacities={"xdp_drv_dt": 500e3}, flows="replay")
+    made = sweep_figures.exhibits(Results([*results.rows, *records.read(tmp_path)]))
+    fig4, colour = made[0], style.METHODS["xdp_drv_dt"].colour
+    looks = {
+        (line.get_marker(), line.get_markerfacecolor()) for line in fig4.chart.axes[1].lines if line.get_marker() == "^"
+    }
+    assert looks == {("^", colour)}
+    assert "a capture replayed" in words(fig4.chart)
+    fig4.chart.file("png")
+    box = fig4.chart.legends[0].get_window_extent()
+    assert fig4.chart.bbox.x0 <= box.x0 and box.x1 <= fig4.chart.bbox.x1
+    assert all("takes the time of each from its frame" in one.caption for one in made)
+    assert "replayed" not in words(drawn["fig4"])
+
+
 def test_trials_of_another_length_are_lines_of_their_own_and_pale(results, drawn, tmp_path):
     synthetic.frames(tmp_path / "a.jsonl", repeats=2, capacities={"xdp_drv_dt": 200e3}, trial_s=5.0)
     both = charts(Results([*results.rows, *records.read(tmp_path)]))

@@ -127,6 +127,21 @@ def test_trials_of_different_length_are_apart(results, frame, tmp_path):
     assert "Trials of 1, 5 s." in throughput.caption(Results([*results.rows, *records.read(tmp_path)]))
 
 
+@pytest.mark.parametrize("differences", [0, 3])
+def test_a_replay_says_in_how_many_verdicts_it_is_unlike_user_space(results, frame, tmp_path, differences):
+    some = {"xdp_drv_nn_fused": 800e3, "tc_nn_fused": 50e3}
+    synthetic.frames(tmp_path / "a.jsonl", capacities=some, flows="replay", differences=differences)
+    both = Results([*results.rows, *records.read(tmp_path)])
+    title, block = throughput.blocks(throughput.table(both))[1]
+    assert title == "Sent by live frames, a capture replayed"
+    cells = block.set_index("Method")["Verdicts unlike user space's"]
+    n = 3 * (100_000 + 300_000 + 700_000)  # at 900,000 and 3,000,000 packets/s some are lost
+    assert cells.to_dict() == {"XDP_DRV (NN fused)": f"{3 * 3 * differences} of {n:,}", "TC (NN fused)": "–"}
+    assert "takes the time of each from its frame" in throughput.caption(both)
+    assert "from its frame" not in throughput.caption(results)
+    assert not any("Verdicts unlike user space's" in block.frame for block in throughput.blocks(frame))
+
+
 LENGTHS = (("live frames", 1), ("live frames", 5), ("hping3", 1))
 
 

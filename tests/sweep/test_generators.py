@@ -7,7 +7,6 @@ import contextlib
 import ipaddress
 import re
 import signal
-import socket
 import struct
 import time
 from dataclasses import replace
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from machine_state import interfaces, load_processes, until
+from machine_state import interfaces, load_processes, ones_complement, tap, until
 
 from ids_repro import config
 from ids_repro.config import UserError
@@ -25,7 +24,6 @@ from ids_repro.sweep.sender import Sender
 from ids_repro.sweep.uplink import FIRST_PORT, SOURCES
 
 pytestmark = [pytest.mark.root, pytest.mark.bpf]
-SO_RCVBUFFORCE = 33
 LIVE = {"generator": "live_frames", "rate_pps": 20_000, "flows": "new"}
 HPING3 = {"generator": "hping3", "interval_us": 1000, "flows": "new"}
 
@@ -44,22 +42,6 @@ def sender(on):
     """The process on the client."""
     with contextlib.closing(Sender(on)) as made:
         yield made
-
-
-@contextlib.contextmanager
-def tap(host):
-    """Yield a socket that sees every frame that a host receives or sends."""
-    with host.call(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))) as made:
-        made.settimeout(5)
-        yield made
-
-
-def ones_complement(data):
-    """Return the sum of 16-bit words with carries folded in: 0xffff over data with a right checksum."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total
 
 
 def fields(frame):
@@ -107,10 +89,9 @@ def test_one_flow_keeps_its_port(on, sender):
 
 
 def test_after_the_last_port_comes_another_address_so_every_packet_is_a_new_flow(on, sender):
-    with tap(on.server) as packets:
-        packets.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 28)
-        with sender.running(20, generator="live_frames", rate_pps=50_000, flows="new", packets=2 * 64_512 + 2):
-            frames = received(packets)
+    command = {"generator": "live_frames", "rate_pps": 50_000, "flows": "new", "packets": 2 * 64_512 + 2}
+    with tap(on.server) as packets, sender.running(20, **command):
+        frames = received(packets)
     assert ports(frames)[:3] == [1024, 1025, 1026]
     assert ports(frames)[-3:] == [65535, 1024, 1025]
     assert len(frames) == len({frame[26:38] for frame in frames}), "no two have the same addresses and ports"

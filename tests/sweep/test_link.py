@@ -20,7 +20,8 @@ from ids_repro.sweep.run import run_sweep
 from ids_repro.sweep.sender import Sender
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("nothing_left")]
-SHORT = config.profile("smoke", intervals_us=(), rates_pps=(), churn_pps=(), trial_s=0.3, repeats=2, resolution=0)
+NO_RATES = dict.fromkeys(("intervals_us", "rates_pps", "churn_pps", "replay_pps"), ())
+SHORT = config.profile("smoke", **NO_RATES, trial_s=0.3, repeats=2, resolution=0)
 
 
 def set_link(host, state: str) -> None:

@@ -12,7 +12,8 @@ from ids_repro.config import UserError
 from ids_repro.sweep.methods import METHODS
 from ids_repro.sweep.plan import duration_s, most_steps, most_trials, next_rate, plan_trials
 
-PROFILE = config.profile("smoke", intervals_us=(10, 0), rates_pps=(50_000,), churn_pps=(70_000,), repeats=2)
+RATES = {"rates_pps": (50_000,), "churn_pps": (70_000,), "replay_pps": (60_000,)}
+PROFILE = config.profile("smoke", intervals_us=(10, 0), repeats=2, **RATES)
 
 
 def test_the_methods_take_turns_at_each_rate_of_each_repeat():
@@ -34,6 +35,22 @@ def test_the_methods_take_turns_at_each_rate_of_each_repeat():
 def test_hping3_sends_new_flows_and_live_frames_one_flow_unless_asked_otherwise(flows, expected):
     planned = plan_trials(PROFILE, "no_filter", flows)
     assert {(asked["generator"], asked["rate_pps"], asked["flows"]) for asked in planned} == expected
+
+
+def test_a_capture_is_replayed_to_some_methods_or_to_all_that_can_take_the_time_from_a_frame():
+    def replayed(flows: str, methods: str) -> set[tuple]:
+        planned = plan_trials(PROFILE, methods, flows)
+        return {(asked["method"], asked["rate_pps"]) for asked in planned if asked["flows"] == "replay"}
+
+    some = "no_filter,xdp_drv_nn_fused,tc_nn_fused,rawsock1_nn_fused"
+    assert replayed("both", some) == {("xdp_drv_nn_fused", 60_000)}
+    assert replayed("replay", some) == {("xdp_drv_nn_fused", 50_000), ("tc_nn_fused", 50_000)}
+    assert {asked["generator"] for asked in plan_trials(PROFILE, some, "replay")} == {"live_frames"}
+    assert replayed("one", some) == replayed("new", some) == set()
+    with pytest.raises(
+        UserError, match="none of these methods can take a packet's time from its frame: choose some of"
+    ):
+        plan_trials(PROFILE, "no_filter,rawsock1_nn_fused", "replay")
 
 
 def measured(rate_pps: int, loss: float) -> dict:

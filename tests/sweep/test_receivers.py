@@ -37,7 +37,8 @@ LIVE_FRAMES = {"intervals_us": (), "rates_pps": (50_000,)}
 
 def profile(traffic: dict, trial_s: float, repeats: int) -> config.Profile:
     """Return a profile of one rate."""
-    return config.profile("smoke", churn_pps=(), trial_s=trial_s, repeats=repeats, resolution=0, **traffic)
+    no = {"churn_pps": (), "replay_pps": (), "resolution": 0}
+    return config.profile("smoke", trial_s=trial_s, repeats=repeats, **no, **traffic)
 
 
 def processes(name: str) -> list[psutil.Process]:
@@ -136,17 +137,16 @@ DETECTORS = {
     "afxdp": Method("afxdp", "nn"),
     "busy_poll": Method("afxdp", "nn", busy_poll=True),
     "dpdk": Method("dpdk", "nn"),
-    "xdp": Method("xdp_drv", "nn", "log2"),
+    "xdp": METHODS["xdp_drv_nn_log2"],
 }
 
 
 @pytest.mark.parametrize("where", DETECTORS)
-def test_a_detector_flags_the_same_packets_in_every_receiver_and_in_the_kernel(detector, where, monkeypatch):
+def test_a_detector_flags_the_same_packets_in_every_receiver_and_in_the_kernel(detector, where):
     lengths = [10] * 5 + [900] + [10] * 4  # of one flow: it is flagged at the sixth packet and stays so
-    variant = Method.variant
-    monkeypatch.setattr(Method, "variant", lambda method, *net: replace(variant(method, *net), evidence=True))
+    model = length_detector(detector)
     with two_namespaces() as link, contextlib.ExitStack() as stack:
-        receivers = Receivers(length_detector(detector), link, stack)
+        receivers = Receivers(model, link, stack, detector=model)
         with receivers.running(DETECTORS[where]) as receiver:
             with link.client.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sender:
                 for length in lengths:
