@@ -251,7 +251,7 @@ IDLE = {  # option -> a command beside whose other options it does nothing
         ("attach", "lo", "--model", "a.npz", "--classifier", "dt", "--arithmetic", "q16"),
         "--classifier nn",
     ),
-    "--capture": (("sweep", "--capture", "a.pcap"), "--flows replay"),
+    "--capture": (("sweep", "--flows", "one", "--capture", "a.pcap"), "--flows both or replay"),
     "--confirm": (("attach", "lo", "--model", "a.npz", "--confirm", "5"), "--action filter or redirect"),
     "--test-labels": (("detect", "--test-labels", "a.csv"), "--test"),
     "--labels": (("accuracy", "--user-space", "--data", "a.parquet", "--labels", "a.csv"), "a capture as --data"),
