@@ -6,6 +6,7 @@ import ctypes
 import os
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,7 @@ _REMEDY = "it must be the distribution's python3-bpfcc, for the Python of .venv:
 DIST_PACKAGES = "/usr/lib/python3/dist-packages"  # where Debian and Ubuntu install Python packages
 
 _COMPILING = threading.Lock()
+_CLONE_FS = 0x200  # of unshare(2): the current folder, the root and the umask
 
 
 @cache
@@ -44,11 +46,17 @@ def import_bcc() -> ModuleType:
 def compiled(source: bytes, flags: list[str]) -> Any:
     """Compile a C file, and return the ``bcc.BPF``; one thread at a time does.
 
-    While BCC compiles, the whole process is in the folder of the kernel headers. Two threads would put back each
-    other's folder.
+    BCC changes to the folder of the kernel headers while it compiles. A thread of its own, which shares its current
+    folder with no other, does so: the paths that other threads open meanwhile stay what they are.
     """
-    with _COMPILING:
+
+    def compile_here() -> Any:
+        if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_FS):
+            raise OSError(ctypes.get_errno(), "cannot have a current folder of its own")
         return import_bcc().BPF(src_file=source, cflags=flags)
+
+    with _COMPILING, ThreadPoolExecutor(1) as pool:
+        return pool.submit(compile_here).result()
 
 
 def libbcc() -> ctypes.CDLL:

@@ -2,11 +2,15 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from ids_repro import config
 from ids_repro.kernel.bcc import DIST_PACKAGES
+from ids_repro.kernel.program import Program
+from ids_repro.kernel.variants import Variant
 
 pytestmark = pytest.mark.root
 
@@ -27,6 +31,17 @@ def test_what_bcc_needs_and_is_missing_is_named_with_its_remedy(what):
     assert done.returncode == 1
     assert message in done.stderr.splitlines()[-1]
     assert "ids_repro.config.UserError" in done.stderr
+
+
+@pytest.mark.bpf
+def test_while_it_compiles_other_threads_stay_in_their_folder():
+    seen = set()
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(Program, Variant())
+        while not made.done():
+            seen.add(Path.cwd())
+        made.result().close()
+    assert seen == {Path.cwd()}
 
 
 BROKEN = {
