@@ -93,8 +93,8 @@ record: system-lab venv ## record the lab capture again
 	$(call as_root,.venv/bin/python -m ids_repro record)
 
 test: system-lab system-dpdk venv ## all tests, as root: one a CPU, then those of the kernel one after another
-	$(call as_root,.venv/bin/python -m pytest -m "not root" -n logical)
-	$(call as_root,.venv/bin/python -m pytest -m root)
+	$(call as_root,.venv/bin/python -m pytest -m "not root or beside" -n logical --dist loadfile)
+	$(call as_root,.venv/bin/python -m pytest -m "root and not beside")
 
 test-faults: system-lab venv ## disturb every command (kill -9, full disk, ...) TRIES times a signal (30; hours); it resumes: figures/robustness.md
 	$(call as_root,IDS_FAULTS_TRIES=$(TRIES) IDS_FAULTS_SEED=$(SEED) .venv/bin/python -m pytest -s tests/test_faults.py)

@@ -53,6 +53,7 @@ def as_user(root: Path, *argv: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.root
+@pytest.mark.beside
 def test_reproduce_without_root_ends_with_a_report_that_says_what_was_not_measured_here(home):
     # .venv is there already, so that make need not make it.
     done = as_user(home, "make", "-o", ".venv/.stamp", "SUDO=false", "reproduce")
@@ -74,6 +75,7 @@ def test_reproduce_without_root_ends_with_a_report_that_says_what_was_not_measur
 
 
 @pytest.mark.root
+@pytest.mark.beside
 def test_a_second_run_runs_nothing_and_root_would_measure_what_was_left_out(home):
     done = as_user(home, "make", "-o", ".venv/.stamp", "SUDO=false", "reproduce")
     assert done.returncode == 0, done.stderr
@@ -86,6 +88,7 @@ print(stages.what_changed(stage, stages.fingerprint(stage, {"profile": "smoke"})
 
 
 @pytest.mark.root
+@pytest.mark.beside
 def test_what_needs_root_alone_is_refused_and_no_file_of_the_project_is_roots(home):
     done = as_user(home, sys.executable, "-m", "ids_repro", "reproduce", "--only", "05")
     assert done.returncode == 2 and "notebook 05_packet_processing needs root" in done.stderr

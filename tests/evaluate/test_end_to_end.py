@@ -11,7 +11,7 @@ from ids_repro.models.detector import train
 from ids_repro.models.scorers import Settings
 from ids_repro.native.layouts import ROW, SUSPECT
 
-SECONDS, SEED = 45, 1000
+SECONDS, SEED = 30, 1000
 # The servers and the capture's bridge see a packet some microseconds apart, more on a busy machine, and connect scans
 # differ from refused connections by microseconds.
 NEAR = {"normal": 0.02, "attack": 0.15}
