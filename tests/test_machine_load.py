@@ -94,4 +94,6 @@ def test_a_warning_is_printed_only_on_a_busy_machine(capsys):
 
 def test_of_older_records_of_the_sweep_the_steal_is_known():
     rows = [record for record in records.read(DATA / "example") if record["kind"] == "sweep"]
+    for record in rows:
+        del record["provenance"]["load"]  # which they did not have
     assert machine_load.in_words(rows).startswith("hypervisor took ")
