@@ -42,7 +42,8 @@ def table(results: Results) -> pd.DataFrame:
     )
 
 
-def _kind(packets: int, answered: bool) -> str:
+def kind(packets: int, answered: bool) -> str:
+    """Return in words what the flows of a flood are."""
     if packets == 1:
         return "one packet per flow"
     return f"{packets} packets per flow" + ", answers forged" * answered
@@ -54,7 +55,7 @@ def _blocks(frame: pd.DataFrame) -> list[Block]:
     for flows, part in frame.groupby("flows"):
         lines: dict[tuple, dict[str, str]] = {}
         for line in part.itertuples():
-            kind = _kind(line.packets, line.answered)
+            kind = kind(line.packets, line.answered)
             text = lines.setdefault((line.rate_pps, kind), {"Flood [packets/s]": f"{line.rate_pps:,}", "of": kind})
             text[f"{NAMES[line.table]}: found [%]"] = rounded(100 * line.share_found, ".3f")
         blocks.append(Block(f"Room for {flows:,} flows", pd.DataFrame(lines.values()).fillna("")))
@@ -68,7 +69,7 @@ def _verdicts(results: Results) -> list[Block]:
         asked, packets, flagged = record["asked"], record["raw"]["packets"], record["raw"]["flagged"]
         share = {name: 100 * flagged.get(name, 0) / packets[name] for name in packets if packets[name]}
         line = {"Flow table": NAMES[asked["table"]], "Flood [packets/s]": f"{asked['rate_pps']:,}"}
-        line |= {"of": _kind(asked["packets"], asked["answered"]), "for [s]": f"{asked['flood_s']:g}"}
+        line |= {"of": kind(asked["packets"], asked["answered"]), "for [s]": f"{asked['flood_s']:g}"}
         line |= {"attack packets": f"{sum(packets.values()):,}"}
         line |= {"flagged [%]": rounded(100 * sum(flagged.values()) / max(sum(packets.values()), 1), ".1f")}
         lines.append(line | {name: rounded(value, ".1f") for name, value in share.items()})

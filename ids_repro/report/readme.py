@@ -1,4 +1,4 @@
-"""The numbers of the README, each rendered from records: `make readme` writes them again, and a test compares them."""
+"""The numbers of the READMEs, each rendered from records: `make readme` writes them again, and a test compares them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..trial_length import error
 from . import blinding, classification, detector, kernel_cost, packet_by_packet, throughput
 from .exhibit import Block, Results, origin
 
-README, EXAMPLE = config.ROOT / "README.md", config.DATA / "example"
+READMES, EXAMPLE = (config.ROOT / "README.md", config.BPF / "README.md"), config.DATA / "example"
 MARK = re.compile(r"(<!-- numbers: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 # A variant of the kernel program, the method of the sweep that runs it, and the words for it.
 PROGRAMS = (
@@ -42,11 +42,13 @@ def render(text: str, results: Results) -> str:
     return MARK.sub(lambda found: found[1] + PARTS[found[2]](results) + "\n" + found[3], text)
 
 
-def write(path: Path = README, folder: Path = EXAMPLE) -> None:
-    """Render a README again from the records of a folder."""
-    text = render(path.read_text(), Results(records.read_some(folder)))
-    with replaced(path) as file:
-        file.write(text.encode())
+def write(folder: Path = EXAMPLE) -> None:
+    """Render the READMEs again from the records of a folder."""
+    results = Results(records.read_some(folder))
+    for path in READMES:
+        text = render(path.read_text(), results)
+        with replaced(path) as file:
+            file.write(text.encode())
 
 
 def _where(results: Results) -> str:
@@ -211,6 +213,38 @@ def _capabilities(_: Results) -> str:
     ).markdown()
 
 
+def _flow_table(results: Results) -> str:
+    """Return what our flow table and the kernel's LRU map cost, and what they keep while a flood passes."""
+    cost = results.once(kernel_cost.table).set_index("variant")
+    lines = [
+        {
+            "": f"{words} [ns]",
+            "our flow table": rounded(cost.loc[ours, time], ".0f"),
+            "the kernel's LRU map": rounded(cost.loc[theirs, time], ".0f"),
+        }
+        for words, ours, theirs, time in (
+            ("flow extraction, a packet of a known flow", "flow", "flow_lru", "one_flow_ns"),
+            ("flow extraction, a packet that starts a flow", "flow", "flow_lru", "new_flows_ns"),
+            ("with the net, fused, a packet of a known flow", "nn_fused_packed", "nn_fused_lru", "one_flow_ns"),
+        )
+    ]
+    found = results.once(blinding.table)
+    for (flows, rate, packets, answered, seconds), part in found.groupby(
+        ["flows", "rate_pps", "packets", "answered", "flood_s"]
+    ):
+        if rate in (0, found["rate_pps"].max()) and flows < found["flows"].max():
+            words = f"for {seconds:g} s {rate / 1e6:g} million/s, {blinding.kind(packets, answered)}"
+            share = part.set_index("table")["share_found"]
+            lines.append(
+                {
+                    "": f"room for {flows:,} flows: packets that find theirs, {words if rate else 'no flood'} [%]",
+                    "our flow table": rounded(100 * share["shared"], ".3f"),
+                    "the kernel's LRU map": rounded(100 * share["lru"], ".3f"),
+                }
+            )
+    return Block("", pd.DataFrame(lines)).markdown()
+
+
 PARTS: Mapping[str, Callable[[Results], str]] = {
     "where": _where,
     "outcome": _outcome,
@@ -219,4 +253,5 @@ PARTS: Mapping[str, Callable[[Results], str]] = {
     "detector": _detector,
     "searches": _searches,
     "capabilities": _capabilities,
+    "flow_table": _flow_table,
 }
