@@ -55,8 +55,8 @@ def _blocks(frame: pd.DataFrame) -> list[Block]:
     for flows, part in frame.groupby("flows"):
         lines: dict[tuple, dict[str, str]] = {}
         for line in part.itertuples():
-            kind = kind(line.packets, line.answered)
-            text = lines.setdefault((line.rate_pps, kind), {"Flood [packets/s]": f"{line.rate_pps:,}", "of": kind})
+            of = kind(line.packets, line.answered)
+            text = lines.setdefault((line.rate_pps, of), {"Flood [packets/s]": f"{line.rate_pps:,}", "of": of})
             text[f"{NAMES[line.table]}: found [%]"] = rounded(100 * line.share_found, ".3f")
         blocks.append(Block(f"Room for {flows:,} flows", pd.DataFrame(lines.values()).fillna("")))
     return blocks
