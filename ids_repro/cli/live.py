@@ -28,7 +28,7 @@ CLASSIFIERS = ("nn", *(one.struct for one in rows_in("kernel").values() if not o
 
 
 def _attach(args: argparse.Namespace) -> int:
-    from ..kernel.variants import Variant, table_bytes
+    from ..kernel.variants import Variant
     from ..live import attached, guard
 
     cuts = args.action in guard.CUTTING
@@ -38,7 +38,6 @@ def _attach(args: argparse.Namespace) -> int:
     )
     wait_s *= cuts
     off = args.offloads == "off"
-    say(f"{args.iface}: a table of {args.flows:,} flows takes {rounded(table_bytes(args.flows) / 1e6, ',.1f')} MB")
     model = attached.attach(args.iface, args.model, MODES[args.hook], variant, args.yes_drop, wait_s, off)
     try:
         _say_attached(args, model)
@@ -51,9 +50,11 @@ def _attach(args: argparse.Namespace) -> int:
 
 def _say_attached(args: argparse.Namespace, model: Model) -> None:
     from ..kernel import attach as hooks
+    from ..kernel.variants import table_bytes
     from ..live import attached, guard, offloads
 
-    say(f"{args.iface}: {args.model.name} decides now; 'status {args.iface}' shows what it sees")
+    table = f"its table of {args.flows:,} flows takes {rounded(table_bytes(args.flows) / 1e6, ',.1f')} MB"
+    say(f"{args.iface}: {args.model.name} decides now; {table}; 'status {args.iface}' shows what it sees")
     if other := guard.other_directions(model, MODES[args.hook]):
         say(f"This detector {other}.")
     with attached.find(args.iface) as live:

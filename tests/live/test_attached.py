@@ -498,7 +498,6 @@ def attach_and_wait(server, files, seconds: float, **kwargs) -> subprocess.Popen
     argv = [*COMMAND, "attach", "eth0", "--model", files["detector"], "--action", "filter", "--confirm", seconds]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = server.popen(argv, cwd=config.ROOT, text=True, preexec_fn=heed_signals, **pipes, **kwargs)
-    assert process.stdout.readline() == "eth0: a table of 65,536 flows takes 5.2 MB\n"  # before it is taken
     assert "decides now" in process.stdout.readline()
     return process
 
