@@ -127,8 +127,8 @@ def _fit(
         if not np.isfinite(loss).all():
             wrong = loss[~np.isfinite(loss)][0]
             raise UserError(f"the loss is {wrong} after epoch {epoch + 1}: look for extreme values in the data")
-        for at, (part, history) in enumerate(zip(parts, histories, strict=True)):
-            right = nets.right(at, *part.validation)
+        for at, history in enumerate(histories):
+            right = nets.right(at)
             history.append({"epoch": epoch, "loss": float(loss[at]), "accuracy": right})
             if right > best[at]:
                 kept[at], best[at] = nets.one(at), right
@@ -154,18 +154,19 @@ class _Nets:
         self.weights = [nn.Parameter(torch.stack([one.weight.detach().T for one in layer])) for layer in layers]
         self._x = torch.stack([torch.as_tensor(part.x, dtype=torch.float32) for part in parts])
         self._y = torch.stack([torch.as_tensor(part.y) for part in parts])
+        pairs = (part.validation for part in parts)
+        self._validation = [(torch.as_tensor(x, dtype=torch.float32)[None], y) for x, y in pairs]
 
     def one(self, at: int) -> MLP:
         """Return one net as it is now."""
         return MLP.of([layer[at].detach().numpy().copy() for layer in self.weights])
 
-    def right(self, at: int, x: np.ndarray, y: np.ndarray) -> float:
-        """Return the accuracy of one net as it is now. Few vectors have many epochs, so this makes no `MLP`."""
+    def right(self, at: int) -> float:
+        """Return the validation accuracy of one net as it is now. Few vectors have many epochs: this makes no `MLP`."""
+        x, y = self._validation[at]
         with torch.no_grad():
-            values = torch.as_tensor(x, dtype=torch.float32)
-            for layer in self.weights[:-1]:
-                values = torch.relu(values @ layer[at])
-            return float(np.mean((values @ self.weights[-1][at]).argmax(1).numpy() == y))
+            logits = _logits(x, [layer[at : at + 1] for layer in self.weights])
+        return float(np.mean(logits[0].argmax(dim=1).numpy() == y))
 
     def epoch(
         self,
@@ -193,9 +194,7 @@ class _Nets:
         batches = zip(x.split(batch_size, dim=1), y.split(batch_size, dim=1), strict=True)
         for step, (inputs, truth) in enumerate(batches, start=1):
             optimiser.zero_grad()
-            for layer in self.weights[:-1]:
-                inputs = torch.relu(torch.bmm(inputs, layer))
-            logits = torch.bmm(inputs, self.weights[-1])
+            logits = _logits(inputs, self.weights)
             n, classes = min(batch_size, self.n - done), truth.flatten()
             losses = nn.functional.cross_entropy(logits.flatten(0, 1), classes, reduction="none", ignore_index=NO_CLASS)
             losses = losses.view(truth.shape)
@@ -206,6 +205,13 @@ class _Nets:
             total, done = total + losses.detach().double().sum(dim=1), done + n
             if step % LOOK == 0 or done == self.n:
                 yield done / self.n, (total / done).numpy()
+
+
+def _logits(values: torch.Tensor, layers: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Pass vectors of shape (nets, n, M_0) through layers of shape (nets, M_{l-1}, M_l), each net its own."""
+    for layer in layers[:-1]:
+        values = torch.relu(torch.bmm(values, layer))
+    return torch.bmm(values, layers[-1])
 
 
 def train_tree(
