@@ -36,15 +36,20 @@ def use_own_folder() -> None:
 
 
 def _made(place: Path) -> Path:
-    """Make a folder and hold its lock until this process ends."""
+    """Make a folder and hold its lock until this process ends; raise OSError where that is not possible."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
-        with contextlib.suppress(OSError, UserError):
+        try:
             fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
             locks.take(fd, f"{folder}: another process has it")
-            if os.path.samestat(os.fstat(fd), folder.stat()):  # nobody has removed it before it was locked
+            if os.path.samestat(os.fstat(fd), folder.stat()):
                 folder.chmod(0o1733)  # the lab's servers are other users: as in /tmp, they find and make files
                 return folder
+        except (FileNotFoundError, UserError):  # another start removes it, because it was not locked yet
+            continue
+        except OSError:  # for example, a file system without locks
+            folder.rmdir()
+            raise
 
 
 def _remove_leftovers(place: Path) -> None:

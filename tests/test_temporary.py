@@ -73,3 +73,12 @@ def test_without_room_the_work_goes_on(tmp_path):
     with start(tmp_path / "missing") as process:
         process.communicate()
     assert process.returncode == 0
+
+
+def test_on_a_file_system_without_locks_all_stays_as_it_is(tmp_path):
+    without = "import errno, fcntl, os\ndef flock(*_): raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))\n"
+    code = without + "fcntl.flock = flock" + CODE.replace("use_own_folder()\nuse_own_folder()", "use_own_folder()")
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, timeout=30)
+    assert done.returncode == 0
+    assert len(list(tmp_path.iterdir())) == 2 and not list(tmp_path.glob(f"{temporary.PREFIX}*"))
