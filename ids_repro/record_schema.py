@@ -196,7 +196,8 @@ KINDS: dict[str, tuple[Schema, Schema, Schema, Schema]] = {
         {"flows": _one_of("new", "one", "replay"), "trial_s": _number(0.001, 1e6)}
         | {"interval_us": _or_null(COUNT), "rate_pps": _or_null(COUNT)},
         {"duration_s": _number(0.001, 1e6), "sent_packets": COUNT, "received_packets": COUNT, "cpu_percent": CPU},
-        {"workers": _number(1, 1e6, "integer"), "held": TEXT, "differences": _or_null(COUNT)},
+        {"workers": _number(1, 1e6, "integer"), "held": TEXT, "differences": _or_null(COUNT)}
+        | {"dropped_packets": _each(COUNT, WORD)},
     ),
 }
 
