@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..config import UserError
 from ..implementations import rows_in
-from ..text import rounded, say
+from ..text import say
 from .add import Add, add_number, only_with
 from .models import MODEL_HELP
 
@@ -50,11 +50,9 @@ def _attach(args: argparse.Namespace) -> int:
 
 def _say_attached(args: argparse.Namespace, model: Model) -> None:
     from ..kernel import attach as hooks
-    from ..kernel.variants import table_bytes
     from ..live import attached, guard, offloads
 
-    table = f"its table of {args.flows:,} flows takes {rounded(table_bytes(args.flows) / 1e6, ',.1f')} MB"
-    say(f"{args.iface}: {args.model.name} decides now; {table}; 'status {args.iface}' shows what it sees")
+    say(f"{args.iface}: {args.model.name} decides now; 'status {args.iface}' shows what it sees")
     if other := guard.other_directions(model, MODES[args.hook]):
         say(f"This detector {other}.")
     with attached.find(args.iface) as live:

@@ -19,11 +19,11 @@ from pyroute2 import IPRoute
 from ..config import UserError
 from ..kernel import attach as hooks
 from ..kernel.program import Program
-from ..kernel.variants import Variant, require_table
+from ..kernel.variants import Variant, require_table, table_bytes
 from ..models.model import Model
 from ..models.model_file import read_model
 from ..network import facts
-from ..text import printable
+from ..text import printable, rounded, say
 from . import guard, offloads, pins
 from .leftovers import iface_of, moved, remove_leftovers, take_off
 from .program import VERSION, Live
@@ -159,6 +159,8 @@ def _put_on(about: dict, variant: Variant, params: bytes, confirm_s: float, offl
     about |= {"version": VERSION, "variant": asdict(variant), "since": time.time()}
     about["offloads"] = offloads.to_turn_off(about["iface"], about["mode"]) if offloads_off else []
     about |= {"confirm_by": _deadline(confirm_s), "made_clsact": hooks.needs_clsact(about["iface"], about["mode"])}
+    table = rounded(table_bytes(variant.flows) / 1e6, ",.1f")
+    say(f"{about['iface']}: a flow table for {variant.flows:,} flows, which takes {table} MB of memory")
     with Program(variant, params) as program, contextlib.ExitStack() as undo:
         pins.pin(folder, about, {pins.PROGRAM: program.fd, **program.fds})
         undo.callback(take_off, folder)

@@ -153,13 +153,25 @@ def test_a_second_attach_says_what_is_there_and_changes_nothing(ids, server, fil
 
 
 @pytest.mark.usefixtures("blocking")
-def test_a_program_of_another_version_is_only_detached(ids, files):
+def test_a_program_of_another_version_is_only_detached(ids, server, files):
     (folder,) = pins.all_folders()
     pins.rewrite(folder, pins.about(folder) | {"version": "older"})
+    before = pins.about(folder), attachments(server)
     for argv in (("status", "eth0"), ("swap", "eth0", "--model", files["binary"])):
         code, said = ids(*argv)
         assert code == 2
         assert "of another version of ids_repro: detach it and attach it again" in said
+    code, said = ids("attach", "eth0", "--model", files["binary"])
+    assert code == 2 and "eth0 has a program of another version of ids_repro already: detach it first" in said
+    assert (pins.about(folder), attachments(server)) == before
+
+
+def test_attach_says_how_much_memory_its_flow_table_takes_before_it_takes_it(ids, files):
+    code, said = ids("attach", "eth0", "--model", files["binary"], "--flows", "1048576")
+    assert code == 0
+    assert said.splitlines()[0] == "eth0: a flow table for 1,048,576 flows, which takes 83.9 MB of memory"
+    assert "decides now" in said.splitlines()[1]
+    ids("detach", "eth0")
 
 
 @pytest.mark.usefixtures("blocking")
@@ -498,7 +510,7 @@ def attach_and_wait(server, files, seconds: float, **kwargs) -> subprocess.Popen
     argv = [*COMMAND, "attach", "eth0", "--model", files["detector"], "--action", "filter", "--confirm", seconds]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = server.popen(argv, cwd=config.ROOT, text=True, preexec_fn=heed_signals, **pipes, **kwargs)
-    assert "decides now" in process.stdout.readline()
+    assert "a flow table for" in process.stdout.readline() and "decides now" in process.stdout.readline()
     return process
 
 

@@ -76,7 +76,8 @@ def test_a_bpf_file_system_that_is_closed_to_the_user_is_told_with_commands_that
         for closed in (0o700, 0o755):
             pins.BPFFS.chmod(closed)
             code, said = run("attach", "eth0", "--model", model)
-            assert code == 2 and said.count("\n") == 1
+            refusals = [line for line in said.splitlines() if "a flow table for" not in line]
+            assert code == 2 and len(refusals) == 1
         remedy = said.split("as root, run '")[1].rstrip("'\n").split("' and '")
         assert [subprocess.run(one.split()).returncode for one in remedy] == [0, 0]
         assert run("attach", "eth0", "--model", model)[0] == 0
