@@ -63,8 +63,9 @@ INSTALLED := installed() { dpkg-query -Wf '$${Status}\n' "$$1" 2>/dev/null | gre
 # $(TIED) COMMAND runs a command that gets SIGTERM when its parent ends, by kill -9 too.
 TIED := setpriv --pdeathsig TERM
 # $(call as_root,COMMAND) runs a command as root and then, also after a signal, gives what it wrote to the owner of the
-# checkout. chown has -h because build/ has links into /usr/src. The shell waits with `wait`, because only then it heeds
-# a signal at once and can pass it on. To a command in the background, SIGINT is ignored unless `env` says otherwise.
+# checkout. It must be the last line of a recipe, because it takes the shell's place. chown has -h because build/ has
+# links into /usr/src. The shell waits with `wait`, because only then it heeds a signal at once and can pass it on. To a
+# command in the background, SIGINT is ignored unless `env` says otherwise.
 define as_root
 @$(SUDO) true || { echo "'make $@' needs root or sudo (network namespaces and BPF)." >&2; exit 1; }
 echo '$(1)'
@@ -92,8 +93,12 @@ rights:
 record: system-lab venv ## record the lab capture again
 	$(call as_root,.venv/bin/python -m ids_repro record)
 
-test: system-lab system-dpdk venv ## all tests, as root: one a CPU, then those of the kernel one after another
+test: system-lab system-dpdk venv test-beside test-alone ## all tests, as root: one a CPU, then those of the kernel one after another
+
+.PHONY: test-beside test-alone
+test-beside:
 	$(call as_root,.venv/bin/python -m pytest -m "not root or beside" -n logical --dist loadfile)
+test-alone:
 	$(call as_root,.venv/bin/python -m pytest -m "root and not beside")
 
 test-faults: system-lab venv ## disturb every command (kill -9, full disk, ...) TRIES times a signal (30; hours); it resumes: figures/robustness.md

@@ -490,3 +490,25 @@ def test_every_target_has_a_line_of_help():
     listed = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert sorted(line.split()[0] for line in listed.splitlines()) == sorted(targets)
     assert all(len(line.split()) > 2 for line in listed.splitlines())
+
+
+@pytest.mark.root
+def test_make_test_runs_every_test_once(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\nprintf "%s|" "$@" >> ran\necho >> ran\n')
+    python.chmod(0o755)
+    done = ["-o", "system-lab", "-o", "system-dpdk", "-o", "venv"]
+    subprocess.run(["make", *done, "test"], cwd=tmp_path, check=True, capture_output=True)
+    ran = [line.split("|") for line in (tmp_path / "ran").read_text().splitlines()]
+    chosen = [argv[argv.index("-m", 2) + 1] for argv in ran]
+    for root, beside in ((False, False), (True, False), (True, True)):
+        assert [eval(one, {"root": root, "beside": beside}) for one in chosen].count(True) == 1
+
+
+def test_a_recipe_becomes_root_in_its_last_line_only():
+    recipes = re.findall(r"^[a-z-]+:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    lines = [recipe.splitlines() for recipe in recipes if "$(call as_root" in recipe]
+    assert len(lines) > 5
+    assert all("$(call as_root" not in line for recipe in lines for line in recipe[:-1])
