@@ -43,7 +43,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euc
 .ONESHELL .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help system system-lab system-kernels system-dpdk venv lock sbom reproduce record test test-debian test-kernels test-faults fuzz bench-extract example readme lint format lab clean distclean
+.PHONY: help system system-lab system-kernels system-dpdk venv lock sbom reproduce record test test-debian test-kernels test-faults fuzz bench-extract example example-smoke readme lint format lab clean distclean
 export LC_ALL := C
 export PATH := $(PATH):/usr/sbin:/sbin
 
@@ -124,6 +124,10 @@ example: venv ## keep the last run as the one that the README shows: its records
 	.venv/bin/python -m ids_repro figures --results data/example --figures figures/example
 	.venv/bin/python -m nbconvert --to html --HTMLExporter.require_js_url= --output-dir figures/example/notebooks notebooks/executed/*.ipynb
 	$(MAKE) readme
+
+example-smoke: ## keep the kernel's rows of the last run with PROFILE=smoke, for the report of who has no root
+	mkdir -p data/example/smoke
+	for kind in accuracy inference; do grep -E '"row": "[a-z0-9_]+_kernel"' data/results/$$kind.jsonl > data/example/smoke/$$kind.jsonl; done
 
 readme: venv ## write the README's numbers again from the records in data/example
 	.venv/bin/python -c 'from ids_repro.report import readme; readme.write()'

@@ -98,8 +98,10 @@ class Results:
 
 
 def _current(results: Results, kind: str) -> list[dict]:
-    rows = (filter(results.chosen.has, some) for some in (results.rows, results.shipped))
-    return shipped.completed(*(records.current(some, kind) for some in rows))
+    rows, others = (list(filter(results.chosen.has, some)) for some in (results.rows, results.shipped))
+    own = records.current(rows, kind)
+    alike = [record for record in others if own and records.scope(record) == records.scope(own[-1])]
+    return shipped.completed(own, records.current(alike or others, kind))
 
 
 def made_by(kind: str) -> str:

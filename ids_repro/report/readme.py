@@ -16,8 +16,9 @@ from ..text import rounded
 from ..trial_length import error
 from . import blinding, classification, detector, kernel_cost, packet_by_packet, throughput
 from .exhibit import Block, Results, origin
+from .shipped import EXAMPLE
 
-READMES, EXAMPLE = (config.ROOT / "README.md", config.BPF / "README.md"), config.DATA / "example"
+READMES = config.ROOT / "README.md", config.BPF / "README.md"
 MARK = re.compile(r"(<!-- numbers: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 # A variant of the kernel program, the method of the sweep that runs it, and the words for it.
 PROGRAMS = (

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import records
+from .. import config, records
 
+EXAMPLE = config.DATA / "example"
 SAID = " (not this machine: a record that comes with the project)"
+
+
+def read_shipped() -> list[dict]:
+    """Return the records that come with the project: of the kernel's rows with the profile smoke, then of the example."""
+    return [*records.read(EXAMPLE / "smoke"), *records.read(EXAMPLE)]
 
 
 def marked(record: Mapping[str, Any]) -> dict[str, Any]:

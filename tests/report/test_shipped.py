@@ -2,12 +2,12 @@
 
 import re
 
-from ids_repro import config, records
+from ids_repro.implementations import rows_in
 from ids_repro.report import classification, page, throughput
 from ids_repro.report.exhibit import Results, circumstances
-from ids_repro.report.shipped import SAID, is_shipped
+from ids_repro.report.shipped import SAID, is_shipped, read_shipped
 
-EXAMPLE = records.read(config.DATA / "example")
+EXAMPLE = read_shipped()
 OWN = [r for r in EXAMPLE if r["kind"] in ("accuracy", "inference") and not r["asked"]["row"].endswith("_kernel")]
 
 
@@ -38,6 +38,22 @@ def test_rows_of_another_profile_or_of_other_data_do_not_stand_beside_ours():
     results = Results(other, None, EXAMPLE)
     assert not any(map(is_shipped, results.current("accuracy")))
     assert results.current("sweep") == []
+
+
+def test_of_shipped_records_with_several_profiles_those_of_our_profile_stand_beside_ours():
+    profile = OWN[-1]["asked"]["profile"]
+    mine = [record for record in EXAMPLE if record["kind"] == "accuracy" and record["asked"]["profile"] == profile]
+    newer = [record | {"asked": record["asked"] | {"profile": "newer"}} for record in mine]
+    beside = Results([record for record in mine if record in OWN], None, [*mine, *newer]).current("accuracy")
+    assert any(map(is_shipped, beside)) and {record["asked"]["profile"] for record in beside} == {profile}
+    alone = Results([record for record in OWN if record["kind"] == "inference"], None, [*mine, *newer])
+    assert {record["asked"]["profile"] for record in alone.current("accuracy")} == {"newer"}
+
+
+def test_who_has_no_root_finds_the_kernels_rows_of_the_first_run():
+    found = [record for record in read_shipped() if record["asked"].get("profile") == "smoke"]
+    rows = {(record["kind"], record["asked"]["row"]) for record in found if "row" in record["asked"]}
+    assert {(kind, row) for kind in ("accuracy", "inference") for row in rows_in("kernel")} <= rows
 
 
 def test_the_report_says_which_kinds_are_shipped_and_one_of_own_records_says_nothing():
