@@ -15,7 +15,7 @@ from ..require import COMMANDS, Needs
 from ..text import rounded
 from ..trial_length import error
 from . import blinding, classification, detector, kernel_cost, packet_by_packet, throughput
-from .exhibit import Block, Results, origin
+from .exhibit import Block, Results, circumstances, origin
 from .shipped import EXAMPLE
 
 READMES = config.ROOT / "README.md", config.BPF / "README.md"
@@ -53,9 +53,11 @@ def write(folder: Path = EXAMPLE) -> None:
 
 
 def _where(results: Results) -> str:
-    place = origin(results.current("sweep"), ("machine", "kernel", "commit"))
+    used = results.current("sweep")
+    place, profile = origin(used, ("machine", "kernel", "commit")), circumstances(used)["profile"]
+    command = "make reproduce" + f" PROFILE={profile}" * (profile != "smoke")
     return (
-        f"*Fig. 4 as `make reproduce` drew it: {place}. Left: the paper's range of rates; right: ours. Its records are "
+        f"*Fig. 4 as `{command}` drew it: {place}. Left: the paper's range of rates; right: ours. Its records are "
         "in `data/example/`.*"
     )
 
