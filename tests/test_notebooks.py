@@ -197,7 +197,9 @@ def test_a_second_reproduction_with_nothing_changed_runs_nothing_and_takes_less_
     after = resource.getrusage(resource.RUSAGE_CHILDREN)  # CPU time: another load does not count
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 15
     estimate, *lines, _ = done.stdout.splitlines()
-    assert estimate.startswith("profile tiny: about ") and estimate.endswith(" if every notebook has to run; a rerun resumes")
+    assert estimate.startswith("profile tiny: about ") and estimate.endswith(
+        " if every notebook has to run; a rerun resumes"
+    )
     said = [line.split(": ")[:2] for line in lines]
     assert said == [[stage.name, "skipped"] for stage in STAGES], done.stdout
 

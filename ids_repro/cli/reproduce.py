@@ -40,7 +40,8 @@ def _reproduce(args: argparse.Namespace) -> int:
         require_rights("reproduce", "reproducing the tables and figures")
         require_programs("hping3", "ethtool", "ip")
     if root and not args.only:
-        say(f"profile {args.profile}: about {duration(duration_s(settings))} if every notebook has to run; a rerun resumes")
+        about = duration(duration_s(settings))
+        say(f"profile {args.profile}: about {about} if every notebook has to run; a rerun resumes")
     stages.run_all(args.profile, chosen, args.fresh, root)
     say(f"done: open {FIGURES / 'report.html'}")
     return 0

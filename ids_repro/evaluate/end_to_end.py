@@ -10,7 +10,6 @@ import contextlib
 import ipaddress
 import tempfile
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from .. import records
 from ..config import CLASSES, NORMAL, RESULTS, Profile
 from ..data import packets
 from ..kernel.program import Program
+from ..kernel.ring import wall_ns
 from ..kernel.variants import Variant
 from ..lab.normal import NORMAL as ACTIVITIES
 from ..lab.record import ADDRESSES, SERVERS, record_capture
@@ -127,8 +127,7 @@ def _flagged(suspects: np.ndarray, rows: np.ndarray, at: np.ndarray, n_flows: in
     """Return which flows of a capture have a packet that a program gave to user space; bool of shape (n_flows,)."""
     names = ("saddr", "daddr", "sport", "dport", "proto")
     seen, _ = library.parse(suspects["data"], suspects["caplen"])
-    clock = time.time_ns() - time.monotonic_ns()
-    stamps = suspects["now_ns"].astype(np.int64) + clock
+    stamps = wall_ns(suspects["now_ns"])
     where: dict[tuple, list[int]] = {}
     for number, key in enumerate(zip(*(rows[name].tolist() for name in names), strict=True)):
         where.setdefault(key, []).append(number)

@@ -1,8 +1,11 @@
-"""Take entries out of a ring buffer of the kernel, which BCC's C library maps and reads."""
+"""Take entries out of a ring buffer of the kernel, which BCC's C library maps and reads; convert their times."""
 
 from __future__ import annotations
 
 import ctypes
+import time
+
+import numpy as np
 
 from .bcc import libbcc
 
@@ -44,3 +47,8 @@ def take(fd: int, most: int, wait_ms: int) -> bytes:
     finally:
         lib.bpf_free_ringbuf(ring)
     return b"".join(taken)
+
+
+def wall_ns(now_ns: np.ndarray) -> np.ndarray:
+    """Convert times of the kernel's monotonic clock [ns] to the time of day [ns since 1970]."""
+    return now_ns.astype(np.int64) + (time.time_ns() - time.monotonic_ns())

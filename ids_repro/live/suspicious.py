@@ -13,6 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ..files import replaced
+from ..kernel.ring import wall_ns
 from ..native import stream
 from .program import Live
 
@@ -72,11 +73,6 @@ def pcap_file(path: Path, link: str = "ethernet") -> Iterator[BinaryIO]:
         file.write(PCAP_HEADERS[link])
         file.flush()
         yield file
-
-
-def wall_ns(now_ns: np.ndarray) -> np.ndarray:
-    """Convert times of the kernel's monotonic clock [ns] to the time of day [ns since 1970]."""
-    return now_ns.astype(np.int64) + (time.time_ns() - time.monotonic_ns())
 
 
 def _endpoint(address: bytes, port: int) -> str:

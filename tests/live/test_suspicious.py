@@ -11,6 +11,7 @@ import made_captures as made
 import numpy as np
 import pytest
 
+from ids_repro.kernel.ring import wall_ns
 from ids_repro.live import suspicious
 from ids_repro.native.layouts import SUSPECT
 
@@ -46,7 +47,7 @@ def test_a_line_tells_verdict_generation_ends_and_length():
 
 
 def test_times_are_of_the_day():
-    (now,) = suspicious.wall_ns(np.array([time.monotonic_ns()], np.uint64))
+    (now,) = wall_ns(np.array([time.monotonic_ns()], np.uint64))
     assert abs(int(now) - time.time_ns()) < 1e9
 
 
