@@ -91,7 +91,7 @@ STAGES = (
         measures=True, fresh={"again": True}, without_root=None,
     ),
     Stage(
-        "06_report", ("{results}/*.jsonl", "data/example/*.jsonl", "data/example/smoke/*.jsonl"), ("{figures}/[a-z]*.*",),
+        "06_report", ("{results}/*.jsonl", "data/example/**/*.jsonl"), ("{figures}/[a-z]*.*",),
         without_root={"shipped": True},
     ),
 )  # fmt: skip

@@ -12,7 +12,7 @@ SAID = " (not this machine: a record that comes with the project)"
 
 
 def read_shipped() -> list[dict]:
-    """Return the records that come with the project: of the kernel's rows with the profile smoke, then of the example."""
+    """Return the records that come with the project: the kernel's rows of a smoke run, then all of the example."""
     return [*records.read(EXAMPLE / "smoke"), *records.read(EXAMPLE)]
 
 
