@@ -112,12 +112,9 @@ def change(iface: str, kind: str, name: str, value: str) -> None:
 
 
 def write_down(iface: str, kind: str, name: str, old: str | None = None) -> None:
-    """Write down a setting that the caller is going to change itself; do nothing for an interface without `begin`.
+    """Write down a setting that the caller changes itself, unless there was no `begin` for the interface.
 
-    Parameters
-    ----------
-    iface, kind, name, old : str
-        See `change`; `old` is the value before, if the setting has changed already.
+    The parameters are those of `change`; `old` is the value before, if the setting has changed already.
     """
     if iface in _open:
         _remember(_open[iface], kind, name, old)
@@ -132,11 +129,7 @@ def put_back(iface: str) -> None:
     journal = _open.pop(iface, None)
     if journal is not None:
         left = _restore(iface, [(kind, name, old) for (kind, name), old in journal.old.items()])
-        journal.file.truncate(0)
-        for setting in left:
-            _write(journal, *setting)
-        if not left:
-            Path(journal.file.name).unlink(missing_ok=True)
+        _keep(journal.file, [(iface, journal.mac, *setting) for setting in left])
         journal.file.close()
 
 
@@ -162,13 +155,13 @@ def put_back_leftovers(run: Path | None = None) -> None:
     Warns
     -----
     UserWarning
-        For each setting that does not go back.
+        For each setting that does not go back. It stays in the file, for the next call.
     """
     path = _state_file(run)
     if not path.exists():
         return
     with _locked(path) as file:
-        lines = []
+        lines, left = [], []
         with contextlib.suppress(ValueError):  # a last line cut short is of a change that was not made
             lines.extend(map(json.loads, file))
         for iface, mac in dict.fromkeys((line["iface"], line["mac"]) for line in lines):
@@ -177,7 +170,8 @@ def put_back_leftovers(run: Path | None = None) -> None:
                     mine = [(line["kind"], line["name"], line["old"]) for line in lines if line["iface"] == iface]
                     for kind, name, old in _restore(iface, mine):
                         warnings.warn(f"{iface}: {kind} {name} could not be put back to {old}", stacklevel=2)
-        path.unlink(missing_ok=True)
+                        left.append((iface, mac, kind, name, old))
+        _keep(file, left)
 
 
 def _state_file(run: Path | None) -> Path:
@@ -190,17 +184,25 @@ def _locked(path: Path) -> TextIO:
     return locks.open_locked(path, "another run measures with this machine's interfaces", PATIENCE_S)
 
 
-def _write(journal: _Journal, kind: str, name: str, old: str | None) -> None:
-    entry = {"iface": journal.iface, "mac": journal.mac, "kind": kind, "name": name, "old": old}
-    journal.file.write(json.dumps(entry) + "\n")
-    journal.file.flush()
+def _keep(file: TextIO, left: list[tuple]) -> None:
+    """Keep in the file what did not go back; without any, remove it."""
+    file.truncate(0)
+    for one in left:
+        _write(file, *one)
+    if not left:
+        Path(file.name).unlink(missing_ok=True)
+
+
+def _write(file: TextIO, iface: str, mac: str, kind: str, name: str, old: str | None) -> None:
+    file.write(json.dumps({"iface": iface, "mac": mac, "kind": kind, "name": name, "old": old}) + "\n")
+    file.flush()
 
 
 def _remember(journal: _Journal, kind: str, name: str, old: str | None = None) -> str | None:
     """Return the value of a setting, or `old`, and write it down if it is the first of this setting."""
     now = KINDS[kind][0](journal.iface, name) if old is None else old
     if (kind, name) not in journal.old:
-        _write(journal, kind, name, now)
+        _write(journal.file, journal.iface, journal.mac, kind, name, now)
         journal.old[kind, name] = now
     return now
 
@@ -244,8 +246,7 @@ def hold(iface: str, cpu: int) -> str:
     UserError
         If the interface offers none of the three.
     """
-    journal = _open[iface]
-    return _by_interrupts(journal, cpu) or _by_napi_threads(journal, cpu) or _by_rps(journal, cpu)
+    return next(filter(None, (way(_open[iface], cpu) for way in (_by_interrupts, _by_napi_threads, _by_rps))))
 
 
 def _queues(journal: _Journal) -> list[Path]:

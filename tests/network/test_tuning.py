@@ -23,16 +23,21 @@ SOURCES = "198.18.0.0/15"
 
 
 @pytest.fixture
-def host(tmp_path):
+def hosts():
+    with network(TWO) as made:
+        yield made
+
+
+@pytest.fixture
+def host(hosts, tmp_path):
     """A host, whose eth0 also stands in a folder that takes the place of /sys/class/net.
 
     The test's threads see this process's /sys, which does not show the namespace's eth0.
     """
-    with network(TWO) as hosts:
-        net = tmp_path / "net/eth0"
-        net.mkdir(parents=True)
-        (net / "address").write_text(hosts["one"].call(facts.state, "eth0")["mac"])
-        yield hosts["one"]
+    net = tmp_path / "net/eth0"
+    net.mkdir(parents=True)
+    (net / "address").write_text(hosts["one"].call(facts.state, "eth0")["mac"])
+    return hosts["one"]
 
 
 @pytest.fixture
@@ -98,6 +103,26 @@ def test_what_a_killed_run_left_is_put_back_whatever_its_last_line_is(host, begi
         warnings.simplefilter("error")
         host.call(tuning.put_back_leftovers, tmp_path)
     assert (gro(host), written(tmp_path)) == ("off", [])
+
+
+@pytest.mark.bpf
+def test_what_does_not_go_back_is_told_and_goes_back_when_it_can(host, hosts, begin, tmp_path):
+    """A veth cannot turn its segmentation offload on while its peer has an XDP program."""
+    tso, peer = "tcp-segmentation-offload", hosts["two"]
+    begin()
+    host.call(tuning.change, "eth0", "offload", tso, "off")
+    tuning._open.pop("eth0").file.close()
+    fd = program("xdp").fd
+    peer.call(attach.attach, fd, "eth0", "xdp_drv")
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=f"eth0: offload {tso} could not be put back to on"):
+            host.call(tuning.put_back_leftovers, tmp_path)
+        assert [line["name"] for line in written(tmp_path)] == [tso]
+    peer.call(attach.detach, fd, "eth0", "xdp_drv")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        host.call(tuning.put_back_leftovers, tmp_path)
+    assert (host.call(setting_kinds.offload, "eth0", tso), written(tmp_path)) == ("on", [])
 
 
 def test_another_interface_of_the_same_name_is_left_alone(host, begin, tmp_path):
