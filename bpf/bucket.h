@@ -23,7 +23,7 @@ struct ids_bucket {	      /* two cache lines */
 	__u32 tag[IDS_WAYS];  /* 32 bits of the hash; 0: the way is free */
 	__u16 seen[IDS_WAYS]; /* the time of the last packet in ticks, and two flags below it */
 	__u8 more[IDS_WAYS];  /* 8 more bits of the hash, which stand for the key in `once` */
-	__u64 once[IDS_WAYS]; /* the state of a flow of one packet: ids_pack */
+	__u64 once[IDS_WAYS]; /* the state of a flow of one packet, or the time of one that is not proven yet */
 } __attribute__((aligned(128)));
 
 struct ids_entry { /* one cache line */

@@ -64,6 +64,7 @@ static __always_inline int ids_table_start(struct ids_bucket *b, struct ids_entr
 		e = &entries->way[way];
 		e->key = *key;
 		e->flow = fresh;
+		b->once[way] = now_us << IDS_ONCE_BITS;
 	}
 	return found;
 }
@@ -78,7 +79,7 @@ static __always_inline int ids_table_pass(struct ids_bucket *b, struct ids_entri
 					  __u64 now_ns, __s64 *x, __u32 *first, __u32 *at)
 {
 	__u64 now_us = now_ns / 1000;
-	__u32 tick = now_ns >> IDS_TICK & IDS_TICKS, way = ids_way_of(b, hash);
+	__u32 tick = now_ns >> IDS_TICK & IDS_TICKS, way = ids_way_of(b, hash), proven;
 	struct ids_entry *e = &entries->way[way & (IDS_WAYS - 1)];
 	int known = 0;
 
@@ -100,7 +101,10 @@ static __always_inline int ids_table_pass(struct ids_bucket *b, struct ids_entri
 	}
 	*first = ids_flow_over(&e->flow, now_us);
 	ids_flow_add(&e->flow, p, side, now_us, *first, x);
-	b->seen[way] = tick << 2 | (*first ? 0 : ids_prove(b, way, &e->flow, tick));
+	proven = *first ? 0 : ids_prove(b, way, &e->flow, tick);
+	b->seen[way] = tick << 2 | proven;
+	if (!proven) /* a proven flow's packet does not touch this line */
+		b->once[way] = now_us << IDS_ONCE_BITS;
 	if (e->flow.ended)
 		b->tag[way] = 0;
 	return *first ? IDS_STARTED : IDS_KNOWN;

@@ -12,6 +12,7 @@
 #include "bucket.h"
 
 #define IDS_TICK 28		  /* a tick is 2^28 ns, 0.268 s */
+#define IDS_QUARTER_US 67109	  /* a quarter of a tick, us */
 #define IDS_TICKS 0x3fff	  /* a time in ticks has 14 bits and wraps after 73 minutes */
 #define IDS_LATE 256		  /* ticks: a packet may come so much later than one with a younger time, 69 s */
 #define IDS_PROTECT 112		  /* ticks, 30 s */
@@ -56,22 +57,22 @@ static __always_inline __u64 ids_is_idle(__u64 age)
 	return ids_if_negative(((IDS_PROTECT + IDS_LATE) << 2) - (__s64)age);
 }
 
-/* The time since the packet of a flow of one packet, us; below zero if it is later than now. */
+/* The time since the last packet of a flow that is not proven, us; below zero if it is later than now. */
 static __always_inline __s64 ids_since(__u64 once, __u64 now_us)
 {
 	return (__s64)((now_us << IDS_ONCE_BITS) - (once >> IDS_ONCE_BITS << IDS_ONCE_BITS)) >> IDS_ONCE_BITS;
 }
 
 /*
- * How long the flow in a way has been idle, us, plus IDS_AGE_ZERO. A flow of one packet says it to the microsecond; of
- * others ticks are known, which stand for 2^18 us here.
+ * How long the flow in a way has been idle, us, plus IDS_AGE_ZERO. A flow that is not proven says it to the microsecond, so
+ * that a flood's newest flows do not outlive those of others; of a proven one ticks are known.
  */
 static __always_inline __u64 ids_idle_us(const struct ids_bucket *b, __u32 way, __u64 age, __u64 now_us)
 {
-	__s64 coarse = ((__s64)age - (IDS_LATE << 2)) * (1 << 16), fine = ids_since(b->once[way], now_us);
-	__s64 once = (__s64)((__u64)b->seen[way] << 62) >> 63; /* all bits set if IDS_IS_ONCE is */
+	__s64 coarse = ((__s64)age - (IDS_LATE << 2)) * IDS_QUARTER_US, fine = ids_since(b->once[way], now_us);
+	__s64 unproven = (__s64)(b->seen[way] & IDS_IS_PROVEN) - 1; /* all bits set, or none */
 
-	return (coarse ^ ((coarse ^ fine) & once)) + IDS_AGE_ZERO;
+	return (coarse ^ ((coarse ^ fine) & unproven)) + IDS_AGE_ZERO;
 }
 
 /* The way that a new flow takes, by the rule above; *found says what was there. */

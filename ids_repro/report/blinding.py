@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.lines import Line2D
@@ -62,6 +65,12 @@ def _blocks(frame: pd.DataFrame) -> list[Block]:
     return blocks
 
 
+def flagged_percent(record: Mapping[str, Any]) -> float:
+    """Return how many of the packets of attacks are flagged, by a record of kind "blinded_verdicts" [%]."""
+    packets, flagged = (sum(record["raw"][name].values()) for name in ("packets", "flagged"))
+    return 100 * flagged / max(packets, 1)
+
+
 def _verdicts(results: Results) -> list[Block]:
     """Return the block of what a flood does to verdicts, from records of kind "blinded_verdicts"; none without any."""
     lines = []
@@ -71,7 +80,7 @@ def _verdicts(results: Results) -> list[Block]:
         line = {"Flow table": NAMES[asked["table"]], "Flood [packets/s]": f"{asked['rate_pps']:,}"}
         line |= {"of": kind(asked["packets"], asked["answered"]), "for [s]": f"{asked['flood_s']:g}"}
         line |= {"attack packets": f"{sum(packets.values()):,}"}
-        line |= {"flagged [%]": rounded(100 * sum(flagged.values()) / max(sum(packets.values()), 1), ".1f")}
+        line |= {"flagged [%]": rounded(flagged_percent(record), ".1f")}
         lines.append(line | {name: rounded(value, ".1f") for name, value in share.items()})
     return [Block("Packets of attacks that are flagged [%]", pd.DataFrame(lines).fillna("–"))] if lines else []
 

@@ -222,8 +222,8 @@ def _flow_table(results: Results) -> str:
     lines = [
         {
             "": f"{words} [ns]",
-            "our flow table": rounded(cost.loc[ours, time], ".0f"),
-            "the kernel's LRU map": rounded(cost.loc[theirs, time], ".0f"),
+            blinding.NAMES["shared"]: rounded(cost.loc[ours, time], ".0f"),
+            blinding.NAMES["lru"]: rounded(cost.loc[theirs, time], ".0f"),
         }
         for words, ours, theirs, time in (
             ("flow extraction, a packet of a known flow", "flow", "flow_lru", "one_flow_ns"),
@@ -241,10 +241,21 @@ def _flow_table(results: Results) -> str:
             lines.append(
                 {
                     "": f"room for {flows:,} flows: packets that find theirs, {words if rate else 'no flood'} [%]",
-                    "our flow table": rounded(100 * share["shared"], ".3f"),
-                    "the kernel's LRU map": rounded(100 * share["lru"], ".3f"),
+                    blinding.NAMES["shared"]: rounded(100 * share["shared"], ".3f"),
+                    blinding.NAMES["lru"]: rounded(100 * share["lru"], ".3f"),
                 }
             )
+    flagged: dict[tuple, dict[str, str]] = {}
+    for record in results.current("blinded_verdicts"):
+        rate, packets, answered, table = (
+            record["asked"][name] for name in ("rate_pps", "packets", "answered", "table")
+        )
+        words = f"{rate / 1e6:g} million/s, {blinding.kind(packets, answered)}" if rate else "no flood"
+        line = flagged.setdefault(
+            (rate, packets, answered), {"": f"packets of attacks that the net flags, {words} [%]"}
+        )
+        line[blinding.NAMES[table]] = rounded(blinding.flagged_percent(record), ".1f")
+    lines += [flagged[key] for key in sorted(flagged)]
     return Block("", pd.DataFrame(lines)).markdown()
 
 
