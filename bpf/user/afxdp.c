@@ -157,9 +157,7 @@ int main(int argc, char **argv)
 		return ids_fail(argv[1]);
 	ids_ready();
 	for (;;) {
-		if (take(&totals, &classifier))
-			continue;
-		if (wait_for_packets(budget))
+		if ((take(&totals, &classifier) || wait_for_packets(budget)) && !ids_has_waited())
 			continue;
 		if (ids_stop)
 			break;

@@ -92,7 +92,7 @@ int main(int argc, char **argv)
 	ids_ready();
 	for (;;) {
 		empty = take(&totals, &classifier) ? 0 : empty + 1;
-		if (empty < IDS_EMPTY)
+		if (empty < IDS_EMPTY && !ids_has_waited())
 			continue;
 		empty = 0;
 		if (ids_stop)

@@ -144,15 +144,17 @@ static void receive(int fd, struct ids_totals *t)
 	}
 	for (;;) {
 		n = recvmmsg(fd, messages, BATCH, MSG_WAITFORONE, NULL);
-		if (n <= 0 && ids_stop)
-			return;
-		if (n <= 0 && ids_asked) {
-			ids_asked = 0;
-			report(fd, t);
-		}
 		now_ns = ids_clock_ns();
 		for (i = 0; i < n; i++)
 			take(buffer[i], messages[i].msg_len, now_ns, t);
+		if (n > 0 && !ids_has_waited())
+			continue;
+		if (ids_stop)
+			return;
+		if (ids_asked) {
+			ids_asked = 0;
+			report(fd, t);
+		}
 	}
 }
 

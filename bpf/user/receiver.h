@@ -1,7 +1,8 @@
 /* Read by afxdp.c, dpdk.c and rawsock.c: the model, the classification of a packet, and the report. */
 /*
  * A receiver prints "ready" when it has started, and then takes packets until SIGTERM. On SIGUSR1 it waits until no
- * packet is left and prints its counts since the start as one line of JSON. It does the same at the end.
+ * packet is left and prints its counts since the start as one line of JSON. It does the same at the end. If packets go
+ * on coming, from whomever, it does not wait longer than IDS_LATEST_NS.
  */
 #ifndef IDS_RECEIVER_H
 #define IDS_RECEIVER_H
@@ -20,6 +21,8 @@
 #define IDS_WAIT_US 5000	     /* how long a receiver waits for a packet before it checks for signals */
 #define IDS_EMPTY 1000 /* polls in a row without a packet, after which one that never sleeps checks for them */
 
+#define IDS_LATEST_NS 2000000000ULL
+
 struct ids_classifier {
 	struct ids_fixed_table table;
 	struct ids_nn_log2_scratch scratch;
@@ -34,6 +37,15 @@ static struct ids_nn_fused ids_params;
 static int ids_classes, ids_detector; /* a detector says of each packet whether its flow is flagged */
 static const char *ids_name;
 static volatile sig_atomic_t ids_stop, ids_asked;
+static volatile __u64 ids_told_ns; /* when the last signal came */
+
+static inline __u64 ids_clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+}
 
 static inline int ids_fail(const char *what)
 {
@@ -43,10 +55,17 @@ static inline int ids_fail(const char *what)
 
 static inline void ids_on_signal(int signal)
 {
+	ids_told_ns = ids_clock_ns();
 	if (signal == SIGTERM)
 		ids_stop = 1;
 	else
 		ids_asked = 1;
+}
+
+/* Whether a signal has waited for the last packet for so long that it is heeded now. */
+static inline int ids_has_waited(void)
+{
+	return (ids_stop || ids_asked) && ids_clock_ns() - ids_told_ns > IDS_LATEST_NS;
 }
 
 /*
@@ -70,14 +89,6 @@ static inline int ids_begin(const char *name, const char *task, const char *path
 	sigaction(SIGUSR1, &action, NULL);
 	errno = n ? 0 : EINVAL;
 	return n ? 0 : -1;
-}
-
-static inline __u64 ids_clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
 }
 
 /* Draw a number that nobody outside can know, for the flow table's hash. */

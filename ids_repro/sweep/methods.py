@@ -36,7 +36,7 @@ class Method:
     table : {"shared", "lru"}
         The flow table of a kernel program; see `kernel.variants.Variant`.
     busy_poll : bool
-        Of an AF_XDP socket: the receiver polls it all the time, and the driver's work is done in the receiver's calls.
+        Of an AF_XDP socket: the receiver polls it all the time, and its calls do the driver's work, where they can.
     detector : bool
         Whether its model is a detector's (`models.detector`): a deep tree, or the net in log2. The verdict of a packet
         is then whether its flow is flagged.

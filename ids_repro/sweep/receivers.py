@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import tempfile
@@ -29,6 +30,7 @@ from .methods import METHODS, Method
 from .replay import Replay
 
 BUDGET = 64  # most packets of one poll of a driver, for the AF_XDP receiver in busy-poll mode; DPDK's own is the same
+PATIENCE_S = 30.0  # how long a receiver may take to start, to answer and to end
 # Drivers whose card DPDK can poll while the kernel keeps the interface, which the link's counters and addresses need.
 SHARED_CARDS = ("mlx4_core", "mlx5_core")
 
@@ -158,7 +160,7 @@ class Receivers:
             own, cpus = [sockets, BUDGET * method.busy_poll], [self.link.server_cpu]
             with (
                 self.link.left_to_polls() if method.busy_poll else contextlib.nullcontext(),
-                self._process("afxdp", "ring", own, cpus, pass_fds=(sockets,)) as counts,
+                self._process("afxdp", "ring", own, cpus, polls=method.busy_poll, pass_fds=(sockets,)) as counts,
             ):
                 yield Receiver(counts)
         finally:
@@ -171,7 +173,8 @@ class Receivers:
         env = os.environ | {"RUNTIME_DIRECTORY": str(self._folder), "LIBXDP_SKIP_DISPATCHER": "1"}
         own, cpus = [server.call(dpdk_device, server.iface)], [self.link.server_cpu]
         try:
-            with self.link.left_to_polls(), self._process("dpdk", "ring", own, cpus, flags, env=env) as counts:
+            running = partial(self._process, "dpdk", "ring", own, cpus, flags, polls=True, env=env)
+            with self.link.left_to_polls(), running() as counts:
                 server.call(attach.adopt, server.iface)
                 self.link.hold_server()
                 yield Receiver(counts)
@@ -187,6 +190,7 @@ class Receivers:
         cpus: Sequence[int],
         flags: Sequence[str] = ("-pthread",),
         main_cpu: int | None = None,
+        polls: bool = False,
         **kwargs: object,
     ) -> Iterator[Callable[[], dict]]:
         """Run a receiver in C, which classifies with nn_fused or a detector's net, and yield what asks for its counts.
@@ -194,16 +198,22 @@ class Receivers:
         The program is bpf/user/NAME.c; bpf/user/receiver.h says how it is asked. `own` are its own arguments, between
         the interface and the task. `place` names the place where packets wait for it: those that found it
         full are counted there. `flags` are for the compiler. The first thread moves to `main_cpu`.
+
+        A receiver that `polls` never sleeps. It has the usual priority, so that the driver's thread comes first on
+        its CPU: at the same priority that waits for some 3 ms, and a veth's ring, which keeps 256 packets, overflows.
         """
         server, program = self.link.server, build(f"user/{name}.c", name, (*flags, *net_flags(self.model.hidden)))
         struct, task = ("nn_log2", "detector") if self.model.detector else ("nn_fused", self.model.n_classes)
         params = self._folder / struct
         params.write_bytes(self.model.params(struct))
-        argv = [program, server.iface, *own, task, params]
+        argv, where = [program, server.iface, *own, task, params], ",".join(map(str, cpus))
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        process = server.popen(argv, cpu=",".join(map(str, cpus)), text=True, **pipes, **kwargs)
+        first, cpu = (["setsid", "taskset", "-c", where], None) if polls else ([], where)
+        process = server.popen([*first, *argv], cpu=cpu, text=True, **pipes, **kwargs)
 
         def line() -> str:
+            if not select.select([process.stdout], [], [], PATIENCE_S)[0]:
+                raise UserError(f"{name} has not answered for {PATIENCE_S:g} s")
             text = process.stdout.readline()
             if not text:
                 raise UserError(f"{name} ended: {'; '.join(process.stderr.read().splitlines()) or 'no message'}")
@@ -222,7 +232,11 @@ class Receivers:
             yield counts
         finally:
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=30)
+            try:
+                process.communicate(timeout=PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
 
 
 def dpdk_device(iface: str) -> str:

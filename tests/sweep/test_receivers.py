@@ -29,6 +29,7 @@ from ids_repro.sweep.link_netns import two_namespaces
 from ids_repro.sweep.methods import METHODS, Method
 from ids_repro.sweep.receivers import Receivers, raw_socket_cpus
 from ids_repro.sweep.run import run_sweep
+from ids_repro.sweep.sender import Sender
 
 pytestmark = [pytest.mark.root, pytest.mark.bpf, pytest.mark.usefixtures("nothing_left")]
 HPING3 = {"intervals_us": (0,), "rates_pps": ()}
@@ -72,6 +73,23 @@ def test_what_a_receiver_is_too_slow_for_is_counted_where_it_was_lost(tmp_path, 
     assert (made["status"], made["reason"]) == ("ok", "")
     assert raw["dropped_packets"][place] > 10_000
     assert raw["sent_packets"] == raw["received_packets"] + sum(raw["dropped_packets"].values())
+
+
+@pytest.mark.parametrize("method", ["rawsock1_nn_fused", "afxdp_nn_fused", "afxdp_busy_nn_fused", "dpdk_nn_fused"])
+def test_a_receiver_answers_and_ends_though_packets_go_on_coming(models, method):
+    traffic = {"generator": "live_frames", "interval_us": None, "rate_pps": 3_000_000, "flows": "one", "limit_s": 60}
+    with two_namespaces() as link, contextlib.ExitStack() as stack:
+        sender = stack.enter_context(contextlib.closing(Sender(link)))
+        with sender.running(**traffic):
+            with Receivers(models["binary"], link, stack).running(METHODS[method]) as receiver:
+                begin, counts = time.monotonic(), []
+                for _ in range(2):
+                    time.sleep(0.3)
+                    counts.append(receiver.counts()["received"])
+            took_s = time.monotonic() - begin
+    first, second = counts
+    assert 0 < first < second
+    assert took_s < 20, "each time it waited for the last packet"
 
 
 @pytest.mark.parametrize("victim", ["hping3", "rawsock", "afxdp", "dpdk", "load_agent"])
