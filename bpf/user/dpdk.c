@@ -35,8 +35,10 @@ static int start(const char *iface, const char *device)
 		snprintf(which, sizeof(which), "--vdev=%s0,iface=%s", device, iface);
 	if (rte_eal_init(sizeof(options) / sizeof(*options), options) < 0)
 		return -1;
+	if (rte_eth_dev_count_avail())
+		return 0;
 	errno = ENODEV;
-	return rte_eth_dev_count_avail() ? 0 : -1;
+	return -1;
 }
 
 /* Start the device with one queue. Nothing is sent; some drivers want a queue for that all the same. */
