@@ -211,32 +211,39 @@ class Receivers:
         first, cpu = (["setsid", "taskset", "-c", where], None) if polls else ([], where)
         process = server.popen([*first, *argv], cpu=cpu, text=True, **pipes, **kwargs)
 
-        def line() -> str:
-            if not select.select([process.stdout], [], [], PATIENCE_S)[0]:
-                raise UserError(f"{name} has not answered for {PATIENCE_S:g} s")
-            text = process.stdout.readline()
-            if not text:
-                raise UserError(f"{name} ended: {'; '.join(process.stderr.read().splitlines()) or 'no message'}")
-            return text
-
         def counts() -> dict:
             process.send_signal(signal.SIGUSR1)
-            found = json.loads(line())
+            found = json.loads(_line(process, name))
             drops = {place: found["socket_drops"], "queue": found["queue_drops"], "unparsed": found["unparsed"]}
             return {"received": found["classified"], "verdicts": found["verdicts"], "drops": drops}
 
         try:
-            line()  # "ready"
+            _line(process, name)  # "ready"
             if main_cpu is not None:
                 os.sched_setaffinity(process.pid, {main_cpu})  # the other threads stay on `cpus`
             yield counts
         finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.communicate(timeout=PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
+            _end(process)
+
+
+def _line(process: subprocess.Popen, name: str) -> str:
+    """Return the next line of a receiver; raise UserError if it has ended, or does not answer."""
+    if not select.select([process.stdout], [], [], PATIENCE_S)[0]:
+        raise UserError(f"{name} has not answered for {PATIENCE_S:g} s")
+    text = process.stdout.readline()
+    if not text:
+        raise UserError(f"{name} ended: {'; '.join(process.stderr.read().splitlines()) or 'no message'}")
+    return text
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End a receiver, by SIGKILL if it does not heed SIGTERM."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.communicate(timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
 
 
 def dpdk_device(iface: str) -> str:
