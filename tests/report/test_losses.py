@@ -3,7 +3,7 @@
 import pytest
 import synthetic
 
-from ids_repro import records
+from ids_repro import config, records
 from ids_repro.report import losses
 from ids_repro.report.exhibit import Results
 
@@ -27,6 +27,16 @@ def test_trials_of_another_length_and_of_hping3_are_not_pooled(tmp_path):
     (line,) = losses.table(Results(records.read(tmp_path))).itertuples()
     assert (line.generator, line.trial_s, line.trials) == ("hping3", 1.0, 2)
     assert line.r_tx_pps == pytest.approx(2e6, rel=0.02)
+
+
+def test_it_says_that_loads_differ_and_that_what_the_link_loses_is_not_free(tmp_path):
+    synthetic.frames(tmp_path / "a.jsonl", capacities={"tc_nn_fused": 400e3})
+    made = losses.exhibit(Results(records.read(tmp_path)))
+    assert "not of the same load" in made.caption and "R_TX [kpps]" in made.blocks[0].frame
+    assert "not free" in made.notes and "cost the server nothing" not in made.notes
+    section = (config.BPF / "README.md").read_text().split("\n## ")[-1]
+    assert "4.10 million packets/s of 5 million and 3.86 of" in section and round(100 * (1 - 3.86 / 4.10)) == 6
+    assert "6 % less" in made.notes and "page pool" in section
 
 
 def test_without_records_it_says_what_to_run():
