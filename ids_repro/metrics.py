@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -132,13 +133,18 @@ def median_quartiles(values: ArrayLike) -> Interval:
     return Interval(float(middle), float(low), float(high), values.size)
 
 
+def held(r_tx: ArrayLike, r_rx: ArrayLike, tolerance: float = TOLERANCE) -> np.ndarray:
+    """Return which trials held: they lost at most `tolerance` of their packets; see `edge_of_loss`."""
+    return np.asarray(r_rx, dtype=float) >= (1 - tolerance) * np.asarray(r_tx, dtype=float)
+
+
 def edge_of_loss(r_tx: ArrayLike, r_rx: ArrayLike, tolerance: float = TOLERANCE) -> tuple[float, float]:
     """Return the two rates between which one search puts the edge of loss: one that held and the next, which lost.
 
-    A trial held if it lost at most `tolerance` of its packets. The trials, by rising R_TX, are cut where the fewest are
-    on the wrong side: lost below the cut, or held above it. The latter count twice, because a pause of the machine
-    makes a trial lose, but nothing makes it hold what the method cannot take. So one hiccup ends no search. Of several
-    such cuts the highest is taken.
+    The trials, by rising R_TX, are cut where the fewest are on the wrong side: lost below the cut, or held above it.
+    The latter count twice, because a pause of the machine makes a trial lose, but nothing makes it hold what the method
+    cannot take. So one hiccup ends no search. Of several such cuts the highest is taken: one trial that held outweighs
+    two below it that lost.
 
     Parameters
     ----------
@@ -151,11 +157,11 @@ def edge_of_loss(r_tx: ArrayLike, r_rx: ArrayLike, tolerance: float = TOLERANCE)
     held, lost : float
         The R_TX below the cut and the one above it [pps]; 0 and infinity: there is none.
     """
-    r_tx, r_rx = np.asarray(r_tx, dtype=float), np.asarray(r_rx, dtype=float)
+    r_tx = np.asarray(r_tx, dtype=float)
     order = np.argsort(r_tx, kind="stable")
-    held = (r_rx >= (1 - tolerance) * r_tx)[order]
+    kept = held(r_tx, r_rx, tolerance)[order]
     # The trials on the wrong side of each cut, from the cut before the first trial to the one after the last.
-    wrong = np.append(0, np.cumsum(~held)) + HOLD * np.append(np.cumsum(held[::-1])[::-1], 0)
+    wrong = np.append(0, np.cumsum(~kept)) + HOLD * np.append(np.cumsum(kept[::-1])[::-1], 0)
     cut = int(np.flatnonzero(wrong == wrong.min())[-1])
     rates = np.concatenate(([0.0], r_tx[order], [np.inf]))
     return float(rates[cut]), float(rates[cut + 1])
@@ -165,10 +171,10 @@ def highest_rate(ends: Sequence[tuple[float, float]]) -> Interval:
     """Return the highest R_TX at which at most TOLERANCE of the packets were lost (Sec. V-B2's hat R_TX).
 
     This is the throughput of RFC 2544, Sec. 26.1: a search for the fastest rate that held, which halves the distance to
-    the next one that lost. It is made several times, and the result is the median of the rates that held at the end.
-    The interval reaches from the slowest of these to the fastest that lost. So it has both the differences between
-    searches and their resolution. It covers the median of all searches that could be made with the probability
-    `coverage`, whatever their distribution.
+    the next one that lost. It is made several times, and the result is the lower median of the rates that held at the
+    ends of the searches, so it is a rate that was measured. The interval reaches from the slowest of these to the
+    fastest of those that lost at the ends. So it has both the differences between searches and their resolution. It
+    covers the median of all searches that could be made with the probability `coverage`, whatever their distribution.
 
     Differs: RFC 2544 tolerates no loss, asks for trials of 60 s and searches once. We tolerate 1 %, because the paper
     reads its rate off Fig. 4, and because a pause of a virtual CPU loses packets. A loss that trials at higher rates
@@ -183,8 +189,8 @@ def highest_rate(ends: Sequence[tuple[float, float]]) -> Interval:
     Returns
     -------
     Interval
-        In pps; n is the number of searches. The middle is 0 if most searches found no rate that held. The high end is
-        infinite if a search found no rate that lost. All three are NaN without searches.
+        In pps; n is the number of searches. The middle is 0 if at least half of them found no rate that held. The high
+        end is infinite if a search found no rate that lost. All three are NaN without searches.
 
     References
     ----------
@@ -192,8 +198,8 @@ def highest_rate(ends: Sequence[tuple[float, float]]) -> Interval:
     """
     if not ends:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
-    held, lost = zip(*ends, strict=True)
-    return Interval(float(np.median(held)), min(held), max(lost), len(ends))
+    best, lost = zip(*ends, strict=True)
+    return Interval(statistics.median_low(best), min(best), max(lost), len(ends))
 
 
 def coverage(n: int) -> float:

@@ -113,6 +113,26 @@ def test_the_highest_rate_is_the_median_of_the_searches_and_its_interval_has_all
     assert metrics.highest_rate(ends[1:2]) == (300e3, 300e3, 400e3, 1), "never narrower than the resolution"
 
 
+@given(st.lists(st.tuples(st.floats(1e3, 1e6) | st.just(0.0), st.floats(1e6, 1e7) | st.just(np.inf)), min_size=1))
+def test_the_highest_rate_is_one_that_held_or_none(ends):
+    """The lower median: nothing between two rates, and no rate if half of the searches found none."""
+    rate, low, high, n = metrics.highest_rate(ends)
+    held = sorted(held for held, _ in ends)
+    assert rate == held[(n - 1) // 2] and low == held[0] and high == max(lost for _, lost in ends)
+
+
+def test_of_two_searches_the_slower_one_counts():
+    assert metrics.highest_rate([(300e3, 400e3), (500e3, 600e3)]) == (300e3, 300e3, 600e3, 2)
+    assert metrics.highest_rate([(0, 100e3), (439e3, np.inf)]) == (0, 0, np.inf, 2)
+
+
+def test_one_trial_that_held_outweighs_two_that_lost_but_not_three():
+    kept = KPPS * [0, 0, 1, 0.5, 0.5]
+    assert metrics.edge_of_loss(KPPS, kept) == (300e3, 400e3)
+    assert metrics.edge_of_loss(KPPS, KPPS * [0, 0, 0, 1, 0]) == (0, 100e3)
+    assert metrics.held(KPPS, kept).tolist() == [False, False, True, False, False]
+
+
 def test_a_rate_that_was_not_reached_has_no_end_and_one_below_all_is_zero():
     reached, below = metrics.edge_of_loss(KPPS, KPPS), metrics.edge_of_loss(KPPS, KPPS * 0.5)
     assert metrics.highest_rate([reached]) == (500e3, 500e3, np.inf, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -13,11 +13,19 @@ from ..published import tolerance
 from ..text import rounded
 from . import style, throughput
 from .exhibit import Results
-from .sweep_points import BUSY, LINE, at_rate, lengths, medians, trial_points
+from .sweep_points import BUSY, LINE, at_rate, complete, lengths, medians, trial_points
 from .verdicts import BETTER, DIFFERS, HOLDS, NOT_COMPARABLE, Answer, judge, unmeasured
 
 Claim = Mapping[str, Any]
+NO_SEARCH = "no search, only the profile's rates were tried"
 EQUAL = "; within their intervals they are equal"
+COVERED = 0.9  # how probably brackets must cover their medians before one rate is said to differ from another
+# What is said if a method that passes by the kernel's stack leaves its CPU idle.
+IDLE = {
+    "afxdp_nn_fused": "our AF_XDP program sleeps until packets come, where DPDK polls",
+    "dpdk_nn_fused": "DPDK polls, so it should leave nothing idle: see its trials in sweep.jsonl",
+}
+TOO_FEW = f"; too few searches to say that one is slower: that needs brackets with {rounded(100 * COVERED, '.0f')} %"
 NN, NN_PAPER = "xdp_drv_nn_fused", "xdp_drv_nn_q16_paper"
 
 
@@ -33,7 +41,9 @@ def _places(results: Results) -> list[tuple]:
 
 
 def _line(results: Results, method: str) -> Any:
-    """Return a method's line of `throughput.table` with the most trials; of several, that of new flows sent fastest.
+    """Return a method's line of `throughput.table`: one that was searched, if there is any, and the most trials.
+
+    Of several with as many trials it is that of new flows sent fastest.
 
     All lines that the claims compare are of one length of trials: the one that most trials have.
     """
@@ -43,7 +53,8 @@ def _line(results: Results, method: str) -> Any:
 def _lines(results: Results) -> dict[str, Any]:
     frame = _of_one_length(results)
     if len(frame):
-        frame = frame.sort_values(["trials", "flows", "fastest_pps"], ascending=[True, False, True])
+        frame = frame.assign(searched=frame["searches"] > 0)
+        frame = frame.sort_values(["searched", "trials", "flows", "fastest_pps"], ascending=[True, True, False, True])
     return {line.method: line for line in frame.itertuples()}
 
 
@@ -62,6 +73,15 @@ def _points(results: Results, line: Any, method: str) -> pd.DataFrame:
 def _measured(line: Any) -> str:
     sender = f"{style.GENERATORS[line.generator][1]}, {style.FLOWS[line.flows]}"
     return f"{line.trials} trials of {_kpps(line.slowest_pps)} to {_kpps(line.fastest_pps)} kpps, {sender}"
+
+
+def _coverage(lines: Iterable[Any]) -> float:
+    """Return how probably the brackets of a searched line cover their median; of several lines the least."""
+    return min(metrics.coverage(line.searches) for line in lines)
+
+
+def _covers(lines: Iterable[Any]) -> str:
+    return f"brackets cover the median search with {rounded(100 * _coverage(lines), '.0f')} %"
 
 
 def _why(claim: Claim, results: Results) -> str:
@@ -95,12 +115,16 @@ def no_loss(claim: Claim, results: Results) -> Answer:
     ours, low, high = line.highest_pps, line.low_pps, line.high_pps
     verdict = judge(paper, ours, tolerance(claim))
     reason = f"{throughput.rate(line)} kpps; {_measured(line)}"
+    shown = ours or f"< {rounded(line.least_lost_pps, ',.0f')} pps"
+    if not line.searches:
+        return Answer(shown, NOT_COMPARABLE, f"{NO_SEARCH}: {reason}", used=_records(results, line))
+    reason += f"; {_covers([line])}"
     if verdict == DIFFERS and low <= paper < high == math.inf:
         verdict, reason = NOT_COMPARABLE, f"too few trials sent faster; {reason}"
     elif verdict == BETTER or low <= paper < high:
         verdict = judge(paper, ours, tolerance(claim), low, high)
     why = f"; {_why(claim, results)}" * (verdict in (BETTER, DIFFERS))
-    return Answer(ours, verdict, reason + why, low, high, _records(results, line))
+    return Answer(shown, verdict, reason + why, low, high, _records(results, line))
 
 
 def below_limit(claim: Claim, results: Results) -> Answer:
@@ -112,7 +136,7 @@ def below_limit(claim: Claim, results: Results) -> Answer:
     ours, low, high = line.fall_percent, line.fall_low_percent, line.fall_high_percent
     if math.isnan(ours):
         return Answer(ours, NOT_COMPARABLE, f"no trials on both sides of that rate; {_measured(line)}", used=used)
-    reason = f"{rounded(low, '.1f')} to {rounded(high, '.1f')} % over repeats; between measured rates "
+    reason = f"{rounded(low, '.1f')} to {rounded(high, '.1f')} % for any two repeats; between measured rates "
     reason += f"of {_kpps(line.between_low_pps)} and {_kpps(line.between_high_pps)} kpps"
     verdict = judge(claim["value"], ours, tolerance(claim), low, high)
     why = f"; {_why(claim, results)}" * (verdict != HOLDS)
@@ -129,7 +153,7 @@ def order(claim: Claim, results: Results) -> Answer:
     if None in lines or len({(line.generator, line.flows) for line in lines}) > 1:
         return unmeasured()
     parts = [_points(results, lines[0], method) for method in claim["methods"]]
-    at_pps = min(part["r_tx_pps"].max() for part in parts)
+    at_pps = min(complete(part)["r_tx_pps"].max() for part in parts)
     there = [at_rate(part, at_pps) for part in parts]
     rates = [one["r_rx_pps"] for one in there]
     reason = f"at {_kpps(at_pps)} kpps, in kpps: {', '.join(map(_kpps, rates))}"
@@ -150,9 +174,14 @@ def more(claim: Claim, results: Results) -> Answer:
     used = _records(results, *lines.values())
     if None in lines.values():
         return unmeasured()
+    covered = 1.0
     if claim["by"] == "no_loss":
         found = {method: (line.highest_pps, line.low_pps, line.high_pps) for method, line in lines.items()}
         text = [f"{line.name} {throughput.rate(line)} kpps" for line in lines.values()]
+        if not all(line.searches for line in lines.values()):
+            return Answer(math.nan, NOT_COMPARABLE, f"{NO_SEARCH}: {', '.join(text)}", used=used)
+        covered = _coverage(lines.values())
+        text[-1] += f"; {_covers(lines.values())}"
     else:
         found = {m: tuple(getattr(line, f"{name}_percent") for name in BUSY) for m, line in lines.items()}
         text = [f"{line.name} {_percent(*found[method])}" for method, line in lines.items()]
@@ -161,8 +190,9 @@ def more(claim: Claim, results: Results) -> Answer:
     pairs = [(found[one], found[other]) for one in claim["more"] for other in claim["less"]]
     above = all(low >= high for (_, low, _), (_, _, high) in pairs)
     below = any(high <= low for (_, _, high), (_, low, _) in pairs)
-    verdict = HOLDS if above else DIFFERS if below else NOT_COMPARABLE
-    return Answer(math.nan, verdict, ", ".join(text) + EQUAL * (verdict == NOT_COMPARABLE), used=used)
+    verdict = HOLDS if above else DIFFERS if below and covered >= COVERED else NOT_COMPARABLE
+    why = "" if verdict != NOT_COMPARABLE else TOO_FEW if below else EQUAL
+    return Answer(math.nan, verdict, ", ".join(text) + why, used=used)
 
 
 def _percent(middle: float, low: float, high: float) -> str:
@@ -210,7 +240,7 @@ def bypass(claim: Claim, results: Results) -> Answer:
     busy = 100 - points["idle"]
     ends = [f"{rounded(busy.iloc[at], '.0f')} % at {_kpps(points['r_tx_pps'].iloc[at])} kpps" for at in (0, -1)]
     verdict = judge(claim["value"], busy.min(), tolerance(claim))
-    why = "; our AF_XDP program sleeps until packets come, where DPDK polls" * (verdict == DIFFERS)
+    why = f"; {IDLE[method]}" * (verdict == DIFFERS)
     return Answer(busy.min(), verdict, f"{line.name}: {', '.join(ends)}{why}", busy.min(), busy.max(), used)
 
 

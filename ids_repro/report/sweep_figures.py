@@ -34,15 +34,15 @@ CAPTIONS = {
     "fig4": (
         "Fig. 4. Receiving rate over sending rate. The left panels show the paper's range, the right ones all rates; "
         "their grey corner is the left panel. Ticks on the x axis: up to where the paper loses nothing. Medians over "
-        "repeats; whiskers reach from the least to the most. A "
+        "repeats; whiskers reach from the least to the most. A rate that a search tried has one trial. A "
         "marker's shape says which generator sent; it is filled if each packet started a new flow, hollow if all "
         f"belonged to one flow. Trials of another length than most are pale. {style.NETS} The paper has neither AF_XDP "
         "nor DPDK."
     ),
     "fig5a": (
         "Fig. 5a. CPU utilisation of the server over sending rate, classifiers in the kernel. Areas are medians over "
-        "repeats of the generator that sent the fastest; markers are the busy share in each generator's trials. Trials "
-        "of another length than most are pale."
+        "repeats of the generator that sent the fastest; a rate that a search tried has one trial. Markers are the "
+        "busy share in each generator's trials. Trials of another length than most are pale."
     ),
     "fig5b": "Fig. 5b. The same as Fig. 5a, classifiers in user space.",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from .. import config, records
 from .exhibit import Results
 
 # How the server's CPU spent its time, in the words of Fig. 5; "steal" is what the hypervisor took.
@@ -29,16 +30,24 @@ def at_rate(part: pd.DataFrame, rate_pps: float) -> pd.Series:
     Returns
     -------
     Series
-        The numbers of `medians`, on the straight line between the measured points on either side, whose rates are
-        below_pps and above_pps. All are NaN if the rate is outside the measured range: nothing is extrapolated.
+        The numbers of `medians`, on the straight line between the `complete` points on either side, whose rates are
+        below_pps and above_pps. All are NaN if the rate is outside their range: nothing is extrapolated.
     """
-    part = part.sort_values("r_tx_pps")
+    part = complete(part).sort_values("r_tx_pps")
     x = part["r_tx_pps"].to_numpy()
     names = ["r_rx_pps", "r_rx_min_pps", "r_rx_max_pps", *CPU, *BUSY]
     if not x.size or not x[0] <= rate_pps <= x[-1]:
         return pd.Series(float("nan"), index=[*names, "below_pps", "above_pps"])
     found = {name: np.interp(rate_pps, x, part[name].astype(float)) for name in names}
     return pd.Series(found | {"below_pps": x[x <= rate_pps].max(), "above_pps": x[x >= rate_pps].min()})
+
+
+def complete(part: pd.DataFrame) -> pd.DataFrame:
+    """Return the points of one line of `medians` that have the most trials: those of the rates that were planned.
+
+    A rate that a search tried has one trial, in which "over repeats" means nothing.
+    """
+    return part[part["trials"] == part["trials"].max()]
 
 
 def trial_points(results: Results) -> pd.DataFrame:
@@ -53,10 +62,11 @@ def trial_points(results: Results) -> pd.DataFrame:
     -------
     DataFrame
         What was asked for: method, generator, flows ("new": one a packet, "one", or "replay": a capture's), interval_us
-        (hping3) or rate_pps (live frames), trial_s, repeat. workers. r_tx_pps and r_rx_pps (Sec. V-B1: packets leaving
-        the client, and arriving at the server's program, per second); usr, sys, soft, idle, steal in % of the server's
-        CPU; busy: the first three together. compared, differences: of a replay that lost nothing, its packets, and by
-        how much the counts of their verdicts and reasons differ from user space's; else NaN.
+        (hping3) or rate_pps (live frames), trial_s, repeat. of_search: whether a search chose the rate, because the
+        profile does not name it. workers. r_tx_pps and r_rx_pps (Sec. V-B1: packets leaving the client, and arriving at
+        the server's program, per second); usr, sys, soft, idle, steal in % of the server's CPU; busy: the first three
+        together. compared, differences: of a replay that lost nothing, its packets, and by how much the counts of their
+        verdicts and reasons differ from user space's; else NaN.
     """
     lines = []
     for record in results.current("sweep"):
@@ -64,6 +74,7 @@ def trial_points(results: Results) -> pd.DataFrame:
         # The first records do not name their flows: hping3 took a new port for each packet.
         line = {name: asked.get(name) for name in (*LINE, *ASKED, "repeat")} | {"flows": asked.get("flows") or "new"}
         line["trial_s"] = float(asked.get("trial_s", round(raw["duration_s"], 1)))
+        line["of_search"] = _is_of_search(record)
         line["workers"] = raw.get("workers", 1)
         line["r_tx_pps"] = raw["sent_packets"] / raw["duration_s"]
         line["r_rx_pps"] = raw["received_packets"] / raw["duration_s"]
@@ -71,8 +82,16 @@ def trial_points(results: Results) -> pd.DataFrame:
         line["compared"] = None if line["differences"] is None else raw["received_packets"]
         line |= {name: raw["cpu_percent"].get(name, 0.0) for name in CPU}
         lines.append(line | {"busy": line["usr"] + line["sys"] + line["soft"]})
-    names = [*LINE, *ASKED, "repeat", "workers", "r_tx_pps", "r_rx_pps", *CPU, "busy", *COMPARED]
-    return pd.DataFrame(lines, columns=names).astype(dict.fromkeys(COMPARED, float))
+    names = [*LINE, *ASKED, "repeat", "of_search", "workers", "r_tx_pps", "r_rx_pps", *CPU, "busy", *COMPARED]
+    return pd.DataFrame(lines, columns=names).astype(dict.fromkeys(COMPARED, float) | {"of_search": bool})
+
+
+def _is_of_search(record: dict) -> bool:
+    """Return whether a search chose the rate of a trial: it is none of those that the profile names."""
+    rate_pps, profile = record["asked"].get("rate_pps"), config.PROFILES.get(records.scope(record)["profile"])
+    if rate_pps is None or profile is None:
+        return False
+    return rate_pps not in (*profile.rates_pps, *profile.churn_pps, *profile.replay_pps)
 
 
 def all_trials(results: Results) -> pd.DataFrame:
@@ -94,11 +113,12 @@ def medians(results: Results) -> pd.DataFrame:
     -------
     DataFrame
         The medians over repeats of `trial_points`; r_rx_min_pps and r_rx_max_pps, busy_min and busy_max: the least and
-        the most.
+        the most; trials: of how many.
     """
     by = results.once(trial_points).groupby([*LINE, *ASKED], sort=False, dropna=False)
     middle = by[["workers", "r_tx_pps", "r_rx_pps", *CPU, "busy"]].median()
     middle["r_rx_min_pps"], middle["r_rx_max_pps"] = by["r_rx_pps"].min(), by["r_rx_pps"].max()
+    middle["trials"] = by.size()
     middle["busy_min"], middle["busy_max"] = by["busy"].min(), by["busy"].max()
     return middle.reset_index().sort_values([*LINE, "r_tx_pps"], ignore_index=True)
 

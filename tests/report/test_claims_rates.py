@@ -12,8 +12,8 @@ ALIKE = "alike_percent.xdp_drv_nn_fused+xdp_skb_nn_fused+tc_nn_fused"
 CPU = "cpu_full_percent.xdp_drv_nn_fused"
 
 
-def judged(folder, capacities, rates=synthetic.FRAMES_PPS):
-    synthetic.frames(folder / "a.jsonl", capacities=capacities, rates=rates)
+def judged(folder, capacities, rates=synthetic.FRAMES_PPS, repeats=3):
+    synthetic.frames(folder / "a.jsonl", capacities=capacities, rates=rates, repeats=repeats)
     return claims.table(Results(records.read(folder))).set_index("id")
 
 
@@ -38,6 +38,8 @@ def test_a_bypass_that_sleeps_differs_from_one_that_polls(tmp_path):
     line = judged(tmp_path, {"afxdp_nn_fused": 1e6}).loc[name]
     assert (line["verdict"], line["ours"], line["high"]) == (DIFFERS, pytest.approx(10.1, abs=0.01), 100)
     assert "10 % at 100 kpps, 100 % at 3,000 kpps; our AF_XDP program sleeps" in line["reason"]
+    dpdk = judged(tmp_path / "dpdk", {"dpdk_nn_fused": 1e6}).loc["bypass_percent.dpdk_nn_fused"]
+    assert dpdk["verdict"] == DIFFERS and "; DPDK polls, so" in dpdk["reason"] and "AF_XDP" not in dpdk["reason"]
     assert judged(tmp_path / "polls", {"afxdp_nn_fused": 1e5}).loc[name, "verdict"] == HOLDS
     assert judged(tmp_path / "none", {"no_filter": 1e6}).loc[name, "verdict"] == NOT_MEASURED
 
@@ -60,10 +62,37 @@ IN_KERNEL = {"xdp_drv_nn_fused": 600e3, "xdp_skb_nn_fused": 600e3}
     [(600e3, 200e3, HOLDS), (310e3, 303e3, NOT_COMPARABLE), (200e3, 600e3, DIFFERS)],
 )
 def test_rates_within_each_others_brackets_are_not_said_to_differ(tmp_path, tc, socket, verdict):
-    lines = judged(tmp_path, IN_KERNEL | {"tc_nn_fused": tc, "rawsock1_nn_fused": socket}, (100e3, 300e3, 400e3, 700e3))
-    line = lines.loc[MORE]
+    some, rates = IN_KERNEL | {"tc_nn_fused": tc, "rawsock1_nn_fused": socket}, (100e3, 300e3, 400e3, 700e3)
+    line = judged(tmp_path, some, rates, repeats=5).loc[MORE]
     assert line["verdict"] == verdict
     assert ("within their intervals they are equal" in line["reason"]) == (verdict == NOT_COMPARABLE)
+    assert "brackets cover the median search with 94 %" in line["reason"]
+
+
+@pytest.mark.parametrize(("tc", "socket", "verdict"), [(600e3, 200e3, HOLDS), (200e3, 600e3, NOT_COMPARABLE)])
+def test_three_searches_are_too_few_to_refute_the_paper(tmp_path, tc, socket, verdict):
+    some, rates = IN_KERNEL | {"tc_nn_fused": tc, "rawsock1_nn_fused": socket}, (100e3, 300e3, 400e3, 700e3)
+    line = judged(tmp_path, some, rates).loc[MORE]
+    assert line["verdict"] == verdict and "brackets cover the median search with 75 %" in line["reason"]
+    assert ("too few searches" in line["reason"]) == (verdict == NOT_COMPARABLE)
+    assert "they are equal" not in line["reason"]
+
+
+def test_without_a_search_no_rate_holds_or_differs(tmp_path):
+    """At the profile's own rates alone, 200,000 to 1,600,000 packets/s."""
+    some, rates = IN_KERNEL | {"tc_nn_fused": 600e3, "rawsock1_nn_fused": 90e3}, (200e3, 450e3, 800e3, 1.6e6)
+    lines = judged(tmp_path, some, rates)
+    fast, slow = (lines.loc[f"no_loss_pps.{method}"] for method in ("xdp_drv_nn_fused", "rawsock1_nn_fused"))
+    assert {fast["verdict"], slow["verdict"], lines.loc[MORE, "verdict"]} == {NOT_COMPARABLE}
+    assert (fast["ours"], slow["ours"]) == (450e3, "< 200,000 pps")
+    assert fast["reason"].startswith("no search, only the profile's rates were tried: 450 kpps; 12 trials of 200 to")
+    assert lines.loc[MORE, "reason"].endswith("TC (NN fused) 450 kpps, 1-core Rawsocket (NN fused) < 200 kpps")
+
+
+def test_a_searched_line_is_judged_even_where_another_has_more_trials(tmp_path):
+    synthetic.sweep(tmp_path / "a.jsonl", repeats=9, capacities={"xdp_drv_nn_fused": 1e6})
+    line = judged(tmp_path, {"xdp_drv_nn_fused": 350e3}).loc["no_loss_pps.xdp_drv_nn_fused"]
+    assert line["verdict"] == HOLDS and "live frames" in line["reason"]
 
 
 @pytest.mark.parametrize(("tc", "verdict"), [(500e3, HOLDS), (604e3, HOLDS), (610e3, NOT_COMPARABLE), (640e3, DIFFERS)])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import synthetic
 
-from ids_repro import records
+from ids_repro import config, records
 from ids_repro.report.exhibit import Results
 from ids_repro.report.sweep_points import CPU, LINE, all_trials, at_rate, medians, trial_points
 
@@ -13,12 +13,41 @@ from ids_repro.report.sweep_points import CPU, LINE, all_trials, at_rate, median
 def test_between_two_measured_rates_is_a_straight_line_and_outside_nothing():
     part = pd.DataFrame({"r_tx_pps": [900e3, 700e3], "r_rx_pps": [500e3, 600e3], "usr": [40.0, 20.0]})
     part = part.assign(r_rx_min_pps=400e3, r_rx_max_pps=700e3, sys=0.0, soft=0.0, idle=60.0, steal=0.0)
-    part = part.assign(busy=part["usr"], busy_min=10.0, busy_max=50.0)
+    part = part.assign(busy=part["usr"], busy_min=10.0, busy_max=50.0, trials=3)
     found = at_rate(part, 800e3)
     assert (found["r_rx_pps"], found["usr"], found["below_pps"], found["above_pps"]) == (550e3, 30, 700e3, 900e3)
     assert at_rate(part, 700e3)["r_rx_pps"] == 600e3
     assert at_rate(part, 699e3).isna().all() and at_rate(part, 901e3).isna().all()
     assert at_rate(part[:0], 800e3).isna().all()
+
+
+def test_a_value_over_repeats_lies_between_rates_that_all_repeats_have(tmp_path):
+    """A search's single trial at 750,000 packets/s, in which nearly all was lost, changes no value at 800,000."""
+    synthetic.frames(tmp_path / "a.jsonl", capacities={"tc_nn_fused": 600e3})
+    before = medians(Results(records.read(tmp_path)))
+    synthetic.frames(tmp_path / "a.jsonl", capacities={"tc_nn_fused": 90e3}, rates=(750e3,), repeats=1)
+    after = medians(Results(records.read(tmp_path)))
+    assert len(after) == len(before) + 1 and sorted(after["trials"]) == [1, *[3] * len(before)]
+    pd.testing.assert_series_equal(at_rate(after, 800e3), at_rate(before, 800e3))
+    assert at_rate(after, 800e3)[["below_pps", "above_pps"]].tolist() == [700e3, 900e3]
+    alone = after[after["trials"] == 1]
+    assert at_rate(alone, 750e3)["r_rx_pps"] == 90e3, "with one repeat, one trial is all of them"
+
+
+def test_a_rate_that_the_profile_does_not_name_is_a_searchs(tmp_path):
+    named = config.PROFILES["smoke"]
+    rates = (*named.rates_pps, *named.churn_pps, *named.replay_pps, 237e3)
+    synthetic.frames(tmp_path / "a.jsonl", capacities={"tc_nn_fused": 600e3}, rates=dict.fromkeys(rates))
+    synthetic.sweep(tmp_path / "a.jsonl", capacities={"tc_nn_fused": 600e3})
+    rows = records.read(tmp_path)
+    trials = trial_points(Results(rows))
+    assert trials[trials["of_search"]]["rate_pps"].tolist() == [237e3] * 3
+    nameless = [row | {"provenance": row["provenance"] | {"identity": {}}} for row in rows]
+    assert not trial_points(Results(nameless))["of_search"].any()
+    example = trial_points(Results(records.read(config.DATA / "example")))
+    searched = example.groupby(["generator", "flows"])["of_search"].any()
+    assert searched.index[searched].tolist() == [("live_frames", "one")]
+    assert set(example[example["of_search"]]["repeat"]) == {0, 1}
 
 
 @pytest.fixture
