@@ -20,8 +20,7 @@
 #define IDS_RECEIVER_FLOWS (1 << 16) /* as many as the kernel program has by default */
 #define IDS_WAIT_US 5000	     /* how long a receiver waits for a packet before it checks for signals */
 #define IDS_EMPTY 1000 /* polls in a row without a packet, after which one that never sleeps checks for them */
-
-#define IDS_LATEST_NS 2000000000ULL
+#define IDS_LATEST_NS 2000000000ULL /* after which a signal is heeded though packets go on coming */
 
 struct ids_classifier {
 	struct ids_fixed_table table;

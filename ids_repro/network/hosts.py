@@ -67,6 +67,19 @@ def pinned(argv: Sequence[str], cpu: int | str | None) -> list[str]:
     return [*([] if cpu is None else ["setsid", "sh", "-c", GO_FIRST, str(cpu)]), *map(str, argv)]
 
 
+def held(argv: Sequence[str], cpus: str) -> list[str]:
+    """Return a command line that runs a program on certain CPUs, with the usual priority, in a session of its own.
+
+    Parameters
+    ----------
+    argv : sequence of str
+        The program and its arguments.
+    cpus : str
+        A list of CPUs as taskset writes it.
+    """
+    return ["setsid", "taskset", "-c", cpus, *map(str, argv)]
+
+
 @dataclass(frozen=True)
 class Host:
     """A network namespace with one interface.

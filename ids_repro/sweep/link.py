@@ -23,7 +23,7 @@ CLIENT_OFFLOADS = {"tcp-segmentation-offload": "off", "generic-segmentation-offl
 SERVER_OFFLOADS = {"generic-receive-offload": "on"}
 PROGRAMS = ("ethtool", "ip")  # hping3 is not required: without it only its own trials fail
 # How the kernel's napi.rst says that an interface is left to a socket which polls it: its NAPI starts by itself only if
-# nobody has polled it for 200 us. Since Linux 6.13 a socket cannot poll a veth, whose thread then works every 200 us.
+# nobody has polled it for 200 us. On Linux 6.18 a socket cannot poll a veth: its thread works then, every 200 us.
 LEFT_TO_POLLS = {"napi_defer_hard_irqs": 2, "gro_flush_timeout": 200_000}
 UP_S = 10.0  # a driver may set up its link again when a program is attached; this is how long that may take
 T = TypeVar("T")

@@ -25,6 +25,7 @@ from ..models.model import Model
 from ..native.build import build, dpdk_flags
 from ..native.layouts import net_flags
 from ..network import facts
+from ..network.hosts import held
 from .link import Link
 from .methods import METHODS, Method
 from .replay import Replay
@@ -208,8 +209,8 @@ class Receivers:
         params.write_bytes(self.model.params(struct))
         argv, where = [program, server.iface, *own, task, params], ",".join(map(str, cpus))
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        first, cpu = (["setsid", "taskset", "-c", where], None) if polls else ([], where)
-        process = server.popen([*first, *argv], cpu=cpu, text=True, **pipes, **kwargs)
+        command, cpu = (held(argv, where), None) if polls else (argv, where)
+        process = server.popen(command, cpu=cpu, text=True, **pipes, **kwargs)
 
         def counts() -> dict:
             process.send_signal(signal.SIGUSR1)
