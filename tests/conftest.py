@@ -18,6 +18,7 @@ from ids_repro.models import pipeline
 from ids_repro.models.detector import train
 from ids_repro.models.model import Model
 from ids_repro.models.scorers import Settings
+from ids_repro.models.shape import Shape
 from ids_repro.network.namespaces import leftovers
 
 # In the background of a script, as with `nohup make test &`, SIGINT is ignored, also in what the tests start; and a
@@ -62,7 +63,7 @@ def models(flows) -> dict[str, Model]:
 @pytest.fixture(scope="session")
 def detector(everything) -> Model:
     """Return a detector, trained for a moment on the shipped capture."""
-    return train(everything, settings=Settings(depth=8, epochs=1))
+    return train(everything, settings=Settings(Shape(tree_depth=8), epochs=1))
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from ids_repro.data import dataset
 from ids_repro.models import detector, pipeline
 from ids_repro.models.model_file import save_model
 from ids_repro.models.scorers import Settings
+from ids_repro.models.shape import Shape
 
 out = Path(sys.argv[1])
 every = dataset.prepare(config.SAMPLE, config.SAMPLE_LABELS, out / "lab.parquet")
@@ -27,7 +28,7 @@ for task in config.TASKS:
     model = pipeline.train_model(every.sample(), task, 3, short)
     save_model(model, out / "float")
     save_model(pipeline.quantize_model(model, every.sample()), out)
-save_model(detector.train(every, settings=Settings(depth=8, epochs=1)), out)
+save_model(detector.train(every, settings=Settings(Shape(tree_depth=8), epochs=1)), out)
 """
 
 

@@ -5,13 +5,24 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config import FALSE_ALARMS, MODELS, SAMPLE, UserError
 from ..text import rounded, say
 from .add import Add, add_number, only_with, print_json
 
+if TYPE_CHECKING:
+    from ..models.scorers import Settings
+
 ROWS = {"dt": "dt_deep", "nn": "nn_log2"}  # --classifier -> a row of `evaluate.detection`
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    """Return how the user wants a detector to be trained."""
+    from ..models.scorers import Settings
+    from ..models.shape import Shape
+
+    return Settings(Shape.read(args.hidden, args.tree_depth, args.leave_out))
 
 
 def _addresses(args: argparse.Namespace) -> list[str]:
@@ -25,10 +36,11 @@ def _train_detector(args: argparse.Namespace) -> int:
     from ..models.detector import progress_bar
     from ..models.model_file import write_model
 
+    settings = _settings(args)
     require_output(args.out, recordings.files(args.train, args.train_labels))
     recording = recordings.read(args.train, args.train_labels, _addresses(args))
     with progress_bar("training") as progress:
-        model = detector.train(recording.data, args.false_alarms, args.seed, progress=progress)
+        model = detector.train(recording.data, args.false_alarms, args.seed, settings, progress)
     write_model(model, args.out)
     name = recording.data.meta["name"]
     say(f"{args.out}: a detector, trained on {name}; budget {rounded(args.false_alarms, '.3%')} of normal flows")
@@ -51,6 +63,12 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     text = "budget: the largest share of normal flows that may be flagged; default: %(default)s"
     add_number(command, "--false-alarms", default=FALSE_ALARMS, metavar="SHARE", help=text)
     add_number(command, "--seed", default=0, metavar="N", help="default: %(default)s")
+    text = "neurons of each hidden layer of the net, one to three layers of 8 to 64; default: %(default)s"
+    command.add_argument("--hidden", default="16-16", metavar="WIDTHS", help=text)
+    text = "depth of the tree, 1 to 16; default: %(default)s"
+    add_number(command, "--tree-depth", default=16, metavar="N", help=text)
+    text = "features that neither the net nor the tree sees, such as sport,dport"
+    command.add_argument("--leave-out", default="", metavar="NAMES", help=text)
 
 
 def add_train_detector(add: Add) -> None:
@@ -65,8 +83,8 @@ def _detect(args: argparse.Namespace) -> int:
     from ..evaluate import detection, recordings
     from ..files import require_distinct
     from ..models.detector import progress_bar
-    from ..models.scorers import Settings
 
+    settings = _settings(args)
     if args.test:
         require_distinct([*args.train, args.test])
     recording = recordings.read(args.train, args.train_labels, _addresses(args))
@@ -82,7 +100,7 @@ def _detect(args: argparse.Namespace) -> int:
                     raise
                 say(f"ids_repro detect: {error}", sys.stderr)  # the other tests can be made
                 continue
-            trial = detection.Trial(ROWS[args.classifier], test, *parts, args.seed, (args.false_alarms,), Settings())
+            trial = detection.Trial(ROWS[args.classifier], test, *parts, args.seed, (args.false_alarms,), settings)
             found[test] = detection.run(trial, lambda done, nth=nth: progress(nth + done))["outcomes"][0]
     if args.json:
         print_json(args, found[tests[-1]] | {"tests": found})

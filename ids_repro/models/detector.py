@@ -72,8 +72,7 @@ def train(
     about = {"data": data.meta["name"], "labels": data.named()["labels"], "sampling": "every"}
     about |= {name: data.meta[name] for name in ("arriving_at", "damage") if data.meta.get(name)}
     about = {name: text[:MOST_CHARACTERS] for name, text in about.items()}
-    about |= {name: getattr(settings, name) for name in Settings.__dataclass_fields__ if name != "paper_steps"}
-    about |= mean_length(data.x)
+    about |= settings.about() | mean_length(data.x)
     return Model("binary", seed, data_sha256=data.meta["sha256"], twins=twins, detector=detector, about=about, **floats)
 
 
@@ -123,10 +122,12 @@ def train_part(
         If the budget is out of range, or there are fewer normal flows or fewer attack flows than folds.
     """
     number("false_alarms", false_alarms)
-    fitted, best, attack = fit_and_score(FIT[struct], data, seed, settings or Settings(), progress)
+    settings = settings or Settings()
+    fitted, best, attack = fit_and_score(FIT[struct], data, seed, settings, progress)
     flag_at = threshold(best[~attack], false_alarms)
     seen = Seen(false_alarms, *(float(np.mean(best[some] >= flag_at)) for some in (~attack, attack)))
-    return fitted_twin(struct, replace(fitted.twin, flag_at=flag_at), fitted.floats), seen
+    twin = replace(fitted.twin, flag_at=flag_at)
+    return fitted_twin(struct, twin, fitted.floats, settings.shape.hidden), seen
 
 
 def fit_and_score(

@@ -15,10 +15,9 @@ from .fixed import RANGE_END
 from .float_tree import FloatTree
 from .model import Model
 from .scaling import MinMax, mean_length
-from .shape import Shape
+from .shape import PAPER, Shape, of_all_features
 from .training import Part, train_mlps, train_tree
 
-PAPER = Shape()
 AT_ONCE = 4_000_000  # vectors of training parts that are in memory for nets that are trained at once: 400 MB
 
 
@@ -115,8 +114,9 @@ def _train_alike(
     nets = train_mlps(parts, len(TASKS[task]), epochs, profile.batch_size, progress, hidden=shape.hidden)
     models = {}
     for (seed, (train, _)), (mlp, history) in zip(splits.items(), nets, strict=True):
-        weights = _of_all_features([w.astype(np.float32) for w in mlp.weights()], kept)
-        about = mean_length(data.x[train]) | ({"shape": str(shape)} if str(shape) else {})
+        weights = of_all_features([w.astype(np.float32) for w in mlp.weights()], kept)
+        unlike = shape.unlike(PAPER)
+        about = mean_length(data.x[train]) | ({"shape": unlike} if unlike else {})
         parts = weights, trees[seed], scalers[seed].over(kept, RANGE_END - 1), history
         models[seed] = Model(task, seed, *parts, data.meta["sha256"], about=about)
     return models
@@ -128,13 +128,6 @@ def _tree(x: np.ndarray, y: np.ndarray, seed: int, shape: Shape, n_classes: int)
     if fault := tree.fault(n_classes):
         raise UserError(f"{fault}: give a smaller tree_depth")
     return tree
-
-
-def _of_all_features(weights: list[np.ndarray], kept: np.ndarray) -> list[np.ndarray]:
-    """Return the weights of a net that has zeros for the features that are left out."""
-    first = np.zeros((len(FEATURES), weights[0].shape[1]), weights[0].dtype)
-    first[kept] = weights[0]
-    return [first, *weights[1:]]
 
 
 def _require_classes(y: np.ndarray, train: np.ndarray, task: str) -> None:

@@ -13,10 +13,10 @@ from ..config import MODELS, PROFILES, SAMPLE, SAMPLE_LABELS, TASKS, Profile, Us
 from ..data import dataset
 from ..progress import show_progress
 from .calibration import thresholds
-from .float_models import PAPER, train_model, train_models, train_tasks
+from .float_models import train_model, train_models, train_tasks
 from .model import Model
 from .model_file import load_model, read_model, save_model
-from .shape import Shape
+from .shape import PAPER, Shape
 from .twins import TWINS
 
 

@@ -18,6 +18,7 @@ from .float_tree import FloatTree
 from .int_mlp_log2 import quantize_log2, with_log2
 from .int_tree import quantize_tree
 from .scaling import MinMax
+from .shape import DETECTOR, Shape, of_all_features
 from .training import train_mlp, train_tree
 
 Progress = Callable[[float], None]
@@ -29,10 +30,10 @@ class Settings:
 
     Parameters
     ----------
-    depth : int
-        Of the tree.
+    shape : Shape
+        Of the net and the tree.
     least_in_leaf : int
-        Training vectors that each of its leaves must have.
+        Training vectors that each leaf of the tree must have.
     epochs, batch_size : int
         Of the net.
     learning_rate : float
@@ -41,7 +42,7 @@ class Settings:
         Least number of updates of the paper's net, where it is tested beside a detector.
     """
 
-    depth: int = 16
+    shape: Shape = DETECTOR
     least_in_leaf: int = 20
     epochs: int = 40
     batch_size: int = 256
@@ -52,6 +53,12 @@ class Settings:
     def of(cls, profile: Profile) -> Settings:
         """Return the settings that a profile asks for."""
         return cls(epochs=profile.detector_epochs, paper_steps=profile.min_steps)
+
+    def about(self) -> dict[str, str | float]:
+        """Return what a detector's file says of how it was trained."""
+        unlike, skip = self.shape.unlike(DETECTOR), ("shape", "paper_steps")
+        settings = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in skip}
+        return {"depth": self.shape.tree_depth} | settings | ({"shape": unlike} if unlike else {})
 
 
 class Fitted(NamedTuple):
@@ -110,19 +117,19 @@ def scores(struct: str, params: bytes, x: np.ndarray, hidden: Hidden = PAPER_NET
     return logits[:, 1] - logits[:, 0]
 
 
-def fitted_twin(struct: str, twin: Any, floats: dict[str, Any]) -> Fitted:
-    """Return an integer model as `Fitted`: its C scores."""
-    return Fitted(lambda x: scores(struct, twin.to_bytes(), x), twin, floats)
+def fitted_twin(struct: str, twin: Any, floats: dict[str, Any], hidden: Hidden = PAPER_NET) -> Fitted:
+    """Return an integer model as `Fitted`: its C scores, for a net with hidden layers of these widths."""
+    return Fitted(lambda x: scores(struct, twin.to_bytes(), x, hidden), twin, floats)
 
 
 def _fit_tree(part: Dataset, seed: int, settings: Settings, progress: Progress) -> Fitted:
-    fitted = train_tree(
-        as_float(part.x), part.target("binary"), seed, settings.depth, settings.least_in_leaf, criterion="entropy"
-    )
-    tree = FloatTree.of(fitted)
+    kept, depth = settings.shape.kept, settings.shape.tree_depth
+    x = as_float(part.x[:, kept])
+    fitted = train_tree(x, part.target("binary"), seed, depth, settings.least_in_leaf, criterion="entropy")
+    tree = FloatTree.of(fitted).over(kept)
     kinds = np.zeros((len(tree.values), len(CLASSES)))  # attacks of each class at each node
     for label in set(np.unique(part.label)) - {NORMAL}:
-        path = fitted.decision_path(as_float(part.x[part.label == label]).astype(np.float32))
+        path = fitted.decision_path(x[part.label == label].astype(np.float32))
         kinds[:, label] = np.asarray(path.sum(axis=0)).ravel()
     kinds[kinds.sum(axis=1) == 0] = kinds[0]
     progress(1.0)
@@ -130,7 +137,8 @@ def _fit_tree(part: Dataset, seed: int, settings: Settings, progress: Progress) 
 
 
 def _fit_net(part: Dataset, seed: int, settings: Settings, progress: Progress) -> Fitted:
-    x, y = with_log2(part.x), part.target("binary")
+    kept, hidden = settings.shape.kept, settings.shape.hidden
+    x, y = with_log2(part.x)[:, kept], part.target("binary")
     scaler = MinMax.fit(x, constant=RANGE_END // 2)  # where packets of one direction arrive, "dir" is constant
     inputs, epochs = scaler.transform(x), settings.epochs
     net, history = train_mlp(
@@ -144,10 +152,12 @@ def _fit_net(part: Dataset, seed: int, settings: Settings, progress: Progress) -
         lambda done, *_: progress(done / epochs),
         settings.learning_rate,
         one_cycle=True,
+        hidden=hidden,
     )
-    weights = [w.astype(np.float32) for w in net.weights()]
+    weights = of_all_features([w.astype(np.float32) for w in net.weights()], kept)
+    scaler = scaler.over(kept, RANGE_END - 1)
     floats = {"weights": weights, "scaler": scaler, "history": history}
-    return fitted_twin("nn_log2", quantize_log2(weights, scaler), floats)
+    return fitted_twin("nn_log2", quantize_log2(weights, scaler), floats, hidden)
 
 
 # The two parts of a detector, by the names of their structs.

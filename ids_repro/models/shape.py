@@ -64,7 +64,7 @@ def read_left_out(value: Any) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Shape:
-    """What a user chooses of a model; by default it is the paper's.
+    """What a user chooses of a model; by default it is the paper's (`PAPER`; of a detector, `DETECTOR`).
 
     Parameters
     ----------
@@ -96,9 +96,27 @@ class Shape:
         """Indices of the features that are not left out."""
         return np.array([at for at, name in enumerate(FEATURES) if name not in self.leave_out])
 
-    def __str__(self) -> str:
-        """Return in words how it differs from the paper's; nothing if it does not."""
-        parts = [f"net {'-'.join(map(str, self.hidden))}"] * (self.hidden != PAPER_NET)
-        parts += [f"tree of depth {self.tree_depth}"] * (self.tree_depth != DEPTH)
+    def unlike(self, usual: Shape) -> str:
+        """Return in words how it differs from the usual shape, which leaves no feature out; "" if it does not."""
+        parts = [f"net {'-'.join(map(str, self.hidden))}"] * (self.hidden != usual.hidden)
+        parts += [f"tree of depth {self.tree_depth}"] * (self.tree_depth != usual.tree_depth)
         parts += [f"without {' '.join(self.leave_out)}"] * bool(self.leave_out)
         return ", ".join(parts)
+
+
+PAPER = Shape()
+DETECTOR = Shape(tree_depth=16)
+
+
+def of_all_features(weights: Sequence[np.ndarray], kept: np.ndarray) -> list[np.ndarray]:
+    """Return the weights of a net over all features, with zeros for those that were left out in training.
+
+    Parameters
+    ----------
+    weights : sequence of ndarray of shape (M_{l-1}, M_l)
+    kept : ndarray of int
+        See `Shape.kept`.
+    """
+    first = np.zeros((len(FEATURES), weights[0].shape[1]), weights[0].dtype)
+    first[kept] = weights[0]
+    return [first, *weights[1:]]

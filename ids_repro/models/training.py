@@ -56,10 +56,11 @@ def train_mlp(
     progress: Progress = lambda *_: None,
     learning_rate: float = LEARNING_RATE,
     one_cycle: bool = False,
+    hidden: Hidden = PAPER_NET,
 ) -> tuple[MLP, list[dict]]:
     """Train one MLP; see `train_mlps`, and `Part` for the first parameters."""
     part = Part(x, y, validation, seed)
-    return train_mlps([part], n_classes, epochs, batch_size, progress, learning_rate, one_cycle)[0]
+    return train_mlps([part], n_classes, epochs, batch_size, progress, learning_rate, one_cycle, hidden)[0]
 
 
 def train_mlps(

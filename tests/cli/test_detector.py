@@ -31,8 +31,10 @@ def test_detect_prints_a_table_of_the_tests_that_one_recording_allows(capsys):
 def test_train_detector_writes_a_model_that_says_what_it_was_made_of(capsys, tmp_path):
     path = tmp_path / "detector.npz"
     argv = ["train-detector", "--false-alarms", "0.005", "--arriving-at", "10.88.0.10", "--out", str(path)]
+    argv += ["--hidden", "24", "--tree-depth", "9", "--leave-out", "sport,dport"]
     assert main(argv) == 0
     model = read_model(path)
+    assert model.shape == "net 24, tree of depth 9, without sport dport" and model.hidden == (24,)
     assert model.detector["dt"].budget == 0.005 >= model.detector["dt"].false_alarms
     assert model.about["arriving_at"] == "10.88.0.10" and model.about["data"] == "lab capture"
     out, _ = capsys.readouterr()
@@ -45,6 +47,12 @@ def test_a_budget_out_of_range_is_one_sentence(refused, command, budget):
     assert f"--false-alarms is {budget}: use a number above 0 and up to 0.5" in refused(
         command, "--false-alarms", budget
     )
+
+
+@pytest.mark.parametrize("command", ["detect", "train-detector"])
+@pytest.mark.parametrize("given", [("--hidden", "7"), ("--tree-depth", "17"), ("--leave-out", "port")])
+def test_what_is_no_shape_is_one_sentence(refused, command, given):
+    assert given[1] in refused(command, *given)
 
 
 def test_a_detector_is_not_written_over_what_it_learns_from_or_into_a_device(refused, tmp_path):

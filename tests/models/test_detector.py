@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from ids_repro.config import CLASSES, NORMAL, UserError
+from ids_repro.data.features import FEATURES
+from ids_repro.evaluate.parity_vectors import random_vectors
 from ids_repro.models.detector import any_detector, highest, labels, threshold, train, train_each, train_part
-from ids_repro.models.model_file import save_model
+from ids_repro.models.model_file import read_model, save_model
 from ids_repro.models.scorers import FIT, Settings, scores
+from ids_repro.models.shape import Shape
 from ids_repro.native.layouts import TREE_LEAF
 
-QUICK = Settings(depth=8, epochs=1)
+QUICK = Settings(Shape(tree_depth=8), epochs=1)
 
 
 @pytest.mark.parametrize("budget", [0.001, 0.01, 0.3])
@@ -50,6 +53,23 @@ def test_detectors_that_are_trained_at_once_are_those_that_are_trained_alone(eve
     assert [one.detector["dt"].budget for one in made] == [0.01, 0.1]
     for budget, one in zip((0.01, 0.1), made, strict=True):
         assert one.sha256() == train(few, budget, settings=QUICK).sha256()
+
+
+def test_a_detector_of_another_shape_does_not_see_what_is_left_out_and_its_file_says_so(everything, tmp_path):
+    shape = Shape((24, 9), 3, ("sport", "iat"))
+    model = train(everything.take(everything.flow < 3000), settings=Settings(shape, epochs=1))
+    model = read_model(save_model(model, tmp_path))
+    assert model.hidden == (24, 9) and model.float_tree.depth <= 3 and model.kept.tolist() == shape.kept.tolist()
+    assert model.about["shape"] == model.shape == "net 24-9, tree of depth 3, without sport iat"
+    x, other = everything.x[:5000], random_vectors(5000)
+    changed, out = x.copy(), [FEATURES.index(name) for name in shape.leave_out]
+    changed[:, out] = other[:, out]
+    for struct, twin in model.twins.items():
+        found = scores(struct, twin.to_bytes(), x, model.hidden)
+        logits = twin.logits(x)
+        np.testing.assert_array_equal(found, logits[:, 1] - logits[:, 0])
+        np.testing.assert_array_equal(found, scores(struct, twin.to_bytes(), changed, model.hidden))
+        assert len(np.unique(found)) > 1
 
 
 def test_the_progress_of_a_training_never_goes_back_and_ends_at_1(everything):
