@@ -16,7 +16,7 @@ from .. import machine_load
 from ..implementations import label
 from ..published import published, tolerance
 from ..text import rounded
-from . import claims_rates, claims_scores, constraints, flow_counts, style, throughput
+from . import claims_rates, claims_scores, constraints, flow_counts, shipped, style, throughput
 from .claims_rates import COVERED, NN, NN_PAPER
 from .claims_scores import OVERALL
 from .classification import NAMES
@@ -99,6 +99,8 @@ def _judged(claim: Mapping[str, Any], results: Results) -> dict[str, Any]:
     elif answer.verdict == DIFFERS and machine_load.was_busy(answer.used):
         # Not a refutation: it is said first.
         reason = f"the machine was busy, measure again ({machine_load.in_words(answer.used)}); {reason}"
+    if any(map(shipped.is_shipped, answer.used)):
+        reason = "; ".join(filter(None, [shipped.SAID.strip(" ()"), reason]))
     paper = claim.get("value", claim.get("says", answer.paper))
     if isinstance(paper, float) and math.isnan(paper):
         paper = re.sub(r"\\", "", claim["quote"])  # the paper's words, where it gives no number

@@ -3,7 +3,7 @@
 import re
 
 from ids_repro.implementations import rows_in
-from ids_repro.report import classification, page, throughput
+from ids_repro.report import claims, classification, page, throughput
 from ids_repro.report.exhibit import Results, circumstances
 from ids_repro.report.shipped import SAID, is_shipped, read_shipped
 
@@ -54,6 +54,16 @@ def test_who_has_no_root_finds_the_kernels_rows_of_the_first_run():
     found = [record for record in read_shipped() if record["asked"].get("profile") == "smoke"]
     rows = {(record["kind"], record["asked"]["row"]) for record in found if "row" in record["asked"]}
     assert {(kind, row) for kind in ("accuracy", "inference") for row in rows_in("kernel")} <= rows
+
+
+def test_a_claim_that_is_judged_by_a_shipped_record_says_so():
+    def said(results):
+        return {row.record: row.reason.startswith(SAID.strip(" ()")) for row in claims.table(results).itertuples()}
+
+    found = said(Results(OWN, None, EXAMPLE))
+    assert any(found.values()) and not all(found.values())
+    assert all(marked for record, marked in found.items() if record.startswith("sweep.jsonl"))
+    assert not any(said(Results(EXAMPLE)).values())
 
 
 def test_the_report_says_which_kinds_are_shipped_and_one_of_own_records_says_nothing():
