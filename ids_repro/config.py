@@ -95,6 +95,8 @@ LIMITS = {
     "trial_s": Limits(0.1, 86_400, unit="s"),
     "seconds": Limits(1, 86_400, unit="s"),
     "confirm": Limits(0, 3600, unit="s"),
+    "rates": Limits(1, 100_000_000, "a whole number", "packets/s, or a multiple such as 4x"),
+    "multiple": Limits(0, 1_000_000, unit="times a capture's own rate", open=True),
     "dedup_ms": Limits(0, 60_000, unit="ms"),
     "reorder_ms": Limits(0, 60_000, unit="ms"),
     "width_in": Limits(2, 20, unit="inches"),

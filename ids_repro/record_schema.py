@@ -193,7 +193,7 @@ KINDS: dict[str, tuple[Schema, Schema, Schema, Schema]] = {
     ),
     "sweep": (
         {"method": WORD, "generator": _one_of("hping3", "live_frames"), "repeat": COUNT},
-        {"flows": _one_of("new", "one", "replay"), "trial_s": _number(0.001, 1e6)}
+        {"flows": _one_of("new", "one", "replay"), "trial_s": _number(0.001, 1e6), "chosen": {"type": "boolean"}}
         | {"interval_us": _or_null(COUNT), "rate_pps": _or_null(COUNT)},
         {"duration_s": _number(0.001, 1e6), "sent_packets": COUNT, "received_packets": COUNT, "cpu_percent": CPU},
         {"workers": _number(1, 1e6, "integer"), "held": TEXT, "differences": _or_null(COUNT)}

@@ -21,7 +21,7 @@ def _sweep(args: argparse.Namespace) -> int:
     """Make the trials that are missing; the exit code is 1 if one of them did not end ok."""
     from ..models import pipeline
     from ..require import require_rights
-    from ..sweep.plan import plan_trials
+    from ..sweep.plan import plan_trials, read_rates
     from ..sweep.replay import Replay
     from ..sweep.run import SWEEP, run_sweep
 
@@ -31,7 +31,9 @@ def _sweep(args: argparse.Namespace) -> int:
     plan_trials(chosen, args.methods, args.flows)  # refuses a wrong name before a model is trained
     require_file(args.capture)
     replay = Replay(args.capture)
-    plan = {"methods": args.methods, "flows": args.flows}
+    of = replay if args.flows == "replay" else None
+    rates_pps = None if args.rates is None else read_rates(args.rates, of)
+    plan = {"methods": args.methods, "flows": args.flows, "rates_pps": rates_pps}
     made = run_sweep(pipeline.any_model("binary"), chosen, **plan, over=over, replay=replay)
     wrong = [record for record in made if record["status"] != "ok"]
     for record in wrong:
@@ -67,6 +69,8 @@ def add_sweep(add: Add) -> None:
     command.add_argument("--methods", help=text)
     text = "a new flow per packet, one flow, a capture's; both: live frames' one, at some rates the others"
     command.add_argument("--flows", choices=("both", "new", "one", "replay"), default="both", help=text)
+    text = "rates of live frames in packets/s, instead of the profile's, or multiples of a capture's own, such as 4x"
+    command.add_argument("--rates", metavar="R,R", help=text)
     text = "whose packets live frames replay; by default the lab capture"
     capture = command.add_argument("--capture", type=Path, default=SAMPLE, metavar="FILE", help=text)
     only_with(capture, "--flows both or replay", lambda args: args.flows in ("both", "replay"))

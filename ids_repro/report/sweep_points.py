@@ -62,11 +62,11 @@ def trial_points(results: Results) -> pd.DataFrame:
     -------
     DataFrame
         What was asked for: method, generator, flows ("new": one a packet, "one", or "replay": a capture's), interval_us
-        (hping3) or rate_pps (live frames), trial_s, repeat. of_search: whether a search chose the rate, because the
-        profile does not name it. workers. r_tx_pps and r_rx_pps (Sec. V-B1: packets leaving the client, and arriving at
-        the server's program, per second); usr, sys, soft, idle, steal in % of the server's CPU; busy: the first three
-        together. compared, differences: of a replay that lost nothing, its packets, and by how much the counts of their
-        verdicts and reasons differ from user space's; else NaN.
+        (hping3) or rate_pps (live frames), trial_s, repeat. of_search: whether a search chose the rate, because neither
+        the profile names it nor the user did. workers. r_tx_pps and r_rx_pps (Sec. V-B1: packets leaving the client,
+        and arriving at the server's program, per second); usr, sys, soft, idle, steal in % of the server's CPU; busy:
+        the first three together. compared, differences: of a replay that lost nothing, its packets, and by how much the
+        counts of their verdicts and reasons differ from user space's; else NaN.
     """
     lines = []
     for record in results.current("sweep"):
@@ -87,9 +87,9 @@ def trial_points(results: Results) -> pd.DataFrame:
 
 
 def _is_of_search(record: dict) -> bool:
-    """Return whether a search chose the rate of a trial: it is none of those that the profile names."""
+    """Return whether a search chose the rate of a trial: neither the profile names it nor the user did."""
     rate_pps, profile = record["asked"].get("rate_pps"), config.PROFILES.get(records.scope(record)["profile"])
-    if rate_pps is None or profile is None:
+    if rate_pps is None or profile is None or record["asked"].get("chosen"):
         return False
     return rate_pps not in (*profile.rates_pps, *profile.churn_pps, *profile.replay_pps)
 

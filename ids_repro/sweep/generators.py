@@ -79,18 +79,18 @@ class LiveFrames:
             with mmap.mmap(self._program.map_fd("frames"), frames.nbytes) as memory:
                 memory.write(frames.tobytes())
 
-    def _first(self, flows: str) -> tuple[bytes, dict[str, Any]]:
+    def _first(self, flows: str, anew: bool) -> tuple[bytes, dict[str, Any]]:
         """Return the template of all frames, and the fields of the state that say what they become."""
         syn = self.wire.syn()
         if self._replay:
             # Each run begins the capture again, after all flows of the run before have timed out.
-            self._begun_us += self._replay.pass_us
+            self._begun_us = self._replay.pass_us + (0 if anew else self._begun_us)
             return bytes(LONGEST), {"ifindex": syn.index, "pass_us": self._replay.pass_us, "shift_us": self._begun_us}
         fields = {"ifindex": syn.index, "saddr": syn.saddr, "ip_sum": syn.ip_sum, "tcp_sum": syn.tcp_sum}
         return syn.frame, fields | {"port": FIRST_PORT, "new": int(flows == "new")}
 
     @contextlib.contextmanager
-    def running(self, rate_pps: int, flows: str, packets: int | None = None) -> Iterator[Run]:
+    def running(self, rate_pps: int, flows: str, packets: int | None = None, anew: bool = False) -> Iterator[Run]:
         """Send from a thread while the block runs.
 
         Parameters
@@ -102,6 +102,8 @@ class LiveFrames:
             addresses `uplink.SOURCES`. "one": all have the same port. "replay": the packets of the capture.
         packets : int, optional
             Stop after so many packets.
+        anew : bool
+            Whether the clock of a replay begins at 0 again. The receiver must know no flow of an earlier run.
 
         Yields
         ------
@@ -113,7 +115,7 @@ class LiveFrames:
         UserError
             If the target does not answer; see `Wire.peer`.
         """
-        frame, fields = self._first(flows)
+        frame, fields = self._first(flows, anew)
         gap = round((1 << GAP_BITS) * 1e9 / rate_pps)
         left = FOREVER if packets is None else packets
         self._state[0] = self._state.Leaf(gap=gap, left=left, **fields)

@@ -8,7 +8,7 @@ works through any pipe, an ssh connection included. When the pipe ends, the proc
 
 The first command starts a generator, the next line stops it. If something is wrong, the answer is
 {"error": "why, and what to do"}. A generator that nobody stops ends after ``limit_s``. To replay a capture ("flows":
-"replay"), the command also has the "capture" and its "sha256".
+"replay"), the command also has the "capture" and its "sha256", and "anew": true if its clock shall begin at 0 again.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Agent:
         if command["generator"] == "hping3":
             return hping3(self.wire, command["interval_us"], command["flows"])
         live = self._live(command.get("capture"), command.get("sha256"))
-        return live.running(command["rate_pps"], command["flows"], command.get("packets"))
+        return live.running(command["rate_pps"], command["flows"], command.get("packets"), command.get("anew", False))
 
     def _live_frames(self, capture: str | None, sha256: str | None) -> LiveFrames:
         replay = None if capture is None else Replay(ROOT / capture)

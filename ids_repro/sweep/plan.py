@@ -8,15 +8,51 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from .. import metrics
-from ..config import Profile, UserError
+from ..config import Profile, UserError, number
 from ..text import rounded
 from .methods import METHODS, choose_methods
+from .replay import Replay
 from .trial import WARM_UP_S
 
 OVERHEAD_S = 0.3  # how long a trial takes to start and stop everything
 LEAST_PPS = 10_000  # the rate that every method is assumed to hold
+
+
+def read_rates(text: str, replay: Replay | None = None) -> tuple[int, ...]:
+    """Return the rates that a user gives [packets/s].
+
+    Parameters
+    ----------
+    text : str
+        Numbers of packets/s, and multiples of a capture's own rate, with commas between them: "50000,4x".
+    replay : Replay, optional
+        The capture that a multiple is of.
+
+    Raises
+    ------
+    UserError
+        If one of them is no such number, or a multiple without a capture; or as `Replay.own_pps` does.
+    """
+    found = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        rate_pps = part
+        if part.endswith("x"):
+            multiple = number("multiple", part[:-1])
+            if replay is None:
+                raise UserError(f"{part} is a multiple of a capture's own rate: add --flows replay, or give packets/s")
+            rate_pps = max(round(multiple * replay.own_pps), 1)
+        found.append(number("--rates", rate_pps))
+    if not found:
+        raise UserError("--rates names no rate: give some, such as 50000,200000")
+    return tuple(dict.fromkeys(found))
+
+
+def at_rates(profile: Profile, rates_pps: Sequence[int]) -> Profile:
+    """Return a profile with these rates of live frames instead of its own, and without searches."""
+    return replace(profile, rates_pps=tuple(rates_pps), resolution=0.0)
 
 
 def plan_trials(profile: Profile, methods: str | Sequence[str] | None = None, flows: str = "both") -> list[dict]:

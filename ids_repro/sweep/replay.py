@@ -26,6 +26,7 @@ from ..native.layouts import KERNEL_REASONS, REASONS_SIZE, REPLAYED
 LONGEST = 1514  # bytes of a frame: Ethernet's usual most
 LENGTH_AT, CHECKSUM_AT = 2, 10  # of the packet, in an IPv4 header
 MOST_PACKETS = 1 << 20  # each takes 112 bytes of the kernel's memory
+CLOCK_US = 1 << 46  # the times that a frame can bring along end here
 
 
 class Replay:
@@ -80,6 +81,26 @@ class Replay:
     def pass_us(self) -> int:
         """How much later the capture begins again [us]: a flow that is idle for so long has timed out."""
         return int(self._at_us.max()) + IDLE_US + 1_000_000
+
+    @property
+    def own_pps(self) -> float:
+        """The rate at which the packets were captured [packets/s].
+
+        Raises
+        ------
+        UserError
+            If all have one time.
+        """
+        if not self._at_us.max():
+            raise UserError(f"{self.path}: its packets have one time, and so no rate of their own: give packets/s")
+        return len(self._at_us) * 1e6 / int(self._at_us.max())
+
+    def require_room(self, sent: float) -> None:
+        """Raise UserError if so many packets are so many passes that their times do not fit into a frame."""
+        passes, n = CLOCK_US // self.pass_us - 2, len(self.capture.rows)  # a pass begins the run, and one ends it
+        if sent > passes * n:
+            few = f"{n:,} packets, and a trial may send them {passes:,} times: a frame has no room for later times"
+            raise UserError(f"{self.path}: {few}; replay a longer capture, or at most {passes * n:,} packets a trial")
 
     def command(self) -> dict[str, str]:
         """Return what `load_agent` needs to know of it. A path in the project counts from the client's own checkout."""

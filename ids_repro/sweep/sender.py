@@ -58,7 +58,7 @@ class Sender:
             The traffic ends by itself after this time [s], whatever happens to this process.
         **command
             "generator" and "flows"; "interval_us" for hping3, "rate_pps" for live frames. "packets" stops live frames
-            after so many.
+            after so many. "anew": see `LiveFrames.running`.
 
         Yields
         ------

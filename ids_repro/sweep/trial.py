@@ -53,12 +53,14 @@ def run_trial(
     Raises
     ------
     UserError
-        If a generator or a receiver does not run, or the link is down.
+        If a generator or a receiver does not run, the link is down, or as `Replay.require_room` does.
     """
     link, replay = receivers.link, replay if asked["flows"] == "replay" else None
     link.wait_until_up()
     command = {name: asked[name] for name in TRAFFIC} | {"limit_s": asked["trial_s"] + MARGIN_S}
-    command |= replay.command() if replay else {}
+    if replay:
+        replay.require_room(asked["rate_pps"] * (asked["trial_s"] + 1))  # 1: the warm-up, and a busy machine is late
+        command |= replay.command()
     try:
         with receivers.running(METHODS[asked["method"]], replay) as receiver:
             raw = _measure(link, receiver, sender, command, partial(wait, asked["trial_s"]))
@@ -70,7 +72,7 @@ def run_trial(
 
 
 def _measure(link: Link, receiver: Receiver, sender: Sender, command: Mapping, wait: Callable[[], None]) -> dict:
-    with sender.running(**command):
+    with sender.running(**command, anew=True):
         time.sleep(WARM_UP_S)
     before = _counts(link, receiver)
     threads = facts.napi_threads(cpu=link.server_cpu)

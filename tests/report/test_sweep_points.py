@@ -42,6 +42,8 @@ def test_a_rate_that_the_profile_does_not_name_is_a_searchs(tmp_path):
     rows = records.read(tmp_path)
     trials = trial_points(Results(rows))
     assert trials[trials["of_search"]]["rate_pps"].tolist() == [237e3] * 3
+    own = [row | {"asked": row["asked"] | {"chosen": True}} for row in rows]
+    assert not trial_points(Results(own))["of_search"].any(), "the user chose it"
     nameless = [row | {"provenance": row["provenance"] | {"identity": {}}} for row in rows]
     assert not trial_points(Results(nameless))["of_search"].any()
     example = trial_points(Results(records.read(config.DATA / "example")))

@@ -1,5 +1,6 @@
 """The plan asks for the profile's rates, then for those of searches for a method's highest rate without loss."""
 
+import re
 from dataclasses import replace
 from datetime import datetime
 
@@ -10,7 +11,7 @@ from ids_repro import config, metrics, records, trial_length
 from ids_repro.cli import reproduce
 from ids_repro.config import UserError
 from ids_repro.sweep.methods import METHODS
-from ids_repro.sweep.plan import duration_s, most_steps, most_trials, next_rate, plan_trials
+from ids_repro.sweep.plan import at_rates, duration_s, most_steps, most_trials, next_rate, plan_trials, read_rates
 
 RATES = {"rates_pps": (50_000,), "churn_pps": (70_000,), "replay_pps": (60_000,)}
 PROFILE = config.profile("smoke", intervals_us=(10, 0), repeats=2, **RATES)
@@ -51,6 +52,49 @@ def test_a_capture_is_replayed_to_some_methods_or_to_all_that_can_take_the_time_
         UserError, match="none of these methods can take a packet's time from its frame: choose some of"
     ):
         plan_trials(PROFILE, "no_filter,rawsock1_nn_fused", "replay")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("50000", (50_000,)), ("50000, 2x,0.5x,", (50_000, 20_000, 5_000)), ("1x,10000,1x", (10_000,))],
+)
+def test_rates_are_numbers_and_multiples_of_a_captures_own_rate(text, expected):
+    assert read_rates(text, Steady()) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("fast", "--rates is fast: use a whole number from 1 to 100,000,000 packets/s, or a multiple such as 4x"),
+        ("0", "--rates is 0: use"),
+        ("1.5", "--rates is 1.5: use"),
+        ("0x", "multiple is 0: use a number above 0 and up to 1,000,000 times a capture's own rate"),
+        ("nanx", "multiple is nan: use"),
+        ("1000000x", "--rates is 10000000000: use"),
+        ("", "--rates names no rate"),
+        (" , ", "--rates names no rate"),
+    ],
+)
+def test_what_is_no_rate_is_refused(text, sentence):
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        read_rates(text, Steady())
+
+
+def test_a_multiple_needs_a_capture():
+    with pytest.raises(UserError, match="4x is a multiple of a capture's own rate: add --flows replay"):
+        read_rates("10000,4x")
+
+
+def test_at_rates_that_the_user_gives_nothing_is_searched():
+    given = at_rates(PROFILE, [123, 456])
+    rates = {asked["rate_pps"] for asked in plan_trials(given, "no_filter", "one") if asked["rate_pps"]}
+    assert rates == {123, 456} and most_steps(given) == 0
+
+
+class Steady:
+    """A capture of 10,000 packets/s."""
+
+    own_pps = 10_000.0
 
 
 def measured(rate_pps: int, loss: float) -> dict:

@@ -37,6 +37,11 @@ ONCE = config.profile(
 )
 
 
+def clock(frame: bytes) -> int:
+    """Return the time that a frame brings along [us]."""
+    return (frame[6] >> 2) << 40 | int.from_bytes(frame[7:12], "big")
+
+
 def saved(path: Path, *frames: bytes) -> Replay:
     """Return a capture of these frames, one each 100 us, to be replayed."""
     path.write_bytes(pcap([(1_000_000 + 100 * i, frame) for i, frame in enumerate(frames)]))
@@ -73,6 +78,22 @@ def test_a_capture_of_too_many_packets_is_refused(tmp_path):
     path = saved(tmp_path / "three.pcap", *[ethernet(ipv4())] * 3).path
     with pytest.raises(UserError, match=r"three.pcap: 3 packets, and at most 2 can be replayed: save fewer .*1-2\)"):
         Replay(path, most=2).frames(TARGET)
+
+
+def test_a_capture_has_a_rate_of_its_own_unless_all_its_packets_have_one_time(tmp_path):
+    replay = saved(tmp_path / "ten.pcap", *[ethernet(ipv4())] * 10)
+    assert replay.own_pps == pytest.approx(10 / 900e-6)
+    with pytest.raises(UserError, match="one.pcap: its packets have one time, and so no rate of their own"):
+        _ = saved(tmp_path / "one.pcap", ethernet(ipv4())).own_pps
+
+
+def test_a_capture_is_not_replayed_so_often_that_its_times_do_not_fit_into_a_frame(tmp_path):
+    replay = saved(tmp_path / "two.pcap", *[ethernet(ipv4())] * 2)
+    passes = (1 << 46) // replay.pass_us
+    replay.require_room(2 * (passes - 3))
+    with pytest.raises(UserError, match=r"two.pcap: 2 packets, and a trial may send them [\d,]+ times: a frame has no"):
+        replay.require_room(2 * passes)
+    Replay().require_room(1e9)
 
 
 @pytest.mark.parametrize("struct", ["nn_fused", "dt", "detector's dt", "detector's nn_log2"])
@@ -122,6 +143,10 @@ def test_on_the_wire_each_packet_has_its_bytes_its_length_and_its_time(on, sampl
         command = {"generator": "live_frames", "flows": "replay", "rate_pps": 2000, "packets": n} | replay.command()
         with sender.running(10, **command):
             got = [packets.recv(2000) for _ in range(n)]
+        later = []
+        for anew in (False, True):
+            with sender.running(10, **command | {"packets": 1}, anew=anew):
+                later.append(clock(packets.recv(2000)))
     mac = got[0][:6]
     frames = replay.frames(mac)[:n]
     for frame, want in zip(got, frames, strict=True):
@@ -130,7 +155,8 @@ def test_on_the_wire_each_packet_has_its_bytes_its_length_and_its_time(on, sampl
         assert frame[12:kept] == want["head"][12:kept].tobytes() and not any(frame[HEAD:])
         assert ones_complement(frame[14:34]) != 0xFFFF
         assert frame[6] & 3 == 2, "an address that is nobody's, of one host"
-    clocks = [(frame[6] >> 2) << 40 | int.from_bytes(frame[7:12], "big") for frame in got]
+    clocks = list(map(clock, got))
+    assert later == [clocks[0] + replay.pass_us, clocks[0]] and clocks[0] == replay.pass_us + int(frames["at_us"][0])
     assert np.diff(clocks).tolist() == np.diff(frames["at_us"].astype(np.int64)).tolist()
 
 
@@ -211,12 +237,15 @@ def test_where_packets_were_lost_nothing_is_compared_and_another_capture_is_anot
     assert made["raw"]["received_packets"] < made["raw"]["sent_packets"]
     assert made["raw"]["differences"] is None
     assert run_sweep(models["binary"], fast, "xdp_skb_nn_fused", "replay", **how) == []
+    (chosen,) = run_sweep(models["binary"], fast, "xdp_drv_dt", "replay", **how, rates_pps=[STEADY_PPS])
+    assert chosen["asked"]["chosen"] and chosen["asked"]["rate_pps"] == STEADY_PPS
+    assert run_sweep(models["binary"], fast, "xdp_drv_dt", "replay", **how, rates_pps=[STEADY_PPS]) == []
     other = Replay(config.SECOND_SAMPLE)
     (again,) = run_sweep(models["binary"], fast, "xdp_skb_nn_fused", "replay", **how, replay=other)
     assert [one["asked"]["capture"] for one in (made, again)] == [config.SAMPLE.name, config.SECOND_SAMPLE.name]
     (first,) = run_sweep(models["binary"], replace(fast, rates_pps=(50_000,)), "no_filter", "one", **how)
     there = records.read(tmp_path / "sweep.jsonl")
-    assert records.current(there, "sweep") == there[1:] == [again, first], "one table has one capture"
+    assert records.current(there, "sweep") == there[2:] == [again, first], "one table has one capture"
 
 
 @pytest.mark.root
