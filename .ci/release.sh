@@ -104,7 +104,7 @@ within "" "update-ca-certificates >/dev/null 2>&1
     git checkout -qf --detach FETCH_HEAD
     git clean -qffdx -e .venv -e '*.egg-info'
     rm -rf /tmp/* /root/head.bundle"
-timed "install what is missing" within "" "cd $checkout; make -s system-lab venv"
+timed "install what is missing" within "" "cd $checkout; make -s system-lab system-dpdk venv"
 failed=0
 for command; do
     timed "$command" within --net "cd $checkout; $command" || failed=1

@@ -8,7 +8,6 @@ both of its parts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -249,7 +248,7 @@ def evaluate_all(
         asked = {"row": trial.row, "test": trial.test, "seed": trial.seed, "budgets": list(budgets)}
         asked |= recording.data.named() | {"other": other.data.meta["name"], "profile": profile.name}
         identity = {"data_hash": recording.data.meta["sha256"], "other_hash": other.data.meta["sha256"]}
-        identity |= {"settings": asdict(settings)}
+        identity |= {"settings": settings.about() | {"paper_steps": settings.paper_steps}}
         made.append(
             records.append(results / "detector.jsonl", "detector", asked, raw, started=started, identity=identity)
         )
