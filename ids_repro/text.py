@@ -62,8 +62,10 @@ def rounded(value: float, form: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in words: "2 minutes", "15.9 hours"."""
+    """Return a time in words: "40 seconds", "2 minutes", "15.9 hours"."""
     minutes = seconds / 60
+    if seconds < 99.5:
+        return f"{rounded(seconds, '.0f')} seconds"
     return f"{rounded(minutes, '.0f')} minutes" if minutes < 90 else f"{rounded(minutes / 60, '.1f')} hours"
 
 
