@@ -199,7 +199,7 @@ class Profile:
     flood_s: float = 0.05
     flooded_s: float = 0.05
     detector_epochs: int = 1
-    detector_seeds: tuple[int, ...] = (0, 1)
+    detector_seeds: tuple[int, ...] = (0,)
     live_s: float = 8.0
 
 
@@ -220,7 +220,7 @@ PROFILES = {
         replay_pps=(50_000, 450_000),
         resolution=0.25,
         flood_s=1.0,
-        flooded_s=4.0,
+        flooded_s=2.0,
         detector_epochs=40,
         live_s=12.0,
     ),

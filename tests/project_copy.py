@@ -16,7 +16,7 @@ from ids_repro.models.model_file import save_model
 NOT_COPIED = (".*", "build", "executed", "tests", "__pycache__", "*.egg-info")
 GENERATED = ("interim", "models", "raw", "results")  # in data/
 # A profile for tests: everything once and small. It is appended to a copy's config.py, as a user would add one.
-TINY = '\nPROFILES["{name}"] = Profile("{name}", (0,), 1, 500, 64, (10, 0), {trial_s}, 1, 3, detector_seeds=(0,))\n'
+TINY = '\nPROFILES["{name}"] = Profile("{name}", (0,), 1, 500, 64, (10, 0), {trial_s}, 1, 3)\n'
 SHORT_SWEEP = """
 PROFILES["{name}"] = Profile("{name}", (0,), 1, 500, 64, (0,), 0.1, 1, 1, rates_pps=(50_000,), methods="{methods}")
 """

@@ -20,7 +20,7 @@ from ids_repro import config, records, stages
 USER = 12_346  # nobody's number on this machine
 DROP = ("setpriv", "--reuid", str(USER), "--regid", str(USER), "--clear-groups", "--no-new-privs")
 # The profile of the shipped records, once and small.
-SMALL = '\nPROFILES["smoke"] = Profile("smoke", (0,), 1, 500, 64, (10, 0), 0.3, 1, 3, detector_seeds=(0,))\n'
+SMALL = '\nPROFILES["smoke"] = Profile("smoke", (0,), 1, 500, 64, (10, 0), 0.3, 1, 3)\n'
 
 
 @pytest.fixture(scope="module")

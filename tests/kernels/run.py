@@ -80,7 +80,7 @@ def measure(kernel: dict, disk: Path, limit_s: float) -> None:
     """Boot one kernel, and record what it says of each variant that it was not asked about yet."""
     identity = {"programs_sha256": programs_sha256(), "vectors": VECTORS, "packets": PACKETS}
     say(f"{kernel['release']} ({kernel['suite']}, {kernel['version']}): booting, at most {limit_s:,.0f} s ...")
-    run = f"echo booted; exec .venv/bin/python guest.py {VECTORS} {shlex.quote(json.dumps(identity))}"
+    run = f"echo booted; exec .venv/bin/python -X faulthandler guest.py {VECTORS} {shlex.quote(json.dumps(identity))}"
     console = CACHE / f"console-{kernel['suite']}.log"
     console.unlink(missing_ok=True)
     with project_disk(run, [GUEST], PATH) as project:

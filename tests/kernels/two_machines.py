@@ -44,7 +44,7 @@ WARM_UP = 'cd /project && .venv/bin/python -c "import ids_repro.network.ssh_peer
 SERVER_RUN = f"""echo booted
 {UP.format(n=2)}(umask 077; cp key /tmp/key)
 until ssh -F ssh_config root@{CLIENT} '{WARM_UP}'; do sleep 2; done
-exec .venv/bin/python sweep_guest.py {CLIENT}
+exec .venv/bin/python -X faulthandler sweep_guest.py {CLIENT}
 """
 
 
