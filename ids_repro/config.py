@@ -202,6 +202,11 @@ class Profile:
     detector_seeds: tuple[int, ...] = (0,)
     live_s: float = 8.0
 
+    @property
+    def live_pps(self) -> tuple[int, ...]:
+        """All rates that the live-frames generator is asked for, searches left out [pps]."""
+        return (*self.rates_pps, *self.churn_pps, *self.replay_pps)
+
 
 PROFILES = {
     # Small enough for a first look. It runs the same code and writes the same files.

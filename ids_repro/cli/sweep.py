@@ -21,7 +21,7 @@ def _sweep(args: argparse.Namespace) -> int:
     """Make the trials that are missing; the exit code is 1 if one of them did not end ok."""
     from ..models import pipeline
     from ..require import require_rights
-    from ..sweep.plan import plan_trials, read_rates
+    from ..sweep.plan import at_rates, plan_trials, read_rates
     from ..sweep.replay import Replay
     from ..sweep.run import SWEEP, run_sweep
 
@@ -32,8 +32,8 @@ def _sweep(args: argparse.Namespace) -> int:
     require_file(args.capture)
     replay = Replay(args.capture)
     of = replay if args.flows == "replay" else None
-    rates_pps = None if args.rates is None else read_rates(args.rates, of)
-    plan = {"methods": args.methods, "flows": args.flows, "rates_pps": rates_pps}
+    chosen = chosen if args.rates is None else at_rates(chosen, read_rates(args.rates, of))
+    plan = {"methods": args.methods, "flows": args.flows}
     made = run_sweep(pipeline.any_model("binary"), chosen, **plan, over=over, replay=replay)
     wrong = [record for record in made if record["status"] != "ok"]
     for record in wrong:

@@ -91,7 +91,7 @@ def _is_of_search(record: dict) -> bool:
     rate_pps, profile = record["asked"].get("rate_pps"), config.PROFILES.get(records.scope(record)["profile"])
     if rate_pps is None or profile is None or record["asked"].get("chosen"):
         return False
-    return rate_pps not in (*profile.rates_pps, *profile.churn_pps, *profile.replay_pps)
+    return rate_pps not in profile.live_pps
 
 
 def all_trials(results: Results) -> pd.DataFrame:

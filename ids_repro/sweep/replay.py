@@ -95,15 +95,26 @@ class Replay:
             raise UserError(f"{self.path}: its packets have one time, and so no rate of their own: give packets/s")
         return len(self._at_us) * 1e6 / int(self._at_us.max())
 
-    def require_room(self, sent: float) -> None:
-        """Raise UserError if so many packets are so many passes that their times do not fit into a frame."""
+    def _require_room(self, sent: float) -> None:
         passes, n = CLOCK_US // self.pass_us - 2, len(self.capture.rows)  # a pass begins the run, and one ends it
         if sent > passes * n:
             few = f"{n:,} packets, and a trial may send them {passes:,} times: a frame has no room for later times"
             raise UserError(f"{self.path}: {few}; replay a longer capture, or at most {passes * n:,} packets a trial")
 
-    def command(self) -> dict[str, str]:
-        """Return what `load_agent` needs to know of it. A path in the project counts from the client's own checkout."""
+    def command(self, sent: float = 0) -> dict[str, str]:
+        """Return what `load_agent` needs to know of it. A path in the project counts from the client's own checkout.
+
+        Parameters
+        ----------
+        sent : float
+            How many packets will be sent at most.
+
+        Raises
+        ------
+        UserError
+            If these are so many passes that the times of the last ones do not fit into a frame.
+        """
+        self._require_room(sent)
         path = self.path.resolve()
         within = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
         return {"capture": str(within), "sha256": self.capture.sha256}

@@ -10,7 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from .. import machine_load, records
-from ..config import RESULTS, Profile, UserError
+from ..config import PROFILES, RESULTS, Profile, UserError
 from ..models.detector import any_detector
 from ..models.model import Model
 from ..progress import show_progress
@@ -20,7 +20,7 @@ from .link import Link
 from .link_netns import two_namespaces
 from .link_ssh import TwoMachines, two_machines
 from .methods import METHODS, choose_methods
-from .plan import asked_trial, at_rates, duration_s, live_frames_flows, most_steps, next_rate, plan_trials
+from .plan import asked_trial, duration_s, live_frames_flows, most_steps, next_rate, plan_trials
 from .receivers import Receivers
 from .replay import LAB, Replay
 from .sender import Sender
@@ -123,7 +123,6 @@ def run_sweep(
     again: bool = False,
     replay: Replay = LAB,
     detector: Model | None = None,
-    rates_pps: Sequence[int] | None = None,
 ) -> list[dict]:
     """Run every trial that has no good record of this code and this machine, append a record of each, show a bar.
 
@@ -137,8 +136,6 @@ def run_sweep(
         The two ends of a link between two machines, or what returns a context manager of the link to measure.
     results, again : Path, bool
         The folder of sweep.jsonl, and whether trials that have a good record run again.
-    rates_pps : sequence of int, optional
-        Rates of live frames, instead of the profile's own; then nothing is searched.
 
     Returns
     -------
@@ -150,13 +147,9 @@ def run_sweep(
     UserError
         If there is no link. An error within a trial is recorded, and the other trials go on.
     """
-    own = {*profile.rates_pps, *profile.churn_pps, *profile.replay_pps}
-    if rates_pps is not None:
-        profile = at_rates(profile, rates_pps)
     planned, chosen = plan_trials(profile, methods, flows), choose_methods(methods or profile.methods)
     detector = detector or (any_detector() if any(METHODS[method].detector for method in chosen) else None)
-    asks = partial(_of_its_own, replay, detector, set(rates_pps or ()) - own)
-    about = profile, flows, _identity(model, over), asks
+    about = profile, flows, _identity(model, over), partial(_of_its_own, replay, detector, profile)
     begin = partial(_Sweep, results / SWEEP.name, *about, again)
     if next((sweep := begin()).trials(sweep.missing(planned), chosen), None):
         with two_machines(over) if over else open_link() as link, contextlib.ExitStack() as stack:
@@ -165,9 +158,13 @@ def run_sweep(
     return sweep.made
 
 
-def _of_its_own(replay: Replay, detector: Model | None, chosen_pps: set[int], asked: dict) -> dict:
-    """Add to what a trial is asked to do which capture it replays, which detector it runs, who chose its rate."""
+def _of_its_own(replay: Replay, detector: Model | None, profile: Profile, asked: dict) -> dict:
+    """Add to what a trial is asked to do which capture it replays, which detector it runs, whether its rate is chosen.
+
+    A chosen rate is one that the user gave: `profile` has it, and the profile of that name in PROFILES does not.
+    """
     runs = {"detector_sha256": detector.sha256()} if METHODS[asked["method"]].detector else {}
+    chosen_pps = set(profile.rates_pps) - set(PROFILES.get(profile.name, profile).live_pps)
     runs |= {"chosen": True} if asked["rate_pps"] in chosen_pps else {}
     return asked | runs | (replay.named() if asked["flows"] == "replay" else {})
 

@@ -53,14 +53,12 @@ def run_trial(
     Raises
     ------
     UserError
-        If a generator or a receiver does not run, the link is down, or as `Replay.require_room` does.
+        If a generator or a receiver does not run, the link is down, or as `Replay.command` does.
     """
     link, replay = receivers.link, replay if asked["flows"] == "replay" else None
     link.wait_until_up()
     command = {name: asked[name] for name in TRAFFIC} | {"limit_s": asked["trial_s"] + MARGIN_S}
-    if replay:
-        replay.require_room(asked["rate_pps"] * (asked["trial_s"] + 1))  # 1: the warm-up, and a busy machine is late
-        command |= replay.command()
+    command |= replay.command(asked["rate_pps"] * (asked["trial_s"] + MARGIN_S)) if replay else {}
     try:
         with receivers.running(METHODS[asked["method"]], replay) as receiver:
             raw = _measure(link, receiver, sender, command, partial(wait, asked["trial_s"]))
