@@ -211,6 +211,10 @@ def test_the_report_and_the_status_line_load_neither_pytorch_nor_scikit_learn_no
     assert loaded_by(["ids_repro.live.status"]) & HEAVY == set()
 
 
+def test_a_sweep_and_the_comparison_of_kernels_load_no_pytorch_which_the_virtual_machines_lack():
+    assert "torch" not in loaded_by(["ids_repro.sweep.run", "ids_repro.sweep.load_agent", "ids_repro.evaluate.kernels"])
+
+
 def test_the_command_line_loads_a_room_only_when_its_command_runs():
     code = "from ids_repro.cli import make_parser; make_parser(); import sys; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -19,7 +19,6 @@ from .int_mlp_log2 import quantize_log2, with_log2
 from .int_tree import quantize_tree
 from .scaling import MinMax
 from .shape import DETECTOR, Shape, of_all_features
-from .training import train_mlp, train_tree
 
 Progress = Callable[[float], None]
 
@@ -123,6 +122,8 @@ def fitted_twin(struct: str, twin: Any, floats: dict[str, Any], hidden: Hidden =
 
 
 def _fit_tree(part: Dataset, seed: int, settings: Settings, progress: Progress) -> Fitted:
+    from .training import train_tree  # it loads PyTorch, and who only runs a detector needs none
+
     kept, depth = settings.shape.kept, settings.shape.tree_depth
     x = as_float(part.x[:, kept])
     fitted = train_tree(x, part.target("binary"), seed, depth, settings.least_in_leaf, criterion="entropy")
@@ -137,6 +138,8 @@ def _fit_tree(part: Dataset, seed: int, settings: Settings, progress: Progress) 
 
 
 def _fit_net(part: Dataset, seed: int, settings: Settings, progress: Progress) -> Fitted:
+    from .training import train_mlp
+
     kept, hidden = settings.shape.kept, settings.shape.hidden
     x, y = with_log2(part.x)[:, kept], part.target("binary")
     scaler = MinMax.fit(x, constant=RANGE_END // 2)  # where packets of one direction arrive, "dir" is constant

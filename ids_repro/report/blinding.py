@@ -49,7 +49,7 @@ def kind(packets: int, answered: bool) -> str:
     """Return in words what the flows of a flood are."""
     if packets == 1:
         return "one packet per flow"
-    return f"{packets} packets per flow" + ", answers forged" * answered
+    return f"{packets} packets per flow" + ", answers forged" * bool(answered)
 
 
 def _blocks(frame: pd.DataFrame) -> list[Block]:

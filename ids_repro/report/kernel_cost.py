@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import StrMethodFormatter
@@ -128,7 +129,7 @@ def flow_churn(results: Results, width_in: float = COLUMN_IN) -> Exhibit:
             part = part.sort_values("flows_entries")
             colour, marker, name = CLASSIFIERS.get(classifier, ("0.5", "x", classifier))
             dashes, kind = DASHES[traffic]
-            around = [part["middle"] - part["low"], part["high"] - part["middle"]]
+            around = np.array([part["middle"] - part["low"], part["high"] - part["middle"]])
             look = {"marker": marker, "markersize": 3, "linewidth": 1, "elinewidth": 0.6, "capsize": 1.2}
             axis.errorbar(part["flows_entries"], part["middle"], yerr=around, color=colour, linestyle=dashes, **look)
             names[name] = Line2D([], [], color=colour, marker=marker, markersize=3, label=name)

@@ -76,6 +76,7 @@ NUMBERS = {
     "--flows": ("attach lo --model a.npz", "a power of two from 1,024 to 4,194,304 flows"),
     "--count": ("samples lo", "a whole number from 1 to 1,000,000,000,000"),
     "--width-in": ("figures", "a number from 2 to 20 inches"),
+    "--tree-depth": ("train-detector", "a whole number from 1 to 16"),
     "--false-alarms": ("detect", "a number above 0 and up to 0.5 (a share of normal flows)"),
 }
 

@@ -59,7 +59,7 @@ SENTENCES = {
     "pyarrow": "pyarrow: ",
     "subprocess": "subprocess: no such link",
     "two files": "/nowhere/a -> /nowhere/b: No such file or directory",
-    "circle": "Symlink loop from '/",
+    "circle": "Symlink loop from '/" if sys.version_info < (3, 13) else "/",
     "memory": "this machine's memory does not suffice",
     "library": f"{sys.executable} has no 'a_library_that_is_not_there': run 'make system venv', and use ",
 }
