@@ -40,7 +40,9 @@ def provenance(root: Path = ROOT) -> dict[str, Any]:
 @cache
 def _machine_and_code(root: Path) -> dict[str, Any]:
     # A repository above root does not count: a copy of the project inside another repository has no commit of its own.
-    git = ("git", "--no-optional-locks", "-c", f"safe.directory={root}", "-C", str(root))
+    # Without the filter that strips notebooks, which starts a Python for each that may have changed: `_is_change` looks.
+    no_filter = "filter.nbstripout.clean="
+    git = ("git", "--no-optional-locks", "-c", no_filter, "-c", f"safe.directory={root}", "-C", str(root))
     ours = _output(*git, "rev-parse", "--show-toplevel") == str(root)
     commit = _output(*git, "rev-parse", "HEAD") if ours else None
     changes = _output(*git, "status", "--porcelain", "--no-renames", "-z") if commit else None

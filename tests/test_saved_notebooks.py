@@ -79,6 +79,14 @@ def test_other_code_in_a_notebook_is_a_change_and_is_kept_without_its_outputs(ch
     assert (stored.source, stored.outputs, stored.execution_count) == ("profile = 'paper'", [], None)
 
 
+def test_what_made_a_record_is_told_without_the_filter_which_starts_a_python_for_each_notebook(checkout, tmp_path):
+    save(checkout / NAME)
+    git(checkout, "config", "filter.nbstripout.clean", f"touch {tmp_path / 'called'}; cat")
+    assert provenance(checkout)["dirty"] is False and not (tmp_path / "called").exists()
+    git(checkout, "status")
+    assert (tmp_path / "called").exists()
+
+
 def test_lint_looks_at_what_git_keeps(checkout):
     """The recipe's line about notebooks is what can fail here; the other lines look at files that are not copied."""
     (line,) = (line for line in run(checkout, "make", "-n", "-o", "system", "lint").splitlines() if "--verify" in line)
