@@ -40,7 +40,7 @@ def provenance(root: Path = ROOT) -> dict[str, Any]:
 @cache
 def _machine_and_code(root: Path) -> dict[str, Any]:
     # A repository above root does not count: a copy of the project inside another repository has no commit of its own.
-    # Without the filter that strips notebooks, which starts a Python for each that may have changed: `_is_change` looks.
+    # Without the filter for notebooks, which starts a Python for each that may have changed: `_is_change` looks itself.
     no_filter = "filter.nbstripout.clean="
     git = ("git", "--no-optional-locks", "-c", no_filter, "-c", f"safe.directory={root}", "-C", str(root))
     ours = _output(*git, "rev-parse", "--show-toplevel") == str(root)
