@@ -22,9 +22,10 @@ from ..config import UserError
 NUMBERS = {"x86_64": {"bpf": 321, "membarrier": 324}, "aarch64": {"bpf": 280, "membarrier": 283}}
 # Commands of bpf(2), without their prefix BPF_ (linux/bpf.h).
 MAP_CREATE, MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM, OBJ_PIN, OBJ_GET, PROG_TEST_RUN = 0, 1, 2, 6, 7, 10
-PROG_ATTACH, PROG_DETACH, PROG_GET_FD_BY_ID, PROG_QUERY = 8, 9, 13, 16
+PROG_ATTACH, PROG_DETACH, PROG_GET_FD_BY_ID, PROG_QUERY, LINK_CREATE = 8, 9, 13, 16, 28
 OBJ_GET_INFO_BY_FD, MAP_LOOKUP_BATCH, MAP_LOOKUP_AND_DELETE_BATCH, ENABLE_STATS = 15, 24, 25, 32
 TCX, BEFORE = {"ingress": 46, "egress": 47}, 1 << 3  # BPF_TCX_INGRESS, BPF_TCX_EGRESS, BPF_F_BEFORE
+XDP, DRV_MODE = 37, 1 << 2  # BPF_XDP, XDP_FLAGS_DRV_MODE
 _MOST_PROGRAMS = 64  # at a hook of TCX: BPF_MPROG_MAX
 # BPF_MAP_TYPE_ARRAY, BPF_STATS_RUN_TIME, MEMBARRIER_CMD_GLOBAL.
 MAP_TYPE_ARRAY, STATS_RUN_TIME, MEMBARRIER_GLOBAL = 2, 0, 1
@@ -65,6 +66,10 @@ class _Id(ctypes.Structure):
 
 class _Attach(ctypes.Structure):
     _fields_ = _fields(target=_U32, fd=_U32, kind=_U32, flags=_U32, replace=_U32, relative=_U32, revision=_U64)
+
+
+class _Link(ctypes.Structure):
+    _fields_ = _fields(fd=_U32, target=_U32, kind=_U32, flags=_U32)
 
 
 class _Query(ctypes.Structure):
@@ -253,6 +258,11 @@ def object_info(fd: int, dtype: np.dtype) -> np.void:
     info = np.zeros(1, dtype)
     _bpf(OBJ_GET_INFO_BY_FD, _Info(fd, info.itemsize, info.ctypes.data))
     return info[0]
+
+
+def hold_xdp(fd: int, index: int) -> int:
+    """Attach a program to an interface by native XDP until the caller closes the returned file descriptor, or ends."""
+    return _bpf(LINK_CREATE, _Link(fd, index, XDP, DRV_MODE))
 
 
 def enable_run_time_stats() -> int:

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import mmap
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -16,8 +17,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..kernel.bpf_syscall import TestRun, test_run
-from ..kernel.program import SmallProgram
+from ..config import UserError
+from ..kernel.bpf_syscall import TestRun, hold_xdp, test_run
+from ..kernel.program import Program, SmallProgram
+from ..kernel.variants import VARIANTS
+from ..network import facts
 from ..require import require_programs
 from .replay import LONGEST, Replay
 from .uplink import DPORT, FIRST_PORT, Wire
@@ -30,6 +34,18 @@ MOST_FRAMES = 64  # the most frames between two flushes: a quarter of a veth's r
 RUNS = (1 << 32) - 1  # the most program runs that one system call makes
 GAP_BITS = 8  # GEN_FRACTION of bpf/trafficgen.bpf.c: fractional bits of a nanosecond
 FOREVER = 1 << 62  # a number of packets that is never reached
+
+
+def let_send(iface: str) -> None:
+    """Attach a program that passes every packet, until this process ends, so that the driver sends live frames.
+
+    Many drivers send what XDP gives them only while they have a program of their own. A veth needs none. Where this
+    cannot be had, hping3 still works, and live frames do if the driver sends them all the same.
+    """
+    if facts.describe(iface)["driver"] == "veth":
+        return
+    with contextlib.suppress(OSError, UserError), Program(VARIANTS["empty"]) as program:
+        hold_xdp(program.fd, socket.if_nametoindex(iface))
 
 
 @dataclass

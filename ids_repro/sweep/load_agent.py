@@ -3,6 +3,7 @@
 ``python -m ids_repro.sweep.load_agent IFACE TARGET`` reads one JSON object a line and answers each with one line. It
 works through any pipe, an ssh connection included. When the pipe ends, the process ends, and the load with it.
 
+                                                                                             ->  {"ready": true}
     {"generator": "live_frames", "rate_pps": 800000, "flows": "new", "limit_s": 10}  ->  {"started": true}
     {}                                                                               ->  {"duration_s": 0.402}
 
@@ -25,7 +26,7 @@ from typing import IO
 
 from ..config import ROOT, UserError
 from ..text import rounded
-from .generators import LiveFrames, Run, hping3
+from .generators import LiveFrames, Run, hping3, let_send
 from .replay import Replay
 from .uplink import Wire
 
@@ -119,6 +120,8 @@ def main(iface: str, target: str) -> int:
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C in the sweep's terminal ends this process without a traceback
     signal.signal(signal.SIGUSR1, lambda *_: None)  # it only interrupts the system call of `LiveFrames`
+    let_send(iface)
+    _answer(ready=True)
     Agent(Wire(iface, target)).serve(sys.stdin)
     return 0
 

@@ -27,14 +27,34 @@ class Sender:
         self._process: subprocess.Popen | None = None
         self._errors: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 (lives as long as this object)
 
+    def start(self) -> None:
+        """Start the process, unless it runs.
+
+        It may attach a program to the client's interface, whose driver may then set up its link again: so it is ready
+        before anybody checks the link.
+
+        Raises
+        ------
+        UserError
+            If it does not start.
+        """
+        if self._process is not None:
+            return
+        client = self.link.client
+        argv = [client.python, "-m", "ids_repro.sweep.load_agent", client.iface, self.link.target]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors}
+        self._process = client.popen(argv, cpu=self.link.client_cpu, cwd=ROOT, text=True, **pipes)
+        self._answer()
+
     def _ask(self, **command: object) -> dict:
-        if self._process is None:
-            client = self.link.client
-            argv = [client.python, "-m", "ids_repro.sweep.load_agent", client.iface, self.link.target]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors}
-            self._process = client.popen(argv, cpu=self.link.client_cpu, cwd=ROOT, text=True, **pipes)
+        self.start()
+        return self._answer(json.dumps(command))
+
+    def _answer(self, command: str = "") -> dict:
+        """Give the process a command, if there is one, and return its answer."""
         try:
-            print(json.dumps(command), file=self._process.stdin, flush=True)
+            if command:
+                print(command, file=self._process.stdin, flush=True)
             line = self._process.stdout.readline()
         except BrokenPipeError:
             line = ""
