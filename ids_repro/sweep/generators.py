@@ -21,7 +21,6 @@ from ..config import UserError
 from ..kernel.bpf_syscall import TestRun, hold_xdp, test_run
 from ..kernel.program import Program, SmallProgram
 from ..kernel.variants import VARIANTS
-from ..network import facts
 from ..require import require_programs
 from .replay import LONGEST, Replay
 from .uplink import DPORT, FIRST_PORT, Wire
@@ -36,16 +35,16 @@ GAP_BITS = 8  # GEN_FRACTION of bpf/trafficgen.bpf.c: fractional bits of a nanos
 FOREVER = 1 << 62  # a number of packets that is never reached
 
 
-def let_send(iface: str) -> None:
+def let_send(wire: Wire) -> None:
     """Attach a program that passes every packet, until this process ends, so that the driver sends live frames.
 
     Many drivers send what XDP gives them only while they have a program of their own. A veth needs none. Where this
     cannot be had, hping3 still works, and live frames do if the driver sends them all the same.
     """
-    if facts.describe(iface)["driver"] == "veth":
-        return
-    with contextlib.suppress(OSError, UserError), Program(VARIANTS["empty"]) as program:
-        hold_xdp(program.fd, socket.if_nametoindex(iface))
+    with contextlib.suppress(OSError, UserError):
+        if wire.kind() != "veth":
+            with Program(VARIANTS["empty"]) as program:
+                hold_xdp(program.fd, socket.if_nametoindex(wire.iface))
 
 
 @dataclass

@@ -120,9 +120,10 @@ def main(iface: str, target: str) -> int:
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C in the sweep's terminal ends this process without a traceback
     signal.signal(signal.SIGUSR1, lambda *_: None)  # it only interrupts the system call of `LiveFrames`
-    let_send(iface)
+    wire = Wire(iface, target)
+    let_send(wire)
     _answer(ready=True)
-    Agent(Wire(iface, target)).serve(sys.stdin)
+    Agent(wire).serve(sys.stdin)
     return 0
 
 

@@ -63,6 +63,17 @@ class Wire:
             raise UserError(f"the client has no interface {self.iface!r}")
         return ip.link("get", index=found[0])[0]
 
+    def kind(self) -> str | None:
+        """Return the kind of a virtual interface, such as "veth"; None of another one.
+
+        Raises
+        ------
+        UserError
+            If there is no such interface.
+        """
+        with IPRoute() as ip:
+            return self._link(ip).get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND")
+
     def sent(self) -> int:
         """Return how many packets the interface was given to send, dropped ones included.
 
