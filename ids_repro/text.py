@@ -65,7 +65,8 @@ def duration(seconds: float) -> str:
     """Return a time in words: "40 seconds", "2 minutes", "15.9 hours"."""
     minutes = seconds / 60
     if seconds < 99.5:
-        return f"{rounded(seconds, '.0f')} seconds"
+        whole = rounded(seconds, ".0f")
+        return f"{whole} second{'s' * (whole != '1')}"
     return f"{rounded(minutes, '.0f')} minutes" if minutes < 90 else f"{rounded(minutes / 60, '.1f')} hours"
 
 

@@ -114,8 +114,8 @@ def test_what_is_no_half_rounds_as_python_rounds_it():
 
 
 def test_a_duration_is_said_in_minutes_or_hours():
-    words = [duration(seconds) for seconds in (7.8, 99, 130, 89 * 60, 57_200)]
-    assert words == ["8 seconds", "99 seconds", "2 minutes", "89 minutes", "15.9 hours"]
+    words = [duration(seconds) for seconds in (1.2, 7.8, 99, 130, 89 * 60, 57_200)]
+    assert words == ["1 second", "8 seconds", "99 seconds", "2 minutes", "89 minutes", "15.9 hours"]
 
 
 def test_a_form_of_no_number_is_refused():

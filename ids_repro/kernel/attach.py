@@ -42,7 +42,7 @@ class Filter(NamedTuple):
     program: int | None
 
 
-def attach(fd: int, iface: str, mode: str) -> bool:
+def attach(fd: int, iface: str, mode: str, expected: int | None = None) -> bool:
     """Attach a program by its file descriptor.
 
     At TC it takes the first place among the filters that are there, if that can be had. It passes a packet on to the
@@ -58,6 +58,8 @@ def attach(fd: int, iface: str, mode: str) -> bool:
     mode : {"xdp_drv", "xdp_skb", "tc", "tc_both"}
         Native XDP in the driver, generic XDP in the stack, the ingress of TC, or its ingress and egress, where the
         program sees both directions of flows.
+    expected : int, optional
+        Index of the interface that is meant, which may have been made again under its name, or renamed, meanwhile.
 
     Returns
     -------
@@ -67,12 +69,14 @@ def attach(fd: int, iface: str, mode: str) -> bool:
     Raises
     ------
     UserError
-        If there is no such interface, its driver has no native XDP, or an XDP program is there already; with the
-        kernel's reason. The interface stays as it was.
+        If there is no such interface or it is not the expected one, its driver has no native XDP, or an XDP program is
+        there already; with the kernel's reason. The interface stays as it was.
     """
     with IPRoute(ext_ack=True) as ip:
         index = index_of(ip, iface)
-        made = "clsact" * _needs_clsact(ip, index, TC_HOOKS.get(mode, ()))
+        if expected not in (None, index):
+            raise UserError(f"{iface} is another interface than it was a moment ago: look, and try again")
+        made = "clsact" * needs_clsact(ip, index, TC_HOOKS.get(mode, ()))
         tuning.write_down(iface, "program", f"{mode} {prog_info(fd)['id']} {made}")
         try:
             if mode in TC_HOOKS:
@@ -84,7 +88,7 @@ def attach(fd: int, iface: str, mode: str) -> bool:
     return False
 
 
-def detach(fd: int, iface: str, mode: str, made_clsact: bool = False) -> None:
+def detach(fd: int, iface: str, mode: str, made_clsact: bool = False, finished: bool = True) -> None:
     """Take a program off an interface, if both are there, and the clsact qdisc that `attach` made, once it is empty.
 
     Parameters
@@ -93,11 +97,14 @@ def detach(fd: int, iface: str, mode: str, made_clsact: bool = False) -> None:
         What `attach` was called with.
     made_clsact : bool
         What `attach` returned.
+    finished : bool
+        Whether `attach` returned. If so, and the program is there no longer, the qdisc is somebody else's now.
     """
     with IPRoute() as ip:
         for index in ip.link_lookup(ifname=iface):
             if mode in TC_HOOKS:
-                _detach_tc(ip, index, fd, made_clsact)
+                gone = finished and len(missing(iface, mode, int(prog_info(fd)["id"]))) == len(TC_HOOKS[mode])
+                _detach_tc(ip, index, fd, made_clsact and not gone)
             else:
                 with contextlib.suppress(NetlinkError):  # another program is there, or none
                     _set_xdp(ip, index, XDP_FLAGS[mode] | EXPECTED, -1, ("IFLA_XDP_EXPECTED_FD", fd))
@@ -115,12 +122,6 @@ def take_off_adopted(iface: str) -> None:
     """Take off what `adopt` finds. It outlives the process that attached it."""
     for name in adopt(iface):
         _take_off(iface, name)
-
-
-def needs_clsact(iface: str, mode: str) -> bool:
-    """Return whether `attach` has to make a clsact qdisc."""
-    with IPRoute() as ip:
-        return _needs_clsact(ip, index_of(ip, iface), TC_HOOKS.get(mode, ()))
 
 
 def programs(iface: str) -> set[tuple[str, int]]:
@@ -189,7 +190,7 @@ def _qdiscs(ip: IPRoute, index: int) -> set[str]:
     return {one.get_attr("TCA_KIND") for one in ip.get_qdiscs(index=index)}
 
 
-def _needs_clsact(ip: IPRoute, index: int, hooks: tuple[str, ...]) -> bool:
+def needs_clsact(ip: IPRoute, index: int, hooks: tuple[str, ...]) -> bool:
     """Return whether one of TC's hooks lacks a qdisc for filters, and programs of TCX, which need none."""
     kinds = _qdiscs(ip, index)
     there = PARENTS if "clsact" in kinds else ("ingress",) if "ingress" in kinds else ()
@@ -233,7 +234,7 @@ def _set_xdp(ip: IPRoute, index: int, flags: int, fd: int, *more: tuple[str, int
 
 
 def _attach_tc(ip: IPRoute, index: int, fd: int, hooks: tuple[str, ...]) -> bool:
-    made = _needs_clsact(ip, index, hooks)
+    made = needs_clsact(ip, index, hooks)
     if made:
         ip.tc("add", "clsact", index)
     try:

@@ -158,15 +158,19 @@ def _put_on(about: dict, variant: Variant, params: bytes, confirm_s: float, offl
         raise UserError(f"{about['iface']} has {_there(folder)}")
     about |= {"version": VERSION, "variant": asdict(variant), "since": time.time()}
     about["offloads"] = offloads.to_turn_off(about["iface"], about["mode"]) if offloads_off else []
-    about |= {"confirm_by": _deadline(confirm_s), "made_clsact": hooks.needs_clsact(about["iface"], about["mode"])}
+    about["confirm_by"] = _deadline(confirm_s)
     table = rounded(table_bytes(variant.flows) / 1e6, ",.1f")
     say(f"{about['iface']}: a flow table for {variant.flows:,} flows, which takes {table} MB of memory")
     with Program(variant, params) as program, contextlib.ExitStack() as undo:
+        with IPRoute() as ip:
+            index = facts.index_of(ip, about["iface"])
+            about["made_clsact"] = hooks.needs_clsact(ip, index, hooks.TC_HOOKS.get(about["mode"], ()))
         pins.pin(folder, about, {pins.PROGRAM: program.fd, **program.fds})
         undo.callback(take_off, folder)
         offloads.turn_off(about["offloads"])
-        hooks.attach(program.fd, about["iface"], about["mode"])
-        pins.rewrite(folder, about | {"confirm_by": _deadline(confirm_s)})  # building it took some of the time
+        made = hooks.attach(program.fd, about["iface"], about["mode"], pins.place_of(folder)[1])
+        # Building it took some of the time.
+        pins.rewrite(folder, about | {"confirm_by": _deadline(confirm_s), "made_clsact": made, "attached": True})
         undo.pop_all()
 
 

@@ -39,7 +39,7 @@ def take_off(folder: Path) -> None:
     if iface and (folder / pins.PROGRAM).exists():
         with pins.opened(folder, pins.PROGRAM) as fd:
             for mode in (about["mode"],) if "mode" in about else (*hooks.XDP_FLAGS, "tc"):  # its description is damaged
-                hooks.detach(fd, iface, mode, about.get("made_clsact", False))
+                hooks.detach(fd, iface, mode, about.get("made_clsact", False), about.get("attached", False))
     if pins.place_of(folder)[0] == pins.namespace():
         offloads.put_back(about.get("offloads", ()))
     pins.remove(folder)

@@ -114,6 +114,64 @@ live.attach("eth0", pathlib.Path({str(files["binary"])!r}), "tc", variants.Varia
         server.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"])
 
 
+def clsacts(server) -> list[str]:
+    return [one["kind"] for one in attachments(server)]
+
+
+def remake_clsact(server) -> None:
+    """Do as somebody who removes what is at TC and makes a qdisc of his own."""
+    server.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"], capture_output=True)
+    server.run(["tc", "qdisc", "add", "dev", "eth0", "clsact"], check=True)
+
+
+@pytest.mark.parametrize("command", ["status", "detach"])
+def test_a_clsact_that_somebody_made_in_place_of_ours_stays(ids, server, files, command):
+    ids("attach", "eth0", "--model", files["binary"], "--hook", "tc")
+    remake_clsact(server)
+    try:
+        ids(*([command] if command == "status" else [command, "eth0"]))
+        assert clsacts(server) == ["clsact"] and not pins.FOLDER.exists()
+    finally:
+        server.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"])
+
+
+def building(server, *argv) -> subprocess.Popen:
+    """Start to attach a program, and return while it is built."""
+    command = [sys.executable, "-m", "ids_repro", "attach", *map(str, argv)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = server.popen(command, cwd=config.ROOT, text=True, **pipes)
+    assert "a flow table" in process.stdout.readline()
+    return process
+
+
+def test_a_clsact_that_somebody_made_while_ours_was_built_stays(ids, server, files):
+    process = building(server, "eth0", "--model", files["binary"], "--hook", "tc")
+    remake_clsact(server)
+    try:
+        assert process.communicate(timeout=60)[1] == "" and process.returncode == 0
+        assert ids("detach", "eth0") == (0, "eth0: detached\n")
+        assert clsacts(server) == ["clsact"]
+    finally:
+        server.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"])
+
+
+@pytest.mark.usefixtures("pair")
+@pytest.mark.parametrize("change", ["made again", "swapped"])
+@pytest.mark.parametrize("hook", ["tc-both", "xdp-skb"])
+def test_an_interface_that_is_another_one_when_the_program_is_built_gets_none(ids, server, files, hook, change):
+    process = building(server, "v0", "--model", files["binary"], "--hook", hook)
+    if change == "made again":
+        server.run(["ip", "link", "del", "v0"], check=True)
+        server.run(["ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1"], check=True)
+    else:
+        for old, new in (("v0", "v2"), ("v1", "v0"), ("v2", "v1")):
+            server.run(["ip", "link", "set", old, "name", new], check=True)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.count("\n")) == (2, 1)
+    assert "v0 is another interface than it was a moment ago: look, and try again" in err
+    assert attachments(server) == [] and ids("status")[0] == 0 and not pins.FOLDER.exists()
+
+
 def test_filters_before_ours_are_told(ids, server, files):
     server.run(["tc", "qdisc", "add", "dev", "eth0", "clsact"], check=True)
     try:

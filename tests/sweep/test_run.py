@@ -277,4 +277,4 @@ def test_too_few_cpus_is_said_before_anything_starts(tmp_path, models, nothing_l
 
 def test_how_long_it_takes_is_said_before_it_starts(capsys, tmp_path, models, nothing_left):
     run_sweep(models["binary"], replace(SHORT, intervals_us=(), repeats=2), ["no_filter"], results=tmp_path)
-    assert "sweep: up to 2 trials of 0.2 s, about 0 minutes" in capsys.readouterr().out
+    assert "sweep: up to 2 trials of 0.2 s, about 1 second" in capsys.readouterr().out
