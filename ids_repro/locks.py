@@ -7,6 +7,7 @@ the names of network namespaces. So commands that see the same thing share the l
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -103,7 +104,8 @@ def opened(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise UserError(f"{path}: cannot be opened ({error.strerror}): remove it") from None
+        remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "remove it"
+        raise UserError(f"{path}: cannot be opened ({error.strerror}): {remedy}") from None
 
 
 def open_locked(path: Path, what: str, patience_s: float = 0.0) -> TextIO:

@@ -143,7 +143,7 @@ def run(name: str, values: Mapping[str, Any], out: Path | None = None) -> Path:
     except PapermillExecutionError as error:
         known = error.ename == UserError.__name__
         what = error.evalue if known else f"{error.ename}: {error.evalue}"
-        raise UserError(f"{name}: {what}\n(the executed copy with the whole story: {out})") from None
+        raise UserError(f"{name}: {what}; the executed copy with the whole story: {out}") from None
     except BaseException:
         clean_up()  # an interrupted driver kills its kernel, which then cannot clean up itself
         raise

@@ -1,6 +1,7 @@
 """Records survive what happens to long runs: a kill in the middle of a line, a second run, a second writer."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -225,6 +226,13 @@ def test_nobody_makes_a_duration_from_the_clock_that_may_be_set():
     package = config.ROOT / "ids_repro"
     found = {str(one.relative_to(package)) for one in package.rglob("*.py") if "time.time()" in one.read_text()}
     assert found == {"records.py", "live/attached.py"}
+
+
+def test_a_pipe_among_the_records_is_refused_and_nobody_waits_for_its_other_end(path):
+    add(path)
+    os.mkfifo(path.with_name("pipe.jsonl"))
+    with pytest.raises(config.UserError, match="pipe.jsonl"):
+        records.read(path.parent)
 
 
 def test_two_writers_and_a_kill_lose_no_whole_line(path):

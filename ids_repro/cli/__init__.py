@@ -101,10 +101,10 @@ def _run(args: argparse.Namespace) -> int:
 
     def tell(message: Warning, category: type[Warning], *_: object) -> None:
         if category is not DamagedWarning:
-            say(f"warning: {message}", sys.stderr)
+            say(printable(f"warning: {message}"), sys.stderr)
         elif str(message) not in args.damage:  # a command may read a capture twice
             args.damage.append(str(message))
-            say(f"ids_repro {args.command}: {message}", sys.stderr)
+            say(printable(f"ids_repro {args.command}: {message}"), sys.stderr)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", DamagedWarning)

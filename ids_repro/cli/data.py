@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import CLASSES, DATA, INTERIM, LAB_SECONDS, LAB_SNAPLEN, DamagedWarning
-from ..text import rounded, say
+from ..text import printable, rounded, say
 from .add import Add, add_number
 
 # What `extract` says of the frames that it left out, by their outcome (`native.layouts.OUTCOMES`).
@@ -58,8 +58,9 @@ def _extract(args: argparse.Namespace) -> int:
     if args.json:
         say(json.dumps(found))
     else:
+        out = printable(str(args.out))
         lines = [
-            f"{args.out}: {found['vectors']:,} vectors of {found['flows']:,} flows, {found['packets']:,} packets, "
+            f"{out}: {found['vectors']:,} vectors of {found['flows']:,} flows, {found['packets']:,} packets, "
             f"{found['duplicates']:,} duplicates; {found['packets_per_s']:,} packets/s",
             *remarks(found, args.reorder_ms),
             *flows_by_class(found["flows_by_class"], args.name),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import FALSE_ALARMS, MODELS, SAMPLE, UserError
-from ..text import rounded, say
+from ..text import printable, rounded, say
 from .add import Add, add_number, only_with, print_json
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ def _train_detector(args: argparse.Namespace) -> int:
     with progress_bar("training") as progress:
         model = detector.train(recording.data, args.false_alarms, args.seed, settings, progress)
     write_model(model, args.out)
-    name = recording.data.meta["name"]
-    say(f"{args.out}: a detector, trained on {name}; budget {rounded(args.false_alarms, '.3%')} of normal flows")
+    name = printable(recording.data.meta["name"])
+    budget = f"budget {rounded(args.false_alarms, '.3%')} of normal flows"
+    say(f"{printable(str(args.out))}: a detector, trained on {name}; {budget}")
     for name, seen in model.detector.items():
         say(
             f"  {name:8} flags {rounded(seen.found, '.1%')} of attack flows "

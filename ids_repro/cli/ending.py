@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from ..config import ROOT, UserError
-from ..text import say
+from ..text import printable, say
 
 # What a command leaves when it is interrupted, if the error itself has no text. The other commands leave nothing.
 KEPT = {
@@ -141,7 +141,7 @@ def _stopped_by_signals() -> Iterator[None]:
 
 def _say(command: str, text: str) -> None:
     with contextlib.suppress(OSError):
-        say(f"ids_repro {command}: {text}", sys.stderr)
+        say(printable(f"ids_repro {command}: {text}"), sys.stderr)  # one line, whatever names are in it
 
 
 def _flush_output() -> None:

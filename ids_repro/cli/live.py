@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..config import UserError
 from ..implementations import rows_in
-from ..text import say
+from ..text import printable, say
 from .add import Add, add_number, only_with
 from .models import MODEL_HELP
 
@@ -52,7 +52,7 @@ def _say_attached(args: argparse.Namespace, model: Model) -> None:
     from ..kernel import attach as hooks
     from ..live import attached, guard, offloads
 
-    say(f"{args.iface}: {args.model.name} decides now; 'status {args.iface}' shows what it sees")
+    say(f"{args.iface}: {printable(args.model.name)} decides now; 'status {args.iface}' shows what it sees")
     if other := guard.other_directions(model, MODES[args.hook]):
         say(f"This detector {other}.")
     with attached.find(args.iface) as live:
@@ -151,7 +151,7 @@ def _swap(args: argparse.Namespace) -> int:
     from ..live import attached
 
     generation = attached.swap(args.iface, args.model, args.yes_drop)
-    say(f"{args.iface}: {args.model.name} decides from generation {generation} on")
+    say(f"{args.iface}: {printable(args.model.name)} decides from generation {generation} on")
     return 0
 
 

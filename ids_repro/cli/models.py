@@ -50,7 +50,7 @@ def _lines_of(found: dict[str, Any]) -> str:
             f"detector {name}": f"score {one['flag_at']} flags a flow: {flags}; budget {rounded(one['budget'], '.3%')}"
         }
     lines |= {f"  {name}": value for name, value in found["about"].items()}
-    head = f"{found['file']}: a model of format {found['format']}, {found['bytes']:,} bytes"
+    head = f"{printable(str(found['file']))}: a model of format {found['format']}, {found['bytes']:,} bytes"
     return "\n".join([head, *(f"  {printable(name):18}{printable(str(value))}" for name, value in lines.items())])
 
 

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -38,10 +39,11 @@ def leftovers() -> list[str]:
 
 
 def _is_ours(name: str) -> bool:
-    """Return whether a namespace has our mark, or a name leads to none: then whoever made it was killed."""
+    """Return whether a namespace has our mark, or an empty file has its name: then whoever made it was killed."""
     try:
-        if (NAMES / name).stat().st_dev == NAMES.stat().st_dev:  # else a namespace is mounted there
-            return True
+        found = (NAMES / name).stat()
+        if found.st_dev == NAMES.stat().st_dev:  # else a namespace is mounted there
+            return stat.S_ISREG(found.st_mode) and found.st_size == 0
         with (NAMES / name).open("rb") as file:
             return in_netns(file.fileno(), _mark) == MARK
     except OSError:

@@ -72,7 +72,8 @@ def _points(results: Results, line: Any, method: str) -> pd.DataFrame:
 
 def _measured(line: Any) -> str:
     sender = f"{style.GENERATORS[line.generator][1]}, {style.FLOWS[line.flows]}"
-    return f"{line.trials} trials of {_kpps(line.slowest_pps)} to {_kpps(line.fastest_pps)} kpps, {sender}"
+    slowest, fastest = map(style.kpps, (line.slowest_pps, line.fastest_pps))
+    return f"{line.trials} trials of {slowest} to {fastest} kpps, {sender}"
 
 
 def _coverage(lines: Iterable[Any]) -> float:
@@ -101,7 +102,7 @@ def max_rate(claim: Claim, results: Results) -> Answer:
         return unmeasured()
     ours, others = fastest["hping3"], fastest.drop("hping3")
     reason = "one CPU of this machine" + "".join(
-        f"; {style.GENERATORS[name][1]}: {_kpps(pps)} kpps" for name, pps in others.items()
+        f"; {style.GENERATORS[name][1]}: {style.kpps(pps)} kpps" for name, pps in others.items()
     )
     lines = [line for line in _of_one_length(results).itertuples() if line.generator == "hping3"]
     return Answer(ours, judge(claim["value"], ours, tolerance(claim)), reason, used=_records(results, *lines))
@@ -137,7 +138,7 @@ def below_limit(claim: Claim, results: Results) -> Answer:
     if math.isnan(ours):
         return Answer(ours, NOT_COMPARABLE, f"no trials on both sides of that rate; {_measured(line)}", used=used)
     reason = f"{rounded(low, '.1f')} to {rounded(high, '.1f')} % for any two repeats; between measured rates "
-    reason += f"of {_kpps(line.between_low_pps)} and {_kpps(line.between_high_pps)} kpps"
+    reason += f"of {style.kpps(line.between_low_pps)} and {style.kpps(line.between_high_pps)} kpps"
     verdict = judge(claim["value"], ours, tolerance(claim), low, high)
     why = f"; {_why(claim, results)}" * (verdict != HOLDS)
     return Answer(ours, verdict, reason + why, low, high, used)
@@ -156,7 +157,7 @@ def order(claim: Claim, results: Results) -> Answer:
     at_pps = min(complete(part)["r_tx_pps"].max() for part in parts)
     there = [at_rate(part, at_pps) for part in parts]
     rates = [one["r_rx_pps"] for one in there]
-    reason = f"at {_kpps(at_pps)} kpps, in kpps: {', '.join(map(_kpps, rates))}"
+    reason = f"at {style.kpps(at_pps)} kpps, in kpps: {', '.join(map(style.kpps, rates))}"
     if min(rates) >= (1 - metrics.TOLERANCE) * at_pps:
         return Answer(math.nan, NOT_COMPARABLE, f"none of them lost packets; {reason}", used=used)
     # From one method to the next: by the medians, and if each repeat counts as far as it can for the claim.
@@ -206,7 +207,7 @@ def alike(claim: Claim, results: Results) -> Answer:
     if None in lines:
         return unmeasured()
     rates = [at_rate(_points(results, line, line.method), claim["at_pps"])["r_rx_pps"] for line in lines]
-    reason = ", ".join(f"{line.name} {_kpps(rate)} kpps" for line, rate in zip(lines, rates, strict=True))
+    reason = ", ".join(f"{line.name} {style.kpps(rate)} kpps" for line, rate in zip(lines, rates, strict=True))
     if any(map(math.isnan, rates)):
         return Answer(math.nan, NOT_COMPARABLE, "not measured on both sides of that rate", used=used)
     ours = 100 * min(rates[1:]) / rates[0]
@@ -238,11 +239,7 @@ def bypass(claim: Claim, results: Results) -> Answer:
         return unmeasured()
     points = _points(results, line, method).sort_values("r_tx_pps")
     busy = 100 - points["idle"]
-    ends = [f"{rounded(busy.iloc[at], '.0f')} % at {_kpps(points['r_tx_pps'].iloc[at])} kpps" for at in (0, -1)]
+    ends = [f"{rounded(busy.iloc[at], '.0f')} % at {style.kpps(points['r_tx_pps'].iloc[at])} kpps" for at in (0, -1)]
     verdict = judge(claim["value"], busy.min(), tolerance(claim))
     why = f"; {IDLE[method]}" * (verdict == DIFFERS)
     return Answer(busy.min(), verdict, f"{line.name}: {', '.join(ends)}{why}", busy.min(), busy.max(), used)
-
-
-def _kpps(rate: float) -> str:
-    return rounded(rate / 1e3, ",.0f")

@@ -106,14 +106,18 @@ def time_ratio(claim: Claim, results: Results) -> Answer:
     """Judge the time of a row relative to that of another."""
     lines = results.once(_lines, claim["task"])
     row, against = (lines[claim[name], OVERALL, "inference_us"] for name in ("row", "against"))
-    ours = 100 * row.ours / against.ours
+    ours = _percent(row.ours, against.ours)
     used = _records(results, "inference", claim["task"], [row.row, against.row], TIMES["inference_us"])
     if not math.isfinite(ours):
         return unmeasured()
-    ends = 100 * row.ours_low / against.ours_high, 100 * row.ours_high / against.ours_low
+    ends = _percent(row.ours_low, against.ours_high), _percent(row.ours_high, against.ours_low)
     reason = f"{rounded(row.ours, '.3g')} µs, C at -O2 in a loop, against {rounded(against.ours, '.3g')} µs"
     verdict = judge(claim["value"], ours, tolerance(claim), *ends)
     return Answer(ours, verdict, reason, *ends, used)
+
+
+def _percent(part: float, whole: float) -> float:
+    return 100 * part / whole if whole else math.nan  # a record from elsewhere may say that nothing takes time
 
 
 def accuracy_loss(claim: Claim, results: Results) -> Answer:
@@ -153,7 +157,7 @@ def model_size(claim: Claim, results: Results) -> Answer:
     """Judge the bytes of the integer net's struct beside those of the float net's."""
     used = _records(results, "accuracy", "binary", [claim["row"], claim["against"]])
     sizes = {one["asked"]["row"]: one["raw"]["model_bytes"] for one in used if "model_bytes" in one["raw"]}
-    if len(sizes) < 2:
+    if len(sizes) < 2 or not sizes[claim["against"]]:
         return unmeasured()
     ours = 100 * sizes[claim["row"]] / sizes[claim["against"]]
     verdict = judge(claim["value"], ours, tolerance(claim))

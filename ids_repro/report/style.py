@@ -206,6 +206,11 @@ class Chart(Figure):
             self._laid_out_for = kind
 
 
+def kpps(rate_pps: float) -> str:
+    """Return a rate in 1,000 packets/s: a whole number, and below 10 three digits."""
+    return rounded(rate_pps / 1e3, ",.0f" if rate_pps >= 10_000 else ".3g")
+
+
 def method_name(method: str, trials: pd.DataFrame | None = None) -> str:
     """Return the paper's name of a method, with the number of cores its trials really had."""
     workers = [] if trials is None else trials.loc[trials["method"] == method, "workers"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 import string
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
@@ -139,7 +139,7 @@ def _tried(part: pd.DataFrame) -> dict[str, float | str]:
         "searches": 0,
         "lost_in": lost["repeat"].nunique(),
         "least_lost_pps": lost["r_tx_pps"].min() if len(lost) else float("inf"),
-        "tried": ", ".join(f"{held} of {n} at {rounded(pps / 1e3, ',.0f')}" for pps, held, n in points),
+        "tried": ", ".join(f"{held} of {n} at {style.kpps(pps)}" for pps, held, n in points),
     } | dict.fromkeys(("low_pps", "high_pps", "resolution_percent"), float("nan"))
 
 
@@ -251,15 +251,15 @@ def rate(line) -> str:
     "≥": nothing was lost. "<": no rate held, or only in the lesser part of the searches or trials.
     """
     if not line.highest_pps:
-        return f"< {rounded(line.least_lost_pps / 1e3, ',.0f')}"
-    highest = rounded(line.highest_pps / 1e3, ",.0f")
+        return f"< {style.kpps(line.least_lost_pps)}"
+    highest = style.kpps(line.highest_pps)
     if not line.lost_in:
         return f"≥ {highest}"
-    return f"{highest} {_brackets(line.low_pps / 1e3, line.high_pps / 1e3)}" if line.searches else highest
+    return f"{highest} {_brackets(line.low_pps, line.high_pps, style.kpps)}" if line.searches else highest
 
 
-def _brackets(low: float, high: float) -> str:
-    return f"[{rounded(low, ',.0f')}, " + (f"{rounded(high, ',.0f')}]" if np.isfinite(high) else "∞)")
+def _brackets(low: float, high: float, text: Callable[[float], str] = lambda value: rounded(value, ",.0f")) -> str:
+    return f"[{text(low)}, " + (f"{text(high)}]" if np.isfinite(high) else "∞)")
 
 
 def caption(results: Results) -> str:

@@ -19,6 +19,7 @@ from .replay import Replay, compared
 from .sender import Sender
 
 WARM_UP_S = 0.05  # the same traffic runs for this long before the measurement, to fill flow table, caches, page pools
+LEAST_S = 0.001  # a rate of packets that took less is none
 MARGIN_S = 10.0  # a generator that nobody stops ends this long after the trial's time
 TRAFFIC = ("generator", "interval_us", "rate_pps", "flows")
 
@@ -79,6 +80,9 @@ def _measure(link: Link, receiver: Receiver, sender: Sender, command: Mapping, w
         clock = CpuClock(link.server_cpu, threads)
         wait()
         cpu = clock.percent()
+    if sent["duration_s"] < LEAST_S:
+        few = "so few packets were sent that they have no rate"
+        raise UserError(f"{few}: give a higher rate, or longer trials (trial_s of notebook 05)")
     after = _counts(link, receiver)
     packets = _packets(before, after, command["generator"])
     if receiver.offline:

@@ -103,6 +103,14 @@ def test_only_commands_with_trials_say_that_they_stay(capsys, command):
     assert ("'status' shows" in said) == (command in ("attach", "swap", "detach"))
 
 
+def test_a_name_with_a_newline_forges_no_second_line(capsys):
+    def fail() -> int:
+        raise config.UserError("a\nids_repro detach: v0: detached")
+
+    assert exit_code("attach", fail) == 2
+    assert capsys.readouterr().err == "ids_repro attach: a\\nids_repro detach: v0: detached\n"
+
+
 def test_what_an_interrupted_command_says_belongs_to_a_command():
     assert set(KEPT) <= set(COMMANDS)
 

@@ -140,6 +140,18 @@ def test_the_next_network_removes_what_nobody_else_did():
         assert leftovers() == ["ids-four", "ids-three"]
 
 
+def test_a_file_of_somebodys_beside_the_namespaces_stays():
+    notes = Path("/run/netns/ids-notes")
+    notes.parent.mkdir(exist_ok=True)
+    notes.write_text("mine")
+    try:
+        assert leftovers() == []
+        clean_up()
+        assert notes.read_text() == "mine"
+    finally:
+        notes.unlink()
+
+
 def test_clean_up_removes_what_a_killed_run_left():
     process, _ = hold()
     kill_with_the_watcher(process)

@@ -25,6 +25,11 @@ def line(frame, method, generator="live_frames"):
     return frame.query("method == @method and generator == @generator").iloc[0]
 
 
+def test_a_low_rate_keeps_its_digits():
+    words = [style.kpps(rate) for rate in (4.3, 489, 9_999, 10_000, 1_681_400)]
+    assert words == ["0.0043", "0.489", "10", "10", "1,681"]
+
+
 def test_the_highest_rate_is_the_last_measured_one_below_the_capacity(frame):
     ours = line(frame, "xdp_drv_nn_fused")  # 380,000 pps
     assert (ours.highest_pps, ours.trials, ours.searches, ours.lost_in) == (300e3, 15, 3, 3)

@@ -252,6 +252,15 @@ def test_where_packets_were_lost_nothing_is_compared_and_another_capture_is_anot
 
 @pytest.mark.root
 @pytest.mark.bpf
+def test_a_trial_of_one_packet_fails_with_a_sentence_and_the_next_one_runs(models, on, tmp_path):
+    slow = replace(ONCE, rates_pps=(1, STEADY_PPS), trial_s=0.3)
+    first, second = run_sweep(models["binary"], slow, "xdp_drv_dt", "one", **over(on, tmp_path))
+    assert (first["status"], second["status"]) == ("failed", "ok")
+    assert "so few packets were sent that they have no rate: give a higher rate" in first["reason"]
+
+
+@pytest.mark.root
+@pytest.mark.bpf
 def test_another_file_on_the_client_is_named(on):
     command = {"generator": "live_frames", "flows": "replay", "rate_pps": 1000} | Replay().command() | {"sha256": "0"}
     with (
