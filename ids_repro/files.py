@@ -157,6 +157,12 @@ def require_output(path: Path, inputs: Iterable[Path] = ()) -> Path:
     return target
 
 
+def all_bytes(path: Path) -> bytes:
+    """Return what is in a file; raise UserError, as `require_file` does, if a pipe is there, say."""
+    require_file(path)
+    return path.read_bytes()
+
+
 def require_file(path: Path, remedy: str = "") -> None:
     """Refuse a path at which there is no file to read, and say what is there instead.
 

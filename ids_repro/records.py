@@ -23,7 +23,7 @@ import numpy as np
 
 from . import locks, machine_load
 from .config import UserError
-from .files import require_file, require_output
+from .files import all_bytes, require_output
 from .ownership import give
 from .provenance import provenance
 from .record_schema import KINDS, fault
@@ -145,8 +145,7 @@ def read(path: Path | str) -> list[dict]:
     Raises
     ------
     UserError
-        If it is no file, such as a pipe, a line is no record, or a record without what its kind must hold
-        (`record_schema`).
+        If it is a pipe, say, or a line is no record or lacks what its kind must hold (`record_schema`).
 
     Warns
     -----
@@ -157,9 +156,7 @@ def read(path: Path | str) -> list[dict]:
     if path.is_dir():
         return [record for file in sorted(path.glob("*.jsonl")) for record in read(file)]
     records = []
-    if path.exists():
-        require_file(path)
-    for number, line in enumerate(path.read_bytes().split(b"\n") if path.exists() else (), start=1):
+    for number, line in enumerate(all_bytes(path).split(b"\n") if path.exists() else (), start=1):
         try:
             record = _parse(line)
         except ValueError:
