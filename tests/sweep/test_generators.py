@@ -5,8 +5,10 @@ Covers also: ids_repro.sweep.load_agent and ids_repro.sweep.sender, through whic
 
 import contextlib
 import ipaddress
+import os
 import re
 import signal
+import socket
 import struct
 import time
 from dataclasses import replace
@@ -14,14 +16,18 @@ from pathlib import Path
 
 import psutil
 import pytest
-from machine_state import interfaces, load_processes, ones_complement, tap, until
+from machine_state import attachments, interfaces, load_processes, ones_complement, tap, until
 
 from ids_repro import config
 from ids_repro.config import UserError
+from ids_repro.kernel.bpf_syscall import hold_xdp
+from ids_repro.kernel.program import Program
+from ids_repro.kernel.variants import VARIANTS
 from ids_repro.sweep import generators
+from ids_repro.sweep.generators import let_send
 from ids_repro.sweep.link_netns import two_namespaces
 from ids_repro.sweep.sender import Sender
-from ids_repro.sweep.uplink import FIRST_PORT, SOURCES
+from ids_repro.sweep.uplink import FIRST_PORT, SOURCES, Wire
 
 pytestmark = [pytest.mark.root, pytest.mark.bpf]
 LIVE = {"generator": "live_frames", "rate_pps": 20_000, "flows": "new"}
@@ -220,3 +226,13 @@ def test_new_flows_come_from_the_addresses_that_python_knows():
     bits = int(re.search(r"#define GEN_SOURCES \(1 << (\d+)\)", text)[1])
     assert ipaddress.ip_network((first, 32 - bits)) == ipaddress.ip_network(SOURCES)
     assert int(re.search(r"#define GEN_FIRST_PORT (\d+)", text)[1]) == FIRST_PORT
+
+
+def test_a_program_lets_a_driver_send_until_its_process_ends_and_a_veth_needs_none(on):
+    on.client.call(let_send, Wire("eth0", on.target))
+    assert attachments(on.client) == []
+    with Program(VARIANTS["empty"]) as program:
+        held = on.client.call(lambda: hold_xdp(program.fd, socket.if_nametoindex("eth0")))
+    assert [one["mode"] for one in attachments(on.client)] == [1], "native"
+    os.close(held)
+    assert attachments(on.client) == []
