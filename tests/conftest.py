@@ -1,8 +1,11 @@
 """Fixtures of several rooms: the shipped capture, small models of it, a copy of the project, a check of the machine."""
 
+import ctypes
+import os
 import platform
 import shutil
 import signal
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +28,18 @@ from ids_repro.network.namespaces import leftovers
 # SIGTERM would end pytest without its fixtures' ends.
 for _number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(_number, signal.default_int_handler)
+
+
+CLONE_NEWNS = 0x20000  # of unshare(2): mounts
+
+
+def pytest_configure() -> None:
+    """Give the tests of root a BPF file system of their own: they neither see nor touch what is attached here."""
+    if os.geteuid() or "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    if not ctypes.CDLL(None).unshare(CLONE_NEWNS):  # else this root may do nothing else that these tests need either
+        subprocess.run(["mount", "--make-rslave", "/"], check=True)
+        subprocess.run(["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"], check=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -242,9 +242,10 @@ def test_status_tells_at_which_side_of_tc_somebody_took_the_program_off(ids, ser
         assert f"\nsomebody took it off at {hook}: detach it and attach it again\n" in ids("status")[1]
         server.run(["tc", "filter", "del", "dev", "eth0", other], check=True)
         assert "no interface has a program" in ids("status")[1]
+        assert [one["kind"] for one in attachments(server)] == ["clsact"], "whose it is now, nobody knows"
     finally:
-        if attachments(server):
-            ids("detach", "eth0")
+        ids("detach", "eth0")
+        server.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"], capture_output=True)
 
 
 @pytest.mark.usefixtures("blocking")
