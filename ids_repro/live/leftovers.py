@@ -113,7 +113,7 @@ def _renamed(folder: Path, inode: int, index: int) -> Path:
     if stayed:
         _within(left, offloads.put_back, stayed)
     if about:
-        kept = {"offloads": [(index, name) for at, name in about.get("offloads", ()) if at == old]}
+        kept = {"offloads": [(index, *rest) for at, *rest in about.get("offloads", ()) if at == old]}
         pins.rewrite(folder, about | kept | ({"moved_from": left} if left != inode else {}))
     return folder.rename(pins.FOLDER / f"{inode}-{index}")
 

@@ -23,7 +23,7 @@ RECEIVING = ("generic-receive-offload", "large-receive-offload", "rx-gro-hw")
 SENDING = ("tcp-segmentation-offload", "tx-udp-segmentation")
 HAND_ON = ("bridge", "bond", "team", "vlan", "macvlan", "ipvlan")  # kinds of devices that merge nothing themselves
 LOOPBACK = 772  # ARPHRD_LOOPBACK of linux/if_arp.h
-Setting = tuple[int, str]  # index of a device, and name of an offload
+Setting = tuple[int, str, str]  # index of a device, name of an offload, and the device's MAC address
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,15 @@ class Offload:
         Name of the device, and of the offload as ethtool spells it.
     fixed : bool
         Whether the driver can't turn it off.
+    mac : str
+        Address of the device. Another device may get the index of one that is gone.
     """
 
     index: int
     device: str
     name: str
     fixed: bool
+    mac: str
 
 
 def merging(iface: str, mode: str) -> list[Offload]:
@@ -58,7 +61,7 @@ def merging(iface: str, mode: str) -> list[Offload]:
     require_programs("ethtool")
     links, sources = _sources(iface, mode)
     return [
-        Offload(index, device, name, bool(fixed))
+        Offload(index, device, name, bool(fixed), links[index].get_attr("IFLA_ADDRESS") or "")
         for index, names in sources.items()
         for device in [links[index].get_attr("IFLA_IFNAME")]
         for name, fixed in re.findall(r"^([\w-]+): on( \[fixed\])?$", ethtool("-k", device), re.MULTILINE)
@@ -101,7 +104,7 @@ def notes(iface: str, mode: str, off: Collection[Setting]) -> list[str]:
     for one in on:
         devices.setdefault(one.device, []).append(one.name + " (its driver can't turn it off)" * one.fixed)
     if off:
-        said.append(f"Off until detach: {', '.join(sorted({name for _, name in off}))}.")
+        said.append(f"Off until detach: {', '.join(sorted({name for _, name, _ in off}))}.")
     if on:
         text = "; ".join(f"{device} has {', '.join(names)} on" for device, names in devices.items())
         remedy = "" if off else " (--offloads off turns that off until detach)"
@@ -119,12 +122,12 @@ def notes(iface: str, mode: str, off: Collection[Setting]) -> list[str]:
 
 def to_turn_off(iface: str, mode: str) -> list[Setting]:
     """Return the settings of `merging` that can be turned off."""
-    return [(one.index, one.name) for one in merging(iface, mode) if not one.fixed]
+    return [(one.index, one.name, one.mac) for one in merging(iface, mode) if not one.fixed]
 
 
 def turn_off(settings: Iterable[Setting]) -> None:
-    """Turn offloads off: pairs of a device's index and the offload's name. UserError if a device does not."""
-    for index, name in settings:
+    """Turn offloads off. UserError if a device does not."""
+    for index, name, _ in settings:
         KINDS["offload"][1](socket.if_indextoname(index), name, "off")
 
 
@@ -134,16 +137,24 @@ def put_back(settings: Iterable[Setting]) -> None:
     Warns
     -----
     UserWarning
-        For each that does not go back. A device that is gone took its settings with it.
+        For each that does not go back. A device that is gone took its settings with it, also if another has its index.
     """
     read, write = KINDS["offload"]
-    for index, name in reversed(list(settings)):
-        try:
-            device = socket.if_indextoname(index)
-        except OSError:
+    for index, name, *mac in reversed(list(settings)):
+        device = _device(index, *mac)
+        if device is None:
             continue
         try:
             if read(device, name) == "off":
                 write(device, name, "on")
         except UserError as error:
             warnings.warn(f"{error}; 'ethtool -K {device} {name} on' turns it on", stacklevel=2)
+
+
+def _device(index: int, mac: str | None = None) -> str | None:
+    """Return the present name of a device; None if it is gone. Earlier versions did not write its address down."""
+    with IPRoute() as ip:
+        for link in ip.get_links():
+            if link["index"] == index and mac in (None, link.get_attr("IFLA_ADDRESS") or ""):
+                return link.get_attr("IFLA_IFNAME")
+    return None

@@ -12,6 +12,7 @@ from machine_state import until
 
 from ids_repro import config
 from ids_repro.live import offloads
+from ids_repro.network import facts
 from ids_repro.network.setting_kinds import KINDS
 
 pytestmark = [pytest.mark.root, pytest.mark.bpf]
@@ -175,6 +176,8 @@ def test_the_other_end_of_a_veth_pair_and_ports_of_a_bridge_count(ids, server, f
 
 @pytest.mark.usefixtures("merging")
 def test_what_does_not_go_back_is_told_with_the_command(server):
+    index, mac = server.call(socket.if_nametoindex, "eth0"), server.call(facts.state, "eth0")["mac"]
     with pytest.warns(UserWarning, match="'ethtool -K eth0 rx-gro-hw on' turns it on"):
-        server.call(offloads.put_back, [(server.call(socket.if_nametoindex, "eth0"), "rx-gro-hw")])
-    assert server.call(offloads.put_back, [(99, GRO)]) is None  # a device that is gone
+        server.call(offloads.put_back, [(index, "rx-gro-hw", mac)])
+    assert server.call(offloads.put_back, [(99, GRO, mac)]) is None  # a device that is gone
+    assert server.call(offloads.put_back, [(index, "rx-gro-hw", "02:00:00:00:00:00")]) is None  # another's index
