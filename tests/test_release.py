@@ -127,10 +127,10 @@ def test_a_release_whose_making_failed_is_made_again(runs):
 
 
 def test_a_command_has_this_machines_processes_but_a_network_and_mounts_of_its_own(runs):
-    code, out = runs.run(f"cat /proc/{os.getpid()}/comm; ip -br link; ls /sys/fs/bpf /run /mnt {ROOT} || true")
+    code, out = runs.run(f"cat /proc/{os.getpid()}/comm; ip -br link; ls /sys/fs/bpf /run /mnt {runs.folder} || true")
     comm = Path("/proc/self/comm").read_text()
     _, listed = out.split("== sid: cat", 1)
-    assert code == 0 and comm in listed and f"'{ROOT}': No such file" in listed
+    assert code == 0 and comm in listed and f"'{runs.folder}': No such file" in listed
     assert re.findall(r"^(\S+) +\S+ +00:00|^(\S+) +(?:UP|DOWN) ", listed, re.MULTILINE) == [("lo", "")]
 
 

@@ -1,21 +1,23 @@
 """Table I against the running kernel: what breaks a constraint is refused, and what one writes instead is loaded."""
 
+import re
+
 import pytest
 
 from ids_repro import config, records
 from ids_repro.evaluate.constraints import measure
 from ids_repro.kernel import constraints
 
-REASONS = {  # words of the compiler or the verifier, and which of the two
+REASONS = {  # which of the two, and words of its message: clang 14 and clang 19 do not say the same
     "loop": ("verifier", "too"),  # too large, or too complex
     "float": ("compiler", "built-in function"),
     "global": ("verifier", "invalid mem access"),
-    "variadic": ("compiler", "VarArgs"),
+    "variadic": ("compiler", "VarArgs|variadic functions are not supported"),
     "thread": ("compiler", "non-static"),
     "bounds": ("verifier", "outside of the packet"),
     "instructions": ("verifier", "too large. Processed 1000001 insn"),
     "branches": ("verifier", "sequence of 8193 jumps"),
-    "stack": ("compiler", "stack limit of 512 bytes"),
+    "stack": ("compiler", "stack limit of 512 bytes|BPF stack limit is exceeded"),
 }
 
 
@@ -34,7 +36,7 @@ def tried(tmp_path_factory):
 def test_a_program_that_breaks_a_constraint_is_refused_with_its_reason(tried, name):
     by, words = REASONS[name]
     assert tried[name]["broken"]["refused_by"] == by
-    assert words in tried[name]["broken"]["message"]
+    assert re.search(words, tried[name]["broken"]["message"])
 
 
 @pytest.mark.root

@@ -31,7 +31,7 @@ def test_the_bench_is_one_json_object_of_medians_and_records_nothing(by_classes,
     assert set(found["one_flow"]) == set(kernel_cost.BENCH)
     assert set(found["new_flows"]) == set(kernel_cost.BENCH)
     assert all(ns > 0 for traffic in kernel_cost.TRAFFIC for ns in found[traffic].values())
-    assert all(insns < 40_000 for insns in found["verified_insns"].values())
+    assert all(insns < 100_000 for insns in found["verified_insns"].values())
 
 
 @pytest.mark.root
@@ -48,7 +48,7 @@ def test_a_variant_is_a_record_with_its_size_and_a_line_of_the_table(by_classes,
     }
     assert len(made) == len(lines) and all(len(r["raw"]["ns_per_packet"]) == 3 for r in made)
     table = cost_table(Results(made)).set_index("variant")
-    assert (table.loc[list(rows), "verified_insns"] < 40_000).all()
+    assert (table.loc[list(rows), "verified_insns"] < 100_000).all()
     assert (table.loc[list(rows), "stack_bytes"] <= 512).all()
     beyond = table["one_flow_ns"] - table.loc["flow_tc", "one_flow_ns"]
     assert table.loc["dt_tc", "one_flow_beyond_ns"] == beyond["dt_tc"]
