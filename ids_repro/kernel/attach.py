@@ -103,8 +103,7 @@ def detach(fd: int, iface: str, mode: str, made_clsact: bool = False, finished: 
     with IPRoute() as ip:
         for index in ip.link_lookup(ifname=iface):
             if mode in TC_HOOKS:
-                gone = finished and len(missing(iface, mode, int(prog_info(fd)["id"]))) == len(TC_HOOKS[mode])
-                _detach_tc(ip, index, fd, made_clsact and not gone)
+                _detach_tc(ip, index, fd, made_clsact, finished)
             else:
                 with contextlib.suppress(NetlinkError):  # another program is there, or none
                     _set_xdp(ip, index, XDP_FLAGS[mode] | EXPECTED, -1, ("IFLA_XDP_EXPECTED_FD", fd))
@@ -257,17 +256,19 @@ def _add_filter(ip: IPRoute, index: int, fd: int, hook: str) -> None:
     ip.tc("add-filter", "bpf", index, fd=fd, name=NAME, classid=1, direct_action=True, **place)
 
 
-def _detach_tc(ip: IPRoute, index: int, fd: int, made_clsact: bool) -> None:
-    number, empty = int(prog_info(fd)["id"]), True
+def _detach_tc(ip: IPRoute, index: int, fd: int, made_clsact: bool, finished: bool = False) -> None:
+    number, empty, found = int(prog_info(fd)["id"]), True, False
     for hook, parent in PARENTS.items():
         if number in tcx_programs(index, hook):
             detach_tcx(fd, index, hook)
+            found = True
         for one in _filters(ip, index, hook):
             if one.program == number:
+                found = True
                 ip.tc("del-filter", "bpf", index, handle=one.handle, info=one.info, parent=parent)
             else:
                 empty = False
-    if made_clsact and empty and "clsact" in _qdiscs(ip, index):
+    if made_clsact and empty and (found or not finished) and "clsact" in _qdiscs(ip, index):
         ip.tc("del", "clsact", index)
 
 

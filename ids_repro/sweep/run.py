@@ -164,8 +164,8 @@ def _of_its_own(replay: Replay, detector: Model | None, profile: Profile, asked:
     A chosen rate is one that the user gave: `profile` has it, and the profile of that name in PROFILES does not.
     """
     runs = {"detector_sha256": detector.sha256()} if METHODS[asked["method"]].detector else {}
-    chosen_pps = set(profile.rates_pps) - set(PROFILES.get(profile.name, profile).live_pps)
-    runs |= {"chosen": True} if asked["rate_pps"] in chosen_pps else {}
+    rate_pps, usual = asked["rate_pps"], PROFILES.get(profile.name, profile)
+    runs |= {"chosen": True} if rate_pps in profile.rates_pps and rate_pps not in usual.live_pps else {}
     return asked | runs | (replay.named() if asked["flows"] == "replay" else {})
 
 
