@@ -17,10 +17,11 @@ from threadpoolctl import threadpool_limits
 from .. import config, parallel, records
 from ..data.dataset import Dataset
 from ..data.features import as_float
-from ..models.detector import Progress, fit_and_score, highest, labels, threshold
+from ..models.detector import Learnt, Progress, assembled, fit_and_score, highest, labels, threshold
 from ..models.float_tree import FloatTree
 from ..models.int_mlp_fused import quantize_fused
 from ..models.int_tree import quantize_tree
+from ..models.model import Model
 from ..models.scaling import MinMax
 from ..models.scorers import FIT, Fit, Fitted, Settings, fitted_twin
 from ..models.training import train_mlp, train_tree
@@ -76,6 +77,7 @@ ROWS = {
     "dt_deep": FIT["dt"],
     "boosted": Fit(_boosted),
 }
+DETECTOR = {"nn_log2": "nn_log2", "dt": "dt_deep"}  # the parts of a detector, by the names in FIT, and their rows
 
 
 class Trial(NamedTuple):
@@ -140,17 +142,23 @@ def run(trial: Trial, progress: Progress = lambda _: None) -> dict[str, Any]:
         "outcomes": what `outcome` returns, for each budget. "curve": "flagged" and "found", the shares of normal and of
         attack flows flagged, at thresholds chosen by the tested flows themselves.
     """
-    fit = ROWS[trial.row]
-    fitted, best, attack = fit_and_score(fit, trial.learn.data, trial.seed, trial.settings, progress)
-    score = fitted.score(trial.held.data.x)
-    thresholds = [threshold(best[~attack], budget) for budget in trial.budgets]
-    return {
+    return _run(trial, progress)[0]
+
+
+def _run(trial: Trial, progress: Progress = lambda _: None) -> tuple[dict[str, Any], Learnt | None]:
+    """Return what `run` returns, and what was trained if it is a part of a detector that learnt a whole recording."""
+    learnt = fit_and_score(ROWS[trial.row], trial.learn.data, trial.seed, trial.settings, progress)
+    score = learnt.fitted.score(trial.held.data.x)
+    thresholds = [threshold(learnt.best[~learnt.attack], budget) for budget in trial.budgets]
+    raw = {
         "outcomes": [
             outcome(trial.held, score, flag_at) | {"budget": budget}
             for budget, flag_at in zip(trial.budgets, thresholds, strict=True)
         ],
         "curve": _curve(trial.held, score),
     }
+    kept = trial.test == TESTS[-1] and trial.row in DETECTOR.values()
+    return raw, learnt if kept else None
 
 
 def outcome(recording: Recording, score: np.ndarray, flag_at: float) -> dict[str, Any]:
@@ -218,7 +226,7 @@ def evaluate_all(
     profile: config.Profile,
     budgets: Sequence[float] = (config.FALSE_ALARMS, config.FALSE_ALARMS / 10),
     results: Path = config.RESULTS,
-) -> list[dict]:
+) -> tuple[list[dict], Model]:
     """Train and test every row of ROWS in every test with every seed of a profile, on all CPUs, and record each.
 
     Parameters
@@ -230,6 +238,7 @@ def evaluate_all(
     profile : Profile
         Its `detector_seeds`.
     budgets : sequence of float
+        Of false alarms; the model has the first.
     results : Path
         Folder of the records, which are appended to detector.jsonl.
 
@@ -237,19 +246,21 @@ def evaluate_all(
     -------
     list of dict
         The records, of kind "detector".
+    Model
+        The detector of the first seed that learnt all of `recording`, as `detector.train` makes it.
     """
     settings = Settings.of(profile)
     parts = {(test, seed): parted(test, recording, other, seed) for test in TESTS for seed in profile.detector_seeds}
-    trials = [
-        Trial(row, test, *part, seed, tuple(budgets), settings) for row in ROWS for (test, seed), part in parts.items()
-    ]
-    started, made = records.now(), []
-    for trial, raw in zip(trials, parallel.run(run, trials, title="detectors"), strict=True):
+    about = tuple(budgets), settings
+    trials = [Trial(row, test, *part, seed, *about) for row in ROWS for (test, seed), part in parts.items()]
+    started, made, learnt, seed = records.now(), [], {}, profile.detector_seeds[0]
+    for trial, (raw, kept) in zip(trials, parallel.run(_run, trials, title="detectors"), strict=True):
+        learnt[trial.row, trial.test, trial.seed] = kept
         asked = {"row": trial.row, "test": trial.test, "seed": trial.seed, "budgets": list(budgets)}
         asked |= recording.data.named() | {"other": other.data.meta["name"], "profile": profile.name}
         identity = {"data_hash": recording.data.meta["sha256"], "other_hash": other.data.meta["sha256"]}
         identity |= {"settings": settings.about() | {"paper_steps": settings.paper_steps}}
-        made.append(
-            records.append(results / "detector.jsonl", "detector", asked, raw, started=started, identity=identity)
-        )
-    return made
+        at = {"started": started, "identity": identity}
+        made.append(records.append(results / "detector.jsonl", "detector", asked, raw, **at))
+    whole = {struct: learnt[row, TESTS[-1], seed] for struct, row in DETECTOR.items()}
+    return made, assembled(whole, recording.data, budgets[0], seed, settings)

@@ -7,26 +7,27 @@ What was flagged live is compared with what the same model says off-line of the 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import ipaddress
 import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import records
-from ..config import CLASSES, NORMAL, RESULTS, Profile
+from ..config import CLASSES, NORMAL, RESULTS, SAMPLE, SECOND_SAMPLE, Profile
 from ..data import packets
 from ..kernel.program import Program
 from ..kernel.ring import wall_ns
 from ..kernel.variants import Variant
 from ..lab.normal import NORMAL as ACTIVITIES
 from ..lab.record import ADDRESSES, SERVERS, record_capture
-from ..models.detector import highest, labels
-from ..models.model import Model
+from ..models.detector import highest, labels, train_part
+from ..models.int_tree import IntTree
 from ..models.scorers import scores
 from ..native import library
 from ..network.hosts import Host
@@ -43,11 +44,31 @@ NEAR_NS = 20_000_000  # between the stamps that tcpdump and the kernel program g
 REQUESTS = {one.name for one in ACTIVITIES if "{peer}" not in one.command}
 
 
+class Guard(NamedTuple):
+    """The tree of a detector that learnt both directions of flows.
+
+    Attributes
+    ----------
+    tree : IntTree
+    data_sha256 : str
+        SHA-256 of the recordings that it learnt.
+    """
+
+    tree: IntTree
+    data_sha256: str
+
+
+def train_guard() -> Guard:
+    """Train a tree on the two shipped recordings of the lab, for `BUDGET`."""
+    both = recordings.read([SAMPLE, SECOND_SAMPLE]).data
+    return Guard(train_part("dt", both, BUDGET)[0].twin, both.meta["sha256"])
+
+
 class _Watch:
     """Attaches a detector to each server, and collects the packets by which it flagged flows."""
 
-    def __init__(self, model: Model, action: str) -> None:
-        self.model, self.action = model, action
+    def __init__(self, params: bytes, action: str) -> None:
+        self.params, self.action = params, action
         self.suspects: list[np.ndarray] = []
         self.lost = 0
 
@@ -56,7 +77,7 @@ class _Watch:
         variant = Variant(hook=MODE, classifier="dt", evidence=True, action=self.action)
         stop = threading.Event()
         with contextlib.ExitStack() as stack:
-            programs = [stack.enter_context(Program(variant, self.model.params("dt"))) for _ in SERVERS]
+            programs = [stack.enter_context(Program(variant, self.params)) for _ in SERVERS]
             for name, program in zip(SERVERS, programs, strict=True):
                 hosts[name].run(SINGLE_SEGMENTS, check=True)
                 stack.enter_context(program.attached(hosts[name], MODE))
@@ -78,13 +99,13 @@ class _Watch:
             stop.wait(LOOK_S)
 
 
-def trial(model: Model, action: str, seed: int, seconds: float) -> dict[str, Any]:
+def trial(tree: IntTree, action: str, seed: int, seconds: float) -> dict[str, Any]:
     """Run the lab's programs against servers that a detector guards.
 
     Parameters
     ----------
-    model : Model
-        A detector that learnt both directions of flows.
+    tree : IntTree
+        Of a detector that learnt both directions of flows.
     action : {"count", "filter"}
     seed : int
         Of the lab's draws.
@@ -95,11 +116,11 @@ def trial(model: Model, action: str, seed: int, seconds: float) -> dict[str, Any
     -------
     dict
         "flows": attack and normal flows to and from the servers. "by_class": how many of each class, and the share
-        that was flagged. "live", "offline": the share of each that the program flagged, and that the same model flags
+        that was flagged. "live", "offline": the share of each that the program flagged, and that the same tree flags
         in the capture. "runs", "failed": normal requests to the servers by activity. "lost": flags that were not
         recorded, because the ring buffer was full.
     """
-    watch = _Watch(model, action)
+    watch = _Watch(tree.to_bytes(), action)
     with tempfile.TemporaryDirectory() as folder:
         done = record_capture(Path(folder), seconds, seed, SNAPLEN, beside=watch)
         whole, rows = recordings.read(done["pcap"]).data, packets.read(done["pcap"]).rows
@@ -107,7 +128,7 @@ def trial(model: Model, action: str, seed: int, seconds: float) -> dict[str, Any
     guarded = whole.take(at_server[whole.packet])
     rows = rows[guarded.packet]
     (flows, label), at = labels(guarded), np.unique(guarded.flow, return_inverse=True)[1]
-    offline = highest(scores("dt", model.params("dt"), guarded.x), guarded.flow) >= model.twins["dt"].flag_at
+    offline = highest(scores("dt", watch.params, guarded.x), guarded.flow) >= tree.flag_at
     live, attack = _flagged(np.concatenate(watch.suspects), rows, at, len(flows)), label != NORMAL
     return {
         "flows": {"attack": int(attack.sum()), "normal": int((~attack).sum())},
@@ -155,7 +176,7 @@ def succeeded(counted: Mapping[str, Any], filtered: Mapping[str, Any]) -> float:
     return 1 - sum(failed[name] for name in asked) / sum(runs[name] for name in asked)
 
 
-def evaluate(model: Model, profile: Profile, seed: int = 1000, results: Path = RESULTS) -> list[dict]:
+def evaluate(guard: Guard, profile: Profile, seed: int = 1000, results: Path = RESULTS) -> list[dict]:
     """Run `trial` for both actions for as long as the profile says, and record each.
 
     Returns
@@ -166,10 +187,11 @@ def evaluate(model: Model, profile: Profile, seed: int = 1000, results: Path = R
     made = []
     for action in ("count", "filter"):
         started = records.now()
-        raw = trial(model, action, seed, profile.live_s)
+        raw = trial(guard.tree, action, seed, profile.live_s)
         asked = {"action": action, "seed": seed, "seconds": profile.live_s, "profile": profile.name}
         asked |= {"dataset": "lab capture"}
-        identity = {"model_sha256": model.sha256(), "data_hash": model.data_sha256}
+        sha256 = hashlib.sha256(guard.tree.to_bytes()).hexdigest()
+        identity = {"model_sha256": sha256, "data_hash": guard.data_sha256}
         path = results / "end_to_end.jsonl"
         made.append(records.append(path, "end_to_end", asked, raw, started=started, identity=identity))
     return made

@@ -11,10 +11,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
@@ -32,6 +33,23 @@ from .scorers import FIT, Fit, Fitted, Progress, Settings, fitted_twin
 FOLDS = 5
 AT_ONCE = 1_000_000  # packets of the data that trees learn at once, in folds: 1 GB
 PATH = model_path("detector", 0)
+
+
+class Learnt(NamedTuple):
+    """What was trained on flows, and what it says of flows that it was not trained on.
+
+    Attributes
+    ----------
+    fitted : Fitted
+    best : ndarray of shape (n_flows,)
+        Highest score of each flow that was scored.
+    attack : ndarray of shape (n_flows,), bool
+        Whether the flow is an attack.
+    """
+
+    fitted: Fitted
+    best: np.ndarray
+    attack: np.ndarray
 
 
 def train(
@@ -62,11 +80,32 @@ def train(
     UserError
         As `train_part` does.
     """
-    settings, twins, detector, floats = settings or Settings(), {}, {}, {}
-    for nth, struct in enumerate(FIT):
-        fitted, detector[struct] = train_part(
-            struct, data, false_alarms, seed, settings, lambda done, nth=nth: progress((nth + done) / len(FIT))
+    number("false_alarms", false_alarms)
+    settings, learnt = settings or Settings(), {}
+    for nth, (struct, fit) in enumerate(FIT.items()):
+        learnt[struct] = fit_and_score(
+            fit, data, seed, settings, lambda done, nth=nth: progress((nth + done) / len(FIT))
         )
+    return assembled(learnt, data, false_alarms, seed, settings)
+
+
+def assembled(learnt: Mapping[str, Learnt], data: Dataset, false_alarms: float, seed: int, settings: Settings) -> Model:
+    """Make a detector of a net and a tree that were trained already, and choose their thresholds.
+
+    Parameters
+    ----------
+    learnt : mapping of str to Learnt
+        What `fit_and_score` returned for each part in FIT.
+    data, false_alarms, seed, settings
+        With which it did; see `train`.
+
+    Returns
+    -------
+    Model
+    """
+    twins, detector, floats = {}, {}, {}
+    for struct, part in learnt.items():
+        fitted, detector[struct] = _with_threshold(struct, part, false_alarms, settings)
         twins[struct] = fitted.twin
         floats |= fitted.floats
     about = {"data": data.meta["name"], "labels": data.named()["labels"], "sampling": "every"}
@@ -74,15 +113,6 @@ def train(
     about = {name: text[:MOST_CHARACTERS] for name, text in about.items()}
     about |= settings.about() | mean_length(data.x)
     return Model("binary", seed, data_sha256=data.meta["sha256"], twins=twins, detector=detector, about=about, **floats)
-
-
-def train_each(learnt: Sequence[tuple[Dataset, float]], settings: Settings | None = None) -> list[Model]:
-    """Train a detector for each data set and budget, all at once in processes of their own; see `train`."""
-    return parallel.run(_train_one, [(*one, 0, settings) for one in learnt], title="training")
-
-
-def _train_one(job: tuple[Dataset, float, int, Settings | None]) -> Model:
-    return train(*job)
 
 
 def train_part(
@@ -123,7 +153,13 @@ def train_part(
     """
     number("false_alarms", false_alarms)
     settings = settings or Settings()
-    fitted, best, attack = fit_and_score(FIT[struct], data, seed, settings, progress)
+    learnt = fit_and_score(FIT[struct], data, seed, settings, progress)
+    return _with_threshold(struct, learnt, false_alarms, settings)
+
+
+def _with_threshold(struct: str, learnt: Learnt, false_alarms: float, settings: Settings) -> tuple[Fitted, Seen]:
+    """Choose the threshold of what was trained; see `train_part`."""
+    fitted, best, attack = learnt
     flag_at = threshold(best[~attack], false_alarms)
     seen = Seen(false_alarms, *(float(np.mean(best[some] >= flag_at)) for some in (~attack, attack)))
     twin = replace(fitted.twin, flag_at=flag_at)
@@ -132,19 +168,11 @@ def train_part(
 
 def fit_and_score(
     fit: Fit, data: Dataset, seed: int, settings: Settings, progress: Progress = lambda _: None
-) -> tuple[Fitted, np.ndarray, np.ndarray]:
+) -> Learnt:
     """Train on flows, and score flows that were not learnt from.
 
     The flows are parted into five folds. Each fold is scored by a model that was trained on the four others, and then
     one is trained on all; without `Fit.again` only the first fold is scored, and its model is kept.
-
-    Returns
-    -------
-    fitted : Fitted
-    best : ndarray of shape (n_flows,)
-        Highest score of each flow that was scored.
-    attack : ndarray of shape (n_flows,), bool
-        Whether the flow is an attack.
 
     Raises
     ------
@@ -171,7 +199,7 @@ def fit_and_score(
     most = max(1, AT_ONCE // len(data.x))  # trees learn in C, so several can at once
     made = list(parallel.in_threads(trained, range(len(so_far)), most)) if fit.again else [trained(0)]
     held = np.concatenate([attack[other] for _, other in parts])
-    return made[-1][0], np.concatenate([best for _, best in made[: len(parts)]]), held
+    return Learnt(made[-1][0], np.concatenate([best for _, best in made[: len(parts)]]), held)
 
 
 def _shares(n: int, progress: Progress) -> list[Progress]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -118,7 +119,7 @@ def scores(struct: str, params: bytes, x: np.ndarray, hidden: Hidden = PAPER_NET
 
 def fitted_twin(struct: str, twin: Any, floats: dict[str, Any], hidden: Hidden = PAPER_NET) -> Fitted:
     """Return an integer model as `Fitted`: its C scores, for a net with hidden layers of these widths."""
-    return Fitted(lambda x: scores(struct, twin.to_bytes(), x, hidden), twin, floats)
+    return Fitted(partial(scores, struct, twin.to_bytes(), hidden=hidden), twin, floats)
 
 
 def _fit_tree(part: Dataset, seed: int, settings: Settings, progress: Progress) -> Fitted:

@@ -10,6 +10,7 @@ from ids_repro.config import NORMAL, PROFILES, SAMPLE, SECOND_SAMPLE
 from ids_repro.data.dataset import Dataset
 from ids_repro.evaluate import detection, recordings
 from ids_repro.evaluate.recordings import Recording
+from ids_repro.models.detector import train
 from ids_repro.models.scorers import Settings
 from ids_repro.models.verdicts import raised
 
@@ -66,12 +67,16 @@ def test_the_tree_keeps_its_budget_on_another_recording_and_finds_the_attacks(tw
 
 
 def test_every_row_is_tested_in_every_way_and_recorded(two, tmp_path, monkeypatch):
-    monkeypatch.setattr(detection, "ROWS", {"dt_paper": detection.ROWS["dt_paper"]})
+    rows = ("dt_paper", "nn_log2", "dt_deep")
+    monkeypatch.setattr(detection, "ROWS", {row: detection.ROWS[row] for row in rows})
     some = [part.take(np.unique(part.data.flow)[::8]) for part in two]
-    made = detection.evaluate_all(*some, replace(PROFILES["smoke"], detector_seeds=(0, 1)), (0.05,), tmp_path)
+    profile = replace(PROFILES["smoke"], detector_seeds=(0, 1), detector_epochs=1)
+    made, model = detection.evaluate_all(*some, profile, (0.05, 0.01), tmp_path)
     assert [(r["asked"]["row"], r["asked"]["test"], r["asked"]["seed"]) for r in made] == [
-        ("dt_paper", test, seed) for test in detection.TESTS for seed in (0, 1)
+        (row, test, seed) for row in rows for test in detection.TESTS for seed in (0, 1)
     ]
+    alone = train(some[0].data, 0.05, settings=Settings.of(profile))
+    assert (model.sha256(), model.about, model.detector) == (alone.sha256(), alone.about, alone.detector)
     assert records.read(tmp_path) == made and all(r["kind"] == "detector" for r in made)
     curve = made[-1]["raw"]["curve"]
     assert len(curve["found"]) == len(detection.CURVE) and curve["found"][-1] == curve["flagged"][-1] == 1.0

@@ -6,10 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ids_repro.config import SAMPLE, SECOND_SAMPLE
-from ids_repro.evaluate import end_to_end, recordings
-from ids_repro.models.detector import train
-from ids_repro.models.scorers import Settings
+from ids_repro.evaluate import end_to_end
 from ids_repro.native.layouts import ROW, SUSPECT
 
 SECONDS, SEED = 30, 1000
@@ -24,18 +21,12 @@ AS_RECORDED = 'VERSION_ID="12"' in Path("/etc/os-release").read_text()
 FLAGGED, SUCCEED = (0.03, 0.98) if AS_RECORDED else (0.08, 0.9)
 
 
-@pytest.fixture(scope="module")
-def guard():
-    """A detector that learnt both recordings."""
-    both = recordings.read([SAMPLE, SECOND_SAMPLE])
-    return train(both.data, end_to_end.BUDGET, settings=Settings(epochs=1))
-
-
 @pytest.mark.root
 @pytest.mark.bpf
 @pytest.mark.usefixtures("nothing_left")
-def test_what_is_flagged_live_is_what_the_model_says_off_line_and_normal_requests_succeed_through_the_filter(guard):
-    found = {action: end_to_end.trial(guard, action, SEED, SECONDS) for action in ("count", "filter")}
+def test_what_is_flagged_live_is_what_the_model_says_off_line_and_normal_requests_succeed_through_the_filter():
+    tree = end_to_end.train_guard().tree
+    found = {action: end_to_end.trial(tree, action, SEED, SECONDS) for action in ("count", "filter")}
     for one in found.values():
         assert one["lost"] == 0 and min(one["flows"].values()) > 200
         for kind in ("attack", "normal"):

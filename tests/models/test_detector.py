@@ -8,7 +8,7 @@ import pytest
 from ids_repro.config import CLASSES, NORMAL, UserError
 from ids_repro.data.features import FEATURES
 from ids_repro.evaluate.parity_vectors import random_vectors
-from ids_repro.models.detector import any_detector, highest, labels, threshold, train, train_each, train_part
+from ids_repro.models.detector import any_detector, highest, labels, threshold, train, train_part
 from ids_repro.models.model_file import read_model, save_model
 from ids_repro.models.scorers import FIT, Settings, scores
 from ids_repro.models.shape import Shape
@@ -45,14 +45,6 @@ def test_what_a_detector_says_of_itself_holds_for_flows_that_it_did_not_learn(de
     assert np.mean(best[~attack] >= fitted.twin.flag_at) < 0.025
     assert abs(np.mean(best[attack] >= fitted.twin.flag_at) - seen.found) < 0.15
     assert seen.found > 0.3 and twin.flag_at != fitted.twin.flag_at or twin.flag_at
-
-
-def test_detectors_that_are_trained_at_once_are_those_that_are_trained_alone(everything):
-    few = everything.take(everything.flow < 3000)
-    made = train_each([(few, 0.01), (few, 0.1)], QUICK)
-    assert [one.detector["dt"].budget for one in made] == [0.01, 0.1]
-    for budget, one in zip((0.01, 0.1), made, strict=True):
-        assert one.sha256() == train(few, budget, settings=QUICK).sha256()
 
 
 def test_a_detector_of_another_shape_does_not_see_what_is_left_out_and_its_file_says_so(everything, tmp_path):
