@@ -20,6 +20,8 @@ from .text import rounded, say
 BEFORE_S = 1.0  # how far "before a trial" reaches back at least, where something was measured before it
 SHORT_S = 0.1  # and where nothing was
 OTHERS_PERCENT, STEAL_PERCENT = 25.0, 5.0  # from here on a trial counts as disturbed
+# What is measured there depends on how fast the machine is, or on what else it does. All other records are of counts.
+TIMED = frozenset({"inference", "kernel_cost", "flow_churn", "sweep", "end_to_end"})
 DISTURBED_SHARE = 0.25  # a measurement was on a busy machine if so many of its trials were disturbed
 ADVICE = "what was measured then may be too slow: stop other programs and measure again"
 
@@ -100,10 +102,15 @@ def _between(start: Sample, end: Sample) -> dict[str, float]:
     return {"others": round(100 * max(others, 0.0) / lasted, 1), "steal": round(100 * min(max(steal, 0.0), 1.0), 1)}
 
 
+def timed(used: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the records whose values another load would change."""
+    return [record for record in used if record["kind"] in TIMED]
+
+
 def loads(used: Iterable[Mapping[str, Any]]) -> list[Mapping[str, float]]:
-    """Return what is known of the load while records were made; of older ones of the sweep, the server's steal."""
+    """Return the load while `timed` records were made, as far as it is known; of old ones of the sweep, the steal."""
     found = []
-    for record in used:
+    for record in timed(used):
         steal = record["raw"].get("cpu_percent", {}).get("steal")
         old = {} if steal is None else {"steal_percent": steal}
         found.append(record["provenance"].get("load") or old)
@@ -122,7 +129,7 @@ def disturbed(load: Mapping[str, float]) -> bool:
 def was_busy(used: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether so many records were disturbed that what they say may be the machine's fault."""
     known = loads(used)
-    return bool(known) and sum(map(disturbed, known)) >= DISTURBED_SHARE * len(used)
+    return bool(known) and sum(map(disturbed, known)) >= DISTURBED_SHARE * len(timed(used))
 
 
 def in_words(used: Sequence[Mapping[str, Any]]) -> str:
@@ -137,7 +144,9 @@ def in_words(used: Sequence[Mapping[str, Any]]) -> str:
             middle, most = rounded(median(values), ".1f"), rounded(max(values), ".1f")
             parts.append(f"{words} took {middle} {of}" + f", at most {most}" * (middle != most))
     n = sum(map(disturbed, known))
-    return "; ".join(parts) + (f" (MACHINE BUSY in {n} of {len(used)} trials: {ADVICE})" if was_busy(used) else "")
+    return "; ".join(parts) + (
+        f" (MACHINE BUSY in {n} of {len(timed(used))} trials: {ADVICE})" if was_busy(used) else ""
+    )
 
 
 def say_if_busy(made: Sequence[Mapping[str, Any]]) -> None:

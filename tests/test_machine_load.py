@@ -80,15 +80,21 @@ def test_on_a_quiet_or_an_unknown_machine_nothing_is_said_of_it(load, tmp_path):
 
 
 def test_one_disturbed_trial_of_many_does_not_make_a_busy_machine():
-    rows = [{"raw": {}, "provenance": {"load": load}} for load in [BUSY["others"], *[QUIET] * 4]]
+    rows = [{"kind": "inference", "raw": {}, "provenance": {"load": load}} for load in [BUSY["others"], *[QUIET] * 4]]
     assert not machine_load.was_busy(rows) and machine_load.was_busy(rows[:4])
     assert machine_load.in_words(rows) == ("other programs took 2.0 % of a CPU, at most 95.0; hypervisor took 0.1 %")
 
 
+def test_counts_are_what_they_are_on_a_busy_machine_too():
+    rows = [{"kind": kind, "raw": {}, "provenance": {"load": BUSY["others"]}} for kind in ("accuracy", "calibration")]
+    assert not machine_load.was_busy(rows) and machine_load.in_words(rows) == ""
+    assert machine_load.was_busy([*rows * 9, {**rows[0], "kind": "inference"}])
+
+
 def test_a_warning_is_printed_only_on_a_busy_machine(capsys):
-    machine_load.say_if_busy([{"raw": {}, "provenance": {"load": QUIET}}])
+    machine_load.say_if_busy([{"kind": "inference", "raw": {}, "provenance": {"load": QUIET}}])
     assert capsys.readouterr().out == ""
-    machine_load.say_if_busy([{"raw": {}, "provenance": {"load": BUSY["steal"]}}])
+    machine_load.say_if_busy([{"kind": "inference", "raw": {}, "provenance": {"load": BUSY["steal"]}}])
     assert capsys.readouterr().out.startswith("warning: other programs took ")
 
 

@@ -12,6 +12,8 @@ from ..config import RESULTS, Profile
 from ..data import dataset
 from ..data.features import as_float
 from ..models.calibration import CALIBRATION_METHODS, Threshold, choose_threshold
+from ..models.fixed import INT8_MAX
+from ..models.float_mlp import MLP
 from ..models.int_mlp import quantize_mlp
 from ..models.model import Model
 from ..progress import show_progress
@@ -94,16 +96,17 @@ def effects(quantized: list[Model], data: dataset.Dataset, profile: Profile, res
     Returns
     -------
     DataFrame
-        A line for each task, seed, method and input: "alpha LAYER"; "accuracy float" and "accuracy q16"; and
-        "agreement q16", the share of vectors on which nn_q16 decides as the float net.
+        A line for each task, seed, method and input: "alpha LAYER"; "accuracy float", "accuracy q16" and "accuracy int8
+        weights", that of the float net with the weights of nn_q16; and "agreement q16", the share of vectors on which
+        nn_q16 decides as the float net.
     """
     lines = []
     for model in show_progress(quantized, desc="calibration methods", unit="model"):
         _, at, _ = dataset.split(data, model.seed)
-        truth, floats = data.target(model.task)[at], model.mlp.predict(model.scaler.transform(data.x[at]))
+        truth = data.target(model.task)[at]
         for method in CALIBRATION_METHODS:
             started = records.now()
-            for inputs, raw in _effect(model, method, data.x[at], truth, floats).items():
+            for inputs, raw in _effect(model, method, data.x[at], truth).items():
                 asked = {"task": model.task, "seed": model.seed, "method": method, "input": inputs}
                 asked |= model.named(data) | {"profile": profile.name}
                 identity = {"model_sha256": model.sha256(), "data_hash": model.data_hash}
@@ -113,18 +116,19 @@ def effects(quantized: list[Model], data: dataset.Dataset, profile: Profile, res
     return pd.DataFrame(lines)
 
 
-def _effect(model: Model, method: str, x: np.ndarray, truth: np.ndarray, floats: np.ndarray) -> dict[str, dict]:
+def _effect(model: Model, method: str, x: np.ndarray, truth: np.ndarray) -> dict[str, dict]:
     """Return the raw values of a record for each of INPUTS, from the features of the validation part, Q16."""
     activations, columns = chosen(model, method)
     alpha, alpha_w = [t.alpha for t in activations], [np.array([t.alpha for t in layer]) for layer in columns]
-    weights = model.mlp.weights()
-    out = {}
-    for inputs, first in zip(INPUTS, (1.0, alpha[0]), strict=True):
-        net = quantize_mlp(weights, model.scaler, [first, *alpha[1:]], alpha_w)
-        found = {"float": floats, "q16": net.predict(x)}
-        out[inputs] = {"alpha": [first, *alpha[1:]], "alpha_w_over_max": [_clipped(layer) for layer in columns]}
-        out[inputs] |= {"flows": len(x), "accuracy": {name: float(np.mean(y == truth)) for name, y in found.items()}}
-        out[inputs] |= {"agreement": {"q16": float(np.mean(found["q16"] == floats))}}
+    inputs = model.scaler.transform(x)
+    floats, out = model.mlp.predict(inputs), {}
+    for name, first in zip(INPUTS, (1.0, alpha[0]), strict=True):
+        net = quantize_mlp(model.weights, model.scaler, [first, *alpha[1:]], alpha_w)
+        back = [np.float32(w * (a / INT8_MAX)) for w, a in zip(net.weights, alpha_w, strict=True)]  # Eq. (2)
+        found = {"float": floats, "q16": net.predict(x), "int8 weights": MLP.of(back).predict(inputs)}
+        out[name] = {"alpha": [first, *alpha[1:]], "alpha_w_over_max": [_clipped(layer) for layer in columns]}
+        out[name] |= {"flows": len(x), "accuracy": {what: float(np.mean(y == truth)) for what, y in found.items()}}
+        out[name] |= {"agreement": {"q16": float(np.mean(found["q16"] == floats))}}
     return out
 
 

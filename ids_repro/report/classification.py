@@ -113,7 +113,7 @@ def caption(results: Results, task: str) -> str:
     if not used:
         return f"{title}: {results.missing('accuracy')}. The paper's numbers are for {paper}."
     facts = circumstances(used)
-    load = machine_load.in_words([record for record in used if record["kind"] == "inference"])
+    load = machine_load.in_words(used)
     dataset, files = facts.get("dataset", "an unnamed dataset"), sorted({f"{record['kind']}.jsonl" for record in used})
     labels = f", labels: {facts['labels']}" if "labels" in facts else ""
     text = (

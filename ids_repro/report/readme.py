@@ -93,10 +93,14 @@ def _outcome(results: Results) -> str:
         rounded(one, ".3f")
         for one in (accuracy["nn_q16_kernel"], accuracy["nn_pytorch"], theirs["nn_q16_c"], theirs["nn_pytorch"])
     )
+    lost_q16, lost_fused = (
+        rounded(100 * (accuracy["nn_pytorch"] - accuracy[f"nn_{name}_kernel"]), ".1f") for name in ("q16", "fused")
+    )
     found, flagged = (rounded(100 * best[name], ".1f") for name in ("found", "false_alarms"))
     lines = [
-        f"**Accuracy.** The integer net decides nearly as the float net does: {q16} in the kernel, {float_net} in "
-        f"PyTorch (the paper, on CIC-IDS2017: {paper_q16} and {paper_float}). NumPy, C, XDP and TC agree in every bit.",
+        f"**Accuracy.** In the paper's int8 arithmetic the net loses {lost_q16} points: {q16} in the kernel, "
+        f"{float_net} in PyTorch (the paper, on CIC-IDS2017: {paper_q16} and {paper_float}). In our own arithmetic it "
+        f"loses {lost_fused}. NumPy, C, XDP and TC agree in every bit.",
         f"**Time.** One decision of the net takes {rounded(time['nn_q16_c'], '.2g')} µs in C and "
         f"{rounded(time['nn_fused_c'], '.2g')} µs in our own arithmetic, {rounded(time['nn_pytorch'], '.3g')} µs in "
         f"PyTorch (the paper: {their_time['nn_q16_c']} and {their_time['nn_pytorch']} µs).",

@@ -46,6 +46,7 @@ def test_an_effect_is_that_of_a_net_quantized_so(effects, models, flows, method,
         found = net.twins["nn_q16"].predict(flows.x[at])
         assert (line["accuracy q16"], line["agreement q16"]) == (np.mean(found == truth), np.mean(found == floats))
         assert line["accuracy float"] == np.mean(floats == truth)
+        assert line["accuracy int8 weights"] == pytest.approx(line["accuracy float"], abs=0.02)
 
 
 def test_only_kl_of_the_input_costs_much(effects):

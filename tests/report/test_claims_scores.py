@@ -48,6 +48,19 @@ def test_cells_are_judged_on_the_papers_data_set(tmp_path):
     assert set(lines[lines.index.str.startswith("table2.")]["verdict"]) == {NOT_MEASURED}
 
 
+def test_where_the_net_loses_more_than_the_papers_it_is_said_what_int8_weights_lose(tmp_path):
+    path = tmp_path / "b.jsonl"
+    asked = {"task": "multi", "seed": 0, "method": "kl", "input": "range", "dataset": "CIC-IDS2017"}
+    for method in ("kl", "max"):
+        scores = {"float": 0.9, "q16": 0.85, "int8 weights": 0.86 if method == "kl" else 0.5}
+        records.append(path, "calibration", asked | {"method": method}, {"accuracy": scores})
+    lines = judged(tmp_path, {"nn_q16_c": {"DoS": 0.5, "Normal": 0.8}})
+    said = "with int8 weights alone the net loses 4.0 of 5.0 points on the validation part; "
+    assert lines.loc["accuracy_loss_points.multi.nn_q16_c.nn_pytorch", "reason"].startswith(said)
+    assert "int8" not in lines.loc["accuracy_loss_points.multi.dt_c.dt_sklearn", "reason"]
+    assert "int8" not in judged(tmp_path, {})["reason"]["accuracy_loss_points.multi.nn_q16_c.nn_pytorch"]
+
+
 def test_cells_of_other_traffic_are_shown_and_not_judged(tmp_path):
     lines = judged(tmp_path, {}, "lab capture", absent=["Botnet"])
     cells = lines[lines.index.str.match(r"table3\..*\.(accuracy|precision|recall|f1)$")]
