@@ -80,7 +80,7 @@ def _draw(figure: Chart, frame: pd.DataFrame, names: list[str]) -> None:
     axis.set(xlim=(0, 100), xlabel="Packets sent [%]")
     axis.invert_yaxis()
     axis.tick_params(axis="y", length=0)
-    figure.legend(loc="outside upper center", ncols=2, columnspacing=1, handlelength=1.2)
+    figure.legend(loc="outside upper center", handlelength=1.2)
 
 
 def exhibit(results: Results, width_in: float = COLUMN_IN) -> Exhibit:
