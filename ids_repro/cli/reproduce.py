@@ -13,7 +13,7 @@ from .add import Add, add_number
 # What the notebooks take beside the sweep, on two CPUs of an AMD EPYC: seconds, and seconds for one more of what a
 # profile asks for. The nets of all seeds are updated at once. Notebooks 02 and 04 train them for each task, and 07
 # trains one for each of its seeds and its three tests, on both CPUs.
-FIXED_S, UPDATE_S, ROUND_S, DETECTOR_S, FLOODS = 170, 350e-6, 8.2, 50, 40
+FIXED_S, UPDATE_S, ROUND_S, DETECTOR_S, FLOODS = 90, 200e-6, 5, 25, 25
 
 
 def duration_s(settings: Profile) -> float:
