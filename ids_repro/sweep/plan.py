@@ -19,6 +19,7 @@ from .trial import WARM_UP_S
 
 OVERHEAD_S = 0.3  # how long a trial takes to start and stop everything
 LEAST_PPS = 10_000  # the rate that every method is assumed to hold
+SPARE_STEPS = 2  # of a search, after those that halve its bracket often enough
 
 
 def read_rates(text: str, replay: Replay | None = None) -> tuple[int, ...]:
@@ -140,8 +141,10 @@ def asked_trial(
 def next_rate(trials: Iterable[Mapping], resolution: float) -> int | None:
     """Return the rate that a search for the highest rate without loss tries next.
 
-    It is the geometric mean of the two rates around the edge of loss, with three digits. All is taken from the records
-    of the trials, so a search that was interrupted goes on where it was.
+    It is the geometric mean of the two R_TX around the edge of loss, divided by the share of its rate that the sender
+    reached at the lower one, with three digits: asked for the mean itself, a sender that falls a little short would
+    stay below it. If that has been asked for, what was sent was outside the two: another percent is asked for, or one
+    less. All is taken from the records of the trials, so a search that was interrupted goes on where it was.
 
     Parameters
     ----------
@@ -153,8 +156,7 @@ def next_rate(trials: Iterable[Mapping], resolution: float) -> int | None:
     Returns
     -------
     int or None
-        In packets/s. None if the search has ended: no rate lost packets, the two rates are near enough, or the mean has
-        been tried.
+        In packets/s. None if the search has ended: no rate lost packets, or the two rates are near enough.
     """
     trials = list(trials)
     sent, received = (
@@ -162,23 +164,29 @@ def next_rate(trials: Iterable[Mapping], resolution: float) -> int | None:
         for what in ("sent", "received")
     )
     held, lost = metrics.edge_of_loss(sent, received)
-    held = max(held, LEAST_PPS)
-    if not resolution or math.isinf(lost) or lost <= (1 + resolution) * held:
+    asked = {record["asked"]["rate_pps"]: rate for record, rate in zip(trials, sent, strict=True)}
+    reached = max((rate / asked_pps for asked_pps, rate in asked.items() if rate == held), default=1.0)
+    best = max(held, LEAST_PPS)
+    if not resolution or math.isinf(lost) or lost <= (1 + resolution) * best:
         return None
-    middle = int(float(rounded(math.sqrt(held * lost), ".3g")))
-    return None if middle in {record["asked"]["rate_pps"] for record in trials} else middle
+    rate_pps, way = math.sqrt(best * lost) / reached, None
+    while (middle := int(float(rounded(rate_pps, ".3g")))) in asked:
+        way = way or (1.01 if asked[middle] <= held else 1 / 1.01)
+        rate_pps *= way
+    return middle
 
 
 def most_steps(profile: Profile) -> int:
     """Return how many trials one search makes at most: each halves the distance of two neighbours of `rates_pps`.
 
-    The distance is that of logarithms. Below the slowest of these rates is the one that every method shall hold.
+    The distance is that of logarithms. Below the slowest of these rates is the one that every method shall hold. A few
+    more are for trials that a pause of the machine spoils.
     """
     if not profile.resolution:
         return 0
     rates = sorted({LEAST_PPS, *profile.rates_pps})
     widest = max((math.log(b / a) for a, b in zip(rates, rates[1:], strict=False)), default=1.0)
-    return max(math.ceil(math.log2(widest / math.log1p(profile.resolution))), 0)
+    return max(math.ceil(math.log2(widest / math.log1p(profile.resolution))), 0) + SPARE_STEPS
 
 
 def most_trials(profile: Profile, methods: str | Sequence[str] | None = None, flows: str = "both") -> int:

@@ -125,11 +125,38 @@ def test_without_a_resolution_there_is_no_search():
     assert most_steps(replace(PROFILE, resolution=0)) == 0
 
 
+def test_a_sender_that_falls_short_is_asked_for_more_so_that_it_sends_the_mean():
+    trials = [measured(90_000, 0) | {"asked": {"rate_pps": 100_000}}, measured(300_000, 1)]
+    assert next_rate(trials, 0.05) == round(164_317 / 0.9, -3)
+
+
+def test_the_rates_around_the_edge_come_near_each_other_though_the_sender_falls_short():
+    profile, capacity = config.profile("evening"), 3_100_000
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+
+        def send(rate: int, random=random) -> dict:
+            reached = round(min(rate * random.uniform(0.94, 0.97), 4_200_000))
+            return measured(reached, max(1 - capacity / reached, 0)) | {"asked": {"rate_pps": rate}}
+
+        made = [send(rate) for rate in profile.rates_pps]
+        while (rate := next_rate(made, profile.resolution)) and len(made) < len(profile.rates_pps) + most_steps(profile):
+            made.append(send(rate))
+        sent, received = ([2 * one["raw"][f"{what}_packets"] for one in made] for what in ("sent", "received"))
+        held, lost = metrics.edge_of_loss(sent, received)
+        assert held <= capacity * 1.011 < 1.011 * lost
+        assert lost <= 1.05 * held
+
+
 def test_a_rate_that_the_sender_does_not_reach_is_not_asked_again_and_again():
     trials = [measured(100_000, 0), measured(400_000, 1)]
     trials.append(measured(250_000, 0) | {"asked": {"rate_pps": 316_000}})
     trials.append(measured(240_000, 1) | {"asked": {"rate_pps": 245_000}})
-    assert next_rate(trials, 0) is None and next_rate(trials, 0.05) not in {316_000, 245_000}
+    assert next_rate(trials, 0) is None and next_rate(trials, 0.02) not in {None, 316_000, 245_000}
+    trials = [measured(100_000, 0), measured(200_000, 1)]
+    low = measured(99_000, 0) | {"asked": {"rate_pps": 141_000}}
+    high = measured(201_000, 1) | {"asked": {"rate_pps": 141_000}}
+    assert (next_rate([*trials, low], 0.05), next_rate([*trials, high], 0.05)) == (143_000, 140_000)
 
 
 @pytest.mark.parametrize("capacity", [15_000, 123_456, 301_000, 777_777, 1_234_567, 9_000_000])
