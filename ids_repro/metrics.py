@@ -1,10 +1,11 @@
-"""Scores of a confusion matrix, means over seeds, and the highest rate without loss of a sweep."""
+"""Scores of a confusion matrix, means over seeds, a sweep's highest rate without loss, and what a filter lets pass."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -209,6 +210,26 @@ def coverage(n: int) -> float:
     values, 0.94 for five.
     """
     return 1 - 2.0 ** (1 - n)
+
+
+def succeeded(counted: Mapping[str, Any], filtered: Mapping[str, Any]) -> float:
+    """Return the share of normal requests that succeed through a filter.
+
+    Parameters
+    ----------
+    counted, filtered : mapping
+        The `raw` of the records of kind "end_to_end" for "count" and for "filter". Some activities fail by design, such
+        as a mistyped password; only those that never failed without a filter are asked.
+
+    Returns
+    -------
+    float
+        NaN if nothing was asked.
+    """
+    asked = [name for name in filtered["runs"] if name in counted["runs"] and not counted["failed"].get(name)]
+    runs, failed = Counter(filtered["runs"]), Counter(filtered["failed"])
+    total = sum(runs[name] for name in asked)
+    return 1 - sum(failed[name] for name in asked) / total if total else float("nan")
 
 
 def _counts(confusion: ArrayLike) -> np.ndarray:

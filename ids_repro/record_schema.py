@@ -189,7 +189,7 @@ KINDS: dict[str, tuple[Schema, Schema, Schema, Schema]] = {
         {},
         {"flows": _fields({"attack": COUNT, "normal": COUNT}), "live": BOTH, "offline": BOTH}
         | {"runs": _each(COUNT), "failed": _each(COUNT)},
-        {},
+        {"apart_ms": _or_null(_list(_number(0, 1e9), 2, 2))},
     ),
     "sweep": (
         {"method": WORD, "generator": _one_of("hping3", "live_frames"), "repeat": COUNT},

@@ -157,3 +157,10 @@ def test_no_other_cut_has_fewer_trials_on_the_wrong_side(trials):
     best = len(wrong) - 1 - int(np.argmin(wrong[::-1]))
     assert held == (r_tx[order][best - 1] if best else 0)
     assert lost == (r_tx[order][best] if best < len(trials) else np.inf)
+
+
+def test_of_requests_through_a_filter_only_activities_that_never_failed_without_a_filter_are_asked():
+    counted = {"runs": {"page": 9, "mistyped password": 3}, "failed": {"mistyped password": 3}}
+    filtered = {"runs": {"page": 8, "mistyped password": 5, "upload": 1}, "failed": {"page": 2, "upload": 1}}
+    assert metrics.succeeded(counted, filtered) == 0.75
+    assert np.isnan(metrics.succeeded(counted, {"runs": {"upload": 1}, "failed": {}}))

@@ -11,14 +11,13 @@ import hashlib
 import ipaddress
 import tempfile
 import threading
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import records
+from .. import machine_load, records
 from ..config import CLASSES, NORMAL, RESULTS, SAMPLE, SECOND_SAMPLE, Profile
 from ..data import packets
 from ..kernel.program import Program
@@ -39,7 +38,6 @@ MODE, LOOK_S, SNAPLEN = "tc_both", 0.1, 96
 # At egress TC sees packets as TCP hands them over: longer than on the wire, whatever ethtool says, unless a packet may
 # have one segment only.
 SINGLE_SEGMENTS = ("ip", "link", "set", "eth0", "gso_max_segs", "1")
-NEAR_NS = 20_000_000  # between the stamps that tcpdump and the kernel program give a packet
 # Activities that a server's detector can break: those that go to a server, not to a neighbour.
 REQUESTS = {one.name for one in ACTIVITIES if "{peer}" not in one.command}
 
@@ -117,8 +115,10 @@ def trial(tree: IntTree, action: str, seed: int, seconds: float) -> dict[str, An
     dict
         "flows": attack and normal flows to and from the servers. "by_class": how many of each class, and the share
         that was flagged. "live", "offline": the share of each that the program flagged, and that the same tree flags
-        in the capture. "runs", "failed": normal requests to the servers by activity. "lost": flags that were not
-        recorded, because the ring buffer was full.
+        in the capture. They differ because the capture is made at the bridge: it has a packet "apart_ms" before or
+        after the program (the median and the most of the packets that raised a flag), so times and order of packets
+        differ. "runs", "failed": normal requests to the servers by activity. "lost": flags that were not recorded,
+        because the ring buffer was full.
     """
     watch = _Watch(tree.to_bytes(), action)
     with tempfile.TemporaryDirectory() as folder:
@@ -129,7 +129,9 @@ def trial(tree: IntTree, action: str, seed: int, seconds: float) -> dict[str, An
     rows = rows[guarded.packet]
     (flows, label), at = labels(guarded), np.unique(guarded.flow, return_inverse=True)[1]
     offline = highest(scores("dt", watch.params, guarded.x), guarded.flow) >= tree.flag_at
-    live, attack = _flagged(np.concatenate(watch.suspects), rows, at, len(flows)), label != NORMAL
+    nearest, apart_ns = _nearest(np.concatenate(watch.suspects), rows)
+    live, attack = np.zeros(len(flows), bool), label != NORMAL
+    live[at[nearest]] = True
     return {
         "flows": {"attack": int(attack.sum()), "normal": int((~attack).sum())},
         "by_class": {
@@ -140,40 +142,34 @@ def trial(tree: IntTree, action: str, seed: int, seconds: float) -> dict[str, An
         "offline": {"attack": float(offline[attack].mean()), "normal": float(offline[~attack].mean())},
         "runs": {name: n for name, n in done["runs"].items() if name in REQUESTS},
         "failed": {name: n for name, n in done["failed"].items() if name in REQUESTS},
+        "apart_ms": [float(way(apart_ns)) / 1e6 for way in (np.median, np.max)] if len(apart_ns) else None,
         "lost": watch.lost,
     }
 
 
-def _flagged(suspects: np.ndarray, rows: np.ndarray, at: np.ndarray, n_flows: int) -> np.ndarray:
-    """Return which flows of a capture have a packet that a program gave to user space; bool of shape (n_flows,)."""
+def _nearest(suspects: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the packets of a capture that programs gave to user space.
+
+    Returns
+    -------
+    place : ndarray of int, shape (n,)
+        Of each suspect that the capture has, the row: of its addresses and ports, the nearest in time.
+    apart_ns : ndarray of int, shape (n,)
+        The time between the two stamps [ns].
+    """
     names = ("saddr", "daddr", "sport", "dport", "proto")
     seen, _ = library.parse(suspects["data"], suspects["caplen"])
-    stamps = wall_ns(suspects["now_ns"])
     where: dict[tuple, list[int]] = {}
     for number, key in enumerate(zip(*(rows[name].tolist() for name in names), strict=True)):
         where.setdefault(key, []).append(number)
-    flagged = np.zeros(n_flows, bool)
-    for key, stamp in zip(zip(*(seen[name].tolist() for name in names), strict=True), stamps, strict=True):
-        same = np.array(where.get(key, []), np.int64)
+    found = []
+    for *key, stamp in zip(*(seen[name].tolist() for name in names), wall_ns(suspects["now_ns"]), strict=True):
+        same = np.array(where.get(tuple(key), []), np.int64)
         if len(same):
             apart = np.abs(rows["ts_ns"][same].astype(np.int64) - stamp)
-            if apart.min() < NEAR_NS:
-                flagged[at[same[apart.argmin()]]] = True
-    return flagged
-
-
-def succeeded(counted: Mapping[str, Any], filtered: Mapping[str, Any]) -> float:
-    """Return the share of normal requests that succeed through a filter.
-
-    Parameters
-    ----------
-    counted, filtered : mapping
-        What `trial` returned for "count" and for "filter". Some activities fail by design, such as a mistyped
-        password; only those that never failed without a filter are asked.
-    """
-    asked = [name for name in filtered["runs"] if name in counted["runs"] and not counted["failed"].get(name)]
-    runs, failed = Counter(filtered["runs"]), Counter(filtered["failed"])
-    return 1 - sum(failed[name] for name in asked) / sum(runs[name] for name in asked)
+            found.append((same[apart.argmin()], apart.min()))
+    place, apart_ns = np.array(found, np.int64).reshape(-1, 2).T
+    return place, apart_ns
 
 
 def evaluate(guard: Guard, profile: Profile, seed: int = 1000, results: Path = RESULTS) -> list[dict]:
@@ -194,4 +190,5 @@ def evaluate(guard: Guard, profile: Profile, seed: int = 1000, results: Path = R
         identity = {"model_sha256": sha256, "data_hash": guard.data_sha256}
         path = results / "end_to_end.jsonl"
         made.append(records.append(path, "end_to_end", asked, raw, started=started, identity=identity))
+    machine_load.say_if_busy(made)
     return made

@@ -1,9 +1,9 @@
 """Train a detector: it scores every packet, and flags a flow when a score reaches a threshold set for a budget.
 
 The paper's models learn one vector of each flow, give a class, and are asked once per flow. Asked at every packet, they
-raise an alarm in nearly every normal flow. A detector learns from every packet, and its threshold is such that at most
-a given share of normal flows is ever flagged. Its evidence for a flow is the highest score of the flow's packets so
-far, so one bit of the flow's state says whether that has reached the threshold.
+raise an alarm in half of the normal flows or more. A detector learns from every packet, and its threshold is such that
+at most a given share of normal flows is ever flagged. Its evidence for a flow is the highest score of the flow's
+packets so far, so one bit of the flow's state says whether that has reached the threshold.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ on the traffic. What the paper says of one classifier against another is judged 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from .exhibit import Results
 from .verdicts import DIFFERS, HOLDS, NOT_COMPARABLE, Answer, judge, unmeasured
 
 Claim = Mapping[str, Any]
+OF_THE_NETS = {"method": "kl", "input": "range"}  # how their thresholds were found, in records of kind "calibration"
 SCORES = ("accuracy", "precision", "recall", "f1", "inference_us")
 
 
@@ -129,18 +130,25 @@ def accuracy_loss(claim: Claim, results: Results) -> Answer:
         return unmeasured()
     # The paper's own loss may be a gain by chance (DT in Table II): no loss is as good as that.
     paper = max(claim["value"], 0)
-    verdict = judge(paper, ours.middle, tolerance(claim), ours.low, ours.high)
-    reason = _lost_to_weights(claim, results) * (verdict == DIFFERS) + _seeds(ours) + _on(results)
-    return Answer(ours.middle, verdict, reason, ours.low, ours.high, used)
+    verdict, why = judge(paper, ours.middle, tolerance(claim), ours.low, ours.high), ""
+    if verdict == DIFFERS and claim["row"] == "nn_q16_c":
+        steps = _calibrated(claim["task"], results)
+        why, used = _lost_to_weights(steps), used + steps
+    return Answer(ours.middle, verdict, why + _seeds(ours) + _on(results), ours.low, ours.high, used)
 
 
-def _lost_to_weights(claim: Claim, results: Results) -> str:
-    """Return how much of what nn_q16 loses its int8 weights lose alone, from what notebook 03 measured."""
-    asked = {"task": claim["task"], "method": "kl", "input": "range"}
+def _calibrated(task: str, results: Results) -> list[dict]:
+    """Return those records of notebook 03's ablation that are of the quantised nets and say what int8 weights lose."""
+    asked = {"task": task} | OF_THE_NETS
     found = [one for one in results.current("calibration") if asked.items() <= one["asked"].items()]
-    scores = [one["raw"]["accuracy"] for one in found if "int8 weights" in one["raw"]["accuracy"]]
-    if claim["row"] != "nn_q16_c" or not scores:
+    return [one for one in found if "int8 weights" in one["raw"]["accuracy"]]
+
+
+def _lost_to_weights(steps: Sequence[Mapping]) -> str:
+    """Return how much of what nn_q16 loses its int8 weights lose alone."""
+    if not steps:
         return ""
+    scores = [one["raw"]["accuracy"] for one in steps]
     whole, alone = (100 * np.mean([one["float"] - one[name] for one in scores]) for name in ("q16", "int8 weights"))
     whole, alone = rounded(whole, ".1f"), rounded(alone, ".1f")
     return f"with int8 weights alone the net loses {alone} of {whole} points on the validation part; "

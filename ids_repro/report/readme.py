@@ -182,6 +182,10 @@ def _detector(results: Results) -> str:
     ).markdown()
 
 
+def _live(results: Results) -> str:
+    return "\n".join(block.markdown() for block in detector.live(results))
+
+
 def _searches(_: Results) -> str:
     """Return how each profile searches the highest rate."""
     return Block(
@@ -269,6 +273,7 @@ PARTS: Mapping[str, Callable[[Results], str]] = {
     "table2": _table2,
     "programs": _programs,
     "detector": _detector,
+    "live": _live,
     "searches": _searches,
     "capabilities": _capabilities,
     "flow_table": _flow_table,

@@ -10,6 +10,8 @@ from ..text import rounded
 from .verdicts import BETTER, DIFFERS, HOLDS, NOT_COMPARABLE, NOT_MEASURED
 
 MOST_TOLD = 2  # of the claims that differ, `summary` names so many
+# How ids of claims begin that are named before others: they are what the paper is about.
+FIRST = ("accuracy_loss_points", "no_loss_pps")
 MOST_REASONS = 2
 
 
@@ -45,12 +47,15 @@ def summary(frame: pd.DataFrame) -> list[str]:
         places = ", ".join(f"{line.Index} {line.sum} of {line.size}" for line in kept.itertuples() if line.sum)
         lines.append(f"What holds, of what can be judged: {places}.")
     told = judged[judged["verdict"] == DIFFERS]
+    told = told.sort_values("id", key=lambda ids: ~ids.str.startswith(FIRST), kind="stable")
     for line in told.head(MOST_TOLD).itertuples():
         ours = number(line.ours, line.unit)
         says = f"the paper {number(line.paper, line.unit)}, ours {ours}" if ours else "the paper says so, ours does not"
         lines.append(f"Differs: {line.claim}: {says} ({line.reason}).")
     if len(told) > MOST_TOLD:
-        lines[-1] += f" And {len(told) - MOST_TOLD} more, in the table."
+        where = told["source"][MOST_TOLD:].value_counts(sort=False)
+        places = ", ".join(f"{count} of {place}" for place, count in where.items())
+        lines[-1] += f" And {len(told) - MOST_TOLD} more, in the table: {places}."
     if n.get(NOT_COMPARABLE, 0) + n.get(NOT_MEASURED, 0):
         reasons = frame.loc[frame["verdict"] == NOT_COMPARABLE, "reason"].value_counts(sort=True)
         why = "; ".join(f"{count} because: {reason}" for reason, count in reasons.head(MOST_REASONS).items())

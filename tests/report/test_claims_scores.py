@@ -57,6 +57,7 @@ def test_where_the_net_loses_more_than_the_papers_it_is_said_what_int8_weights_l
     lines = judged(tmp_path, {"nn_q16_c": {"DoS": 0.5, "Normal": 0.8}})
     said = "with int8 weights alone the net loses 4.0 of 5.0 points on the validation part; "
     assert lines.loc["accuracy_loss_points.multi.nn_q16_c.nn_pytorch", "reason"].startswith(said)
+    assert "calibration.jsonl: 1 records" in lines.loc["accuracy_loss_points.multi.nn_q16_c.nn_pytorch", "record"]
     assert "int8" not in lines.loc["accuracy_loss_points.multi.dt_c.dt_sklearn", "reason"]
     assert "int8" not in judged(tmp_path, {})["reason"]["accuracy_loss_points.multi.nn_q16_c.nn_pytorch"]
 

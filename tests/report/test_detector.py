@@ -23,8 +23,8 @@ LIVE = {
     "flows": {"attack": 500, "normal": 2000},
     "live": {"attack": 0.9, "normal": 0.005},
     "offline": {"attack": 0.89, "normal": 0.004},
-    "runs": {"page": 100},
-    "failed": {"page": 1},
+    "runs": {"page": 100, "wrong port": 3},
+    "failed": {"wrong port": 3},
 }
 
 
@@ -33,12 +33,11 @@ def results() -> Results:
     rows = [
         record(row, test, seed, 0.9 + seed / 50) for row in detector.LOOKS for test in detector.TESTS for seed in (0, 1)
     ]
-    live = rows[0] | {
-        "kind": "end_to_end",
-        "raw": LIVE,
-        "asked": {"action": "filter", "seconds": 60.0, "profile": "smoke"},
-    }
-    return Results([*rows, live])
+    asked = {"seconds": 60.0, "profile": "smoke"}
+    counted = rows[0] | {"kind": "end_to_end", "raw": LIVE, "asked": asked | {"action": "count"}}
+    failed = {"page": 2, "wrong port": 3}
+    filtered = counted | {"raw": LIVE | {"failed": failed}, "asked": asked | {"action": "filter"}}
+    return Results([*rows, counted, filtered])
 
 
 def test_the_table_has_means_over_seeds_with_an_interval(results):
@@ -53,7 +52,8 @@ def test_it_is_shown_by_budget_with_what_happened_live(results, tmp_path):
     exhibit = detector.exhibit(results)
     budget, live = exhibit.blocks
     assert budget.title == "Budget: 1.0% of normal flows" and budget.frame["found [%]"].tolist() == ["91.0"] * 15
-    assert live.frame.to_dict("records")[0]["of these failed"] == "1"
+    assert live.frame["normal requests that succeed [%]"].tolist() == ["–", "98.0"]
+    assert live.frame["normal flagged [%]"].tolist() == ["0.5"] * 2
     written = {path.name for path in exhibit.write(tmp_path)}
     assert written == {f"detector.{kind}" for kind in ("csv", "md", "tex", "svg", "png", "pdf")}
     assert r"\toprule" in (tmp_path / "detector.tex").read_text()

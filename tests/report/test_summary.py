@@ -27,7 +27,8 @@ def test_the_summary_has_at_most_five_lines_and_counts_every_verdict(rows):
     ]
     everything_differs = summary(frame.assign(verdict=verdicts.DIFFERS))
     assert len(everything_differs) == 1 + MOST_TOLD
-    assert everything_differs[-1].endswith(f"And {len(frame) - MOST_TOLD} more, in the table.")
+    assert f"And {len(frame) - MOST_TOLD} more, in the table: " in everything_differs[-1]
+    assert everything_differs[1].startswith("Differs: Multi-class: accuracy lost from NN"), "what the paper is about"
     assert len(lines) <= 5 and lines[1].startswith("What holds, of what can be judged: ")
     nothing = summary(claims.table(Results([])))[-1]
     assert nothing == f"0 cannot be judged by these records; {len(frame)} are not measured yet."

@@ -135,13 +135,14 @@ def test_the_rates_around_the_edge_come_near_each_other_though_the_sender_falls_
     for seed in range(20):
         random = np.random.default_rng(seed)
 
-        def send(rate: int, random=random) -> dict:
-            reached = round(min(rate * random.uniform(0.94, 0.97), 4_200_000))
-            return measured(reached, max(1 - capacity / reached, 0)) | {"asked": {"rate_pps": rate}}
+        def send(rate_pps: int, random: np.random.Generator = random) -> dict:
+            reached = round(min(rate_pps * random.uniform(0.94, 0.97), 4_200_000))
+            return measured(reached, max(1 - capacity / reached, 0)) | {"asked": {"rate_pps": rate_pps}}
 
         made = [send(rate) for rate in profile.rates_pps]
-        while (rate := next_rate(made, profile.resolution)) and len(made) < len(profile.rates_pps) + most_steps(profile):
-            made.append(send(rate))
+        for _ in range(most_steps(profile)):
+            rate = next_rate(made, profile.resolution)
+            made += [send(rate)] if rate else []
         sent, received = ([2 * one["raw"][f"{what}_packets"] for one in made] for what in ("sent", "received"))
         held, lost = metrics.edge_of_loss(sent, received)
         assert held <= capacity * 1.011 < 1.011 * lost
