@@ -29,8 +29,9 @@ CAPTION = (
 )
 NOTES = (
     "The link loses packets when its ring is full, and the ring is full because the server's CPU is. The server's "
-    "program never sees these packets, but they are not free: both CPUs take the lock of the sender's page pool, and "
-    "XDP with the net received 6 % less of 10 million packets/s than of 5 million (bpf/README.md, last section). "
+    "program never sees these packets, but they are not free: both CPUs take the lock of the sender's page pool. In a "
+    "run of its own, XDP with the net received 6 % less of 10 million packets/s than of 5 million (bpf/README.md, last "
+    "section); Fig. 4 shows whether it does so here. "
     "Packets that a socket loses have cost the whole way to it, and this time is missing for those that are received."
 )
 
