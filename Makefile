@@ -93,13 +93,16 @@ rights:
 record: system-lab venv ## record the lab capture again
 	$(call as_root,.venv/bin/python -m ids_repro record)
 
-test: system-lab system-dpdk venv test-beside test-alone ## all tests, as root: one a CPU, then those of the kernel one after another
+test: system-lab system-dpdk venv test-beside test-apart test-quiet ## all tests, as root: one a CPU, then those that measure one after another
 
-.PHONY: test-beside test-alone
+.PHONY: test-beside test-apart test-quiet
 test-beside:
 	$(call as_root,.venv/bin/python -m pytest -m "not root or beside" -n logical --dist loadfile)
-test-alone:
-	$(call as_root,.venv/bin/python -m pytest -m "root and not beside")
+# Each worker has a network, mounts and processes of its own.
+test-apart:
+	$(call as_root,.venv/bin/python -m pytest -m "root and not (beside or quiet)" --dist loadfile --tx "$(shell nproc)*popen//python=tests/apart.sh .venv/bin/python")
+test-quiet:
+	$(call as_root,.venv/bin/python -m pytest -m quiet)
 
 test-faults: system-lab venv ## disturb every command (kill -9, full disk, ...) TRIES times a signal (30; hours); it resumes: figures/robustness.md
 	$(call as_root,IDS_FAULTS_TRIES=$(TRIES) IDS_FAULTS_SEED=$(SEED) .venv/bin/python -m pytest -s tests/test_faults.py)
@@ -116,7 +119,7 @@ test-kernels: system-kernels venv ## boot Debian's kernels in QEMU (no KVM neede
 bench-extract: system venv ## measure packets a second and memory of 'extract' on 5 and 20 million packets (8 GB of disk)
 	exec $(TIED) .venv/bin/python tests/data/bench_extract.py
 
-lab: system venv ## open the notebooks in JupyterLab (04 and 05 need root: sudo make lab)
+lab: system venv ## open the notebooks in JupyterLab (04, 05 and 07 need root: sudo make lab)
 	$(if $(filter 0,$(shell id -u)),$(call as_root,.venv/bin/python -m jupyterlab --allow-root notebooks),exec $(TIED) .venv/bin/python -m jupyterlab notebooks)
 
 example: venv ## keep the last run as the one that the README shows: its records, figures, report and notebooks

@@ -23,7 +23,7 @@ from ids_repro.provenance import checkout_sha256
 from ids_repro.report import robustness
 from ids_repro.report.exhibit import Results
 
-pytestmark = [pytest.mark.root, pytest.mark.bpf]
+pytestmark = [pytest.mark.root, pytest.mark.quiet, pytest.mark.bpf]
 SEED = int(os.environ.get("IDS_FAULTS_SEED", 1))
 TRIES = int(os.environ.get("IDS_FAULTS_TRIES", 0))  # of each signal with each command; 0: the short form
 OTHERS, BATCH = 3, 5  # tries of each other fault with each command; how many make one record

@@ -172,6 +172,7 @@ def reproduced(project):
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 def test_all_seven_make_the_tables_figures_and_the_report(reproduced):
     figures = reproduced.root / "figures"
@@ -190,6 +191,7 @@ def test_all_seven_make_the_tables_figures_and_the_report(reproduced):
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 def test_a_second_reproduction_with_nothing_changed_runs_nothing_and_takes_less_than_15_s(reproduced):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -205,6 +207,7 @@ def test_a_second_reproduction_with_nothing_changed_runs_nothing_and_takes_less_
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 def test_no_executed_notebook_holds_a_warning_a_bar_or_a_table_of_pandas(reproduced):
     outputs = [
@@ -225,6 +228,7 @@ def test_no_executed_notebook_holds_a_warning_a_bar_or_a_table_of_pandas(reprodu
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 def test_every_number_has_its_record(reproduced):
     rows = records.read(reproduced.root / "data/results")
@@ -244,6 +248,7 @@ def test_every_number_has_its_record(reproduced):
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 def test_the_inputs_are_untouched(reproduced):
     for name in NAMES:
@@ -252,6 +257,7 @@ def test_the_inputs_are_untouched(reproduced):
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 def test_it_runs_from_another_folder_as_in_jupyterlab_with_papermill_itself(reproduced, tmp_path):
     book, out = reproduced.root / "notebooks/06_report.ipynb", tmp_path / "out.ipynb"
@@ -264,6 +270,7 @@ def test_it_runs_from_another_folder_as_in_jupyterlab_with_papermill_itself(repr
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 def test_papermill_itself_is_stopped_at_an_unknown_parameter(reproduced, tmp_path):
     book = reproduced.root / "notebooks/06_report.ipynb"
@@ -276,6 +283,7 @@ def test_papermill_itself_is_stopped_at_an_unknown_parameter(reproduced, tmp_pat
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 @pytest.mark.parametrize(("number", "send"), [(signal.SIGINT, os.killpg), (signal.SIGTERM, os.kill)])
 def test_a_signal_to_the_driver_cleans_up_after_the_kernel_too(reproduced, nothing_left, number, send):
@@ -290,6 +298,7 @@ def test_a_signal_to_the_driver_cleans_up_after_the_kernel_too(reproduced, nothi
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_signal_to_papermill_itself_leaves_no_network(reproduced, tmp_path, nothing_left, number):

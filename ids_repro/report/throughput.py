@@ -29,8 +29,8 @@ CPU_PPS = claim("no_loss", method="xdp_drv_nn_fused")["value"]  # 300,000
 NOTES = (
     "Highest rate: the throughput of RFC 2544, Sec. 26.1, but with at most 1 % of the packets lost where it "
     "tolerates no loss. A trial that lost at most 1 % held. The rate is searched once in each repeat. A search tries "
-    "the geometric mean of the fastest rate that held and the next one that lost, until these two are near enough. "
-    "Resolution: their median distance at the end. A pause of the machine makes a trial lose, but nothing makes it "
+    "the geometric mean of the fastest rate that held and the next one that lost, until these two are near enough or the "
+    "search has made its most trials. Resolution: their median distance at the end. A pause of the machine makes a trial lose, but nothing makes it "
     "hold what the method cannot take: so one rate that held outweighs two slower ones that lost. The highest rate is "
     "the lower median of the rates that held at the ends of the searches. The brackets reach from the slowest of "
     "these to the fastest of those that lost at the ends. ≥: no search found a rate that lost. Where at least half of "
@@ -43,7 +43,7 @@ NOTES = (
     "R_RX and CPU at a rate: on the straight line between the medians over repeats on either side of it, of rates "
     "that were tried in all repeats; –: not measured on both sides. Below No Filter: of the same generator; the "
     "brackets hold for any two repeats, one of the method and one of No Filter. ≈: within the brackets, both are "
-    "equal. " + style.NETS
+    "equal. CPU busy and its parts: each is a median of its own, so the parts need not add up. " + style.NETS
 )
 
 

@@ -38,6 +38,7 @@ def test_each_packet_of_a_flood_comes_before_one_packet_and_at_its_time():
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 @pytest.mark.parametrize("table", ["shared", "lru"])
 @pytest.mark.parametrize(("packets", "answered"), [(1, False), (4, False), (4, True)])
@@ -74,6 +75,7 @@ def test_the_background_has_its_flows_and_gaps_and_both_directions():
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 def test_shares_become_records_and_the_records_a_table_and_a_figure(tmp_path):
     floods = (Flood(0), Flood(3_000_000), Flood(3_000_000, 4, answered=True))
@@ -91,6 +93,7 @@ def test_shares_become_records_and_the_records_a_table_and_a_figure(tmp_path):
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 def test_a_flood_hides_attacks_behind_the_lru_map_and_not_behind_our_table(models, sample, everything, tmp_path):
     profile = config.profile("smoke", flooded_s=1.0)

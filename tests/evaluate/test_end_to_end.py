@@ -23,6 +23,7 @@ FLAGGED, SUCCEED = (0.03, 0.98) if AS_RECORDED else (0.08, 0.9)
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 @pytest.mark.usefixtures("nothing_left")
 def test_what_is_flagged_live_is_what_the_model_says_off_line_and_normal_requests_succeed_through_the_filter():

@@ -24,6 +24,7 @@ def test_a_name_says_where_a_variant_is_not_xdp_with_two_classes():
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 def test_the_bench_is_one_json_object_of_medians_and_records_nothing(by_classes, sample, monkeypatch):
     monkeypatch.setattr(records, "append", lambda *_, **__: pytest.fail("the bench wrote a record"))
@@ -35,6 +36,7 @@ def test_the_bench_is_one_json_object_of_medians_and_records_nothing(by_classes,
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 def test_a_variant_is_a_record_with_its_size_and_a_line_of_the_table(by_classes, sample, tmp_path):
     profile, rows = config.profile("smoke", timing_rounds=3), ("flow", "flow_tc", "dt", "dt_tc")
@@ -55,6 +57,7 @@ def test_a_variant_is_a_record_with_its_size_and_a_line_of_the_table(by_classes,
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 def test_the_cost_of_new_flows_is_recorded_by_table_size(by_classes, sample, tmp_path):
     profile, tables = config.profile("smoke", timing_rounds=2), (1 << 10, 1 << 16)
@@ -65,6 +68,7 @@ def test_the_cost_of_new_flows_is_recorded_by_table_size(by_classes, sample, tmp
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 @pytest.mark.parametrize(
     ("churn", "packets", "flows"), [(None, 1000, 1), ("ports", 70_000, 65_536), ("flows", 70_000, 70_000)]

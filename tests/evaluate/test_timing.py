@@ -51,6 +51,7 @@ def test_times_in_user_space_become_records_and_records_the_table(flows, folder,
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 def test_a_classifiers_time_in_the_kernel_is_that_of_a_packet_less_flow_extraction(flows, folder, sample, tmp_path):
     made = timing.time_all(flows, PROFILE, sample, tmp_path / "results", folder)

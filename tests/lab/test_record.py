@@ -69,6 +69,7 @@ def short(tmp_path_factory):
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 def test_a_short_recording_is_labelled_whole_and_leaves_nothing(short):
     assert leftovers() == []
     assert sorted(p.name for p in short["pcap"].parent.iterdir()) == ["lab.csv", "lab.pcap"]
@@ -80,6 +81,7 @@ def test_a_short_recording_is_labelled_whole_and_leaves_nothing(short):
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 def test_normal_activities_succeed(short):
     schedule = read_schedule(short["schedule"])
     assert set(short["runs"]) <= {a.name for a in ACTIVITIES}
@@ -198,6 +200,7 @@ def test_a_missing_program_is_named_with_its_remedy(monkeypatch, tmp_path):
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 def test_a_server_that_does_not_start_says_why_and_nothing_is_left(monkeypatch, tmp_path):
     broken = tmp_path / "bin" / "dnsmasq"
     broken.parent.mkdir()

@@ -29,7 +29,7 @@ from ids_repro.network.hosts import Host
 from ids_repro.sweep.link_netns import two_namespaces
 from ids_repro.sweep.sender import Sender
 
-pytestmark = [pytest.mark.root, pytest.mark.bpf]
+pytestmark = [pytest.mark.root, pytest.mark.quiet, pytest.mark.bpf]
 SECONDS = float(os.environ.get("IDS_HOSTILE_S", "15"))
 FLOOD = {"generator": "live_frames", "flows": "new"}
 FASTEST, BEARABLE = {**FLOOD, "rate_pps": 10_000_000}, {**FLOOD, "rate_pps": 50_000}

@@ -29,7 +29,7 @@ from ids_repro.sweep.link_netns import two_namespaces
 from ids_repro.sweep.sender import Sender
 from ids_repro.sweep.uplink import FIRST_PORT, SOURCES, Wire
 
-pytestmark = [pytest.mark.root, pytest.mark.bpf]
+pytestmark = [pytest.mark.root, pytest.mark.quiet, pytest.mark.bpf]
 LIVE = {"generator": "live_frames", "rate_pps": 20_000, "flows": "new"}
 HPING3 = {"generator": "hping3", "interval_us": 1000, "flows": "new"}
 

@@ -19,7 +19,7 @@ from ids_repro.sweep.link_netns import SERVER, two_namespaces
 from ids_repro.sweep.run import run_sweep
 from ids_repro.sweep.sender import Sender
 
-pytestmark = [pytest.mark.root, pytest.mark.usefixtures("nothing_left")]
+pytestmark = [pytest.mark.root, pytest.mark.quiet, pytest.mark.usefixtures("nothing_left")]
 NO_RATES = dict.fromkeys(("intervals_us", "rates_pps", "churn_pps", "replay_pps"), ())
 SHORT = config.profile("smoke", **NO_RATES, trial_s=0.3, repeats=2, resolution=0)
 

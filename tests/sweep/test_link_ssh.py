@@ -25,7 +25,7 @@ from ids_repro.kernel.variants import Variant
 from ids_repro.network.hosts import Host
 from ids_repro.network.namespaces import network
 
-pytestmark = [pytest.mark.root, pytest.mark.bpf]
+pytestmark = [pytest.mark.root, pytest.mark.quiet, pytest.mark.bpf]
 MGMT = {"client": "10.78.0.1", "server": "10.78.0.2"}
 URL = "ssh://root@10.78.0.1"
 NETWORK = """

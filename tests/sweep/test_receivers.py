@@ -31,7 +31,7 @@ from ids_repro.sweep.receivers import Receivers, raw_socket_cpus
 from ids_repro.sweep.run import run_sweep
 from ids_repro.sweep.sender import Sender
 
-pytestmark = [pytest.mark.root, pytest.mark.bpf, pytest.mark.usefixtures("nothing_left")]
+pytestmark = [pytest.mark.root, pytest.mark.quiet, pytest.mark.bpf, pytest.mark.usefixtures("nothing_left")]
 HPING3 = {"intervals_us": (0,), "rates_pps": ()}
 LIVE_FRAMES = {"intervals_us": (), "rates_pps": (50_000,)}
 

@@ -137,6 +137,7 @@ def over(on: Link, results: Path) -> dict:
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 def test_on_the_wire_each_packet_has_its_bytes_its_length_and_its_time(on, sample):
     replay, n = Replay(), 2000
@@ -162,6 +163,7 @@ def test_on_the_wire_each_packet_has_its_bytes_its_length_and_its_time(on, sampl
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 def test_receive_offload_keeps_the_order_of_a_burst(on, tmp_path):
     """It would hold segments with data back, and let those without pass, in TC and generic XDP."""
@@ -176,6 +178,7 @@ def test_receive_offload_keeps_the_order_of_a_burst(on, tmp_path):
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.in_kernel and not method.extra])
 def test_the_kernel_counts_the_verdicts_of_user_space(models, on, tmp_path, name):
@@ -184,6 +187,7 @@ def test_the_kernel_counts_the_verdicts_of_user_space(models, on, tmp_path, name
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.detector])
 def test_so_it_does_with_a_detector(models, detector, on, tmp_path, name):
@@ -212,6 +216,7 @@ def agrees(made: dict, classifies: bool) -> None:
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 def test_a_program_with_its_own_clock_counts_others(models, on):
     """So the comparison sees what the clock of the frames is for."""
@@ -231,6 +236,7 @@ class KernelClock(Receivers):
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 def test_where_packets_were_lost_nothing_is_compared_and_another_capture_is_another_trial(models, on, tmp_path):
     fast, how = replace(ONCE, rates_pps=(10_000_000,), trial_s=0.3), over(on, tmp_path)
@@ -251,6 +257,7 @@ def test_where_packets_were_lost_nothing_is_compared_and_another_capture_is_anot
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 def test_a_trial_of_one_packet_fails_with_a_sentence_and_the_next_one_runs(models, on, tmp_path):
     slow = replace(ONCE, rates_pps=(1, STEADY_PPS), trial_s=0.3)
@@ -260,6 +267,7 @@ def test_a_trial_of_one_packet_fails_with_a_sentence_and_the_next_one_runs(model
 
 
 @pytest.mark.root
+@pytest.mark.quiet
 @pytest.mark.bpf
 def test_another_file_on_the_client_is_named(on):
     command = {"generator": "live_frames", "flows": "replay", "rate_pps": 1000} | Replay().command() | {"sha256": "0"}

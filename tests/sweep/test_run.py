@@ -28,7 +28,7 @@ from ids_repro.sweep.methods import METHODS
 from ids_repro.sweep.plan import most_steps, next_rate, plan_trials
 from ids_repro.sweep.run import run_sweep
 
-pytestmark = [pytest.mark.root, pytest.mark.bpf]
+pytestmark = [pytest.mark.root, pytest.mark.quiet, pytest.mark.bpf]
 SHORT = config.profile(
     "smoke",
     intervals_us=(0,),
