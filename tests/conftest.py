@@ -43,10 +43,11 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a test that is marked bpf only: loading a program needs root, so it must not run for an ordinary user."""
-    wrong = [item.nodeid for item in items if item.get_closest_marker("bpf") and not item.get_closest_marker("root")]
-    if wrong:
-        raise pytest.UsageError(f"marked bpf but not root: {', '.join(wrong)}")
+    """Refuse a test with a mark of root's tests that is not marked root: an ordinary user must not run it."""
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        if marks & {"bpf", "beside", "quiet"} and "root" not in marks or {"beside", "quiet"} <= marks:
+            raise pytest.UsageError(f"{item.nodeid} is marked {', '.join(sorted(marks))}: see pyproject.toml")
 
 
 @pytest.fixture(scope="session")

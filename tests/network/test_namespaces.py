@@ -252,6 +252,7 @@ def test_the_measured_link_is_silent_until_something_is_sent():
         assert [after[name] - before[name] for name in ("sent", "dropped_link", "dropped_interface")] == [1, 0, 0]
 
 
+@pytest.mark.quiet  # threads of the kernel are in the machine's own PID namespace
 def test_the_measured_link_holds_the_servers_napi_thread_to_the_servers_cpu():
     with two_namespaces() as on:
         threads = facts.napi_threads() - on.foreign
