@@ -42,8 +42,8 @@ CAPTIONS = {
     "fig5a": (
         "Fig. 5a. CPU utilisation of the server over sending rate, classifiers in the kernel. Areas are medians over "
         "repeats of the generator that sent the fastest; a rate that a search tried has one trial. Markers are the "
-        "busy share in each generator's trials. All are medians of their own, so areas and markers need not agree. Trials "
-        "of another length than most are pale."
+        "busy share in each generator's trials. All are medians of their own, so areas and markers need not agree. "
+        "Trials of another length than most are pale."
     ),
     "fig5b": "Fig. 5b. The same as Fig. 5a, classifiers in user space.",
 }

@@ -29,9 +29,9 @@ CPU_PPS = claim("no_loss", method="xdp_drv_nn_fused")["value"]  # 300,000
 NOTES = (
     "Highest rate: the throughput of RFC 2544, Sec. 26.1, but with at most 1 % of the packets lost where it "
     "tolerates no loss. A trial that lost at most 1 % held. The rate is searched once in each repeat. A search tries "
-    "the geometric mean of the fastest rate that held and the next one that lost, until these two are near enough or the "
-    "search has made its most trials. Resolution: their median distance at the end. A pause of the machine makes a trial lose, but nothing makes it "
-    "hold what the method cannot take: so one rate that held outweighs two slower ones that lost. The highest rate is "
+    "the geometric mean of the fastest rate that held and the next one that lost, until these two are near enough, or "
+    "the search has made its most trials. Resolution: their median distance at the end. A pause of the machine makes a "
+    "trial lose, but nothing makes it hold what the method cannot take: so one rate that held outweighs two slower ones that lost. The highest rate is "
     "the lower median of the rates that held at the ends of the searches. The brackets reach from the slowest of "
     "these to the fastest of those that lost at the ends. ≥: no search found a rate that lost. Where at least half of "
     "them found no rate that held, it is less than the slowest of those that lost there. Alike: methods "
