@@ -27,23 +27,24 @@ OF_FLOW = {
 LIMIT_PPS = claim("max_rate")["value"]  # 800,000
 CPU_PPS = claim("no_loss", method="xdp_drv_nn_fused")["value"]  # 300,000
 NOTES = (
-    "Highest rate: the throughput of RFC 2544, Sec. 26.1, but with at most 1 % of the packets lost where it "
-    "tolerates no loss. A trial that lost at most 1 % held. The rate is searched once in each repeat. A search tries "
-    "the geometric mean of the fastest rate that held and the next one that lost, until these two are near enough, or "
-    "the search has made its most trials. Resolution: their median distance at the end. A pause of the machine makes a "
+    "Highest rate: the throughput of RFC 2544, Sec. 26.1, but with at most 1 % of the packets lost where it tolerates "
+    "no loss. A trial that lost at most 1 % held. The rate is searched once in each repeat. A search tries the "
+    "geometric mean of the fastest rate that held and the next one that lost, until these two are near enough, or the "
+    "search has made its most trials. Resolution: their median distance at the end. A pause of the machine makes a "
     "trial lose, but nothing makes it hold what the method cannot take: so one rate that held outweighs two slower "
-    "ones that lost. The highest rate is the lower median of the rates that held at the ends of the searches. The brackets reach from the slowest of "
-    "these to the fastest of those that lost at the ends. ≥: no search found a rate that lost. Where at least half of "
-    "them found no rate that held, it is less than the slowest of those that lost there. Alike: methods "
-    "that share a letter differ only within their brackets. Of Flow Extraction: the quotient of the rates and of the "
-    "ends of their brackets. No search: live frames were sent at the rates that the profile names and at no other "
-    "one, or hping3 sent, whose rate cannot be set. Then there are no brackets, and no method is said to be faster "
-    "than another. Fastest tried that held: of these rates, the fastest at which most trials held (R_TX, the lower "
-    "median over repeats). ≥: no trial lost. Where there is none, it is less than the slowest R_TX that lost. "
-    "R_RX and CPU at a rate: on the straight line between the medians over repeats on either side of it, of rates "
-    "that were tried in all repeats; –: not measured on both sides. Below No Filter: of the same generator; the "
-    "brackets hold for any two repeats, one of the method and one of No Filter. ≈: within the brackets, both are "
-    "equal. CPU busy and its parts: each is a median of its own, so the parts need not add up. " + style.NETS
+    "ones that lost. The highest rate is the lower median of the rates that held at the ends of the searches. The "
+    "brackets reach from the slowest of these to the fastest of those that lost at the ends. ≥: no search found a "
+    "rate that lost. Where at least half of them found no rate that held, it is less than the slowest of those that "
+    "lost there. Alike: methods that share a letter differ only within their brackets. Of Flow Extraction: the "
+    "quotient of the rates and of the ends of their brackets. No search: live frames were sent at the rates that the "
+    "profile names and at no other one, or hping3 sent, whose rate cannot be set. Then there are no brackets, and no "
+    "method is said to be faster than another. Fastest tried that held: of these rates, the fastest at which most "
+    "trials held (R_TX, the lower median over repeats). ≥: no trial lost. Where there is none, it is less than the "
+    "slowest R_TX that lost. R_RX and CPU at a rate: on the straight line between the medians over repeats on either "
+    "side of it, of rates that were tried in all repeats; –: not measured on both sides. Below No Filter: of the same "
+    "generator; the brackets hold for any two repeats, one of the method and one of No Filter. ≈: within the "
+    "brackets, both are equal. CPU busy and its parts: each is a median of its own, so the parts need not add up. "
+    + style.NETS
 )
 
 
