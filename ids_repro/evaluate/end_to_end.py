@@ -132,16 +132,15 @@ def trial(tree: IntTree, action: str, seed: int, seconds: float) -> dict[str, An
     nearest, apart_ns = _nearest(np.concatenate(watch.suspects), rows)
     live, attack = np.zeros(len(flows), bool), label != NORMAL
     live[at[nearest]] = True
+    by_class = {CLASSES[k]: (label == k) for k in np.unique(label)}
     return {
         "flows": {"attack": int(attack.sum()), "normal": int((~attack).sum())},
         "by_class": {
-            CLASSES[k]: {"flows": int(np.sum(label == k)), "live": float(live[label == k].mean())}
-            for k in np.unique(label)
+            name: {"flows": int(own.sum()), "live": float(live[own].mean())} for name, own in by_class.items()
         },
         "live": {"attack": float(live[attack].mean()), "normal": float(live[~attack].mean())},
         "offline": {"attack": float(offline[attack].mean()), "normal": float(offline[~attack].mean())},
-        "runs": {name: n for name, n in done["runs"].items() if name in REQUESTS},
-        "failed": {name: n for name, n in done["failed"].items() if name in REQUESTS},
+        **{what: {name: n for name, n in done[what].items() if name in REQUESTS} for what in ("runs", "failed")},
         "apart_ms": [float(way(apart_ns)) / 1e6 for way in (np.median, np.max)] if len(apart_ns) else None,
         "lost": watch.lost,
     }
