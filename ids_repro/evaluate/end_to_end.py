@@ -130,19 +130,25 @@ def trial(tree: IntTree, action: str, seed: int, seconds: float) -> dict[str, An
     (flows, label), at = labels(guarded), np.unique(guarded.flow, return_inverse=True)[1]
     offline = highest(scores("dt", watch.params, guarded.x), guarded.flow) >= tree.flag_at
     nearest, apart_ns = _nearest(np.concatenate(watch.suspects), rows)
-    live, attack = np.zeros(len(flows), bool), label != NORMAL
+    live = np.zeros(len(flows), bool)
     live[at[nearest]] = True
-    by_class = {CLASSES[k]: (label == k) for k in np.unique(label)}
-    return {
-        "flows": {"attack": int(attack.sum()), "normal": int((~attack).sum())},
-        "by_class": {
-            name: {"flows": int(own.sum()), "live": float(live[own].mean())} for name, own in by_class.items()
-        },
-        "live": {"attack": float(live[attack].mean()), "normal": float(live[~attack].mean())},
-        "offline": {"attack": float(offline[attack].mean()), "normal": float(offline[~attack].mean())},
-        **{what: {name: n for name, n in done[what].items() if name in REQUESTS} for what in ("runs", "failed")},
+    return _shares(label, live, offline) | {
+        "runs": {name: n for name, n in done["runs"].items() if name in REQUESTS},
+        "failed": {name: n for name, n in done["failed"].items() if name in REQUESTS},
         "apart_ms": [float(way(apart_ns)) / 1e6 for way in (np.median, np.max)] if len(apart_ns) else None,
         "lost": watch.lost,
+    }
+
+
+def _shares(label: np.ndarray, live: np.ndarray, offline: np.ndarray) -> dict[str, Any]:
+    """Return how many flows there are, and the shares that were flagged; of each flow its class and both verdicts."""
+    attack = label != NORMAL
+    by_class = {CLASSES[k]: live[label == k] for k in np.unique(label)}
+    return {
+        "flows": {"attack": int(attack.sum()), "normal": int((~attack).sum())},
+        "by_class": {name: {"flows": len(own), "live": float(own.mean())} for name, own in by_class.items()},
+        "live": {"attack": float(live[attack].mean()), "normal": float(live[~attack].mean())},
+        "offline": {"attack": float(offline[attack].mean()), "normal": float(offline[~attack].mean())},
     }
 
 
