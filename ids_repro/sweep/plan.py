@@ -165,7 +165,7 @@ def next_rate(trials: Iterable[Mapping], resolution: float) -> int | None:
     )
     held, lost = metrics.edge_of_loss(sent, received)
     asked = {record["asked"]["rate_pps"]: rate for record, rate in zip(trials, sent, strict=True)}
-    reached = max((rate / asked_pps for asked_pps, rate in asked.items() if rate == held), default=1.0)
+    reached = max((rate / asked_pps for asked_pps, rate in asked.items() if rate == held > 0), default=1.0)
     best = max(held, LEAST_PPS)
     if not resolution or math.isinf(lost) or lost <= (1 + resolution) * best:
         return None

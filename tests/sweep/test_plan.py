@@ -113,6 +113,7 @@ def measured(rate_pps: int, loss: float) -> dict:
         ({100_000: 0, 400_000: 0}, None),  # nothing lost
         ({100_000: 0, 104_000: 1}, None),  # near enough
         ({40_000: 1}, 20_000),
+        ({40_000: 1, 0: 1}, 20_000),  # one sent nothing
         ({}, None),
     ],
 )
